@@ -1,0 +1,253 @@
+"""The value types of the story and its two abstract classes. Imports no other room.
+
+environment -> allocation -> pulls -> statistics -> trim -> policy. An algorithm says what to pull
+(`Allocation`), is told what came back (`Stats`) and answers (`Policy`); it never touches the
+environment, so the same object runs inside jit over thousands of trials and against a live model.
+"""
+
+from typing import Any, ClassVar, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, UInt32
+
+Key = UInt32[Array, "2"]
+"""A raw counter-based key: the two words of a threefry key (see `sim.kernels.counter`)."""
+
+REWARD_UNIT = 2.0**-16
+"""Task rewards of one block are rounded to this unit (times the world's bound), so that sums are exact."""
+
+
+class Spec(eqx.Module):
+    """All that a learner may know about the world.
+
+    A task is a direction of objective weights. Contexts that differ only in their cost weight, or by
+    a positive factor, share a task and hence its statistics; the known cost is added at selection:
+    value[c, p, n] = task_weight[c] * reward[task[c], p, n] - n * cost[c, p].
+
+    Attributes:
+        num_contexts: number of contexts |C|.
+        num_prompts: number of prompts |P|.
+        max_scale: largest inference scale Nmax.
+        task: index of each context's task, one int per context.
+        task_weight: positive factor of each context's task.
+        cost: utility that one completion of a prompt costs in a context (cost weight times cost).
+        unit: the integer unit in which the world's task rewards are summed, a power of two.
+        truth: exact value of every arm on the training queries. Filled only for an algorithm that
+            declares `sees_truth`, the oracle.
+    """
+
+    num_contexts: int = eqx.field(static=True)
+    num_prompts: int = eqx.field(static=True)
+    max_scale: int = eqx.field(static=True)
+    task: tuple[int, ...] = eqx.field(static=True)
+    task_weight: Float[Array, " context"]
+    cost: Float[Array, "context prompt"]
+    unit: Float[Array, ""]
+    truth: Float[Array, "context prompt scale"] | None = None
+
+    @property
+    def num_tasks(self) -> int:
+        """Number of distinct tasks among the contexts."""
+        return max(self.task) + 1
+
+    @property
+    def num_arms(self) -> int:
+        """Number of arms |A| = |P| * Nmax."""
+        return self.num_prompts * self.max_scale
+
+
+class Queries(NamedTuple):
+    """The query law of one split: which queries it holds and how they are drawn.
+
+    Attributes:
+        ids: the environment's indices of the split's queries.
+        cumulative: for a non-uniform law, the distribution function over `ids` in units of 2**-32
+            (query i is drawn when word < cumulative[i] first holds); None for a uniform law.
+    """
+
+    ids: Int[Array, " query"]
+    cumulative: UInt32[Array, " query"] | None = None
+
+
+class Pull(NamedTuple):
+    """`scale` completions of one prompt on one query; costs `scale` completions.
+
+    Attributes:
+        outcomes: a row per completion, a column per objective (an answer label where the objective
+            is voted on). Rows from `scale` on are padding.
+    """
+
+    prompt: Int[Array, ""]
+    query: Int[Array, ""]
+    scale: Int[Array, ""]
+    outcomes: Float[Array, "max_scale objective"]
+
+
+class Allocation(NamedTuple):
+    """What one round pulls: row l asks for `pulls[l]` pulls of `scale[l]` completions of `prompt[l]`.
+
+    The number of rows is fixed per algorithm: one per prompt for PSST, one for a sequential rule.
+    """
+
+    prompt: Int[Array, " row"]
+    scale: Int[Array, " row"]
+    pulls: Int[Array, " row"]
+
+    @property
+    def completions(self) -> Int[Array, ""]:
+        """Completions that this allocation costs."""
+        return jnp.sum(self.scale * self.pulls)
+
+
+class Stats(NamedTuple):
+    """What came back, aligned with the rows of the allocation.
+
+    Attributes:
+        total: sum of task rewards over the blocks of each scale (blocks of one pull are disjoint).
+        blocks: number of blocks summed. With `reuse = False` the scale axis has length one: only
+            the whole pull counts, as one block of the row's own scale.
+    """
+
+    total: Float[Array, "row task scale"]
+    blocks: Float[Array, "row scale"]
+
+
+class Policy(NamedTuple):
+    """The answer: one arm per context. Prompts count from 0, scales from 1."""
+
+    prompt: Int[Array, " context"]
+    scale: Int[Array, " context"]
+
+
+class Trial(NamedTuple):
+    """One run. Vmapped runs carry a leading trial axis."""
+
+    policy: Policy
+    spent: Int[Array, ""]
+
+
+class Environment(eqx.Module):
+    """A world that answers pulls. Abstract: see `sim.envs` for tabular and continuous worlds."""
+
+    @property
+    def spec(self) -> Spec:
+        """What a learner may know."""
+        raise NotImplementedError
+
+    @property
+    def num_queries(self) -> int:
+        """Number of queries over all splits."""
+        raise NotImplementedError
+
+    def pull(self, key: Key, prompt: Int[Array, ""], query: Int[Array, ""], scale: Int[Array, ""]) -> Pull:
+        """Draw `scale` i.i.d. completions of `prompt` on `query`."""
+        raise NotImplementedError
+
+    def block_units(self, pull: Pull) -> Int[Array, "task max_scale"]:
+        """Sum of task rewards over the disjoint blocks of every scale, in units of `spec.unit`."""
+        raise NotImplementedError
+
+    def pull_rows(
+        self,
+        keys: UInt32[Array, "row 2"],
+        prompts: Int[Array, " row"],
+        queries: Int[Array, " row"],
+        scales: Int[Array, " row"],
+        width: int,
+    ) -> Int[Array, "row task width"]:
+        """`block_units` of one pull per row, for scales up to `width`; no pull is larger than `width`.
+
+        A world may override this with a kernel that returns the same integers faster.
+        """
+
+        def one(key: Key, prompt: Int[Array, ""], query: Int[Array, ""], scale: Int[Array, ""]) -> Int[Array, "t w"]:
+            return self.block_units(self.pull(key, prompt, query, scale))[:, :width]
+
+        return jax.vmap(one)(keys, prompts, queries, scales)
+
+    def merged(self) -> "Environment":
+        """One world of B * P prompts from a batch of B worlds (leaves with a leading axis B).
+
+        Worlds of one batch share their strategy. Only worlds that a fresh source draws need this.
+        """
+        raise TypeError(f"{type(self).__name__} cannot be drawn afresh per trial; use it as a fixed world")
+
+
+class Instance(NamedTuple):
+    """What one trial faces: a world, the queries to train on, and the queries it is scored on."""
+
+    world: Environment
+    train: Queries
+    test: Queries
+
+
+class Source(eqx.Module):
+    """Where trials' worlds and splits come from. Abstract: see `sim.envs.sources`.
+
+    A fixed source always answers with the same world and reshuffles its queries; a fresh source draws
+    a new world for every trial, all with one strategy and equal shapes.
+    """
+
+    fresh: ClassVar[bool] = False
+    """Whether every trial draws its own world."""
+
+    context_probs: eqx.AbstractVar[Float[Array, " context"]]
+    """Distribution over contexts."""
+
+    def world(self, key: Key) -> Environment:
+        """The world of the trial with this key."""
+        raise NotImplementedError
+
+    def split(self, key: Key) -> tuple[Queries, Queries]:
+        """Training and test queries of the trial with this key, of sizes that no key changes."""
+        raise NotImplementedError
+
+
+class Algorithm(eqx.Module):
+    """A fixed-budget selection rule; fields are hyperparameters. Abstract.
+
+    The runner repeats allocate -> pull -> update until `finished`. Trials run in lockstep, so a
+    finished state may be updated again with an allocation of zero pulls: that must change nothing.
+    """
+
+    queries: ClassVar[str] = "independent"
+    """How the runner draws queries for it: "independent" (a fresh query per pull) or "common" (pull i
+    of a round uses the same query for every row)."""
+    reuse: ClassVar[bool] = True
+    """Whether a pull's disjoint blocks count for every smaller scale."""
+    sees_truth: ClassVar[bool] = False
+    """Whether `Spec.truth` is filled in. Only the oracle."""
+
+    def max_pull(self, spec: Spec) -> int:
+        """The largest scale it ever pulls (static): lets the runner simulate narrower pulls."""
+        return spec.max_scale
+
+    def num_rows(self, spec: Spec) -> int:
+        """Rows of its allocations (static)."""
+        return spec.num_prompts
+
+    def min_budget(self, spec: Spec) -> int:
+        """The smallest budget, in completions, with which the algorithm runs."""
+        return 1
+
+    def init(self, spec: Spec, budget: Int[Array, ""]) -> Any:
+        """State before the first round."""
+        raise NotImplementedError
+
+    def finished(self, spec: Spec, state: Any) -> Bool[Array, ""]:
+        """Whether the run is over."""
+        raise NotImplementedError
+
+    def allocate(self, key: Key, spec: Spec, state: Any) -> Allocation:
+        """What to pull next. Zero pulls are allowed; a finished state must ask for none."""
+        raise NotImplementedError
+
+    def update(self, key: Key, spec: Spec, state: Any, allocation: Allocation, stats: Stats) -> Any:
+        """State after the round's pulls came back."""
+        raise NotImplementedError
+
+    def recommend(self, key: Key, spec: Spec, state: Any) -> Policy:
+        """The arm for every context."""
+        raise NotImplementedError
