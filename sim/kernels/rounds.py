@@ -1,0 +1,174 @@
+"""One round of pulls over a batch of trials, as one flat list of rows.
+
+Row i of the list finds its trial and allocation row by searching a cumulative count, so that no trial
+waits for the luckiest one. Rows are processed in blocks of fixed size by a while loop; every row's
+randomness is a function of (trial's round key, allocation row, pull), so neither batch nor block size
+shows in the result. The plain version is `sim.runner.host_round`, one pull at a time.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, UInt32
+
+from sim.core import Algorithm, Allocation, Environment, Queries, Stats
+from sim.kernels import counter
+
+PASS_COMPLETIONS = 2**14
+"""Completions of one allocation row that are summed before the int32 sums are folded into float32."""
+ROW_BLOCK = 512
+"""Rows per step of the loop: large enough for vector lanes, small enough for the cache."""
+
+
+class World(NamedTuple):
+    """What a batch of trials pulls from: one shared world, or one per trial, merged into one.
+
+    Attributes:
+        world: its prompts are the trials' prompts one after the other where `stride` > 0.
+        stride: prompts per trial in a merged world, 0 for a shared one.
+    """
+
+    world: Environment
+    stride: int
+
+
+def pull_key(round_key: UInt32[Array, "2"], row: Int[Array, ""], pull: Int[Array, ""]) -> UInt32[Array, "2"]:
+    """The key of one pull."""
+    return counter.fold(round_key, row, pull)
+
+
+def query_key(rule: str, round_key: UInt32[Array, "2"], row: Int[Array, ""], pull: Int[Array, ""]) -> UInt32[Array, "2"]:
+    """The key from which a pull's query is drawn: shared by all rows under common queries."""
+    if rule == "common":
+        return counter.fold(round_key, 0xC0FFEE, pull)
+    return counter.fold(pull_key(round_key, row, pull), 0x5EED, 1)
+
+
+def draw_query(key: UInt32[Array, "2"], queries: Queries) -> Int[Array, ""]:
+    """A query id of the split, by its law."""
+    if queries.cumulative is None:
+        return queries.ids[counter.integer(key[0], queries.ids.shape[-1])]
+    place = jnp.searchsorted(queries.cumulative, key[0], side="right", method="scan_unrolled")
+    return queries.ids[jnp.minimum(place, queries.ids.shape[-1] - 1)]
+
+
+def pass_limits(allocation: Allocation) -> Int[Array, "..."]:
+    """Pulls of each allocation row that one pass may sum without overflow."""
+    return jnp.maximum(PASS_COMPLETIONS // jnp.maximum(allocation.scale, 1), 1)
+
+
+def block_counts(allocation: Allocation, width: int, reuse: bool) -> Float[Array, "... width"]:
+    """Blocks of every scale that an allocation yields."""
+    if not reuse:
+        return allocation.pulls[..., None].astype(jnp.float32)
+    scales = jnp.arange(1, width + 1, dtype=jnp.int32)
+    per_pull = allocation.scale[..., None] // _like(scales, allocation.scale)
+    return (allocation.pulls[..., None] * per_pull).astype(jnp.float32)
+
+
+def run_round(
+    world: World,
+    train: Queries,
+    round_keys: UInt32[Array, "trial 2"],
+    allocation: Allocation,
+    algorithm: Algorithm,
+) -> Stats:
+    """Pull everything that a batch of trials asked for.
+
+    Args:
+        world: what they pull from.
+        train: query law of every trial, leaves with a leading trial axis.
+        round_keys: one key per trial.
+        allocation: leaves of shape (trial, row).
+        algorithm: how queries are drawn, how large pulls get, and whether blocks are reused.
+
+    Returns:
+        Stats with leading axes (trial, row).
+    """
+    spec = world.world.spec
+    width, reuse = algorithm.max_pull(spec), algorithm.reuse
+    shape = (*allocation.pulls.shape, spec.num_tasks, width if reuse else 1)
+
+    def more(carry: tuple[Array, Array]) -> Array:
+        done, _ = carry
+        return jnp.any(done < allocation.pulls)
+
+    def one_pass(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        done, total = carry
+        take = jnp.minimum(allocation.pulls - done, pass_limits(allocation))
+        units = _one_pass(world, train, round_keys, allocation, done, take, algorithm)
+        return done + take, total + units.astype(jnp.float32) * spec.unit.reshape(-1)[0]
+
+    start = (jnp.zeros_like(allocation.pulls), jnp.zeros(shape, jnp.float32))
+    _, total = jax.lax.while_loop(more, one_pass, start)
+    return Stats(total, block_counts(allocation, width, reuse))
+
+
+def _one_pass(
+    world: World,
+    train: Queries,
+    round_keys: Array,
+    allocation: Allocation,
+    done: Array,
+    take: Array,
+    algorithm: Algorithm,
+) -> Int[Array, "trial row task scale"]:
+    num_trials, num_rows = take.shape
+    ends = jnp.cumsum(take.reshape(-1))
+    num_pulls = ends[-1]
+    starts = ends - take.reshape(-1)
+    spec = world.world.spec
+    num_tasks, width, reuse = spec.num_tasks, algorithm.max_pull(spec), algorithm.reuse
+    sums = jnp.zeros((num_trials * num_rows, num_tasks, width if reuse else 1), jnp.int32)
+    flat = jax.tree.map(lambda leaf: leaf.reshape(-1), allocation)
+    block = min(ROW_BLOCK, num_trials * num_rows)
+
+    def step(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        first, sums = carry
+        item = first + jnp.arange(block, dtype=jnp.int32)
+        slot = jnp.searchsorted(ends, item, side="right", method="scan_unrolled").astype(jnp.int32)
+        slot = jnp.minimum(slot, num_trials * num_rows - 1)
+        trial, row = slot // num_rows, slot % num_rows
+        pull = item - starts[slot] + done.reshape(-1)[slot]
+        scale = jnp.where(item < num_pulls, flat.scale[slot], 0)
+        keys = jax.vmap(pull_key)(round_keys[trial], row, pull)
+        query_keys = jax.vmap(lambda key, r, i: query_key(algorithm.queries, key, r, i))(round_keys[trial], row, pull)
+        queries = _draw_queries(query_keys, train, trial)
+        prompts = flat.prompt[slot] + trial * world.stride
+        units = world.world.pull_rows(keys, prompts, queries, scale, width)
+        if not reuse:
+            own = jnp.maximum(scale, 1) - 1
+            units = jnp.take_along_axis(units, jnp.broadcast_to(own[:, None, None], (block, num_tasks, 1)), axis=2)
+        return first + block, sums.at[slot].add(units, indices_are_sorted=True)
+
+    _, sums = jax.lax.while_loop(lambda carry: carry[0] < num_pulls, step, (jnp.int32(0), sums))
+    return sums.reshape(num_trials, num_rows, *sums.shape[1:])
+
+
+def _draw_queries(keys: Array, train: Queries, trial: Array) -> Int[Array, " row"]:
+    """`draw_query` for rows of many trials without copying any trial's law."""
+    num_queries = train.ids.shape[-1]
+    if train.cumulative is None:
+        place = counter.integer(keys[:, 0], num_queries)
+    else:
+        place = _search(train.cumulative, trial, keys[:, 0])
+    return train.ids[trial, place]
+
+
+def _search(cumulative: UInt32[Array, "trial query"], trial: Array, words: Array) -> Int[Array, " row"]:
+    """For every row the first query of its trial whose cumulative word exceeds the row's word."""
+    size = cumulative.shape[1]
+    low = jnp.zeros_like(trial)
+    step = 1 << (size - 1).bit_length()
+    while step > 0:
+        probe = low + step
+        reached = (probe <= size) & (cumulative[trial, jnp.minimum(probe, size) - 1] <= words)
+        low = jnp.where(reached, probe, low)
+        step //= 2
+    return jnp.minimum(low, size - 1)
+
+
+def _like(values: Int[Array, " scale"], batch: Array) -> Array:
+    """Reshape a vector so that it broadcasts after `batch`'s axes without rank promotion."""
+    return values.reshape((1,) * batch.ndim + values.shape)

@@ -1,0 +1,79 @@
+"""Selection under masks: which arms stay active, and which one is the answer."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, UInt32
+
+from sim import estimators
+from sim.core import Key, Policy, Spec
+from sim.kernels import counter, select
+
+
+def random_order(key: Key, shape: tuple[int, int]) -> UInt32[Array, "context item"]:
+    """A fresh tie-break for every item: random words, distinct within a context."""
+    return jax.vmap(select.distinct)(counter.bits(key, shape))
+
+
+def keep_best(
+    score: Float[Array, "context item"],
+    tiebreak: UInt32[Array, "context item"],
+    active: Bool[Array, "context item"],
+    num_kept: Int[Array, " context"],
+) -> Bool[Array, "context item"]:
+    """Per context the `num_kept` best active items: higher score first, then higher tiebreak."""
+    return jax.vmap(select.best)(score, tiebreak, active, num_kept)
+
+
+def top_half(
+    score: Float[Array, "context item"], tiebreak: UInt32[Array, "context item"], active: Bool[Array, "context item"]
+) -> Bool[Array, "context item"]:
+    """Per context the better half of the active items, rounded up (SPEC decision 3)."""
+    num_active = jnp.sum(active.astype(jnp.int32), axis=1)
+    return keep_best(score, tiebreak, active, (num_active + 1) // 2)
+
+
+def pick(
+    score: Float[Array, "context item"], tiebreak: UInt32[Array, "context item"], active: Bool[Array, "context item"]
+) -> Int[Array, " context"]:
+    """Per context the index of the best active item."""
+    one = jnp.ones(score.shape[0], jnp.int32)
+    return jnp.argmax(keep_best(score, tiebreak, active, one), axis=1).astype(jnp.int32)
+
+
+def arms(index: Int[Array, " context"], max_scale: int) -> Policy:
+    """Policy from indices into arms ordered by prompt, then scale."""
+    return Policy(index // max_scale, index % max_scale + 1)
+
+
+def first(order: UInt32[Array, " item"], count: Int[Array, ""]) -> Bool[Array, " item"]:
+    """The `count` items with the highest words of a random order."""
+    return select.best(jnp.zeros(order.shape, jnp.float32), order, jnp.ones(order.shape, bool), count)
+
+
+def best_estimate(key: Key, spec: Spec, table: estimators.Table) -> Policy:
+    """Per context the arm with the best estimated value, ties at random; any arm if none was pulled."""
+    score = estimators.value(spec, table).reshape(spec.num_contexts, spec.num_arms)
+    everything = jnp.ones(score.shape, bool)
+    return arms(pick(score, random_order(key, score.shape), everything), spec.max_scale)
+
+
+def draw_arm(word: UInt32[Array, ""], weights: Int[Array, "prompt scale"]) -> tuple[Int[Array, ""], Int[Array, ""]]:
+    """A prompt and a scale index with probability proportional to whole-number weights.
+
+    Args:
+        word: the random word.
+        weights: >= 0, summing to less than 2**31.
+    """
+    per_prompt = jnp.sum(weights, axis=1)
+    below = jnp.cumsum(per_prompt)
+    draw = counter.integer(word, below[-1])
+    prompt = jnp.minimum(jnp.sum((below <= draw).astype(jnp.int32)), weights.shape[0] - 1)
+    rest = draw - (below[prompt] - per_prompt[prompt])
+    scale = jnp.sum((jnp.cumsum(weights[prompt]) <= rest).astype(jnp.int32))
+    return prompt, jnp.minimum(scale, weights.shape[1] - 1)
+
+
+def maxima(index: Float[Array, "prompt scale"], allowed: Bool[Array, "prompt scale"]) -> Int[Array, "prompt scale"]:
+    """Weight 1 for every allowed entry that ties for the largest, 0 elsewhere."""
+    index = jnp.where(allowed, index, -jnp.inf)
+    return (allowed & (index == jnp.max(index))).astype(jnp.int32)
