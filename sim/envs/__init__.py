@@ -1,0 +1,71 @@
+"""Worlds and where trials get them.
+
+* `dataset`: a finite world at rest, float64 tables with names; what files hold and exact values need.
+* `tabular`, `continuous`: the pytrees that answer pulls inside jit.
+* `contexts`: weights and costs to a learner's `Spec` and a `Strategy`.
+* `sources`: one world with reshuffled queries, or a fresh world per trial.
+* `synthetic`: families drawn afresh for every trial. `families`: small worlds with known answers.
+* `files`, `released`, `unpickle`: our open format, and the files of the paper's authors.
+
+To add an environment: write a function without arguments that returns a `Dataset` (a small world that is its
+own query law), a `Source` or a `NamedSource`, in a file of its own, and add one line to `ENVS`.
+"""
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import NamedTuple
+
+from sim.core import Source
+from sim.envs import continuous, families, synthetic
+from sim.envs.dataset import Dataset
+from sim.envs.sources import NamedSource, fixed
+
+
+class Entry(NamedTuple):
+    """A registered environment: one line for people, and what builds it."""
+
+    description: str
+    build: Callable[[], Dataset | Source | NamedSource]
+
+
+ENVS: dict[str, Entry] = {
+    "synth-bernoulli": Entry("MV, fresh per trial: 32 prompts, N <= 32, 520 queries", synthetic.SynthBernoulli),
+    "synth-categorical": Entry("BoN, fresh per trial: 32 prompts, N <= 32, 27 contexts", synthetic.SynthCategorical),
+    "two-arm": Entry("two prompts with rewards +1/-1, N = 1", families.two_arm),
+    "graded-halving": Entry("eight Bernoulli prompts in steps, N = 1", families.graded_halving),
+    "bon-two-scales": Entry("BoN of one or two, four prompts, two contexts", families.bon_two_scales),
+    "bon-query-effects": Entry("the same with an easy and a hard query", families.bon_query_effects),
+    "mv-three-scales": Entry("MV, eight prompts, N <= 15, two contexts", families.mv_three_scales),
+    "crossover": Entry("MV: better alone (.65 > .62), worse at N = 10 (.63 < .77)", families.crossover),
+    "beta-bon": Entry("BoN over Beta scores: 8 prompts, N <= 16, 20 queries", continuous.beta_bon),
+    "gaussian-bon": Entry("BoN over Gaussian mixtures: 8 prompts, N <= 16, 20 queries", continuous.gaussian_bon),
+}
+
+
+def get(name_or_path: str | Path) -> NamedSource:
+    """The environment with this name, or the one in this file, whose queries every trial splits 80/20.
+
+    Raises:
+        ValueError: nothing has this name, or the file cannot be used.
+    """
+    name = str(name_or_path)
+    if name in ENVS:
+        return _named(name, ENVS[name].build())
+    if Path(name).suffix in (".npz", ".pkl") or Path(name).exists():
+        from sim.envs import files
+
+        return fixed(files.read(name))
+    near = get_close_matches(name, ENVS, n=1, cutoff=0.0)[0]
+    raise ValueError(
+        f"no environment is called {name!r}; did you mean {near!r}? "
+        f"Known are {', '.join(ENVS)}, and a path to a .npz or .pkl file works too"
+    )
+
+
+def _named(name: str, built: Dataset | Source | NamedSource) -> NamedSource:
+    if isinstance(built, NamedSource):
+        return built
+    if isinstance(built, Dataset):
+        return fixed(built, train_fraction=1.0)
+    return NamedSource(name, built)

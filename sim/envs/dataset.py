@@ -1,0 +1,244 @@
+"""A finite world at rest: float64 NumPy tables with names and provenance, validated field by field.
+
+`Dataset` is what files hold and exact values are computed from; `environment` turns it into the
+pytree that trials run on.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from sim.core import Queries
+from sim.envs.contexts import describe
+from sim.envs.tabular import TabularWorld
+from sim.utilities import AGGREGATES, GOLD, MAX_SCALE, TIES
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A finite environment.
+
+    Attributes:
+        name: short name, used in tables and figures.
+        aggregate: "mv", "bon" or "mean" for each of the K objectives.
+        probs: probability of each of M outcomes, shape (prompt, query, outcome).
+        objective_weights: shape (context, objective).
+        cost_weights: utility of one unit of cost per context, >= 0, shape (context,).
+        costs: cost of one completion of each prompt, >= 0, shape (prompt,).
+        max_scale: largest inference scale Nmax.
+        values: outcome vectors, shape (prompt, query, outcome, objective); an "mv" column holds answer
+            labels. None where the only objective is "mv": the outcome is then the answer label.
+        answers: label of each query's right answer, shape (query,); None without an "mv" objective.
+        context_probs: distribution over contexts; uniform when None.
+        query_weights: relative frequency of each query; uniform when None.
+        test: mask of the queries that the source holds out, shape (query,); None when it names none.
+        tie: majority-vote credit of a tied right answer: "uniform" (1/t) or "half" (0.5).
+        prompt_names, context_names: labels for people.
+        provenance: where it comes from (any JSON object).
+    """
+
+    name: str
+    aggregate: tuple[str, ...]
+    probs: np.ndarray
+    objective_weights: np.ndarray
+    cost_weights: np.ndarray
+    costs: np.ndarray
+    max_scale: int
+    values: np.ndarray | None = None
+    answers: np.ndarray | None = None
+    context_probs: np.ndarray | None = None
+    query_weights: np.ndarray | None = None
+    test: np.ndarray | None = None
+    tie: str = "uniform"
+    prompt_names: tuple[str, ...] = ()
+    context_names: tuple[str, ...] = ()
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check every field; a ValueError names the field, what is wrong and what would be right."""
+        _validate(self)
+
+    @property
+    def num_prompts(self) -> int:
+        """Number of prompts |P|."""
+        return self.probs.shape[0]
+
+    @property
+    def num_queries(self) -> int:
+        """Number of queries over all splits."""
+        return self.probs.shape[1]
+
+    @property
+    def num_contexts(self) -> int:
+        """Number of contexts |C|."""
+        return self.objective_weights.shape[0]
+
+    @property
+    def context_distribution(self) -> np.ndarray:
+        """Probability of each context, shape (context,)."""
+        if self.context_probs is None:
+            return np.full(self.num_contexts, 1.0 / self.num_contexts)
+        return self.context_probs
+
+    @property
+    def query_distribution(self) -> np.ndarray:
+        """Probability of each query over all splits, shape (query,)."""
+        weights = np.ones(self.num_queries) if self.query_weights is None else self.query_weights
+        return weights / weights.sum()
+
+    def gold_first(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """Tables with labels renamed, query by query, so that the right answer has label 0.
+
+        Returns:
+            probs (prompt, query, outcome) and values (prompt, query, outcome, objective) or None.
+        """
+        if self.answers is None:
+            return self.probs, self.values
+        if self.values is None:
+            order = np.tile(np.arange(self.probs.shape[2]), (self.num_queries, 1))
+            rows = np.arange(self.num_queries)
+            order[rows, self.answers], order[:, GOLD] = GOLD, self.answers
+            return np.take_along_axis(self.probs, order[None], axis=2), None
+        values = self.values.copy()
+        for k, how in enumerate(self.aggregate):
+            if how == "mv":
+                gold = self.answers[None, :, None]
+                labels = self.values[..., k]
+                values[..., k] = np.where(labels == gold, GOLD, np.where(labels == GOLD, gold, labels))
+        return self.probs, values
+
+    def environment(self) -> TabularWorld:
+        """The pytree that trials run on (float32 tables, 32-bit thresholds)."""
+        probs, values = self.gold_first()
+        below = np.clip(np.cumsum(probs, axis=2)[..., :-1], 0.0, 1.0)
+        thresholds = np.minimum(np.rint(below * 2.0**32), 2.0**32 - 1).astype(np.uint32)
+        spec, strategy = describe(
+            self.aggregate,
+            self.objective_weights,
+            self.cost_weights,
+            jnp.asarray(self.costs, jnp.float32),
+            self.max_scale,
+            self._largest(),
+            self.num_answers,
+            self.tie,
+        )
+        atoms = None if values is None else jnp.asarray(values, jnp.float32)
+        return TabularWorld(jnp.asarray(thresholds), atoms, strategy, spec)
+
+    def queries(self, ids: np.ndarray) -> Queries:
+        """The query law of the split that holds the queries `ids`."""
+        if self.query_weights is None:
+            return Queries(jnp.asarray(ids, jnp.int32))
+        below = np.cumsum(self.query_weights[ids]) / self.query_weights[ids].sum()
+        cumulative = np.minimum(np.rint(below * 2.0**32), 2.0**32 - 1).astype(np.uint32)
+        return Queries(jnp.asarray(ids, jnp.int32), jnp.asarray(cumulative))
+
+    @property
+    def num_answers(self) -> int:
+        """Number of answer labels; 1 where nothing is voted on."""
+        if "mv" not in self.aggregate:
+            return 1
+        if self.values is None:
+            return self.probs.shape[2]
+        labels = self.values[..., self.aggregate.index("mv")]
+        return int(max(labels.max(), np.max(self.answers) if self.answers is not None else 0)) + 1
+
+    def _largest(self) -> np.ndarray:
+        """Largest absolute value of each objective, 1 for a vote."""
+        vote = np.array([how == "mv" for how in self.aggregate])
+        if self.values is None:
+            return np.ones(len(vote))
+        return np.where(vote, 1.0, np.abs(self.values).max(axis=(0, 1, 2)))
+
+
+def _validate(data: Dataset) -> None:
+    def need(condition: Any, field_name: str, problem: str) -> None:
+        if not np.all(condition):
+            raise ValueError(f"{data.name}: {field_name} {problem}")
+
+    def shaped(array: np.ndarray | None, field_name: str, shape: tuple[int, ...]) -> None:
+        if array is not None:
+            need(array.shape == shape, field_name, f"has shape {array.shape}; expected {shape}")
+            need(np.isfinite(array), field_name, "holds a NaN or an infinity; all its numbers must be finite")
+
+    need(data.aggregate, "aggregate", f"is empty; name one of {', '.join(AGGREGATES)} for every objective")
+    for how in data.aggregate:
+        need(how in AGGREGATES, "aggregate", f"holds {how!r}; allowed are {', '.join(AGGREGATES)}")
+    need(data.tie in TIES, "tie", f"is {data.tie!r}; allowed are {', '.join(TIES)}")
+    need(data.probs.ndim == 3, "probs", f"has {data.probs.ndim} axes; expected (prompt, query, outcome)")
+    num_prompts, num_queries, num_outcomes = data.probs.shape
+    need(data.probs.size > 0, "probs", f"has shape {data.probs.shape}; every axis needs at least one entry")
+    shaped(data.probs, "probs", data.probs.shape)
+    need((data.probs >= 0) & (data.probs <= 1 + 1e-9), "probs", "leaves [0, 1]; probabilities are needed")
+    sums = data.probs.sum(axis=2)
+    worst = np.unravel_index(np.argmax(np.abs(sums - 1)), sums.shape)
+    where = f"prompt {worst[0]}, query {worst[1]}"
+    need(np.abs(sums - 1) <= 1e-6, "probs", f"sums to {sums[worst]:.6g} at {where}; it must sum to 1")
+    num_objectives = len(data.aggregate)
+    need(data.objective_weights.ndim == 2, "objective_weights", "must have the axes (context, objective)")
+    num_contexts = data.objective_weights.shape[0]
+    need(num_contexts > 0, "objective_weights", "holds no context; at least one is needed")
+    shaped(data.objective_weights, "objective_weights", (num_contexts, num_objectives))
+    shaped(data.cost_weights, "cost_weights", (num_contexts,))
+    need(data.cost_weights >= 0, "cost_weights", "is negative somewhere; a cost weight is >= 0 (cost lowers utility)")
+    shaped(data.costs, "costs", (num_prompts,))
+    need(data.costs >= 0, "costs", "is negative somewhere; the cost of a completion is >= 0")
+    whole = isinstance(data.max_scale, int) and 1 <= data.max_scale <= MAX_SCALE
+    need(whole, "max_scale", f"is {data.max_scale!r}; expected a whole number from 1 to {MAX_SCALE}")
+    shaped(data.values, "values", (num_prompts, num_queries, num_outcomes, num_objectives))
+    mv = [k for k, how in enumerate(data.aggregate) if how == "mv"]
+    if data.values is None:
+        need(data.aggregate == ("mv",), "values", "is missing; only a single 'mv' objective can do without it")
+    if mv:
+        need(data.answers is not None, "answers", "is missing; an 'mv' objective needs each query's right answer")
+        need(len(mv) == 1, "aggregate", "names 'mv' more than once; one objective can be voted on")
+    if data.answers is not None:
+        need(
+            data.answers.shape == (num_queries,),
+            "answers",
+            f"has shape {data.answers.shape}; expected {(num_queries,)}",
+        )
+        need(
+            np.issubdtype(data.answers.dtype, np.integer),
+            "answers",
+            f"has dtype {data.answers.dtype}; expected whole numbers",
+        )
+        limit = num_outcomes if data.values is None else 2**20
+        need(
+            (data.answers >= 0) & (data.answers < limit),
+            "answers",
+            f"leaves 0..{limit - 1}; it must hold answer labels",
+        )
+    if data.values is not None:
+        for k in mv:
+            labels = data.values[..., k]
+            need(
+                (labels == np.rint(labels)) & (labels >= 0),
+                "values",
+                f"objective {k} is voted on; its labels must be whole numbers >= 0",
+            )
+    shaped(data.context_probs, "context_probs", (num_contexts,))
+    if data.context_probs is not None:
+        total = data.context_probs.sum()
+        need(
+            (data.context_probs >= 0).all() and abs(total - 1) <= 1e-6,
+            "context_probs",
+            f"sums to {total:.6g}; it must be a distribution over contexts",
+        )
+    shaped(data.query_weights, "query_weights", (num_queries,))
+    if data.query_weights is not None:
+        need(data.query_weights > 0, "query_weights", "is not positive somewhere; every query needs a weight > 0")
+    if data.test is not None:
+        need(
+            data.test.shape == (num_queries,) and data.test.dtype == bool,
+            "test",
+            f"must be a mask of shape {(num_queries,)}",
+        )
+        need(0 < data.test.sum() < num_queries, "test", "leaves a split empty; both need a query")
+    for names, field_name, length in (
+        (data.prompt_names, "prompt_names", num_prompts),
+        (data.context_names, "context_names", num_contexts),
+    ):
+        need(not names or len(names) == length, field_name, f"holds {len(names)} names; expected {length}")

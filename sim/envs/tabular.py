@@ -1,0 +1,92 @@
+"""The tabular world: per prompt and query a finite distribution over completions' outcomes.
+
+Bernoulli success is the two-answer case of majority voting; the paper's categorical worlds are the
+others (Mahmud et al., arXiv 2508.10030, section 5).
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, UInt32
+
+from sim.core import Environment, Key, Pull, Spec
+from sim.kernels import blocks, counter
+from sim.utilities import Strategy, block_units
+
+
+class TabularWorld(Environment):
+    """A finite world. Completion i of a pull falls into category #{m: word_i >= thresholds[m]}.
+
+    Attributes:
+        thresholds: distribution function over categories in units of 2**-32, last category left out.
+        atoms: outcome vector of every category, per prompt and query, or one list for all of them, or
+            None where the only objective is voted on: a category is then its own answer label.
+        strategy: how completions become task rewards.
+        known: what learners may know.
+    """
+
+    thresholds: UInt32[Array, "prompt query category"]
+    atoms: Float[Array, "prompt query atom objective"] | Float[Array, "atom objective"] | None
+    strategy: Strategy
+    known: Spec
+
+    @property
+    def spec(self) -> Spec:
+        """What a learner may know."""
+        return self.known
+
+    @property
+    def num_queries(self) -> int:
+        """Number of queries over all splits."""
+        return self.thresholds.shape[-2]
+
+    def pull(self, key: Key, prompt: Int[Array, ""], query: Int[Array, ""], scale: Int[Array, ""]) -> Pull:
+        """Draw `scale` i.i.d. completions of `prompt` on `query`: the plain version."""
+        words = counter.bits(key, (self.known.max_scale,))
+        category = jnp.sum(words[:, None] >= self.thresholds[prompt, query][None], axis=1)
+        if self.atoms is None:
+            outcomes = category.astype(jnp.float32)[:, None]
+        elif self.atoms.ndim == 2:
+            outcomes = self.atoms[category]
+        else:
+            outcomes = self.atoms[prompt, query, category]
+        return Pull(prompt, query, scale, outcomes)
+
+    def block_units(self, pull: Pull) -> Int[Array, "task max_scale"]:
+        """Sum of task rewards over the disjoint blocks of every scale, in integer units."""
+        return block_units(self.strategy, pull.outcomes, pull.scale)
+
+    def pull_rows(
+        self,
+        keys: UInt32[Array, "row 2"],
+        prompts: Int[Array, " row"],
+        queries: Int[Array, " row"],
+        scales: Int[Array, " row"],
+        width: int,
+    ) -> Int[Array, "row task width"]:
+        """`block_units` of one pull per row, by the kernel of `sim.kernels.blocks`."""
+        labels = blocks.categories(keys, self.thresholds[prompts, queries].T, width)
+        if self.atoms is None:
+            outcomes = labels[:, None]
+        elif self.atoms.ndim == 2:
+            outcomes = jnp.moveaxis(self.atoms[labels], 2, 1)
+        else:
+            outcomes = jnp.moveaxis(self.atoms[prompts, queries, labels], 2, 1)
+        return blocks.block_units(self.strategy, outcomes, scales)
+
+    def merged(self) -> "TabularWorld":
+        """One world of B * P prompts from a batch of B worlds that share strategy and atom list."""
+
+        def flat(table: Array) -> Array:
+            return table.reshape(-1, *table.shape[2:])
+
+        atoms = self.atoms
+        if atoms is not None:
+            atoms = flat(atoms) if atoms.ndim == 5 else atoms[0]
+        strategy = jax.tree.map(lambda leaf: leaf[0], self.strategy)
+        return TabularWorld(flat(self.thresholds), atoms, strategy, self.known)
+
+
+def thresholds_of(probabilities: Float[Array, "*shape category"]) -> UInt32[Array, "*shape last"]:
+    """Device-side thresholds from float32 probabilities that sum to 1 (resolution 2**-24)."""
+    below = jnp.clip(jnp.cumsum(probabilities, axis=-1)[..., :-1], 0.0, 1.0)
+    return jnp.minimum(below * 2.0**24, 2.0**24 - 1).astype(jnp.uint32) << 8
