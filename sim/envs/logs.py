@@ -1,0 +1,205 @@
+"""An environment from a log of completions: the empirical distribution per prompt and query.
+
+The paper's real environments are made in this way, from 128 completions per (prompt, query)
+(Mahmud et al., arXiv 2508.10030, section 5).
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sim.envs.dataset import Dataset
+from sim.utilities import AGGREGATES
+
+if TYPE_CHECKING:
+    import pandas
+
+
+def from_log(
+    frame: "pandas.DataFrame",
+    *,
+    name: str,
+    aggregate: tuple[str, ...],
+    objectives: tuple[str, ...],
+    objective_weights: np.ndarray,
+    cost_weights: np.ndarray,
+    max_scale: int,
+    gold: str | None = None,
+    cost: str | None = None,
+    prompt: str = "prompt",
+    query: str = "query",
+    context_names: tuple[str, ...] = (),
+) -> Dataset:
+    """Build the environment in which a completion is drawn, with replacement, from those logged.
+
+    The log has a row per completion. Prompts and queries are numbered in the order in which they
+    appear; every prompt needs a completion for every query. An "mv" column holds answers, numbers or
+    text; they are numbered query by query, the right answer included. (Read a CSV file with
+    `keep_default_na=False` if "NA" or "None" is an answer.) Other objectives hold finite scores. A
+    prompt's cost is the mean of the cost column over its completions.
+
+    Args:
+        frame: the log.
+        name: short name of the environment.
+        aggregate: "mv", "bon" or "mean" for each objective.
+        objectives: the column of each objective.
+        objective_weights: shape (context, objective).
+        cost_weights: utility of one unit of cost per context, >= 0, shape (context,).
+        max_scale: largest inference scale Nmax.
+        gold: column with the right answer, the same in all rows of a query; needed with "mv" only.
+        cost: column with the cost of a completion; without it completions are free.
+        prompt: column that tells prompts apart.
+        query: column that tells queries apart.
+        context_names: labels of the contexts, for people.
+    """
+
+    def wrong(problem: str) -> ValueError:
+        return ValueError(f"{name}: {problem}")
+
+    for how in aggregate:
+        if how not in AGGREGATES:
+            raise wrong(f"aggregate holds {how!r}; allowed are {', '.join(AGGREGATES)}")
+    if len(objectives) != len(aggregate):
+        raise wrong(f"{len(objectives)} objective columns for {len(aggregate)} aggregates; one each is needed")
+    if "mv" in aggregate and gold is None:
+        raise wrong("an 'mv' objective needs the column of the right answers; name it as gold")
+    if "mv" not in aggregate and gold is not None:
+        raise wrong(f"gold names the column {gold!r}, but no objective is voted on ('mv')")
+    if cost is None and np.any(np.asarray(cost_weights) != 0):
+        raise wrong("cost_weights charge for completions, but no cost column is named")
+    wanted = [column for column in (prompt, query, *objectives, gold, cost) if column is not None]
+    log = _columns(frame, wanted, wrong)
+    prompts, prompt_names = _number(log[prompt])
+    queries, query_names = _number(log[query])
+    pulled = np.zeros((len(prompt_names), len(query_names)), np.int64)
+    np.add.at(pulled, (prompts, queries), 1)
+    if not pulled.all():
+        p, x = np.argwhere(pulled == 0)[0]
+        raise wrong(f"prompt {prompt_names[p]!r} has no completion for query {query_names[x]!r}; every pair needs one")
+
+    answers, outcomes = None, []
+    for column, how in zip(objectives, aggregate, strict=True):
+        if how == "mv":
+            labels, right = _label(log[column], log[str(gold)], queries)
+            answers = right[np.unique(queries, return_index=True)[1]]
+            several = np.flatnonzero(right != answers[queries])
+            if several.size:
+                asked = query_names[queries[several[0]]]
+                raise wrong(f"query {asked!r} has several right answers; gold must be the same in all rows of a query")
+            outcomes.append(labels)
+        else:
+            outcomes.append(_numbers(log[column], column, wrong))
+    num_labels = None
+    if aggregate == ("mv",) and answers is not None:
+        num_labels = int(max(outcomes[0].max(), answers.max())) + 1
+    probs, values = _empirical(prompts, queries, outcomes, pulled, num_labels)
+    costs = np.zeros(len(prompt_names))
+    if cost is not None:
+        costs = np.bincount(prompts, _numbers(log[cost], cost, wrong)) / pulled.sum(axis=1)
+    return Dataset(
+        name=name,
+        aggregate=aggregate,
+        probs=probs,
+        objective_weights=np.asarray(objective_weights, np.float64),
+        cost_weights=np.asarray(cost_weights, np.float64),
+        costs=costs,
+        max_scale=max_scale,
+        values=values,
+        answers=answers,
+        prompt_names=tuple(prompt_names),
+        context_names=context_names,
+        provenance={
+            "source": "log of completions",
+            "completions": len(frame),
+            "completions_per_pair": [int(pulled.min()), int(pulled.max())],
+            "queries": query_names,
+        },
+    )
+
+
+def _columns(frame: "pandas.DataFrame", wanted: list[str], wrong: Callable[[str], ValueError]) -> dict[str, np.ndarray]:
+    if len(frame) == 0:
+        raise wrong("the log is empty; a row per completion is needed")
+    if not frame.columns.is_unique:
+        raise wrong("the log has two columns of the same name")
+    log = {}
+    for column in wanted:
+        if column not in frame.columns:
+            raise wrong(f"the log has no column {column!r}; it has {', '.join(map(str, frame.columns))}")
+        log[column] = frame[column].to_numpy()
+        empty = np.flatnonzero(frame[column].isna())
+        if empty.size:
+            hint = "give answers that could not be read a label of their own"
+            raise wrong(f"column {column!r} is empty in row {empty[0] + 1}; every row needs a value ({hint})")
+    return log
+
+
+def _number(column: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Number entries from 0 as they appear; the number of each row, and the entries as text."""
+    import pandas as pd
+
+    numbers, entries = pd.factorize(column)
+    return numbers, [str(entry) for entry in entries]
+
+
+def _numbers(column: np.ndarray, name: str, wrong: Callable[[str], ValueError]) -> np.ndarray:
+    import pandas as pd
+
+    numbers = np.asarray(pd.to_numeric(column, errors="coerce"), np.float64)
+    bad = np.flatnonzero(~np.isfinite(numbers))
+    if bad.size:
+        raise wrong(f"column {name!r} holds {str(column[bad[0]])!r} in row {bad[0] + 1}; finite numbers are needed")
+    return numbers
+
+
+def _label(answers: np.ndarray, gold: np.ndarray, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Number the answers of each query from 0, in sorted order: labels of each row's answer and gold."""
+    import pandas as pd
+
+    both = [answers, gold]
+    if any(part.dtype.kind not in "iufb" for part in both):
+        both = [np.array([str(entry) for entry in part], object) for part in both]
+    query = np.tile(queries, 2)
+    group, rows, _ = _group([query, pd.factorize(np.concatenate(both), sort=True)[0]])
+    first = np.searchsorted(query[rows], np.arange(queries.max() + 1))
+    labels = group - first[query]
+    return labels[: queries.size], labels[queries.size :]
+
+
+def _empirical(
+    prompts: np.ndarray,
+    queries: np.ndarray,
+    outcomes: list[np.ndarray],
+    pulled: np.ndarray,
+    num_labels: int | None,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Frequencies of the distinct outcomes of each pair, and their vectors.
+
+    With `num_labels`, outcomes are labels that stand for themselves and need no vectors. Pairs with
+    fewer outcomes than others are filled up with their last one, at probability 0.
+    """
+    _, rows, times = _group([prompts, queries, *outcomes])
+    p, x = prompts[rows], queries[rows]
+    if num_labels is not None:
+        probs = np.zeros((*pulled.shape, num_labels))
+        probs[p, x, outcomes[0][rows]] = times / pulled[p, x]
+        return probs, None
+    pair = p * pulled.shape[1] + x
+    first = np.searchsorted(pair, np.arange(pulled.size + 1))
+    num_outcomes = int(np.diff(first).max())
+    probs = np.zeros((*pulled.shape, num_outcomes))
+    probs[p, x, np.arange(rows.size) - first[pair]] = times / pulled[p, x]
+    vectors = np.stack([outcome[rows] for outcome in outcomes], axis=1).astype(np.float64)
+    position = np.minimum(first[:-1, None] + np.arange(num_outcomes), first[1:, None] - 1)
+    return probs, vectors[position].reshape(*probs.shape, len(outcomes))
+
+
+def _group(keys: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows with equal keys, in the order of the keys: group of each row, a row of each group, its size."""
+    order = np.lexsort(keys[::-1])
+    starts = np.ones(order.size, bool)
+    starts[1:] = np.any([key[order][1:] != key[order][:-1] for key in keys], axis=0)
+    group = np.empty(order.size, np.int64)
+    group[order] = np.cumsum(starts) - 1
+    return group, order[starts], np.diff(np.flatnonzero(starts), append=order.size)

@@ -1,0 +1,264 @@
+"""The open format: what is saved comes back bit for bit, and what is broken is named."""
+
+import dataclasses
+import json
+import struct
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from sim.envs import files
+from sim.envs.dataset import Dataset
+from sim.envs.released import read_released
+
+
+def world(aggregate: tuple[str, ...] = ("mv",), full: bool = True) -> Dataset:
+    """A random world with 3 prompts, 5 queries, 4 outcomes, 2 contexts."""
+    rng = np.random.default_rng(7)
+    fields: dict[str, Any] = {}
+    if aggregate != ("mv",):
+        fields["values"] = rng.integers(4, size=(3, 5, 4, len(aggregate))).astype(np.float64)
+    if "mv" in aggregate:
+        fields["answers"] = rng.integers(4, size=5)
+    if full:
+        fields |= {
+            "context_probs": np.array([0.25, 0.75]),
+            "query_weights": rng.uniform(0.5, 1.5, 5),
+            "test": np.arange(5) >= 3,
+            "tie": "half",
+            "prompt_names": ("plain", "step by step", "Gedächtnis"),
+            "context_names": ("cheap", "dear"),
+            "provenance": {"source": "a test", "numbers": [1, 0.5, None]},
+        }
+    return Dataset(
+        name="tiny world",
+        aggregate=aggregate,
+        probs=rng.dirichlet(np.ones(4), (3, 5)),
+        objective_weights=rng.uniform(size=(2, len(aggregate))),
+        cost_weights=rng.uniform(size=2),
+        costs=rng.uniform(size=3),
+        max_scale=6,
+        **fields,
+    )
+
+
+def assert_same(one: Dataset, two: Dataset) -> None:
+    """Equal fields with equal bits, and equal environments."""
+    for field in dataclasses.fields(Dataset):
+        a, b = getattr(one, field.name), getattr(two, field.name)
+        if isinstance(a, np.ndarray):
+            assert (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes()), field.name
+        else:
+            assert a == b, field.name
+    environments = one.environment(), two.environment()
+    leaves, others = (jax.tree_util.tree_leaves(environment) for environment in environments)
+    assert str(jax.tree_util.tree_structure(environments[0])) == str(jax.tree_util.tree_structure(environments[1]))
+    for a, b in zip(leaves, others, strict=True):
+        assert np.asarray(a).dtype == np.asarray(b).dtype
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("aggregate", [("mv",), ("bon", "bon"), ("mv", "bon", "mean")])
+def test_what_is_saved_is_loaded_bit_for_bit(tmp_path: Path, aggregate: tuple[str, ...], full: bool) -> None:
+    data = world(aggregate, full)
+    files.save(data, tmp_path / "a.npz")
+    files.save(data, tmp_path / "b.npz")
+    assert_same(data, files.load(tmp_path / "a.npz"))
+    assert_same(data, files.read(str(tmp_path / "a.npz")))
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+def test_math_survives_the_open_format(tmp_path: Path, math_path: Path) -> None:
+    data = files.read(math_path)
+    assert_same(data, read_released(math_path))
+    files.save(data, tmp_path / "MATH.npz")
+    again = files.read(tmp_path / "MATH.npz")
+    assert_same(data, again)
+    assert again.provenance["git_blob"] == "50a3f35a26c689c611f92a32248624c7e9bcc302"
+
+
+def test_a_file_written_without_numpy(tmp_path: Path) -> None:
+    """The recipe for other languages: a zip of .npy files, each a text header and raw numbers."""
+
+    def npy(descr: str, shape: tuple[int, ...], raw: bytes) -> bytes:
+        text = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}"
+        text = text.ljust(117) + "\n"
+        return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode() + raw
+
+    header = b'{"schema": "iapo-environment", "version": 1, "name": "R", "aggregate": ["mv"], "max_scale": 4}'
+    path = tmp_path / "foreign.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("header.npy", npy("|u1", (len(header),), header))
+        archive.writestr("probs.npy", npy(">f8", (1, 2, 2), struct.pack(">4d", 0.25, 0.75, 0.5, 0.5)))
+        archive.writestr("answers.npy", npy("|u1", (2,), bytes([0, 1])))
+        archive.writestr("objective_weights.npy", npy("<f8", (1, 1), struct.pack("<d", 1.0)))
+        archive.writestr("cost_weights.npy", npy("<f8", (1,), struct.pack("<d", 0.0)))
+        archive.writestr("costs.npy", npy("<f8", (1,), struct.pack("<d", 0.0)))
+    data = files.load(path)
+    np.testing.assert_array_equal(data.probs, [[[0.25, 0.75], [0.5, 0.5]]])
+    assert data.probs.dtype == np.float64
+    assert (data.name, data.tie, data.max_scale) == ("R", "uniform", 4)
+    data.environment()
+
+
+def entries(data: Dataset) -> dict[str, Any]:
+    """What a file of `data` holds: arrays, and the header as a dict."""
+    names = ("probs", "values", "answers", "objective_weights", "cost_weights", "costs", "test", "query_weights")
+    found = {name: getattr(data, name) for name in names if getattr(data, name) is not None}
+    fields = ("name", "aggregate", "max_scale", "tie", "prompt_names", "context_names", "provenance")
+    return found | {"header": {"schema": files.SCHEMA, "version": 1} | {name: getattr(data, name) for name in fields}}
+
+
+def written(path: Path, held: dict[str, Any]) -> Path:
+    """Write entries as they are, right or wrong."""
+    if isinstance(held.get("header"), dict):
+        held = held | {"header": np.frombuffer(json.dumps(held["header"]).encode(), np.uint8)}
+    np.savez(path, **held)
+    return path
+
+
+def complaint(path: Path) -> str:
+    with pytest.raises(ValueError, match=path.name) as caught:
+        files.read(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "tiny world" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("schema", "other", "names the schema 'other'; expected 'iapo-environment'"),
+        ("schema", None, "names the schema None"),
+        ("version", 2, "has version 2 of the format; this program reads version 1"),
+        ("version", True, "'version' that is not a whole number"),
+        ("name", 3, "'name' that is not a string"),
+        ("aggregate", "mv", "'aggregate' that is not a list of strings"),
+        ("aggregate", ["vote"], "aggregate holds 'vote'; allowed are mv, bon, mean"),
+        ("aggregate", [1], "'aggregate' that is not a list of strings"),
+        ("max_scale", 2.0, "'max_scale' that is not a whole number"),
+        ("max_scale", True, "'max_scale' that is not a whole number"),
+        ("max_scale", 0, "max_scale is 0"),
+        ("tie", "coin", "tie is 'coin'"),
+        ("prompt_names", ["a"], "prompt_names holds 1 names; expected 3"),
+        ("provenance", [], "'provenance' that is not an object"),
+        ("colour", "red", "unknown key 'colour'"),
+    ],
+)
+def test_wrong_headers_are_named(tmp_path: Path, key: str, value: object, problem: str) -> None:
+    held = entries(world())
+    held["header"][key] = value
+    assert problem in complaint(written(tmp_path / "w.npz", held))
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "problem"),
+    [
+        ("probs", np.full((3, 5, 4), 0.3), "probs sums to 1.2 at prompt 0, query 0; it must sum to 1"),
+        ("probs", np.full((3, 5, 4), np.nan), "probs holds a NaN"),
+        ("probs", np.full((3, 5, 4), 0.25, np.float32), "probs has dtype float32; expected float64"),
+        ("probs", np.full((3, 5, 4), "a"), "probs has dtype <U1; expected float64"),
+        ("probs", np.full((3, 5, 4), None), "no complete .npz archive of plain arrays (probs.npy: Object arrays"),
+        ("probs", np.full((15, 4), 0.25), "probs has 2 axes; expected (prompt, query, outcome)"),
+        ("costs", np.full(4, 0.25), "costs has shape (4,); expected (3,)"),
+        ("costs", np.full(3, -1.0), "costs is negative"),
+        ("cost_weights", np.array([0.0, np.inf]), "cost_weights holds a NaN or an infinity"),
+        ("answers", np.zeros(5), "answers has dtype float64; expected whole numbers"),
+        ("answers", np.full(5, 4), "answers leaves 0..3"),
+        ("test", np.zeros(5, np.int64), "test has dtype int64; expected bool"),
+        ("test", np.zeros(5, bool), "test leaves a split empty"),
+        ("query_weights", np.zeros(5), "query_weights is not positive"),
+        ("values", np.zeros((3, 5, 4, 2)), "values has shape (3, 5, 4, 2); expected (3, 5, 4, 1)"),
+        ("extra", np.zeros(1), "unknown array 'extra'"),
+        ("header", np.array("{}"), "header has dtype <U2"),
+        ("header", np.frombuffer(b"\xff\xfe", np.uint8), "header is not JSON text"),
+        ("header", np.frombuffer(b"[1, 2", np.uint8), "header is not JSON text"),
+        ("header", np.frombuffer(b"[" * 10**5, np.uint8), "header is not JSON text"),
+        ("header", np.frombuffer(b"[1, 2]", np.uint8), "header must be a JSON object"),
+    ],
+)
+def test_wrong_arrays_are_named(tmp_path: Path, name: str, array: np.ndarray, problem: str) -> None:
+    assert problem in complaint(written(tmp_path / "w.npz", entries(world()) | {name: array}))
+
+
+def test_missing_entries_are_named(tmp_path: Path) -> None:
+    held = entries(world())
+    for name, problem in (
+        ("header", "lacks the entry 'header'"),
+        ("probs", "lacks the array 'probs'"),
+        ("costs", "lacks the array 'costs'"),
+        ("answers", "answers is missing"),
+    ):
+        assert problem in complaint(written(tmp_path / "w.npz", {key: held[key] for key in held if key != name}))
+    for key in ("name", "aggregate", "max_scale"):
+        header = {other: held["header"][other] for other in held["header"] if other != key}
+        assert f"header lacks '{key}'" in complaint(written(tmp_path / "w.npz", held | {"header": header}))
+
+
+def test_damaged_archives_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "w.npz"
+    files.save(world(), path)
+    content = path.read_bytes()
+    for length in (0, 10, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:length])
+        assert "no complete .npz archive" in complaint(path)
+    middle = content.index(b"probs.npy") + 60
+    path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+    assert "probs.npy" in complaint(path)
+    np.save(tmp_path / "bare.npy", np.zeros(3))
+    (tmp_path / "bare.npy").rename(path)
+    assert "not a zip file" in complaint(path)
+    assert "no such file" in complaint(tmp_path / "absent.npz")
+    np.savez_compressed(path, probs=np.zeros(10**5))  # small, but large when unpacked
+    monkeypatch.setattr(files, "MAX_BYTES", 100)
+    assert "at most 100 are read" in complaint(path)
+    monkeypatch.setattr(files, "MAX_BYTES", 10_000)
+    assert "unpacks to more than" in complaint(path)
+
+
+def test_endings_of_names(tmp_path: Path) -> None:
+    assert "ends in .npz or .pkl, not in '.csv'" in complaint(tmp_path / "log.csv")
+    with pytest.raises(ValueError, match=r"must end in \.npz"):
+        files.save(world(), tmp_path / "w.pkl")
+
+
+def test_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "w.npz"
+    files.save(world(), path)
+    content = path.read_bytes()
+
+    def interrupted(file: Any, **_: Any) -> None:
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    def full(file: Any, **_: Any) -> None:
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        files.save(world(full=False), path)
+    monkeypatch.setattr(np, "savez_compressed", full)
+    with pytest.raises(ValueError, match=r"w\.npz: cannot be written \(No space left on device\)"):
+        files.save(world(full=False), path)
+    with pytest.raises(ValueError, match="does not exist"):
+        files.save(world(), tmp_path / "no" / "w.npz")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["w.npz"]
+    assert path.read_bytes() == content
+
+
+def test_what_cannot_be_saved_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "w.npz"
+    for provenance in ({"array": np.zeros(2)}, {"number": float("nan")}):
+        with pytest.raises(ValueError, match=r"w\.npz: the header .* cannot be written as JSON"):
+            files.save(dataclasses.replace(world(), provenance=provenance), path)
+    narrow = dataclasses.replace(world(), costs=np.ones(3, np.float32))
+    with pytest.raises(ValueError, match=r"w\.npz: costs has dtype float32; expected float64"):
+        files.save(narrow, path)
+    assert not path.exists()
