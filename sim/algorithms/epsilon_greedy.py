@@ -1,0 +1,33 @@
+"""Epsilon-greedy on arms with shared pulls.
+
+Source: Mahmud et al., arXiv 2508.10030, section 5 (baselines), epsilon 0.15.
+
+Differs from the released code: greedy ties are broken at random (it takes the first arm). As there, an
+arm never pulled counts as 0 while exploring; it is never recommended over one that was.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int
+
+from sim import estimators, trim
+from sim.algorithms.sequential import Sequential, State
+from sim.core import Key, Spec
+from sim.kernels import counter
+
+
+class EpsilonGreedy(Sequential):
+    """With probability epsilon a random arm, otherwise the best estimate.
+
+    Attributes:
+        epsilon: probability of exploring, from 0 to 1.
+    """
+
+    epsilon: float = 0.15
+
+    def weights(
+        self, key: Key, spec: Spec, state: State, context: Int[Array, ""], fits: Bool[Array, "prompt scale"]
+    ) -> Int[Array, "prompt scale"]:
+        """All arms alike when exploring, else the best ones."""
+        value = estimators.context_value(spec, state.table, context)
+        greedy = trim.maxima(jnp.where(state.table.blocks > 0, value, jnp.float32(0.0)), fits)
+        return jnp.where(counter.uniform(key) < self.epsilon, fits.astype(jnp.int32), greedy)

@@ -1,0 +1,141 @@
+"""Prompt Scaling via Sequential Trimming (PSST).
+
+Source: Mahmud et al., arXiv 2508.10030, Algorithm 1 and equation 7.
+
+Differs from the paper:
+
+* The better half is rounded up; removing ceil(n / 2) arms, as printed, can empty the set.
+* The budget is hard by default: rounds share T exactly, and a round too poor for one pull of every
+  prompt caps the pull size or pulls some prompts (`schedules.equal_pulls`). `budget_rule="reference"`
+  pulls every prompt at least once a round, as the released code does, and overspends.
+* Samples accumulate over rounds as in the released code; `fresh=True` forgets them.
+* Ties are broken at random; `ties="index"` ranks stably, as the released code does: by the previous
+  round's order, at first by prompt, then scale.
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int, UInt32
+
+from sim import estimators, schedules, trim
+from sim.core import Algorithm, Allocation, Key, Policy, Spec, Stats
+
+
+class State(NamedTuple):
+    """Where a run of PSST stands; arms are ordered by prompt, then scale.
+
+    `place` is the arms' order after the last round, kept only where ties need it.
+    """
+
+    budget: Int[Array, ""]
+    round: Int[Array, ""]
+    active: Bool[Array, "context arm"]
+    place: Int[Array, "context ranked"]
+    table: estimators.Table
+
+
+class PSST(Algorithm):
+    """Halve the active arms of every context, reusing pulls across contexts and scales.
+
+    Attributes:
+        budget_rule: "hard" or "reference".
+        fresh: estimate from the last round's pulls only, as the halving proofs assume.
+        ties: "random" or "index".
+    """
+
+    budget_rule: str = eqx.field(static=True, default="hard")
+    fresh: bool = eqx.field(static=True, default=False)
+    ties: str = eqx.field(static=True, default="random")
+
+    def __check_init__(self) -> None:
+        """Reject options that do not exist."""
+        if self.budget_rule not in ("hard", "reference"):
+            raise ValueError(f"budget_rule is {self.budget_rule!r}; allowed are hard, reference")
+        if self.ties not in ("random", "index"):
+            raise ValueError(f"ties is {self.ties!r}; allowed are random, index")
+
+    def num_rounds(self, spec: Spec) -> int:
+        """R = ceil(log2 |A|), at least 1."""
+        return schedules.halvings(spec.num_arms)
+
+    def init(self, spec: Spec, budget: Int[Array, ""]) -> State:
+        """All arms active in every context, no data."""
+        return self.start(spec, budget, jnp.ones((spec.num_contexts, spec.num_arms), bool))
+
+    def start(self, spec: Spec, budget: Int[Array, ""], active: Bool[Array, "context arm"]) -> State:
+        """A state with the given active arms and no data."""
+        ranked = spec.num_arms if self.ties == "index" else 0
+        place = jnp.tile(jnp.arange(ranked, dtype=jnp.int32), (spec.num_contexts, 1))
+        return State(budget, jnp.int32(0), active, place, estimators.empty(spec))
+
+    def finished(self, spec: Spec, state: State) -> Bool[Array, ""]:
+        """After R rounds."""
+        return state.round >= self.num_rounds(spec)
+
+    def allocate(self, key: Key, spec: Spec, state: State) -> Allocation:
+        """Every prompt still active in some context, at its largest active scale."""
+        return self.allocate_round(key, spec, state, self.num_rounds(spec))
+
+    def allocate_round(self, key: Key, spec: Spec, state: State, num_rounds: int) -> Allocation:
+        """The allocation of one of `num_rounds` rounds that share `state.budget`."""
+        largest = largest_active(spec, state.active)
+        if self.budget_rule == "hard":
+            share = schedules.allowance(state.budget, state.round, num_rounds)
+            scale, pulls = schedules.equal_pulls(key, share, largest)
+        else:
+            share = jnp.maximum(state.budget // num_rounds, 1)
+            scale, pulls = largest, jnp.maximum(share // jnp.maximum(jnp.sum(largest), 1), 1)
+            pulls = jnp.where(largest > 0, pulls, 0)
+        pulls = jnp.where(state.round < num_rounds, pulls, 0)
+        return Allocation(jnp.arange(spec.num_prompts, dtype=jnp.int32), scale, pulls)
+
+    def update(self, key: Key, spec: Spec, state: State, allocation: Allocation, stats: Stats) -> State:
+        """Add the pulls and keep the better half of every context's arms."""
+        return self.update_round(key, spec, state, allocation, stats, self.num_rounds(spec))
+
+    def update_round(
+        self, key: Key, spec: Spec, state: State, allocation: Allocation, stats: Stats, num_rounds: int
+    ) -> State:
+        """The update of one of `num_rounds` rounds; a finished state keeps its arms."""
+        table = estimators.add(estimators.empty(spec) if self.fresh else state.table, allocation, stats)
+        score = estimators.value(spec, table).reshape(spec.num_contexts, spec.num_arms)
+        active = trim.top_half(score, self._tiebreak(key, state), state.active)
+        place = _stable_places(score, state) if self.ties == "index" else state.place
+        running = state.round < num_rounds
+        return State(
+            state.budget,
+            state.round + running.astype(jnp.int32),
+            jnp.where(running, active, state.active),
+            jnp.where(running, place, state.place),
+            table,
+        )
+
+    def recommend(self, key: Key, spec: Spec, state: State) -> Policy:
+        """The one arm left in every context."""
+        score = estimators.value(spec, state.table).reshape(spec.num_contexts, spec.num_arms)
+        return trim.arms(trim.pick(score, self._tiebreak(key, state), state.active), spec.max_scale)
+
+    def _tiebreak(self, key: Key, state: State) -> UInt32[Array, "context arm"]:
+        if self.ties == "index":
+            return ~state.place.astype(jnp.uint32)
+        return trim.random_order(key, state.active.shape)
+
+
+def largest_active(spec: Spec, active: Bool[Array, "context arm"]) -> Int[Array, " prompt"]:
+    """N_p: the largest scale at which a prompt is active in any context, 0 if in none."""
+    anywhere = jnp.any(active, axis=0).reshape(spec.num_prompts, spec.max_scale)
+    scales = jnp.arange(1, spec.max_scale + 1, dtype=jnp.int32)
+    return jnp.max(jnp.where(anywhere, scales[None, :], 0), axis=1)
+
+
+def _stable_places(score: Array, state: State) -> Int[Array, "context arm"]:
+    """Positions after a stable sort of the previous order by descending score."""
+
+    def places(score: Array, place: Array) -> Array:
+        order = jnp.lexsort((place, -score))
+        return jnp.zeros_like(place).at[order].set(jnp.arange(place.shape[0], dtype=jnp.int32))
+
+    return jax.vmap(places)(score, state.place)

@@ -1,0 +1,35 @@
+"""Softmax (Boltzmann) exploration on arms with shared pulls.
+
+Source: Mahmud et al., arXiv 2508.10030, section 5 (baselines), temperature 0.05.
+
+Differs from the paper: weights are whole numbers (relative resolution 2**-20 up to 1,024 arms), so that
+the draw does not depend on the order of a sum. As in the released code, an arm never pulled counts as 0
+while exploring; it is never recommended over one that was.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int
+
+from sim import estimators
+from sim.algorithms.sequential import Sequential, State
+from sim.core import Key, Spec
+
+
+class Softmax(Sequential):
+    """Draw arms with probability proportional to exp(estimated value / temperature).
+
+    Attributes:
+        temperature: in units of utility, > 0.
+    """
+
+    temperature: float = 0.05
+
+    def weights(
+        self, key: Key, spec: Spec, state: State, context: Int[Array, ""], fits: Bool[Array, "prompt scale"]
+    ) -> Int[Array, "prompt scale"]:
+        """Boltzmann weights relative to the best arm."""
+        value = estimators.context_value(spec, state.table, context)
+        value = jnp.where(fits, jnp.where(state.table.blocks > 0, value, jnp.float32(0.0)), -jnp.inf)
+        whole = 2.0 ** (30 - (spec.num_arms - 1).bit_length())
+        weights = jnp.exp((value - jnp.max(value)) / self.temperature)
+        return jnp.round(weights * jnp.float32(whole)).astype(jnp.int32)

@@ -1,0 +1,36 @@
+"""UCB on arms with shared pulls.
+
+Source: Mahmud et al., arXiv 2508.10030, section 5; UCB1 of Auer, Cesa-Bianchi and Fischer (2002) with
+the constant tuned to 0.1 by the paper's authors.
+
+Follows the paper and the released code: the count of an arm is its number of blocks, the time is the
+number of blocks of all arms, arms never pulled come first, ties are broken at random.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int
+
+from sim import estimators, trim
+from sim.algorithms.sequential import Sequential, State
+from sim.core import Key, Spec
+
+
+class UCB(Sequential):
+    """Pull the arm with the largest value + constant * sqrt(log t / n).
+
+    Attributes:
+        constant: exploration constant.
+    """
+
+    constant: float = 0.1
+
+    def weights(
+        self, key: Key, spec: Spec, state: State, context: Int[Array, ""], fits: Bool[Array, "prompt scale"]
+    ) -> Int[Array, "prompt scale"]:
+        """The arms with the largest upper confidence bound."""
+        blocks = state.table.blocks
+        value = estimators.context_value(spec, state.table, context)
+        log_time = jnp.log(jnp.maximum(jnp.sum(blocks), jnp.float32(1.0)))
+        width = self.constant * jnp.sqrt(log_time / jnp.maximum(blocks, jnp.float32(1.0)))
+        bound = estimators.on_grid(spec, value) + estimators.on_grid(spec, width)
+        return trim.maxima(jnp.where(blocks > 0, bound.astype(jnp.float32), jnp.inf), fits)
