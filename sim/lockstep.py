@@ -1,0 +1,173 @@
+"""Many trials at once inside jit: lanes that advance in lockstep and take the next trial when they finish.
+
+A call runs up to `num_slots` trials on `num_lanes` lanes. Lanes whose trial is over wait until a quarter
+of all lanes do; then their answers are stored and they start new trials, so that a rule whose trials
+differ in length (softmax can spend T single completions, or T / Nmax pulls) does not wait for the longest.
+A trial's numbers depend on its key alone, so lanes, slots and devices never show in results.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from sim.core import Algorithm, Allocation, Key, Policy, Queries, Source, Spec, Stats, Trial
+from sim.kernels import counter, rounds
+
+WORLD, SPLIT, RUN = 1, 2, 3
+"""What a trial's key is folded with: its world, its split of the queries, its run."""
+ALLOCATE, PULL, UPDATE, RECOMMEND = 1, 2, 3, 4
+"""What a round's key is folded with, and the run's key for the recommendation."""
+WAIT = 4
+"""Lanes are refilled when one in WAIT of them is idle."""
+
+
+class Lanes(NamedTuple):
+    """Trials in progress; every leaf has a leading lane axis.
+
+    Attributes:
+        slot: which of the call's trials the lane runs; `num_slots` for none.
+        run_key: key of the trial's run.
+        round: rounds done.
+        spent: completions spent.
+        train: query law.
+        state: the algorithm's state.
+    """
+
+    slot: Int[Array, " lane"]
+    run_key: Array
+    round: Int[Array, " lane"]
+    spent: Int[Array, " lane"]
+    train: Queries
+    state: Any
+
+
+def allocate(algorithm: Algorithm, round_key: Key, spec: Spec, state: Any) -> Allocation:
+    """The allocation of the round with this key."""
+    return algorithm.allocate(counter.fold(round_key, ALLOCATE), spec, state)
+
+
+def update(algorithm: Algorithm, round_key: Key, spec: Spec, state: Any, allocation: Allocation, stats: Stats) -> Any:
+    """The update of the round with this key."""
+    return algorithm.update(counter.fold(round_key, UPDATE), spec, state, allocation, stats)
+
+
+def recommend(algorithm: Algorithm, run_key: Key, spec: Spec, state: Any) -> Policy:
+    """The answer of the run with this key."""
+    return algorithm.recommend(counter.fold(run_key, 0, RECOMMEND), spec, state)
+
+
+@eqx.filter_jit
+def run(
+    source: Source,
+    algorithm: Algorithm,
+    budget: Int[Array, ""],
+    root: Key,
+    first: Int[Array, ""],
+    num_trials: Int[Array, ""],
+    num_slots: int,
+    num_lanes: int,
+    truth: Float[Array, "slot context prompt scale"] | None = None,
+) -> Trial:
+    """Run trials first, .., first + num_trials - 1; entries from num_trials on are padding.
+
+    Args:
+        source: where worlds and splits come from.
+        algorithm: what is run.
+        budget: completions T.
+        root: root key.
+        first: number of the first trial.
+        num_trials: how many, at most `num_slots`.
+        num_slots: length of the result (static).
+        num_lanes: trials in progress at a time (static).
+        truth: exact training values, for an algorithm that `sees_truth`.
+    """
+    shared = None if source.fresh else source.world(root)
+    quota = num_lanes if source.fresh else max(1, num_lanes // WAIT)
+
+    def keys_of(slots: Array) -> Array:
+        numbers = first + jnp.minimum(slots, num_slots - 1)
+        return jax.vmap(counter.fold, in_axes=(None, 0))(root, numbers)
+
+    def worlds(slots: Array) -> tuple[rounds.World, Spec, Any]:
+        """The lanes' worlds, what learners know of them, and its lane axes."""
+        if shared is None:
+            drawn = jax.vmap(lambda key: source.world(counter.fold(key, WORLD)))(keys_of(slots))
+            world, spec = rounds.World(drawn.merged(), drawn.spec.num_prompts), drawn.spec
+        else:
+            world, spec = rounds.World(shared, 0), shared.spec
+        axes: Any = jax.tree.map(lambda _: 0 if shared is None else None, spec)
+        if truth is not None:
+            own = truth[jnp.minimum(slots, num_slots - 1)]
+            spec, axes = (_with_truth(tree, leaf) for tree, leaf in ((spec, own), (axes, 0)))
+        return world, spec, axes
+
+    def begin(slots: Array, spec: Spec, axes: Any) -> Lanes:
+        keys = keys_of(slots)
+        train, _ = jax.vmap(lambda key: source.split(counter.fold(key, SPLIT)))(keys)
+        state = jax.vmap(lambda s, _: algorithm.init(s, budget), in_axes=(axes, 0))(spec, slots)
+        zero = jnp.zeros_like(slots)
+        return Lanes(slots, jax.vmap(counter.fold, in_axes=(0, None))(keys, RUN), zero, zero, train, state)
+
+    def refill_and_run(carry: tuple[Array, Lanes, Trial]) -> tuple[Array, Lanes, Trial]:
+        following, lanes, answers = carry
+        idle = lanes.slot == num_slots
+        slots = jnp.where(idle, following + jnp.cumsum(idle.astype(jnp.int32)) - 1, lanes.slot)
+        slots = jnp.where(slots < num_trials, slots, num_slots)
+        following = jnp.minimum(following + jnp.sum(idle.astype(jnp.int32)), num_trials)
+        world, spec, axes = worlds(slots)
+        lanes = _choose(idle, begin(slots, spec, axes), lanes)
+
+        def each(function: Callable[..., Any], *batched: Any) -> Any:
+            return jax.vmap(function, in_axes=(axes, *(0 for _ in batched)))(spec, *batched)
+
+        def working(lanes: Lanes) -> Bool[Array, " lane"]:
+            return (lanes.slot < num_slots) & ~each(algorithm.finished, lanes.state)
+
+        def go_on(lanes: Lanes) -> Bool[Array, ""]:
+            busy = jnp.sum(working(lanes).astype(jnp.int32))
+            return (busy > 0) & ((num_lanes - busy < quota) | (following >= num_trials))
+
+        def one_round(lanes: Lanes) -> Lanes:
+            keys = jax.vmap(counter.fold)(lanes.run_key, lanes.round)
+            ask = each(lambda s, *rest: allocate(algorithm, rest[0], s, rest[1]), keys, lanes.state)
+            ask = ask._replace(pulls=jnp.where(working(lanes)[:, None], ask.pulls, 0))
+            pull_keys = jax.vmap(counter.fold, in_axes=(0, None))(keys, PULL)
+            stats = rounds.run_round(world, lanes.train, pull_keys, ask, algorithm)
+            state = each(lambda s, *rest: update(algorithm, rest[0], s, *rest[1:]), keys, lanes.state, ask, stats)
+            spent = lanes.spent + jnp.sum(ask.scale * ask.pulls, axis=1)
+            return lanes._replace(round=lanes.round + 1, spent=spent, state=state)
+
+        lanes = jax.lax.while_loop(go_on, one_round, lanes)
+        policy = each(lambda s, *rest: recommend(algorithm, rest[0], s, rest[1]), lanes.run_key, lanes.state)
+        done = (lanes.slot < num_slots) & ~working(lanes)
+        place = jnp.where(done, lanes.slot, num_slots)
+        answer = Trial(policy, lanes.spent)
+        answers = jax.tree.map(lambda all_, own: all_.at[place].set(own, mode="drop"), answers, answer)
+        return following, lanes._replace(slot=jnp.where(done, num_slots, lanes.slot)), answers
+
+    def unfinished(carry: tuple[Array, Lanes, Trial]) -> Bool[Array, ""]:
+        following, lanes, _ = carry
+        return (following < num_trials) | jnp.any(lanes.slot < num_slots)
+
+    # Any trials will do before the first refill, but not one for all: XLA's simplifier chases its tail then.
+    anyone = jnp.arange(num_lanes, dtype=jnp.int32)
+    _, spec, axes = worlds(anyone)
+    lanes = begin(anyone, spec, axes)._replace(slot=jnp.full(num_lanes, num_slots, jnp.int32))
+    blank = jnp.zeros((num_slots, spec.num_contexts), jnp.int32)
+    answers = Trial(Policy(blank, blank), jnp.zeros(num_slots, jnp.int32))
+    return jax.lax.while_loop(unfinished, refill_and_run, (jnp.int32(0), lanes, answers))[2]
+
+
+def _choose(which: Bool[Array, " lane"], new: Lanes, old: Lanes) -> Lanes:
+    def pick(a: Array, b: Array) -> Array:
+        return jnp.where(which.reshape(-1, *(1 for _ in a.shape[1:])), a, b)
+
+    return jax.tree.map(pick, new, old)
+
+
+def _with_truth(tree: Spec, truth: Any) -> Spec:
+    return eqx.tree_at(lambda spec: spec.truth, tree, truth, is_leaf=lambda leaf: leaf is None)

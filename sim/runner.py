@@ -1,0 +1,207 @@
+"""Runs trials: thousands at once inside jit, call by call, or one in the host loop of a live model.
+
+A trial is a function of (source, algorithm, budget, seed, trial number) alone: lanes, number of
+devices and host loop or jit do not show in its result.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int
+
+from sim import lockstep
+from sim.core import Algorithm, Allocation, Environment, Instance, Key, Queries, Source, Spec, Stats, Trial
+from sim.kernels import counter, rounds
+from sim.lockstep import PULL, RUN, SPLIT, WORLD
+
+CHUNK = 64
+"""Default number of trials in progress at a time; a rule that pulls one arm per step gets SEQUENTIAL."""
+SEQUENTIAL = 256
+CALL = 1024
+"""Trials per jitted call."""
+MAX_BUDGET = 2**24
+"""Beyond it float32 no longer counts completions one by one."""
+
+
+class Trials(NamedTuple):
+    """Results of many trials, NumPy arrays with a leading trial axis."""
+
+    prompt: np.ndarray
+    scale: np.ndarray
+    spent: np.ndarray
+
+
+def trial_key(seed: int, trial: int | Array) -> Key:
+    """The key of one trial."""
+    return counter.fold(counter.from_seed(seed), trial)
+
+
+def instance(source: Source, key: Key) -> Instance:
+    """The world and the train and test queries of the trial with this key."""
+    train, test = source.split(counter.fold(key, SPLIT))
+    return Instance(source.world(counter.fold(key, WORLD)), train, test)
+
+
+def run_trials(
+    source: Source,
+    algorithm: Algorithm,
+    budget: int,
+    *,
+    seed: int,
+    trials: int,
+    first: int = 0,
+    chunk: int | None = None,
+    truth: np.ndarray | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Trials:
+    """Run `trials` trials, in bounded memory however many they are.
+
+    Args:
+        source: where each trial's world and split come from.
+        algorithm: what is run.
+        budget: completions T.
+        seed: root of all randomness.
+        trials: how many, numbered from `first`.
+        first: number of the first trial.
+        chunk: trials in progress at a time; shows in memory and speed, never in the results.
+        truth: exact training values, shape (trial, context, prompt, scale); for an algorithm that
+            `sees_truth`.
+        progress: called with the number of trials done after each jitted call.
+
+    Raises:
+        ValueError: the budget is below what the algorithm needs, or out of range.
+    """
+    spec = spec_of(source)
+    check_budget(algorithm, spec, budget)
+    lanes = chunk or default_chunk(algorithm, spec)
+    slots = lanes if algorithm.sees_truth else max(lanes, CALL)
+    parts = []
+    for done in range(0, trials, slots):
+        count = min(slots, trials - done)
+        own = None if not algorithm.sees_truth or truth is None else _padded(truth[done : done + count], slots)
+        part = _call(source, algorithm, budget, seed, first + done, count, slots, lanes, own)
+        parts.append(Trials(*(np.asarray(leaf)[:count] for leaf in (*part.policy, part.spent))))
+        if progress is not None:
+            progress(done + count)
+    return Trials(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+def warm_up(source: Source, algorithm: Algorithm, chunk: int | None = None) -> None:
+    """Compile what `run_trials` with this chunk size runs, without running a trial."""
+    spec = spec_of(source)
+    lanes = chunk or default_chunk(algorithm, spec)
+    slots = lanes if algorithm.sees_truth else max(lanes, CALL)
+    shape = (slots, spec.num_contexts, spec.num_prompts, spec.max_scale)
+    truth = np.zeros(shape, np.float32) if algorithm.sees_truth else None
+    _call(source, algorithm, 1, 0, 0, 0, slots, lanes, truth)
+
+
+def default_chunk(algorithm: Algorithm, spec: Spec) -> int:
+    """Trials in progress at a time: more for a rule that asks for little in each round."""
+    return SEQUENTIAL if algorithm.num_rows(spec) == 1 else CHUNK
+
+
+def _call(
+    source: Source,
+    algorithm: Algorithm,
+    budget: int,
+    seed: int,
+    first: int,
+    count: int,
+    slots: int,
+    lanes: int,
+    truth: np.ndarray | None,
+) -> Trial:
+    own = None if truth is None else jnp.asarray(truth, jnp.float32)
+    numbers = (jnp.int32(budget), counter.from_seed(seed), jnp.int32(first), jnp.int32(count))
+    return lockstep.run(source, algorithm, *numbers, slots, lanes, own)
+
+
+def _padded(rows: np.ndarray, length: int) -> np.ndarray:
+    return np.concatenate([rows, np.zeros((length - len(rows), *rows.shape[1:]), rows.dtype)])
+
+
+def spec_of(source: Source) -> Spec:
+    """The learner's view of a source's worlds (shapes only)."""
+    return eqx.filter_eval_shape(source.world, jnp.zeros(2, jnp.uint32)).spec
+
+
+def check_budget(algorithm: Algorithm, spec: Spec, budget: int) -> None:
+    """Refuse a budget with which the algorithm cannot run."""
+    smallest = algorithm.min_budget(spec)
+    if budget < smallest:
+        raise ValueError(f"budget {budget} is too small; the smallest that works here is {smallest} completions")
+    if budget > MAX_BUDGET:
+        raise ValueError(f"budget {budget} is too large; the largest is {MAX_BUDGET} completions")
+
+
+def run_trial(environment: Environment, train: Queries, algorithm: Algorithm, budget: int, run_key: Key) -> Trial:
+    """One trial in the host loop, one pull at a time: what a live model needs.
+
+    Equals trial t of `run_trials` bit for bit when given that trial's `instance` and run key.
+
+    Args:
+        environment: answers one pull at a time.
+        train: the query law to draw from.
+        algorithm: what is run.
+        budget: completions T.
+        run_key: `counter.fold(trial_key(seed, t), RUN)`.
+    """
+    spec = environment.spec
+    check_budget(algorithm, spec, budget)
+    state = _init(algorithm, spec, jnp.int32(budget))
+    spent, index = 0, 0
+    while not bool(_finished(algorithm, spec, state)):
+        key = counter.fold(run_key, jnp.int32(index))
+        allocation = _allocate(algorithm, key, spec, state)
+        stats = host_round(environment, train, counter.fold(key, PULL), allocation, algorithm)
+        state = _update(algorithm, key, spec, state, allocation, stats)
+        spent, index = spent + int(allocation.completions), index + 1
+    return Trial(_recommend(algorithm, run_key, spec, state), jnp.int32(spent))
+
+
+@eqx.filter_jit
+def _init(algorithm: Algorithm, spec: Spec, budget: Int[Array, ""]) -> Any:
+    return algorithm.init(spec, budget)
+
+
+@eqx.filter_jit
+def _finished(algorithm: Algorithm, spec: Spec, state: Any) -> Array:
+    return algorithm.finished(spec, state)
+
+
+_allocate = eqx.filter_jit(lockstep.allocate)
+_update = eqx.filter_jit(lockstep.update)
+_recommend = eqx.filter_jit(lockstep.recommend)
+
+
+def host_round(
+    environment: Environment, train: Queries, round_key: Key, allocation: Allocation, algorithm: Algorithm
+) -> Stats:
+    """One round of pulls, one after the other: the plain version of `kernels.rounds.run_round`."""
+    spec = environment.spec
+    width = algorithm.max_pull(spec)
+    totals = np.zeros((len(allocation.pulls), spec.num_tasks, width if algorithm.reuse else 1), np.float32)
+    limits = np.asarray(rounds.pass_limits(allocation))
+    for row, (prompt, scale, pulls) in enumerate(zip(*(np.asarray(leaf) for leaf in allocation), strict=True)):
+        for first in range(0, int(pulls), int(limits[row])):
+            units = np.zeros(totals.shape[1:], np.int64)
+            for pull in range(first, min(first + int(limits[row]), int(pulls))):
+                which = (jnp.int32(row), jnp.int32(pull), jnp.int32(prompt), jnp.int32(scale))
+                sums = _one_pull(environment, train, round_key, which, algorithm.queries)
+                sums = np.asarray(sums)[:, :width]
+                units += sums if algorithm.reuse else sums[:, [scale - 1]]
+            totals[row] += units.astype(np.float32) * np.float32(spec.unit)
+    return Stats(jnp.asarray(totals), rounds.block_counts(allocation, width, algorithm.reuse))
+
+
+@eqx.filter_jit
+def _one_pull(
+    environment: Environment, train: Queries, round_key: Key, which: tuple[Array, Array, Array, Array], rule: str
+) -> Int[Array, "task max_scale"]:
+    row, pull, prompt, scale = which
+    query = rounds.draw_query(rounds.query_key(rule, round_key, row, pull), train)
+    return environment.block_units(environment.pull(rounds.pull_key(round_key, row, pull), prompt, query, scale))
