@@ -153,11 +153,14 @@ def run(
         following, lanes, _ = carry
         return (following < num_trials) | jnp.any(lanes.slot < num_slots)
 
-    # Any trials will do before the first refill, but not one for all: XLA's simplifier chases its tail then.
-    anyone = jnp.arange(num_lanes, dtype=jnp.int32)
-    _, spec, axes = worlds(anyone)
-    lanes = begin(anyone, spec, axes)._replace(slot=jnp.full(num_lanes, num_slots, jnp.int32))
-    blank = jnp.zeros((num_slots, spec.num_contexts), jnp.int32)
+    def nobody(slots: Array) -> Lanes:
+        _, spec, axes = worlds(slots)
+        return begin(slots, spec, axes)
+
+    shapes = jax.eval_shape(nobody, jnp.zeros(num_lanes, jnp.int32))
+    lanes: Lanes = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    lanes = lanes._replace(slot=jnp.full(num_lanes, num_slots, jnp.int32))
+    blank = jnp.zeros((num_slots, eqx.filter_eval_shape(source.world, root).spec.num_contexts), jnp.int32)
     answers = Trial(Policy(blank, blank), jnp.zeros(num_slots, jnp.int32))
     return jax.lax.while_loop(unfinished, refill_and_run, (jnp.int32(0), lanes, answers))[2]
 

@@ -60,6 +60,8 @@ def _count(mask: Bool[Array, " item"]) -> Int[Array, ""]:
 def _kth_largest(rank: UInt32[Array, " item"], mask: Bool[Array, " item"], k: Int[Array, ""]) -> UInt32[Array, ""]:
     """The largest word w such that at least k masked items are >= w, or one with exactly k such items."""
 
+    inside = jnp.where(mask, rank, jnp.uint32(0))  # below every trial word, hence never counted
+
     def unresolved(carry: tuple[Array, Array, Array]) -> Bool[Array, ""]:
         bit, _, size = carry
         return (bit > 0) & (size != k)
@@ -67,7 +69,7 @@ def _kth_largest(rank: UInt32[Array, " item"], mask: Bool[Array, " item"], k: In
     def step(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         bit, word, size = carry
         trial = word | bit
-        reached = _count(mask & (rank >= trial))
+        reached = _count(inside >= trial)
         enough = reached >= k
         return bit >> 1, jnp.where(enough, trial, word), jnp.where(enough, reached, size)
 
