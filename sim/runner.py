@@ -15,7 +15,8 @@ from jaxtyping import Array, Int
 from sim import lockstep
 from sim.core import Algorithm, Allocation, Environment, Instance, Key, Queries, Source, Spec, Stats, Trial
 from sim.kernels import counter, rounds
-from sim.lockstep import PULL, RUN, SPLIT, WORLD
+from sim.lockstep import PULL, SPLIT, WORLD
+from sim.lockstep import RUN as RUN
 
 CHUNK = 64
 """Default number of trials in progress at a time; a rule that pulls one arm per step gets SEQUENTIAL."""

@@ -115,8 +115,7 @@ class PSST(Algorithm):
 
     def recommend(self, key: Key, spec: Spec, state: State) -> Policy:
         """The one arm left in every context."""
-        score = estimators.value(spec, state.table).reshape(spec.num_contexts, spec.num_arms)
-        return trim.arms(trim.pick(score, self._tiebreak(key, state), state.active), spec.max_scale)
+        return trim.arms(jnp.argmax(state.active, axis=1).astype(jnp.int32), spec.max_scale)
 
     def _tiebreak(self, key: Key, state: State) -> UInt32[Array, "context arm"]:
         if self.ties == "index":

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Int
 
 from sim import estimators, schedules, trim
 from sim.core import Algorithm, Allocation, Key, Policy, Spec, Stats
@@ -23,7 +23,6 @@ class State(NamedTuple):
     budget: Int[Array, ""]
     round: Int[Array, ""]
     active: Bool[Array, "context arm"]
-    score: Float[Array, "context arm"]
 
 
 class SequentialHalving(Algorithm):
@@ -41,8 +40,7 @@ class SequentialHalving(Algorithm):
 
     def init(self, spec: Spec, budget: Int[Array, ""]) -> State:
         """All arms active, none pulled."""
-        shape = (spec.num_contexts, spec.num_arms)
-        return State(budget, jnp.int32(0), jnp.ones(shape, bool), jnp.full(shape, -jnp.inf))
+        return State(budget, jnp.int32(0), jnp.ones((spec.num_contexts, spec.num_arms), bool))
 
     def finished(self, spec: Spec, state: State) -> Bool[Array, ""]:
         """After the last round."""
@@ -59,7 +57,8 @@ class SequentialHalving(Algorithm):
             share = schedules.allowance(state.budget, context, spec.num_contexts)
             share = schedules.allowance(share, state.round, self.num_rounds(spec))
             equal = share // jnp.sum(jnp.where(active, scale, 0))
-            return jnp.where(equal > 0, jnp.where(active, equal, 0), schedules.that_fit(order, jnp.where(active, scale, 0), share))
+            some = schedules.that_fit(order, jnp.where(active, scale, 0), share).astype(jnp.int32)
+            return jnp.where(equal > 0, jnp.where(active, equal, 0), some)
 
         pulls = jax.vmap(pulls_of)(contexts, state.active, order)
         pulls = jnp.where(self.finished(spec, state), 0, pulls)
@@ -75,13 +74,9 @@ class SequentialHalving(Algorithm):
         own = jnp.take_along_axis(total, task[:, None, None], axis=2)[:, :, 0]
         score = estimators.arm_value(spec, own, stats.blocks.reshape(shape))
         active = trim.top_half(score, trim.random_order(key, shape), state.active)
-        return State(
-            state.budget,
-            state.round + running.astype(jnp.int32),
-            jnp.where(running, active, state.active),
-            jnp.where(running, score, state.score),
-        )
+        active = jnp.where(running, active, state.active)
+        return State(state.budget, state.round + running.astype(jnp.int32), active)
 
     def recommend(self, key: Key, spec: Spec, state: State) -> Policy:
         """The one arm left in every context."""
-        return trim.arms(trim.pick(state.score, trim.random_order(key, state.score.shape), state.active), spec.max_scale)
+        return trim.arms(jnp.argmax(state.active, axis=1).astype(jnp.int32), spec.max_scale)

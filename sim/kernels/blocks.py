@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt32
 
 from sim.kernels import counter
-from sim.utilities import GOLD, Strategy, credit_units, to_units
+from sim.utilities import Strategy, credit_units, to_units
 
 
 def categories(
@@ -28,9 +28,7 @@ def categories(
     return jnp.sum((words[None] >= thresholds[:, None]).astype(jnp.int32), axis=0)
 
 
-def block_units(
-    strategy: Strategy, outcomes: Array, scales: Int[Array, " row"]
-) -> Int[Array, "row task width"]:
+def block_units(strategy: Strategy, outcomes: Array, scales: Int[Array, " row"]) -> Int[Array, "row task width"]:
     """Sum of task rewards over disjoint blocks, for every pull and scale, in integer units.
 
     Args:

@@ -38,7 +38,9 @@ def pull_key(round_key: UInt32[Array, "2"], row: Int[Array, ""], pull: Int[Array
     return counter.fold(round_key, row, pull)
 
 
-def query_key(rule: str, round_key: UInt32[Array, "2"], row: Int[Array, ""], pull: Int[Array, ""]) -> UInt32[Array, "2"]:
+def query_key(
+    rule: str, round_key: UInt32[Array, "2"], row: Int[Array, ""], pull: Int[Array, ""]
+) -> UInt32[Array, "2"]:
     """The key from which a pull's query is drawn: shared by all rows under common queries."""
     if rule == "common":
         return counter.fold(round_key, 0xC0FFEE, pull)

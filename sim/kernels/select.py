@@ -59,7 +59,6 @@ def _count(mask: Bool[Array, " item"]) -> Int[Array, ""]:
 
 def _kth_largest(rank: UInt32[Array, " item"], mask: Bool[Array, " item"], k: Int[Array, ""]) -> UInt32[Array, ""]:
     """The largest word w such that at least k masked items are >= w, or one with exactly k such items."""
-
     inside = jnp.where(mask, rank, jnp.uint32(0))  # below every trial word, hence never counted
 
     def unresolved(carry: tuple[Array, Array, Array]) -> Bool[Array, ""]:
