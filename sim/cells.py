@@ -1,0 +1,190 @@
+"""The unit of work of a comparison: one algorithm at one budget on one block of trials of one environment.
+
+Cells are plain data, so that any process can compute them, and their results are kept (`sim.store`). Exact values come
+from outside, as a function: this package does not know how they are computed.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sim import algorithms, envs, evaluate, runner, store
+from sim.envs.sources import NamedSource
+
+Exact = Callable[[NamedSource, int, int, int], tuple[np.ndarray, np.ndarray]]
+"""(environment, seed, first trial, trials) -> exact values on train and on test, each float64 of shape (trial, context,
+prompt, scale), or with a leading axis of one where all trials have the same. A function that a module defines, so that
+other processes find it."""
+
+
+class Block(NamedTuple):
+    """Some trials on one environment.
+
+    Attributes:
+        env: name or path of the environment.
+        digest: digest of its content.
+        program: digest of the program.
+        folder: where results are kept.
+        seed: root of all randomness.
+        first: number of the first trial.
+        trials: how many.
+        chunk: trials in progress at a time, as in `runner.run_trials`; results do not depend on it.
+    """
+
+    env: str
+    digest: str
+    program: str
+    folder: str
+    seed: int
+    first: int
+    trials: int
+    chunk: int | None
+
+    def path(self, **what: Any) -> Path:
+        """Where the result is kept that depends on these trials and on `what` else."""
+        parts = (self.digest, self.program, self.seed, self.first, self.trials)
+        return Path(self.folder) / f"{store.digest([parts, what])}.npz"
+
+    @property
+    def exact_path(self) -> Path:
+        """Where its exact values are kept if they are slow to compute."""
+        return self.path(exact=True)
+
+
+class Cell(NamedTuple):
+    """One algorithm at one budget on one block of trials."""
+
+    block: Block
+    algorithm: str
+    budget: int
+
+    @property
+    def path(self) -> Path:
+        """Where its results are kept."""
+        return self.block.path(algorithm=algorithms.get(self.algorithm), budget=self.budget)
+
+
+class Seconds(NamedTuple):
+    """Where time went: exact values, compiling, running trials."""
+
+    exact: float = 0.0
+    compile: float = 0.0
+    run: float = 0.0
+
+    def plus(self, other: "Seconds") -> "Seconds":
+        """The sum, entry by entry."""
+        return Seconds(*(mine + its for mine, its in zip(self, other, strict=True)))
+
+
+class Outcome(NamedTuple):
+    """Results of a cell, leading axis trial."""
+
+    scores: evaluate.Scores
+    spent: np.ndarray
+    seconds: Seconds
+
+
+def run_cell(cell: Cell, exact: Exact) -> Seconds:
+    """Compute one cell and keep its results.
+
+    Args:
+        cell: what to compute.
+        exact: computes exact values.
+    """
+    block, start = cell.block, perf_counter()
+    world, algorithm = _world(block.env, block.digest), algorithms.get(cell.algorithm)
+    train, test = _exact_values(block, exact)
+    truth = None
+    if algorithm.sees_truth:
+        truth = np.broadcast_to(train, (block.trials, *train.shape[1:]))
+    ready = perf_counter()
+    _warm_up(block.env, block.digest, cell.algorithm, block.chunk)
+    compiled = perf_counter()
+    found = runner.run_trials(
+        world.source,
+        algorithm,
+        cell.budget,
+        seed=block.seed,
+        trials=block.trials,
+        first=block.first,
+        chunk=block.chunk,
+        truth=truth,
+    )
+    seconds = Seconds(ready - start, compiled - ready, perf_counter() - compiled)
+    scores = evaluate.score(found.prompt, found.scale, test, context_probs(world))
+    store.save(cell.path, found._asdict() | scores._asdict(), seconds._asdict())
+    return seconds
+
+
+def run_group(group: list[Cell], exact: Exact) -> list[Seconds]:
+    """`run_cell` for cells that share a compilation: one task for another process."""
+    return [run_cell(cell, exact) for cell in group]
+
+
+def load(cell: Cell) -> Outcome | None:
+    """The results of a cell; None if they are not there or damaged."""
+    content = store.load(cell.path)
+    if content is None:
+        return None
+    scores = evaluate.Scores(*(content.arrays[name] for name in evaluate.Scores._fields))
+    return Outcome(scores, content.arrays["spent"], Seconds(**content.record))
+
+
+def prepare(block: Block, exact: Exact) -> Seconds:
+    """Have the exact values of a block at hand before its cells need them."""
+    start = perf_counter()
+    _exact_values(block, exact)
+    return Seconds(exact=perf_counter() - start)
+
+
+def context_probs(world: NamedSource) -> np.ndarray:
+    """Distribution over contexts in float64."""
+    if world.data is not None:
+        return world.data.context_distribution
+    source: Any = world.source  # every source of `sim.envs` has them
+    probs = np.asarray(source.context_probs, np.float64)
+    return probs / probs.sum()
+
+
+def context_names(world: NamedSource) -> tuple[str, ...]:
+    """Labels of the contexts; their numbers, from 0, where they have none."""
+    if world.data is not None and world.data.context_names:
+        return world.data.context_names
+    return tuple(str(context) for context in range(len(context_probs(world))))
+
+
+@lru_cache(maxsize=1)
+def _exact_values(block: Block, exact: Exact) -> tuple[np.ndarray, np.ndarray]:
+    """Exact values on train and test; those of fresh worlds take long and are kept on disk as well."""
+    world = _world(block.env, block.digest)
+    if not world.source.fresh:
+        return exact(world, block.seed, block.first, block.trials)
+    content = store.load(block.exact_path)
+    if content is not None:
+        return content.arrays["train"], content.arrays["test"]
+    train, test = exact(world, block.seed, block.first, block.trials)
+    store.save(block.exact_path, {"train": train, "test": test}, {})
+    return train, test
+
+
+@lru_cache(maxsize=4)
+def _world(env: str, digest: str) -> NamedSource:
+    world = envs.get(env)
+    if content_digest(world) != digest:
+        raise ValueError(f"{env}: has changed since the comparison began; start it again")
+    return world
+
+
+def content_digest(world: NamedSource) -> str:
+    """Digest of all that results on an environment depend on; names are no part of it."""
+    return store.digest((world.source, world.data))
+
+
+@lru_cache
+def _warm_up(env: str, digest: str, algorithm: str, chunk: int | None) -> None:
+    """Compile an algorithm for a world's shapes, once per process."""
+    runner.warm_up(_world(env, digest).source, algorithms.get(algorithm), chunk)

@@ -1,0 +1,162 @@
+"""Scored trials to tidy tables: a row per trial, a summary, a row per context, and where they come from.
+
+Tables are written whole or not at all, and byte for byte equal for equal trials.
+"""
+
+import importlib.metadata
+import json
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from jaxtyping import Float, Float64
+
+from sim.envs.files import write_whole
+from sim.evaluate import Scores, missed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TRIALS = ("env", "algorithm", "budget", "trial", "acr", "regret", "error", "spent")
+SUMMARY = (
+    *("env", "algorithm", "budget", "trials", "acr_mean", "acr_sem", "regret_mean", "regret_sem"),
+    *("error_rate", "spent_mean", "spent_max", "p_holm"),
+)
+CONTEXTS = ("env", "algorithm", "budget", "context", "regret_mean", "regret_sem", "error_rate")
+CELL = ["env", "algorithm", "budget"]
+
+_NOISE_DIGITS = 12
+"""Decimals to which paired differences are rounded before they are ranked: equal values differ by rounding only."""
+_EXACT_UP_TO = 50
+_PACKAGES = ("iapo-testbed", "jax", "equinox", "numpy", "scipy", "pandas")
+
+
+def trial_rows(env: str, algorithm: str, budget: int, scores: Scores, spent: np.ndarray) -> "pd.DataFrame":
+    """A row per trial of one cell, columns `TRIALS`; trials are numbered from 0."""
+    import pandas as pd
+
+    columns = (env, algorithm, budget, np.arange(len(spent)), scores.acr, scores.regret, scores.error, spent)
+    frame = pd.DataFrame(dict(zip(TRIALS, columns, strict=True)))
+    return frame.astype({"env": str, "algorithm": str, "budget": np.int64, "trial": np.int64, "spent": np.int64})
+
+
+def context_rows(
+    env: str, algorithm: str, budget: int, contexts: tuple[str, ...], regret: Float64[np.ndarray, "trial context"]
+) -> "pd.DataFrame":
+    """A row per context of one cell, columns `CONTEXTS`."""
+    import pandas as pd
+
+    columns = (env, algorithm, budget, list(contexts), regret.mean(axis=0), sem(regret), missed(regret).mean(axis=0))
+    return pd.DataFrame(dict(zip(CONTEXTS, columns, strict=True)))
+
+
+def summarise(frame: "pd.DataFrame", reference: str) -> "pd.DataFrame":
+    """Means with standard errors per (env, algorithm, budget), and how each compares with a reference algorithm.
+
+    `p_holm` is the two-sided Wilcoxon signed-rank p-value of the trials' ACR, paired with the reference's on the same
+    environment, budget and trials, after Holm's correction. The family of one correction is all comparisons of one
+    environment: every other algorithm at every budget. Without any difference p = 1; for the reference itself NaN.
+
+    Args:
+        frame: rows of `trial_rows`.
+        reference: the algorithm that the others are compared with.
+    """
+    import pandas as pd
+
+    cells: dict[Any, pd.DataFrame] = dict(iter(frame.groupby(CELL, sort=False)))
+    rows = []
+    for (env, algorithm, budget), cell in cells.items():
+        columns = [cell[name].to_numpy() for name in ("acr", "regret")]
+        means = [float(f(column)) for column in columns for f in (np.mean, sem)]
+        spent = (cell["spent"].mean(), cell["spent"].max())
+        p = np.nan
+        if algorithm != reference:
+            if (env, reference, budget) not in cells:
+                raise ValueError(f"the reference {reference!r} has no trials on {env} at budget {budget}")
+            paired = cell.merge(cells[env, reference, budget], on="trial", validate="one_to_one")
+            p = paired_p((paired["acr_x"] - paired["acr_y"]).to_numpy())
+        rows.append((env, algorithm, budget, len(cell), *means, cell["error"].mean(), *spent, p))
+    summary = pd.DataFrame(rows, columns=list(SUMMARY))
+    summary["p_holm"] = summary.groupby("env", sort=False)["p_holm"].transform(lambda p: holm(p.to_numpy()))
+    return summary
+
+
+def paired_p(difference: Float[np.ndarray, " trial"]) -> float:
+    """Two-sided Wilcoxon signed-rank p-value of paired differences; 1 where there is none.
+
+    Exact for up to 50 differences, all distinct in size and none zero; otherwise by the normal approximation with
+    correction for ties, zero differences left out.
+    """
+    from scipy import stats
+
+    rounded = np.round(difference, _NOISE_DIGITS)
+    if not rounded.any():
+        return 1.0
+    sizes = np.unique(np.abs(rounded[rounded != 0]))
+    method = "exact" if len(sizes) == len(rounded) <= _EXACT_UP_TO else "asymptotic"
+    result: Any = stats.wilcoxon(rounded, method=method)
+    return float(result.pvalue)
+
+
+def holm(p: Float[np.ndarray, " comparison"]) -> Float64[np.ndarray, " comparison"]:
+    """Holm's step-down adjustment of the p-values of one family; NaN entries are not part of it.
+
+    Adjusted p_(i) = max_{j <= i} min(1, (m - j + 1) p_(j)) for the m ordered p-values.
+    """
+    adjusted = np.full(len(p), np.nan)
+    order = np.argsort(p)[: np.count_nonzero(~np.isnan(p))]  # NaN sorts last
+    factors = np.arange(len(order), 0, -1)
+    adjusted[order] = np.maximum.accumulate(np.minimum(factors * p[order], 1.0))
+    return adjusted
+
+
+def sem(values: Float[np.ndarray, "trial *rest"]) -> Float64[np.ndarray, "*rest"]:
+    """Standard error of the mean over trials; NaN for a single trial."""
+    if len(values) < 2:
+        return np.full(values.shape[1:], np.nan)
+    return np.asarray(values.std(axis=0, ddof=1) / np.sqrt(len(values)))
+
+
+def provenance(settings: Mapping[str, Any], timing: Mapping[str, Any]) -> dict[str, Any]:
+    """Versions, device, settings and timing: what it takes to get the same tables again."""
+    import jax
+
+    device = jax.devices()[0]
+    return {
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
+        "device": {"platform": device.platform, "kind": device.device_kind, "number": jax.device_count()},
+        "machine": {"system": platform.system(), "architecture": platform.machine()},
+        "settings": dict(settings),
+        "timing": dict(timing),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # run from a checkout that is not installed
+        return "not installed"
+
+
+def save(table: "pd.DataFrame | Mapping[str, Any]", path: Path) -> Path:
+    """Write a table as .parquet or .csv, or provenance as .json; it appears whole or not at all."""
+
+    def write(file: BinaryIO) -> None:
+        if isinstance(table, Mapping):
+            file.write((json.dumps(table, indent=2, ensure_ascii=False) + "\n").encode())
+        elif path.suffix == ".parquet":
+            table.to_parquet(file, index=False)
+        else:
+            table.to_csv(file, index=False, lineterminator="\n")
+
+    write_whole(path, write)
+    return path
+
+
+def load(path: Path) -> "pd.DataFrame":
+    """Read a table that `save` wrote."""
+    import pandas as pd
+
+    return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)

@@ -1,0 +1,45 @@
+"""Policies to scores: by hand, with ties, weights and shared values."""
+
+import numpy as np
+import pytest
+
+from sim import evaluate
+
+# two contexts, two prompts, scales 1 to 3
+VALUES = np.array([[[[0.1, 0.5, 0.4], [0.3, 0.2, 0.9]], [[1.0, 2.0, 3.0], [3.0, 0.0, -1.0]]]])
+PROBS = np.array([0.25, 0.75])
+
+
+def test_scores_by_hand():
+    prompt = np.array([[0, 1], [1, 0]])
+    scale = np.array([[2, 2], [3, 3]])
+    scores = evaluate.score(prompt, scale, np.concatenate([VALUES, VALUES]), PROBS)
+    np.testing.assert_allclose(scores.acr, [0.25 * 0.5 + 0.75 * 0.0, 0.25 * 0.9 + 0.75 * 3.0])
+    np.testing.assert_allclose(scores.context_regret, [[0.4, 3.0], [0.0, 0.0]], atol=1e-15)
+    np.testing.assert_allclose(scores.regret, [0.25 * 0.4 + 0.75 * 3.0, 0.0], atol=1e-15)
+    np.testing.assert_array_equal(scores.error, [1.0, 0.0])
+
+
+def test_every_trial_is_scored_by_its_own_values():
+    values = np.concatenate([VALUES, VALUES + 1.0, 2.0 * VALUES])
+    prompt, scale = np.zeros((3, 2), int), np.ones((3, 2), int)
+    scores = evaluate.score(prompt, scale, values, PROBS)
+    first = 0.25 * 0.1 + 0.75 * 1.0
+    np.testing.assert_allclose(scores.acr, [first, first + 1.0, 2.0 * first])
+
+
+def test_shared_values_are_those_of_every_trial():
+    rng = np.random.default_rng(0)
+    prompt, scale = rng.integers(0, 2, (5, 2)), rng.integers(1, 4, (5, 2))
+    shared = evaluate.score(prompt, scale, VALUES, PROBS)
+    repeated = evaluate.score(prompt, scale, np.repeat(VALUES, 5, axis=0), PROBS)
+    for one, other in zip(shared, repeated, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(("gap", "error"), [(1e-12, 0.0), (1e-6, 1.0)])
+def test_an_arm_as_good_as_the_best_is_no_error(gap: float, error: float):
+    values = np.array([[[[0.5, 0.5 - gap]]]])
+    scores = evaluate.score(np.zeros((1, 1), int), np.full((1, 1), 2), values, np.ones(1))
+    assert scores.error == error
+    assert scores.regret == pytest.approx(gap, rel=1e-3)
