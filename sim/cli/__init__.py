@@ -1,0 +1,40 @@
+"""The `iapo` command. Thin: it reads options, calls the rooms, and says what came out.
+
+Everything heavy is imported inside the commands, so that `iapo --help` answers at once.
+"""
+
+import os
+
+import typer
+
+from sim.cli import compare, data, worlds
+
+app = typer.Typer(
+    name="iapo",
+    help="Choose a prompt and an inference scale together (IAPO): compare selection algorithms with exact scoring.",
+    epilog="A first try: iapo compare --env crossover --algorithm psst --algorithm uniform --trials 50",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # plain help comes in half the time
+    pretty_exceptions_enable=False,
+)
+env_app = typer.Typer(help="List, show and import environments.", no_args_is_help=True, rich_markup_mode=None)
+data_app = typer.Typer(
+    help="The environments that the paper's authors released.", no_args_is_help=True, rich_markup_mode=None
+)
+
+app.command("compare")(compare.compare)
+app.command("values")(worlds.values)
+app.command("algorithms")(compare.algorithms)
+app.add_typer(env_app, name="env")
+env_app.command("list")(worlds.list_)
+env_app.command("show")(worlds.show)
+env_app.command("import")(data.import_)
+app.add_typer(data_app, name="data")
+data_app.command("fetch")(data.fetch)
+
+
+def main() -> None:
+    """Run the command line."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # the compiler's remarks on its own work; errors raise anyway
+    app()

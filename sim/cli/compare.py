@@ -1,0 +1,232 @@
+"""`iapo compare` and `iapo algorithms`."""
+
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sim.cli import common
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
+
+    from sim.compare import Plan, Result, Step
+
+ENVS = ["synth-bernoulli", "synth-categorical"]
+BUDGETS = [500, 1000, 2000, 5000, 10000]
+SIGNIFICANT = 0.05
+
+
+@common.command
+def compare(
+    env: Annotated[list[str], typer.Option(metavar="NAME-or-PATH", help="From `iapo env list`, or a file.")] = ENVS,
+    algorithm: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[:OPTION=VALUE,...]", help="From `iapo algorithms`.", show_default="all of them"),
+    ] = None,
+    budget: Annotated[list[int], typer.Option(metavar="T", help="Completions that a trial may spend.")] = BUDGETS,
+    trials: Annotated[int, typer.Option(help="Trials per environment, algorithm and budget.")] = 200,
+    seed: Annotated[int, typer.Option(help="Decides everything that is random.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("results/compare"),
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ALGORITHM", help="The others are tested against it.", show_default="psst, or else the first"
+        ),
+    ] = None,
+    chunk: Annotated[
+        int | None,
+        typer.Option(help="Trials in progress at a time: speed, never results.", show_default="the algorithm decides"),
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes that share the work.")] = 1,
+    cache_dir: Annotated[
+        Path | None, typer.Option(help="Keep compiled programs here for later runs.", show_default="not kept")
+    ] = None,
+) -> None:
+    """Compare algorithms on environments, scored on held-out queries by exact values.
+
+    Every algorithm meets the same worlds, splits and seeds. --env, --algorithm and --budget can be repeated. Writes
+    trials.parquet, summary.csv, contexts.csv, compare.png, compare.pdf and provenance.json. What is finished is kept:
+    the same command goes on where it was stopped, and further budgets or algorithms only add what is missing.
+
+    Example: iapo compare --env MATH_final.pkl --algorithm psst --algorithm ucb --budget 1000 --budget 5000 --out math
+    """
+    if workers < 1:
+        raise ValueError(f"workers is {workers}; it must be at least 1")
+    from sim import algorithms as rooms
+    from sim import compare as driver
+    from sim.cli.truth import exact_values
+
+    use_compilation_cache(cache_dir)
+    texts = tuple(algorithm or rooms.ALGORITHMS)
+    if reference is None:
+        reference = "psst" if "psst" in texts else texts[0]
+    plan = driver.Plan(tuple(env), texts, tuple(budget), trials, seed, reference, chunk)
+    try:
+        with _executor(workers, cache_dir) as executor, _progress() as report:
+            result = driver.compare(plan, out, exact_values, executor=executor, report=report)
+    except driver.Interrupted as stopped:
+        kept = f"{stopped.kept} of {stopped.total} cells are kept in {out}"
+        common.stop(f"stopped: {kept}; the same command goes on from there", common.INTERRUPTED)
+    from figures import compare as figure
+    from figures import style
+
+    picture = figure.draw(result.summary)
+    pictures = [style.save(picture, out / f"compare.{kind}").name for kind in ("png", "pdf")]
+    _show(plan, result)
+    typer.echo(f"\nIn {out}: {', '.join((*driver.FILES, *pictures))}")
+
+
+def use_compilation_cache(folder: Path | None) -> None:
+    """Keep every compiled program in `folder`, and look there first; None changes nothing."""
+    if folder is not None:
+        import jax
+
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+@contextmanager
+def _executor(workers: int, cache_dir: Path | None) -> Iterator[Executor | None]:
+    """A pool of processes, none for one worker. Leaving it in a hurry ends what still runs."""
+    if workers == 1:
+        yield None
+        return
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin_worker, (cache_dir,))
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+    pool.shutdown()
+
+
+def _begin_worker(cache_dir: Path | None) -> None:
+    """Leave Ctrl-C to the parent, and end when it ends, however it ends."""
+    import multiprocessing
+    import os
+    import signal
+    import threading
+
+    def follow() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=follow, daemon=True).start()
+    use_compilation_cache(cache_dir)
+
+
+@contextmanager
+def _progress() -> "Iterator[Callable[[Step], None]]":
+    """What reports steps: a bar on a terminal, else a line per environment and algorithm."""
+    if not sys.stderr.isatty():
+        lines = _Lines()
+        yield lines
+        lines.flush()
+        return
+    from rich import progress
+    from rich.console import Console
+
+    columns = ("[progress.description]{task.description}", progress.BarColumn(), progress.MofNCompleteColumn())
+    timing = ("cells, gone", progress.TimeElapsedColumn(), "left", progress.TimeRemainingColumn())
+    with progress.Progress(*columns, *timing, console=Console(stderr=True)) as bar:
+        task = bar.add_task("compiling", total=None)
+
+        def report(step: "Step") -> None:
+            done = f"{step.env}: {step.algorithm or 'exact values'} done"
+            bar.update(task, completed=step.done, total=step.total, description=done)
+
+        yield report
+
+
+class _Lines:
+    """Reports steps line by line, those of one algorithm on one environment together."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+
+    def __call__(self, step: "Step") -> None:
+        if self.steps and (step.env, step.algorithm) != (self.steps[-1].env, self.steps[-1].algorithm):
+            self.flush()
+        self.steps.append(step)
+
+    def flush(self) -> None:
+        """Say what was done since the last line."""
+        if not self.steps:
+            return
+        last = self.steps[-1]
+        exact, compiling, running = (sum(part) for part in zip(*(step.seconds for step in self.steps), strict=True))
+        if last.algorithm is None:
+            spent = f"exact values in {exact:.1f} s"
+        else:
+            spent = f"{last.algorithm} compiled in {compiling:.1f} s, ran in {running:.1f} s"
+        typer.echo(f"{last.env}: {spent} ({last.done} of {last.total} cells)", err=True)
+        self.steps = []
+
+
+def _show(plan: "Plan", result: "Result") -> None:
+    console = common.console()
+    for env, rows in result.summary.groupby("env", sort=False):
+        console.print()
+        console.print(_table(str(env), rows, plan, result))
+        over = rows[rows["spent_max"] > rows["budget"]]
+        for text, budget, spent in zip(over["algorithm"], over["budget"], over["spent_max"], strict=True):
+            console.print(f"{text} spent up to {spent:,} completions with a budget of {budget:,}")
+    compiling, running = (sum(getattr(one, part) for one in result.seconds.values()) for part in ("compile", "run"))
+    console.print(
+        f"\nThis call took {result.wall:.1f} s, of which exact values {result.exact:.1f} s; {result.reused} cells were "
+        f"there before. All cells together: compiling {compiling:.1f} s, running {running:.1f} s."
+    )
+
+
+def _table(env: str, rows: "pd.DataFrame", plan: "Plan", result: "Result") -> "Table":
+    """Mean ACR and standard error, algorithm by budget, with the seconds of every algorithm."""
+    cells = rows.set_index(["algorithm", "budget"])
+    learners = rows[~rows["algorithm"].str.startswith("oracle")]
+    best = {budget: learners.loc[learners["budget"] == budget, "acr_mean"].max() for budget in plan.budgets}
+    body = []
+    for text in plan.algorithms:
+        entries = []
+        for budget in plan.budgets:
+            cell = cells.loc[text, budget]
+            mark = "*" if cell["p_holm"] < SIGNIFICANT else " "
+            entry = f"{cell['acr_mean']:.4f} ±{cell['acr_sem']:.4f}{mark}"
+            entries.append(f"[bold]{entry}[/bold]" if cell["acr_mean"] == best[budget] else entry)
+        seconds = result.seconds[env, text]
+        body.append((text, *entries, f"{seconds.compile:.1f}", f"{seconds.run:.1f}"))
+    return common.table(
+        f"{env}: average contextual return on held-out queries, mean ± standard error over {plan.trials:,} trials",
+        ("algorithm", *(f">T = {budget:,}" for budget in plan.budgets), ">compile s", ">run s"),
+        body,
+        f"* differs from {plan.reference} (Wilcoxon signed-rank, Holm-corrected, p < {SIGNIFICANT})",
+    )
+
+
+@common.command
+def algorithms() -> None:
+    """List the algorithms and their options.
+
+    Options are set with NAME:option=value,... as in psst:budget_rule=reference,ties=index
+    """
+    from sim import algorithms as rooms
+
+    def about(name: str) -> str:
+        line = (type(rooms.ALGORITHMS[name]()).__doc__ or "").partition("\n")[0]
+        options = ", ".join(f"{option}={value}" for option, value in rooms.options(name).items())
+        return f"{line}\n  {options}" if options else line
+
+    rows = [(name, about(name)) for name in rooms.ALGORITHMS]
+    common.console().print(common.table(None, ("name", "what it does, and its options with their defaults"), rows))

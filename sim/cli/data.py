@@ -1,0 +1,169 @@
+"""`iapo env import` and `iapo data fetch`."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sim.cli import common
+
+if TYPE_CHECKING:
+    from sim.envs.dataset import Dataset
+
+LOGS = (".csv", ".parquet")
+
+
+@common.command
+def import_(
+    file: Annotated[Path, typer.Argument(help="A released .pkl, a .npz, or a log of completions (.csv, .parquet).")],
+    to: Annotated[Path, typer.Option(help="The .npz file to write.")],
+    name: Annotated[
+        str | None,
+        typer.Option(help="Name of the environment.", show_default="that of the file", rich_help_panel="Logs"),
+    ] = None,
+    objective: Annotated[
+        list[str] | None,
+        typer.Option(help="COLUMN:mv, COLUMN:bon or COLUMN:mean; once per objective.", rich_help_panel="Logs"),
+    ] = None,
+    context: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="[LABEL=]w1,...,wK,wCost: the weight of every objective and, >= 0, of the cost; once per context.",
+            rich_help_panel="Logs",
+        ),
+    ] = None,
+    max_scale: Annotated[int | None, typer.Option(help="Largest N.", rich_help_panel="Logs")] = None,
+    gold: Annotated[
+        str | None, typer.Option(help="Column of the right answer, for mv.", rich_help_panel="Logs")
+    ] = None,
+    cost: Annotated[str | None, typer.Option(help="Column of a completion's cost.", rich_help_panel="Logs")] = None,
+    prompt: Annotated[str, typer.Option(help="Column that tells prompts apart.", rich_help_panel="Logs")] = "prompt",
+    query: Annotated[str, typer.Option(help="Column that tells queries apart.", rich_help_panel="Logs")] = "query",
+) -> None:
+    """Convert an environment to the open format, or make one from a log with a row per completion.
+
+    Example: iapo env import log.csv --to mine.npz --objective answer:mv --gold right --cost tokens
+    --context free=1,0 --context dear=1,0.002 --max-scale 32
+    """
+    from sim.envs import files
+
+    if file.suffix in LOGS:
+        data = _from_log(file, name, objective, context, max_scale, gold, cost, prompt, query)
+    else:
+        given = {
+            "name": name,
+            "objective": objective,
+            "context": context,
+            "max-scale": max_scale,
+            "gold": gold,
+            "cost": cost,
+        }
+        needless = [option for option, value in given.items() if value]
+        if needless:
+            raise ValueError(f"--{needless[0]} is for logs ({', '.join(LOGS)}); {file} says this itself")
+        data = files.read(file)
+    files.save(data, to)
+    sizes = (
+        f"{data.num_prompts} prompts, {data.num_queries} queries, {data.num_contexts} contexts, N <= {data.max_scale}"
+    )
+    typer.echo(f"wrote {to}: {data.name}, {sizes}")
+
+
+def _from_log(
+    file: Path,
+    name: str | None,
+    objectives: list[str] | None,
+    contexts: list[str] | None,
+    max_scale: int | None,
+    gold: str | None,
+    cost: str | None,
+    prompt: str,
+    query: str,
+) -> "Dataset":
+    import numpy as np
+    import pandas as pd
+
+    from sim.envs.logs import from_log
+
+    if not objectives or not contexts or max_scale is None:
+        raise ValueError(f"{file} is a log; it needs --objective, --context and --max-scale")
+    if not file.is_file():
+        raise ValueError(f"{file}: no such file")
+    columns, aggregates = zip(*(_split_last(text, ":", "objective") for text in objectives), strict=True)
+    labels, weights = zip(*(_context(text, len(columns)) for text in contexts), strict=True)
+    try:  # answers such as "NA" or "None" are answers
+        frame = pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file, keep_default_na=False)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{file}: cannot be read as a table ({error})") from None
+    table = np.array(weights)
+    return from_log(
+        frame,
+        name=name or file.stem,
+        aggregate=aggregates,
+        objectives=columns,
+        objective_weights=table[:, :-1],
+        cost_weights=table[:, -1],
+        max_scale=max_scale,
+        gold=gold,
+        cost=cost,
+        prompt=prompt,
+        query=query,
+        context_names=labels if all(labels) else (),
+    )
+
+
+def _split_last(text: str, mark: str, option: str) -> tuple[str, str]:
+    before, found, after = text.rpartition(mark)
+    if not found or not before:
+        raise ValueError(f"--{option} is {text!r}; expected COLUMN{mark}mv, COLUMN{mark}bon or COLUMN{mark}mean")
+    return before, after
+
+
+def _context(text: str, num_objectives: int) -> tuple[str, list[float]]:
+    label, _, numbers = text.rpartition("=")
+    try:
+        weights = [float(number) for number in numbers.split(",")]
+    except ValueError:
+        weights = []
+    if len(weights) != num_objectives + 1:
+        raise ValueError(
+            f"--context is {text!r}; expected {num_objectives + 1} numbers, weights of objectives then cost"
+        )
+    return label, weights
+
+
+@common.command
+def fetch(
+    names: Annotated[list[str] | None, typer.Argument(help="MATH, CQA, HH, SB, Summarization; all when none.")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option("--from", help="A folder that holds the files, or a URL.", show_default="the authors' repository"),
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="Folder to put them in.", show_default="this user's data folder")
+    ] = None,
+) -> None:
+    """Fetch the environments that the paper's authors released, and check that they are those.
+
+    Example: iapo data fetch MATH --to data
+    """
+    from rich import progress
+    from rich.console import Console
+
+    from sim.envs import fetch as room
+
+    columns = (progress.TextColumn("{task.description}"), progress.BarColumn(), progress.DownloadColumn())
+    silent = not sys.stderr.isatty()
+    with progress.Progress(*columns, console=Console(stderr=True), transient=True, disable=silent) as bar:
+        tasks: dict[str, progress.TaskID] = {}
+
+        def report(name: str, received: int, total: int | None) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name)
+            bar.update(tasks[name], completed=received, total=total)
+
+        paths = room.fetch(names or list(room.RELEASED), source, to, report)
+    for path in paths:
+        typer.echo(path)
+    typer.echo(f"use one with: iapo compare --env {paths[0]}", err=True)

@@ -1,0 +1,127 @@
+"""Exact values for the command line, from `theory`: the one place where the two packages meet."""
+
+from dataclasses import replace
+from functools import lru_cache
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sim import runner
+from sim.core import Environment, Instance, Queries, Source
+from sim.envs.continuous import ContinuousWorld
+from sim.envs.sources import FixedSource, NamedSource
+from sim.envs.tabular import TabularWorld
+from sim.utilities import TIES, tasks_of
+from theory import continuous, exact
+
+
+class PerQuery(NamedTuple):
+    """Exact values of a world before they are averaged over the queries of a split.
+
+    Attributes:
+        rewards: expected task rewards, shape (task, prompt, query, scale).
+        task, task_weight, cost: as in `sim.core.Spec`, in float64.
+        weights: relative frequency of each query.
+    """
+
+    rewards: np.ndarray
+    task: tuple[int, ...]
+    task_weight: np.ndarray
+    cost: np.ndarray
+    weights: np.ndarray
+
+    def average(self, ids: np.ndarray) -> np.ndarray:
+        """Values (split, context, prompt, scale) on splits that hold the queries `ids`, shape (split, id)."""
+        laws = np.zeros((len(ids), len(self.weights)))
+        np.put_along_axis(laws, ids, self.weights[ids], axis=1)
+        laws /= laws.sum(axis=1, keepdims=True)
+        # One split at a time: a product over all of them would round by their number.
+        means = np.stack([exact.average(self.rewards, law) for law in laws])
+        return exact.combine(means, self.task, self.task_weight, self.cost)
+
+
+def exact_values(world: NamedSource, seed: int, first: int, trials: int) -> tuple[np.ndarray, np.ndarray]:
+    """Exact values on the train and on the test queries of each trial, as `sim.cells.Exact` says."""
+    keys = _trial_keys(seed, jnp.arange(first, first + trials, dtype=jnp.int32))
+    if world.source.fresh:
+        instances = (_draw(world.source, key) for key in keys)
+        both = [exact.world_values_by_split(_finite(one.world), [one.train, one.test]) for one in instances]
+        train, test = (np.stack(part) for part in zip(*both, strict=True))
+        return train, test
+    values = per_query(world)
+    train, test = (np.asarray(queries.ids) for queries in _splits(world.source, keys))
+    if train.shape[1] == len(values.weights):  # nothing is held out: every split is the whole query law
+        whole = values.average(train[:1])
+        return whole, whole
+    return values.average(train), values.average(test)
+
+
+@lru_cache(maxsize=2)
+def per_query(world: NamedSource) -> PerQuery:
+    """Exact values of a fixed world on every query."""
+    data, source = world.data, world.source
+    if data is not None:
+        tasks = tasks_of(data.objective_weights)
+        cost = data.cost_weights[:, None] * data.costs
+        return PerQuery(exact.task_values(data), tasks.index, tasks.factor, cost, data.query_distribution)
+    environment = source.world(jnp.zeros(2, jnp.uint32))
+    weights = np.ones(environment.num_queries)
+    if isinstance(source, FixedSource) and source.weights is not None:
+        weights = np.asarray(source.weights, np.float64)
+    spec = environment.spec
+    task_weight, cost = np.asarray(spec.task_weight, np.float64), np.asarray(spec.cost, np.float64)
+    return PerQuery(_task_values(environment), spec.task, task_weight, cost, weights)
+
+
+def _task_values(environment: Environment) -> np.ndarray:
+    if isinstance(environment, ContinuousWorld):
+        return continuous.task_values(environment)
+    return exact.world_task_values(_finite(environment))
+
+
+def _finite(environment: Environment) -> TabularWorld:
+    if not isinstance(environment, TabularWorld):
+        raise ValueError(f"exact values of a {type(environment).__name__} are not known; it cannot be scored")
+    return environment
+
+
+def whole_values(world: NamedSource, seed: int = 0, tie: str | None = None) -> np.ndarray:
+    """Values (context, prompt, scale) over all queries; of trial 0 of a seed where worlds are drawn afresh.
+
+    Args:
+        world: the environment.
+        seed: decides a fresh world.
+        tie: credit of a tied majority vote, "uniform" or "half"; the environment's own when None.
+    """
+    if tie not in (None, *TIES):
+        raise ValueError(f"tie is {tie!r}; allowed are {', '.join(TIES)}")
+    if world.data is not None:
+        return exact.values(world.data if tie is None else replace(world.data, tie=tie))
+    if not world.source.fresh:
+        values = per_query(world)
+        return values.average(np.arange(len(values.weights))[None])[0]
+    drawn = _finite(draw_first(world, seed).world)
+    if tie is not None:
+        drawn = replace(drawn, strategy=replace(drawn.strategy, tie=tie))
+    return exact.world_values(drawn, Queries(jnp.arange(drawn.num_queries, dtype=jnp.int32)))
+
+
+def draw_first(world: NamedSource, seed: int) -> Instance:
+    """What trial 0 of a seed faces."""
+    return _draw(world.source, runner.trial_key(seed, 0))
+
+
+_draw = eqx.filter_jit(runner.instance)
+
+
+@eqx.filter_jit
+def _splits(source: Source, keys: jax.Array) -> tuple[Queries, Queries]:
+    return jax.vmap(lambda key: runner.instance(source, key)[1:])(keys)
+
+
+@eqx.filter_jit
+def _trial_keys(seed: int, numbers: jax.Array) -> jax.Array:
+    return jax.vmap(lambda number: runner.trial_key(seed, number))(numbers)

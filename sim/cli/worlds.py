@@ -1,0 +1,155 @@
+"""`iapo values`, `iapo env list` and `iapo env show`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sim.cli import common
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from sim.envs.sources import NamedSource
+
+Env = Annotated[str, typer.Argument(help="A name from `iapo env list`, or a file.", metavar="ENV")]
+Seed = Annotated[int, typer.Option(help="Where worlds are drawn afresh: show that of trial 0 with this seed.")]
+
+
+@common.command
+def values(
+    env: Env,
+    context: Annotated[
+        int | None, typer.Option(help="Show every prompt in this context, counted from 0.", show_default="all contexts")
+    ] = None,
+    tie: Annotated[
+        str | None,
+        typer.Option(help="Credit of a tied majority vote: uniform (1/t) or half.", show_default="the environment's"),
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write all values (context, prompt, scale, value) here.")] = None,
+    seed: Seed = 0,
+) -> None:
+    """Exact values: the best arm of every context, and what choosing by single answers would give.
+
+    Values are averages over all queries of the environment. Prompts and contexts count from 0.
+
+    Example: iapo values crossover
+    """
+    from sim import cells, envs
+    from sim.cli.truth import whole_values
+
+    world = envs.get(env)
+    table, names = whole_values(world, seed, tie), cells.context_names(world)
+    if context is not None and not 0 <= context < len(table):
+        raise ValueError(f"context is {context}; {world.name} has the contexts 0 to {len(table) - 1}")
+    if csv is not None:
+        _write_values(table, names, csv)
+    console, title = common.console(), f"{world.name}: exact values{_which(world, seed)}"
+    if context is None:
+        columns = (
+            "context",
+            ">best prompt",
+            ">N",
+            ">value",
+            ">best at N = 1",
+            ">value there",
+            ">its best N",
+            ">value then",
+        )
+        rows = [(name, *_best(of_context)) for name, of_context in zip(names, table, strict=True)]
+        caption = (
+            "The last columns: the prompt that is best by single answers, alone and at the scale that is best for it."
+        )
+        console.print(common.table(title, columns, rows, caption))
+    else:
+        labels = world.data.prompt_names if world.data is not None and world.data.prompt_names else ()
+        columns = ("prompt", ">value at N = 1", ">best N", ">value")
+        rows = []
+        for prompt, of_prompt in enumerate(table[context]):
+            name = f"{prompt} {labels[prompt]}" if labels else prompt
+            rows.append((name, f"{of_prompt[0]:.4f}", of_prompt.argmax() + 1, f"{of_prompt.max():.4f}"))
+        console.print(common.table(f"{title}, context {names[context]}", columns, rows))
+    if csv is not None:
+        typer.echo(f"wrote {csv}")
+
+
+def _best(of_context: "np.ndarray") -> tuple[object, ...]:
+    """Best arm and its value; best prompt at N = 1, its value there, its own best scale and value."""
+    import numpy as np
+
+    prompt, scale = np.unravel_index(of_context.argmax(), of_context.shape)
+    single = of_context[:, 0].argmax()
+    own = of_context[single]
+    alone = (single, f"{own[0]:.4f}", own.argmax() + 1, f"{own.max():.4f}")
+    return prompt, scale + 1, f"{of_context[prompt, scale]:.4f}", *alone
+
+
+def _write_values(table: "np.ndarray", names: tuple[str, ...], path: Path) -> None:
+    import numpy as np
+    import pandas as pd
+
+    from sim import tables
+
+    context, prompt, scale = (axis.ravel() for axis in np.indices(table.shape))
+    columns = {"context": np.array(names)[context], "prompt": prompt, "scale": scale + 1, "value": table.ravel()}
+    tables.save(pd.DataFrame(columns), path)
+
+
+@common.command
+def list_() -> None:
+    """List the environments that can be named."""
+    from sim import envs
+
+    rows = [(name, entry.description) for name, entry in envs.ENVS.items()]
+    common.console().print(
+        common.table(None, ("name", "what it is"), rows, "A .npz or .pkl file can be named as well.")
+    )
+
+
+@common.command
+def show(env: Env, seed: Seed = 0) -> None:
+    """Show sizes, strategy, contexts and origin of an environment."""
+    import numpy as np
+
+    from sim import cells, envs
+    from sim.cli.truth import draw_first
+
+    world = envs.get(env)
+    drawn = draw_first(world, seed)
+    environment: Any = drawn.world  # every world of `sim.envs` has a strategy
+    spec, strategy = environment.spec, environment.strategy
+    train, test = len(drawn.train.ids), len(drawn.test.ids)
+    split = f"{train} to train and {test} to test in every trial" if train < drawn.world.num_queries else "no split"
+    facts = [
+        ("worlds", "drawn afresh for every trial" if world.source.fresh else "the same in every trial"),
+        ("strategy", ", ".join(strategy.aggregate)),
+        ("prompts", spec.num_prompts),
+        ("largest N", spec.max_scale),
+        ("arms", spec.num_arms),
+        ("queries", f"{drawn.world.num_queries} ({split})"),
+        ("tie credit", strategy.tie if "mv" in strategy.aggregate else "-"),
+    ]
+    if world.data is not None:
+        facts.append(
+            ("from", ", ".join(f"{key}: {value}" for key, value in world.data.provenance.items())[:300] or "-")
+        )
+    console = common.console()
+    console.print(common.table(f"{world.name}{_which(world, seed)}", ("", ""), facts))
+    cost = np.asarray(spec.cost, np.float64)
+    rows = [
+        (
+            name,
+            f"{probability:.4f}",
+            " ".join(f"{weight:.3g}" for weight in np.asarray(strategy.weights[task] * factor)),
+            f"{own.min():.4g} to {own.max():.4g}",
+        )
+        for name, probability, task, factor, own in zip(
+            cells.context_names(world), cells.context_probs(world), spec.task, spec.task_weight, cost, strict=True
+        )
+    ]
+    console.print()
+    console.print(common.table("contexts", ("context", ">probability", ">weights", ">cost of a completion"), rows))
+
+
+def _which(world: "NamedSource", seed: int) -> str:
+    return f" (world of trial 0, seed {seed})" if world.source.fresh else ""
