@@ -1,0 +1,95 @@
+"""Average contextual return against budget, a panel per environment."""
+
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from figures import style
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_Z = 1.96  # normal quantile of a 95 % interval
+_DODGE = 0.009  # neighbouring algorithms are drawn this share of the axis apart, so that their intervals show
+
+
+def draw(summary: "pd.DataFrame") -> Figure:
+    """Draw mean ACR with 95 % intervals (1.96 standard errors) against budget, on a logarithmic axis.
+
+    The range of a panel is that of the algorithms that learn; a floor far below it is named at the lower edge.
+
+    Args:
+        summary: as `sim.tables.summarise` makes it.
+    """
+    names = list(dict.fromkeys(summary["algorithm"]))
+    envs = list(dict.fromkeys(summary["env"]))
+    looks = style.looks(names)
+    columns = min(len(envs), 3)
+    rows = ceil(len(envs) / columns)
+    with mpl.rc_context(style.RC):
+        figure = Figure(figsize=(1.9 + 4.3 * columns, max(3.5 * rows, 1.0 + 0.2 * len(names))), layout="constrained")
+        panels = figure.subplots(rows, columns, squeeze=False)
+        for panel, env in zip(panels.flat, envs, strict=False):
+            _panel(panel, summary[summary["env"] == env], looks)
+            panel.set_title(env, loc="left", fontweight="bold")
+        for panel in panels.flat[len(envs) :]:
+            panel.set_visible(False)
+        for panel in panels[:, 0]:
+            panel.set_ylabel("average contextual return, 95 % intervals")
+        handles = [
+            Line2D(
+                [], [], color=look.color, linewidth=look.width, linestyle=look.line, marker=look.marker, markersize=4.5
+            )
+            for look in looks.values()
+        ]
+        figure.legend(handles, names, loc="outside right center", frameon=False, handlelength=2.6)
+    return figure
+
+
+def _panel(panel: Axes, rows: "pd.DataFrame", looks: dict[str, style.Look]) -> None:
+    budgets = np.sort(rows["budget"].unique())
+    learners = [name for name, look in looks.items() if look.marker]
+    for name, cells in rows.groupby("algorithm", sort=False):
+        look = looks[str(name)]
+        if not look.marker:  # spends nothing: the same at every budget
+            panel.axhline(cells["acr_mean"].mean(), **_line(look))
+            continue
+        cells = cells.sort_values("budget")
+        shift = learners.index(str(name)) - (len(learners) - 1) / 2
+        at = cells["budget"] * (budgets[-1] / budgets[0]) ** (shift * _DODGE / 2)
+        half = _Z * cells["acr_sem"].fillna(0.0)
+        panel.errorbar(at, cells["acr_mean"], half, marker=look.marker, markersize=4, elinewidth=0.8, **_line(look))
+    panel.set_xscale("log")
+    panel.set_xlabel("budget (completions)")
+    if len(budgets) <= 7:
+        panel.xaxis.set_major_locator(FixedLocator(budgets.tolist()))
+        panel.xaxis.set_major_formatter("{x:,.0f}")
+        panel.xaxis.set_minor_locator(NullLocator())
+    panel.grid(axis="x", visible=False)
+    _limit(panel, rows, learners)
+
+
+def _line(look: style.Look) -> dict[str, Any]:
+    return {"color": look.color, "linewidth": look.width, "linestyle": look.line, "zorder": look.order}
+
+
+def _limit(panel: Axes, rows: "pd.DataFrame", learners: list[str]) -> None:
+    """Range of the learners and the oracle; below it, other algorithms are named at the edge."""
+    inside = rows[rows["algorithm"].isin(learners)]
+    if len(inside) == 0:
+        return
+    half = _Z * inside["acr_sem"].fillna(0.0)
+    oracle = rows.loc[rows["algorithm"].str.startswith("oracle"), "acr_mean"]
+    low, high = (inside["acr_mean"] - half).min(), np.max([*(inside["acr_mean"] + half), *oracle])
+    margin = 0.05 * (high - low) or 0.01
+    low, high = low - margin, high + margin
+    floors = rows[~rows["algorithm"].isin(learners) & (rows["acr_mean"] < low)].groupby("algorithm")["acr_mean"].mean()
+    panel.set_ylim(low, high)
+    text = "   ".join(f"{name} {value:.3f} \N{DOWNWARDS ARROW}" for name, value in floors.items())
+    panel.text(0.99, 0.01, text, transform=panel.transAxes, ha="right", va="bottom", color=style.GREY, fontsize=8)

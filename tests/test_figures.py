@@ -1,0 +1,62 @@
+"""The comparison figure: one panel per environment, and files equal byte for byte."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from figures import compare, style
+from sim import algorithms, tables
+
+
+def summary(names: list[str], envs: tuple[str, ...] = ("one", "two"), budgets: tuple[int, ...] = (500, 1000, 5000)):
+    rng = np.random.default_rng(0)
+    rows = [
+        (env, name, budget, 10, rng.uniform(0.5, 0.7), 0.01, 0.1, 0.01, 0.2, budget, budget, 0.5)
+        for env in envs
+        for name in names
+        for budget in budgets
+    ]
+    return pd.DataFrame(rows, columns=list(tables.SUMMARY))
+
+
+def test_every_algorithm_has_a_look_of_its_own():
+    names = [*algorithms.ALGORITHMS, "psst:ties=index", "ucb:constant=1.0"]
+    looks = style.looks(names)
+    assert list(looks) == names
+    assert len(set(looks.values())) == len(names)
+    assert looks["oracle"].line == "--"
+    assert looks["random"].line == ":"
+    assert looks["psst:ties=index"].width == looks["psst"].width > looks["ucb"].width
+
+
+def test_a_panel_per_environment_and_a_legend_entry_per_algorithm():
+    names = list(algorithms.ALGORITHMS)
+    figure = compare.draw(summary(names))
+    assert [panel.get_title(loc="left") for panel in figure.axes] == ["one", "two"]
+    assert all(panel.get_xscale() == "log" for panel in figure.axes)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == names
+    assert len(figure.axes[0].containers) == len(names) - 2  # oracle and random are level lines
+
+
+@pytest.mark.parametrize("names", [["psst"], ["random", "oracle"], ["uniform", "random"]])
+def test_few_algorithms_and_one_budget(names: list[str], tmp_path: Path):
+    table = summary(names, envs=("one",), budgets=(100,))
+    table["acr_sem"] = np.nan
+    assert style.save(compare.draw(table), tmp_path / "f.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("kind", ["png", "pdf"])
+def test_equal_tables_give_equal_files(kind: str, tmp_path: Path):
+    table = summary(["psst", "uniform", "oracle"])
+    first, second = (style.save(compare.draw(table), tmp_path / f"{i}.{kind}").read_bytes() for i in range(2))
+    assert first == second
+    assert kind == "png" or b"/FontType 42" in first or b"/Subtype /Type3" not in first
+
+
+def test_a_floor_below_the_panel_is_named():
+    table = summary(["psst", "random"], envs=("one",))
+    table.loc[table["algorithm"] == "random", "acr_mean"] = 0.1
+    texts = [text.get_text() for text in compare.draw(table).axes[0].texts]
+    assert texts == ["random 0.100 \N{DOWNWARDS ARROW}"]
