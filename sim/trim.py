@@ -54,7 +54,7 @@ def best_estimate(key: Key, spec: Spec, table: estimators.Table) -> Policy:
     """Per context the arm with the best estimated value, ties at random; any arm if none was pulled."""
     score = estimators.value(spec, table).reshape(spec.num_contexts, spec.num_arms)
     everything = jnp.ones(score.shape, bool)
-    return arms(pick(score, random_order(key, score.shape), everything), spec.max_scale)
+    return arms(pick(score, random_order(key, (spec.num_contexts, spec.num_arms)), everything), spec.max_scale)
 
 
 def draw_arm(word: UInt32[Array, ""], weights: Int[Array, "prompt scale"]) -> tuple[Int[Array, ""], Int[Array, ""]]:

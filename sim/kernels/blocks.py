@@ -108,7 +108,9 @@ def _majority_credit(strategy: Strategy, labels: Array) -> Float[Array, "block r
     others = []
     for first in range(1, strategy.num_answers, per_word):
         answers = range(first, min(first + per_word, strategy.num_answers))
-        packed = sum((labels == answer).astype(jnp.int32) << (field * (answer - first)) for answer in answers)
+        packed = jnp.zeros(labels.shape, jnp.int32)
+        for answer in answers:
+            packed = packed + ((labels == answer).astype(jnp.int32) << (field * (answer - first)))
         votes = jnp.dot(jnp.asarray(member), packed.astype(jnp.float32), precision=jax.lax.Precision.HIGHEST)
         votes = votes.astype(jnp.int32)
         others += [(votes >> (field * i)) & (2**field - 1) for i in range(len(answers))]
