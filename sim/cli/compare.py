@@ -1,5 +1,6 @@
 """`iapo compare` and `iapo algorithms`."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
@@ -43,7 +44,9 @@ def compare(
         int | None,
         typer.Option(help="Trials in progress at a time: speed, never results.", show_default="the algorithm decides"),
     ] = None,
-    workers: Annotated[int, typer.Option(help="Processes that share the work.")] = 1,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that share the work.", show_default="one per core, at most 8")
+    ] = None,
     cache_dir: Annotated[
         Path | None, typer.Option(help="Keep compiled programs here for later runs.", show_default="not kept")
     ] = None,
@@ -56,6 +59,7 @@ def compare(
 
     Example: iapo compare --env MATH_final.pkl --algorithm psst --algorithm ucb --budget 1000 --budget 5000 --out math
     """
+    workers = min(usable_cores(), 8) if workers is None else workers
     if workers < 1:
         raise ValueError(f"workers is {workers}; it must be at least 1")
     from sim import algorithms as rooms
@@ -80,6 +84,11 @@ def compare(
     pictures = [style.save(picture, out / f"compare.{kind}").name for kind in ("png", "pdf")]
     _show(plan, result)
     typer.echo(f"\nIn {out}: {', '.join((*driver.FILES, *pictures))}")
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def use_compilation_cache(folder: Path | None) -> None:
@@ -114,7 +123,6 @@ def _executor(workers: int, cache_dir: Path | None) -> Iterator[Executor | None]
 def _begin_worker(cache_dir: Path | None) -> None:
     """Leave Ctrl-C to the parent, and end when it ends, however it ends."""
     import multiprocessing
-    import os
     import signal
     import threading
 
