@@ -10,6 +10,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 
+import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 
 from sim import algorithms, envs, evaluate, runner, store
@@ -26,8 +28,7 @@ class Block(NamedTuple):
 
     Attributes:
         env: name or path of the environment.
-        digest: digest of its content.
-        program: digest of the program.
+        digest: digest of its content, and of the program of its worlds and exact values.
         folder: where results are kept.
         seed: root of all randomness.
         first: number of the first trial.
@@ -37,7 +38,6 @@ class Block(NamedTuple):
 
     env: str
     digest: str
-    program: str
     folder: str
     seed: int
     first: int
@@ -46,7 +46,7 @@ class Block(NamedTuple):
 
     def path(self, **what: Any) -> Path:
         """Where the result is kept that depends on these trials and on `what` else."""
-        parts = (self.digest, self.program, self.seed, self.first, self.trials)
+        parts = (self.digest, self.seed, self.first, self.trials)
         return Path(self.folder) / f"{store.digest([parts, what])}.npz"
 
     @property
@@ -65,7 +65,9 @@ class Cell(NamedTuple):
     @property
     def path(self) -> Path:
         """Where its results are kept."""
-        return self.block.path(algorithm=algorithms.get(self.algorithm), budget=self.budget)
+        algorithm = algorithms.get(self.algorithm)
+        program = store.program_digest(type(algorithm).__module__, "sim.runner", "sim.evaluate")
+        return self.block.path(algorithm=algorithm, budget=self.budget, program=program)
 
 
 class Seconds(NamedTuple):
@@ -96,13 +98,13 @@ def run_cell(cell: Cell, exact: Exact) -> Seconds:
         exact: computes exact values.
     """
     block, start = cell.block, perf_counter()
-    world, algorithm = _world(block.env, block.digest), algorithms.get(cell.algorithm)
+    world, algorithm = _world(block, exact), algorithms.get(cell.algorithm)
     train, test = _exact_values(block, exact)
     truth = None
     if algorithm.sees_truth:
         truth = np.broadcast_to(train, (block.trials, *train.shape[1:]))
     ready = perf_counter()
-    _warm_up(block.env, block.digest, cell.algorithm, block.chunk)
+    _warm_up(world, cell.algorithm, block.chunk)
     compiled = perf_counter()
     found = runner.run_trials(
         world.source,
@@ -160,7 +162,7 @@ def context_names(world: NamedSource) -> tuple[str, ...]:
 @lru_cache(maxsize=1)
 def _exact_values(block: Block, exact: Exact) -> tuple[np.ndarray, np.ndarray]:
     """Exact values on train and test; those of fresh worlds take long and are kept on disk as well."""
-    world = _world(block.env, block.digest)
+    world = _world(block, exact)
     if not world.source.fresh:
         return exact(world, block.seed, block.first, block.trials)
     content = store.load(block.exact_path)
@@ -171,20 +173,28 @@ def _exact_values(block: Block, exact: Exact) -> tuple[np.ndarray, np.ndarray]:
     return train, test
 
 
-@lru_cache(maxsize=4)
-def _world(env: str, digest: str) -> NamedSource:
-    world = envs.get(env)
-    if content_digest(world) != digest:
-        raise ValueError(f"{env}: has changed since the comparison began; start it again")
+def _world(block: Block, exact: Exact) -> NamedSource:
+    world = _named(block.env, block.digest)
+    if content_digest(world, exact) != block.digest:
+        raise ValueError(f"{block.env}: has changed since the comparison began; start it again")
     return world
 
 
-def content_digest(world: NamedSource) -> str:
+@lru_cache(maxsize=4)
+def _named(env: str, digest: str) -> NamedSource:
+    """The environment; read again where its content is another."""
+    return envs.get(env)
+
+
+@lru_cache(maxsize=8)
+def content_digest(world: NamedSource, exact: Exact) -> str:
     """Digest of all that results on an environment depend on; names are no part of it."""
-    return store.digest((world.source, world.data))
+    drawn = eqx.filter_eval_shape(world.source.world, jnp.zeros(2, jnp.uint32))
+    modules = (type(world.source).__module__, type(drawn).__module__, exact.__module__)
+    return store.digest((world.source, world.data, store.program_digest(*modules)))
 
 
 @lru_cache
-def _warm_up(env: str, digest: str, algorithm: str, chunk: int | None) -> None:
+def _warm_up(world: NamedSource, algorithm: str, chunk: int | None) -> None:
     """Compile an algorithm for a world's shapes, once per process."""
-    runner.warm_up(_world(env, digest).source, algorithms.get(algorithm), chunk)
+    runner.warm_up(world.source, algorithms.get(algorithm), chunk)

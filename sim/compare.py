@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sim import algorithms, cells, envs, evaluate, runner, store, tables
+from sim import algorithms, cells, envs, evaluate, runner, tables
 from sim.cells import Block, Cell, Exact, Seconds
 from sim.envs.sources import NamedSource
 
@@ -126,7 +126,7 @@ def compare(
     start = perf_counter()
     worlds = check(plan)
     folder = _make_folder(out)
-    blocks = {env: list(_blocks(plan, env, worlds[env], folder)) for env in plan.envs}
+    blocks = {env: list(_blocks(plan, env, worlds[env], exact, folder)) for env in plan.envs}
     everything = [cell for env in plan.envs for cell in _cells(plan, blocks[env])]
     missing = {cell for cell in everything if cells.load(cell) is None}
     done, spent = len(everything) - len(missing), Seconds()
@@ -191,14 +191,14 @@ def _make_folder(out: Path) -> Path:
     return folder
 
 
-def _blocks(plan: Plan, env: str, world: NamedSource, folder: Path) -> Iterator[Block]:
+def _blocks(plan: Plan, env: str, world: NamedSource, exact: Exact, folder: Path) -> Iterator[Block]:
     spec = runner.spec_of(world.source)
     size = _BLOCK_BYTES // (16 * spec.num_contexts * spec.num_arms)  # train and test, float64
     size = min(max(size, 1), _BLOCK_TRIALS, plan.trials)
-    digest, program = cells.content_digest(world), store.program_digest()
+    digest = cells.content_digest(world, exact)
     for first in range(0, plan.trials, size):
         trials = min(size, plan.trials - first)
-        yield Block(env, digest, program, str(folder), plan.seed, first, trials, plan.chunk)
+        yield Block(env, digest, str(folder), plan.seed, first, trials, plan.chunk)
 
 
 def _cells(plan: Plan, blocks: list[Block]) -> list[Cell]:
@@ -289,7 +289,6 @@ def _provenance(
         "seed": plan.seed,
         "reference": plan.reference,
         "chunk": plan.chunk,
-        "program_sha256": blocks[plan.envs[0]][0].program,
     }
     total = Seconds()
     for seconds in result.seconds.values():

@@ -165,6 +165,31 @@ def run(
     return jax.lax.while_loop(unfinished, refill_and_run, (jnp.int32(0), lanes, answers))[2]
 
 
+@eqx.filter_jit
+def run_sharded(
+    mesh: jax.sharding.Mesh,
+    source: Source,
+    algorithm: Algorithm,
+    budget: Int[Array, ""],
+    root: Key,
+    first: Int[Array, " device"],
+    num_trials: Int[Array, " device"],
+    num_slots: int,
+    num_lanes: int,
+    truth: Float[Array, "device_slot context prompt scale"] | None = None,
+) -> Trial:
+    """`run` on every device of a one-axis mesh, each with trials of its own; results one after the other."""
+    arrays, static = eqx.partition((source, algorithm, budget, root), eqx.is_array)
+
+    def local(arrays: Any, first: Array, num_trials: Array, truth: Array | None) -> Trial:
+        return run(*eqx.combine(arrays, static), first[0], num_trials[0], num_slots, num_lanes, truth)
+
+    everywhere, apart = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec(mesh.axis_names[0])
+    specs = (everywhere, apart, apart, apart)
+    sharded = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=apart, check_vma=False)
+    return sharded(arrays, first, num_trials, truth)
+
+
 def _choose(which: Bool[Array, " lane"], new: Lanes, old: Lanes) -> Lanes:
     def pick(a: Array, b: Array) -> Array:
         return jnp.where(which.reshape(-1, *(1 for _ in a.shape[1:])), a, b)

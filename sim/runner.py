@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
@@ -77,14 +78,13 @@ def run_trials(
     """
     spec = spec_of(source)
     check_budget(algorithm, spec, budget)
-    lanes = chunk or default_chunk(algorithm, spec)
-    slots = lanes if algorithm.sees_truth else max(lanes, CALL)
+    lanes, slots = _sizes(algorithm, spec, chunk)
+    at_a_time = slots * len(jax.devices())
     parts = []
-    for done in range(0, trials, slots):
-        count = min(slots, trials - done)
-        own = None if not algorithm.sees_truth or truth is None else _padded(truth[done : done + count], slots)
-        part = _call(source, algorithm, budget, seed, first + done, count, slots, lanes, own)
-        parts.append(Trials(*(np.asarray(leaf)[:count] for leaf in (*part.policy, part.spent))))
+    for done in range(0, trials, at_a_time):
+        count = min(at_a_time, trials - done)
+        own = truth[done : done + count] if algorithm.sees_truth and truth is not None else None
+        parts.append(_call(source, algorithm, budget, seed, first + done, count, slots, lanes, own))
         if progress is not None:
             progress(done + count)
     return Trials(*(np.concatenate(part) for part in zip(*parts, strict=True)))
@@ -93,16 +93,20 @@ def run_trials(
 def warm_up(source: Source, algorithm: Algorithm, chunk: int | None = None) -> None:
     """Compile what `run_trials` with this chunk size runs, without running a trial."""
     spec = spec_of(source)
-    lanes = chunk or default_chunk(algorithm, spec)
-    slots = lanes if algorithm.sees_truth else max(lanes, CALL)
-    shape = (slots, spec.num_contexts, spec.num_prompts, spec.max_scale)
-    truth = np.zeros(shape, np.float32) if algorithm.sees_truth else None
-    _call(source, algorithm, 1, 0, 0, 0, slots, lanes, truth)
+    lanes, slots = _sizes(algorithm, spec, chunk)
+    truth = np.zeros((0, spec.num_contexts, spec.num_prompts, spec.max_scale), np.float32)
+    _call(source, algorithm, 1, 0, 0, 0, slots, lanes, truth if algorithm.sees_truth else None)
 
 
 def default_chunk(algorithm: Algorithm, spec: Spec) -> int:
     """Trials in progress at a time: more for a rule that asks for little in each round."""
     return SEQUENTIAL if algorithm.num_rows(spec) == 1 else CHUNK
+
+
+def _sizes(algorithm: Algorithm, spec: Spec, chunk: int | None) -> tuple[int, int]:
+    """Lanes and slots of one device's part of a call."""
+    lanes = chunk or default_chunk(algorithm, spec)
+    return lanes, lanes if algorithm.sees_truth else max(lanes, CALL)
 
 
 def _call(
@@ -115,14 +119,27 @@ def _call(
     slots: int,
     lanes: int,
     truth: np.ndarray | None,
-) -> Trial:
-    own = None if truth is None else jnp.asarray(truth, jnp.float32)
-    numbers = (jnp.int32(budget), counter.from_seed(seed), jnp.int32(first), jnp.int32(count))
-    return lockstep.run(source, algorithm, *numbers, slots, lanes, own)
-
-
-def _padded(rows: np.ndarray, length: int) -> np.ndarray:
-    return np.concatenate([rows, np.zeros((length - len(rows), *rows.shape[1:]), rows.dtype)])
+) -> Trials:
+    """Trials first, .., first + count - 1, spread evenly over all devices."""
+    devices = jax.devices()
+    each = -(-count // len(devices))
+    starts = np.minimum(np.arange(len(devices)) * each, count)
+    counts = np.minimum(each, count - starts)
+    own = None
+    if truth is not None:
+        own = np.zeros((len(devices), slots, *truth.shape[1:]), np.float32)
+        for device, (start, size) in enumerate(zip(starts, counts, strict=True)):
+            own[device, :size] = truth[start : start + size]
+        own = jnp.asarray(own.reshape(-1, *truth.shape[1:]))
+    head = (source, algorithm, jnp.int32(budget), counter.from_seed(seed))
+    if len(devices) == 1:
+        found = lockstep.run(*head, jnp.int32(first), jnp.int32(count), slots, lanes, own)
+    else:
+        mesh = jax.make_mesh((len(devices),), ("trial",), axis_types=(jax.sharding.AxisType.Auto,))
+        numbers = (jnp.asarray(first + starts, jnp.int32), jnp.asarray(counts, jnp.int32))
+        found = lockstep.run_sharded(mesh, *head, *numbers, slots, lanes, own)
+    kept = np.concatenate([device * slots + np.arange(size) for device, size in enumerate(counts)])
+    return Trials(*(np.asarray(leaf)[kept] for leaf in (*found.policy, found.spent)))
 
 
 def spec_of(source: Source) -> Spec:

@@ -1,13 +1,13 @@
 """Results kept on disk under the digest of all they depend on, so that a run that was killed can go on.
 
 A result is a .npz archive without pickles, named by a SHA-256: of the environment and the algorithm down to every
-number, of seed and trials, and of the program's own text. Changed inputs or a changed program lead to another name.
+number, of seed and trials, and of the text of the program that is run. Whatever changes leads to another name.
 A result appears whole or not at all, and carries a checksum: one that does not match counts as absent.
 """
 
+import ast
 import dataclasses
 import hashlib
-import importlib.util
 import json
 import zipfile
 from collections.abc import Mapping
@@ -65,16 +65,50 @@ def describe(thing: Any) -> Any:
     raise TypeError(f"a {type(thing).__name__} cannot be described in full; keep it out of what identifies results")
 
 
-@lru_cache
-def program_digest() -> str:
-    """SHA-256 of the text of the packages that compute results, `sim` and `theory`."""
-    digests = hashlib.sha256()
-    for package in ("sim", "theory"):
-        found = importlib.util.find_spec(package)
-        for folder in [] if found is None else map(Path, found.submodule_search_locations or ()):
-            for path in sorted(folder.rglob("*.py")):
-                digests.update(f"{package}/{path.relative_to(folder).as_posix()}\0".encode() + path.read_bytes())
-    return digests.hexdigest()
+def program_digest(*modules: str) -> str:
+    """SHA-256 of the text of modules of this project and of all they import from it, however indirectly.
+
+    Results then depend on the program that made them, and on no other part of the project: an edited algorithm is run
+    again, the ones beside it are not.
+
+    Args:
+        modules: dotted names; those of other projects are left out.
+    """
+    found: set[str] = set()
+    waiting = {name for name in modules if _file(name)}
+    while waiting:
+        found |= waiting
+        waiting = {name for module in waiting for name in _imports(module)} - found
+    return digest({name: _text(name) for name in sorted(found)})
+
+
+@lru_cache(maxsize=None)
+def _imports(module: str) -> frozenset[str]:
+    names = set()
+    for node in ast.walk(ast.parse(_text(module))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inside = (f"{node.module}.{alias.name}" for alias in node.names)
+            names |= {name if _file(name) else node.module for name in inside}
+    return frozenset(name for name in names if _file(name))
+
+
+@lru_cache(maxsize=None)
+def _text(module: str) -> str:
+    path = _file(module)
+    return "" if path is None else path.read_text(encoding="utf-8")
+
+
+@lru_cache(maxsize=None)
+def _file(module: str) -> Path | None:
+    """The file of a module of this project; None for what is not one."""
+    room, *parts = module.split(".")
+    if room not in ("sim", "theory"):
+        return None
+    place = Path(__file__).resolve().parents[1].joinpath(room, *parts)
+    paths = (place.with_suffix(".py"), place / "__init__.py")
+    return next((path for path in paths if path.is_file()), None)
 
 
 def save(path: Path, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> None:
