@@ -86,7 +86,7 @@ def run(
         truth: exact training values, for an algorithm that `sees_truth`.
     """
     shared = None if source.fresh else source.world(root)
-    quota = num_lanes if source.fresh else max(1, num_lanes // WAIT)
+    quota = max(1, num_lanes // WAIT)
 
     def keys_of(slots: Array) -> Array:
         numbers = first + jnp.minimum(slots, num_slots - 1)

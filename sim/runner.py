@@ -20,8 +20,7 @@ from sim.lockstep import PULL, SPLIT, WORLD
 from sim.lockstep import RUN as RUN
 
 CHUNK = 64
-"""Default number of trials in progress at a time; a rule that pulls one arm per step gets SEQUENTIAL."""
-SEQUENTIAL = 256
+"""Default number of trials in progress at a time."""
 CALL = 1024
 """Trials per jitted call."""
 MAX_BUDGET = 2**24
@@ -78,7 +77,7 @@ def run_trials(
     """
     spec = spec_of(source)
     check_budget(algorithm, spec, budget)
-    lanes, slots = _sizes(algorithm, spec, chunk)
+    lanes, slots = _sizes(algorithm, chunk)
     at_a_time = slots * len(jax.devices())
     parts = []
     for done in range(0, trials, at_a_time):
@@ -93,19 +92,14 @@ def run_trials(
 def warm_up(source: Source, algorithm: Algorithm, chunk: int | None = None) -> None:
     """Compile what `run_trials` with this chunk size runs, without running a trial."""
     spec = spec_of(source)
-    lanes, slots = _sizes(algorithm, spec, chunk)
+    lanes, slots = _sizes(algorithm, chunk)
     truth = np.zeros((0, spec.num_contexts, spec.num_prompts, spec.max_scale), np.float32)
     _call(source, algorithm, 1, 0, 0, 0, slots, lanes, truth if algorithm.sees_truth else None)
 
 
-def default_chunk(algorithm: Algorithm, spec: Spec) -> int:
-    """Trials in progress at a time: more for a rule that asks for little in each round."""
-    return SEQUENTIAL if algorithm.num_rows(spec) == 1 else CHUNK
-
-
-def _sizes(algorithm: Algorithm, spec: Spec, chunk: int | None) -> tuple[int, int]:
+def _sizes(algorithm: Algorithm, chunk: int | None) -> tuple[int, int]:
     """Lanes and slots of one device's part of a call."""
-    lanes = chunk or default_chunk(algorithm, spec)
+    lanes = chunk or CHUNK
     return lanes, lanes if algorithm.sees_truth else max(lanes, CALL)
 
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,7 +82,7 @@ def program_digest(*modules: str) -> str:
     return digest({name: _text(name) for name in sorted(found)})
 
 
-@lru_cache(maxsize=None)
+@cache
 def _imports(module: str) -> frozenset[str]:
     names = set()
     for node in ast.walk(ast.parse(_text(module))):
@@ -94,13 +94,13 @@ def _imports(module: str) -> frozenset[str]:
     return frozenset(name for name in names if _file(name))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _text(module: str) -> str:
     path = _file(module)
     return "" if path is None else path.read_text(encoding="utf-8")
 
 
-@lru_cache(maxsize=None)
+@cache
 def _file(module: str) -> Path | None:
     """The file of a module of this project; None for what is not one."""
     room, *parts = module.split(".")

@@ -109,7 +109,7 @@ def test_an_executor_changes_no_byte(whole: Path, tmp_path: Path):
 
 
 def test_tasks_travel_between_processes():
-    block = cells.Block("two-arm", "d", "p", "folder", seed=0, first=0, trials=3, chunk=None)
+    block = cells.Block("two-arm", "d", "folder", seed=0, first=0, trials=3, chunk=None)
     task = ([cells.Cell(block, "psst", 10)], exact_values)
     assert pickle.loads(pickle.dumps(task)) == task
 

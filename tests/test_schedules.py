@@ -122,7 +122,9 @@ def test_one_completion_short_of_a_pull_of_each_shortens_one_pull() -> None:
 @settings(max_examples=300, deadline=None, derandomize=True)
 def test_equal_pulls_afford_what_the_reference_says(largest: list[int], allowance: int, seed: int) -> None:
     """Never more than the allowance, all of it where a round is poor, and only wanted prompts."""
-    scale, pulls = (np.asarray(leaf) for leaf in _equal_pulls(jnp.uint32(seed), jnp.int32(allowance), jnp.array(largest)))
+    scale, pulls = (
+        np.asarray(leaf) for leaf in _equal_pulls(jnp.uint32(seed), jnp.int32(allowance), jnp.array(largest))
+    )
     spent, wanted = int(scale @ pulls), np.array(largest)
     assert spent <= allowance
     assert spent > allowance - max(sum(largest), 1) or not any(largest)

@@ -65,5 +65,40 @@ def test_equal_content_has_equal_digests():
         store.digest(object())
 
 
-def test_the_program_is_part_of_what_results_depend_on():
-    assert len(store.program_digest()) == 64
+def test_a_program_is_what_a_module_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Editing a module changes the digests of those that import it, directly or not, and of no others."""
+    rooms = {"sim/a.py": "from sim import b", "sim/b.py": "import theory.c", "sim/d.py": "import os"}
+    for name, text in (rooms | {"theory/c.py": "", "sim/store.py": ""}).items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(store, "__file__", str(tmp_path / "sim" / "store.py"))
+
+    def digests() -> list[str]:
+        for cached in (store._imports, store._text, store._file):
+            cached.cache_clear()
+        return [store.program_digest(name) for name in ("sim.a", "sim.b", "sim.d", "theory.c", "numpy")]
+
+    before = digests()
+    assert len(set(before)) == 5
+    (tmp_path / "theory" / "c.py").write_text("x = 1")
+    assert [old == new for old, new in zip(before, digests(), strict=True)] == [False, False, True, False, True]
+    monkeypatch.undo()
+    digests()
+
+
+def test_algorithms_do_not_depend_on_each_other():
+    kin, alone = (store.program_digest(f"sim.algorithms.{name}") for name in ("psst_topk", "uniform"))
+    names = {name for module in ("sim.algorithms.uniform", "sim.runner") for name in reach(module)}
+    assert not any(name.startswith("sim.algorithms.") and not name.endswith(".uniform") for name in names)
+    assert "sim.algorithms.psst" in reach("sim.algorithms.psst_topk")
+    assert {"sim.core", "sim.lockstep", "sim.kernels.counter"} <= reach("sim.runner")
+    assert kin != alone
+
+
+def reach(module: str) -> set[str]:
+    """A module and all it imports from this project."""
+    found, waiting = set(), {module}
+    while waiting:
+        found |= waiting
+        waiting = {name for one in waiting for name in store._imports(one)} - found
+    return found
