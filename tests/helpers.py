@@ -188,7 +188,11 @@ def scripted(tape: np.ndarray, like: Dataset) -> Scripted:
 
 
 def make_spec(
-    num_prompts: int, max_scale: int, cost: np.ndarray | None = None, task: tuple[int, ...] = (0,), unit: float = 2.0**-16
+    num_prompts: int,
+    max_scale: int,
+    cost: np.ndarray | None = None,
+    task: tuple[int, ...] = (0,),
+    unit: float = 2.0**-16,
 ) -> Spec:
     """What a learner knows of a world that need not exist."""
     num_contexts = len(task)

@@ -5,6 +5,7 @@ on a majority-vote world, hand-vectorised: slow to read, as fast as NumPy allows
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ def halving_rounds(num_items: int) -> int:
 def allowances(budget: int, rounds: int) -> list[int]:
     """Completions per round: after r rounds floor(r T / R) may have been spent."""
     ends = [budget * r // rounds for r in range(rounds + 1)]
-    return [after - before for before, after in zip(ends[:-1], ends[1:], strict=True)]
+    return [after - before for before, after in pairwise(ends)]
 
 
 def equal_pulls(allowance: int, largest: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

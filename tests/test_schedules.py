@@ -51,8 +51,14 @@ def test_psst_keeps_ceil_of_half() -> None:
 
 @pytest.mark.parametrize(
     ("algorithm", "rounds"),
-    [(PSST(), 5), (PSSTTopK(num_kept=1), 3), (PSSTTopK(num_kept=4), 5), (PSSTTopK(num_kept=9), 5)]
-    + [(SequentialHalving(), 5), (Triple(), 2)],
+    [
+        (PSST(), 5),
+        (PSSTTopK(num_kept=1), 3),
+        (PSSTTopK(num_kept=4), 5),
+        (PSSTTopK(num_kept=9), 5),
+        (SequentialHalving(), 5),
+        (Triple(), 2),
+    ],
 )
 def test_rounds_of_the_halving_algorithms_on_four_prompts_at_eight_scales(algorithm, rounds: int) -> None:
     assert algorithm.num_rounds(make_spec(4, 8)) == rounds
