@@ -97,8 +97,7 @@ def test_integer_at_its_edges() -> None:
 def test_integers_and_uniforms_are_uniform() -> None:
     """Chi-square of integers, of uniforms in 64 cells, and of the pairs that neighbouring words form.
 
-    Seen to fail with `word >> 1` in `integer` (half the range never drawn) and with `bits` of half as many counters
-    repeated (every word twice: the pairs fail alone).
+    Seen to fail with `word >> 1` in `integer` (half the range never drawn) and with every word drawn twice.
     """
     words = counter.bits(counter.from_seed(5), (60_000,))
     assert chi_square(np.bincount(counter.integer(words, 7), minlength=7), 60_000 / 7)
