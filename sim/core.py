@@ -193,9 +193,6 @@ class Source(eqx.Module):
     fresh: ClassVar[bool] = False
     """Whether every trial draws its own world."""
 
-    context_probs: eqx.AbstractVar[Float[Array, " context"]]
-    """Distribution over contexts."""
-
     def world(self, key: Key) -> Environment:
         """The world of the trial with this key."""
         raise NotImplementedError

@@ -182,7 +182,9 @@ def run_sharded(
     arrays, static = eqx.partition((source, algorithm, budget, root), eqx.is_array)
 
     def local(arrays: Any, first: Array, num_trials: Array, truth: Array | None) -> Trial:
-        return run(*eqx.combine(arrays, static), first[0], num_trials[0], num_slots, num_lanes, truth)
+        whole: Any = eqx.combine(arrays, static)
+        source, algorithm, budget, root = whole
+        return run(source, algorithm, budget, root, first[0], num_trials[0], num_slots, num_lanes, truth)
 
     everywhere, apart = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec(mesh.axis_names[0])
     specs = (everywhere, apart, apart, apart)

@@ -9,7 +9,7 @@ from sim.core import Key, Policy, Spec
 from sim.kernels import counter, select
 
 
-def random_order(key: Key, shape: tuple[int, int]) -> UInt32[Array, "context item"]:
+def random_order(key: Key, shape: tuple[int, ...]) -> UInt32[Array, "context item"]:
     """A fresh tie-break for every item: random words, distinct within a context."""
     return jax.vmap(select.distinct)(counter.bits(key, shape))
 

@@ -74,7 +74,8 @@ def _parse(name: str, text: str, default: object) -> object:
     try:
         if isinstance(default, bool):
             return words[text.lower()]
-        return type(default)(text)
+        kind: Callable[[str], object] = type(default)
+        return kind(text)
     except (KeyError, ValueError):
         kind = {bool: "true or false", int: "a whole number", float: "a number"}[type(default)]
         raise ValueError(f"{name} is {text!r}; expected {kind}") from None

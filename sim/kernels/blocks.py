@@ -44,7 +44,10 @@ def block_units(strategy: Strategy, outcomes: Array, scales: Int[Array, " row"])
         units = units + to_units(strategy, strategy.weights[:, k][None, :, None] * credit[:, None, :])
     best = strategy.columns("bon")
     if best:
-        units = units + _block_max(sum(_score(strategy, outcomes, k) for k in best))
+        score = _score(strategy, outcomes, best[0])
+        for k in best[1:]:
+            score = score + _score(strategy, outcomes, k)
+        units = units + _block_max(score)
     for k in strategy.columns("mean"):
         total = _block_sum(_score(strategy, outcomes, k))
         size = jnp.asarray(_sizes(width), jnp.int32)[:, None, None]
