@@ -7,6 +7,7 @@ To add one: write a file with an `Algorithm` class and add a line to `ALGORITHMS
 import dataclasses
 import difflib
 from collections.abc import Callable
+from typing import Any
 
 from sim.algorithms.epsilon_greedy import EpsilonGreedy
 from sim.algorithms.oracle import Oracle
@@ -74,8 +75,8 @@ def _parse(name: str, text: str, default: object) -> object:
     try:
         if isinstance(default, bool):
             return words[text.lower()]
-        kind: Callable[[str], object] = type(default)
-        return kind(text)
+        convert: Any = type(default)
+        return convert(text)
     except (KeyError, ValueError):
         kind = {bool: "true or false", int: "a whole number", float: "a number"}[type(default)]
         raise ValueError(f"{name} is {text!r}; expected {kind}") from None
