@@ -7,7 +7,6 @@ and wherever the estimate is compiled, and equal means tie exactly.
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -43,17 +42,26 @@ def add(table: Table, allocation: Allocation, stats: Stats) -> Table:
 
 def value(spec: Spec, table: Table) -> Float[Array, "context prompt scale"]:
     """Estimated value of every arm in every context; -inf for an arm never pulled."""
-    contexts = jnp.arange(spec.num_contexts, dtype=jnp.int32)
-    return jax.vmap(lambda context: context_value(spec, table, context))(contexts)
+    return _value(spec, table.total, table.blocks, spec.cost)
 
 
-def context_value(spec: Spec, table: Table, context: Int[Array, ""]) -> Float[Array, "prompt scale"]:
-    """Estimated value of every arm in one context; -inf for an arm never pulled."""
-    pulled = table.blocks > 0
-    mean = table.total[jnp.asarray(spec.task, jnp.int32)[context]] / jnp.where(pulled, table.blocks, jnp.float32(1.0))
+def prompt_value(spec: Spec, table: Table, prompt: Int[Array, ""]) -> Float[Array, "context scale"]:
+    """`value` of one prompt's arms."""
+    own = (table.total[:, prompt], table.blocks[prompt], spec.cost[:, prompt])
+    return _value(spec, own[0][:, None], own[1][None], own[2][:, None])[:, 0]
+
+
+def _value(
+    spec: Spec,
+    total: Float[Array, "task prompt scale"],
+    blocks: Float[Array, "prompt scale"],
+    costs: Float[Array, "context prompt"],
+) -> Float[Array, "context prompt scale"]:
+    pulled = (blocks > 0)[None]
+    mean = total / jnp.where(pulled, blocks[None], jnp.float32(1.0))
     scales = jnp.arange(1, spec.max_scale + 1, dtype=jnp.float32)
-    reward = on_grid(spec, mean * spec.task_weight[context])
-    cost = on_grid(spec, spec.cost[context][:, None] * scales[None, :])
+    reward = on_grid(spec, mean[jnp.asarray(spec.task, jnp.int32)] * spec.task_weight[:, None, None])
+    cost = on_grid(spec, costs[:, :, None] * scales[None, None, :])
     return jnp.where(pulled, from_grid(spec, reward - cost), -jnp.inf)
 
 

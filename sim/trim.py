@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from sim import estimators
 from sim.core import Key, Policy, Spec
 from sim.kernels import counter, select
 
@@ -45,14 +44,21 @@ def arms(index: Int[Array, " context"], max_scale: int) -> Policy:
     return Policy(index // max_scale, index % max_scale + 1)
 
 
+def largest_active(active: Bool[Array, "context arm"], num_prompts: int) -> Int[Array, " prompt"]:
+    """N_p: the largest scale at which a prompt is active in any context, 0 if in none."""
+    anywhere = jnp.any(active, axis=0).reshape(num_prompts, -1)
+    scales = jnp.arange(1, anywhere.shape[1] + 1, dtype=jnp.int32)
+    return jnp.max(jnp.where(anywhere, scales[None, :], 0), axis=1)
+
+
 def first(order: UInt32[Array, " item"], count: Int[Array, ""]) -> Bool[Array, " item"]:
     """The `count` items with the highest words of a random order."""
     return select.best(jnp.zeros(order.shape, jnp.float32), order, jnp.ones(order.shape, bool), count)
 
 
-def best_estimate(key: Key, spec: Spec, table: estimators.Table) -> Policy:
+def best_estimate(key: Key, spec: Spec, value: Float[Array, "context prompt scale"]) -> Policy:
     """Per context the arm with the best estimated value, ties at random; any arm if none was pulled."""
-    score = estimators.value(spec, table).reshape(spec.num_contexts, spec.num_arms)
+    score = value.reshape(spec.num_contexts, spec.num_arms)
     everything = jnp.ones(score.shape, bool)
     return arms(pick(score, random_order(key, (spec.num_contexts, spec.num_arms)), everything), spec.max_scale)
 

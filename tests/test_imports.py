@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 CORE = {"core", "utilities", "kernels"}
 WORLDS = CORE | {"envs"}
-RULES = {"core", "kernels", "estimators", "schedules", "trim"}
+RULES = {"core", "kernels", "estimators", "schedules", "trim", "survivors"}
 
 ROOMS: dict[str, set[str]] = {
     "core": set(),
@@ -18,7 +18,8 @@ ROOMS: dict[str, set[str]] = {
     "envs": CORE,
     "estimators": {"core"},
     "schedules": {"core", "kernels"},
-    "trim": {"core", "kernels", "estimators"},
+    "trim": {"core", "kernels"},
+    "survivors": {"kernels", "schedules", "trim"},
     "algorithms": RULES,
     "lockstep": {"core", "kernels"},
     "runner": {"core", "kernels", "estimators", "lockstep"},
@@ -31,7 +32,7 @@ ROOMS: dict[str, set[str]] = {
 }
 """Room of `sim` -> the other rooms of `sim` that it may import. `cli` may import all of them."""
 
-KERNELS = {"blocks": {"core", "utilities"}, "rounds": {"core"}, "counter": {"core"}, "select": set()}
+KERNELS = {"blocks": {"core", "utilities"}, "rounds": {"core"}, "counter": {"core"}, "select": set(), "lanes": set()}
 """Rooms outside `kernels` that each kernel may import: only blocks knows utilities."""
 
 THEORY = WORLDS | {"runner", "schedules", "estimators", "evaluate", "algorithms"}

@@ -7,11 +7,11 @@ arm never pulled counts as 0 while exploring; it is never recommended over one t
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from sim import estimators, trim
-from sim.algorithms.sequential import Sequential, State
-from sim.core import Key, Spec
+from sim import trim
+from sim.algorithms.sequential import Sequential
+from sim.core import Spec
 from sim.kernels import counter
 
 
@@ -25,9 +25,13 @@ class EpsilonGreedy(Sequential):
     epsilon: float = 0.15
 
     def weights(
-        self, key: Key, spec: Spec, state: State, context: Int[Array, ""], fits: Bool[Array, "prompt scale"]
+        self,
+        spec: Spec,
+        word: UInt32[Array, ""],
+        value: Float[Array, "prompt scale"],
+        blocks: Float[Array, "prompt scale"],
+        fits: Bool[Array, "prompt scale"],
     ) -> Int[Array, "prompt scale"]:
         """All arms alike when exploring, else the best ones."""
-        value = estimators.context_value(spec, state.table, context)
-        greedy = trim.maxima(jnp.where(state.table.blocks > 0, value, jnp.float32(0.0)), fits)
-        return jnp.where(counter.uniform(key) < self.epsilon, fits.astype(jnp.int32), greedy)
+        greedy = trim.maxima(jnp.where(blocks > 0, value, jnp.float32(0.0)), fits)
+        return jnp.where(counter.to_uniform(word) < self.epsilon, fits.astype(jnp.int32), greedy)

@@ -18,10 +18,11 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int, UInt32
+from jaxtyping import Array, Bool, Int
 
 from sim import estimators, schedules, trim
 from sim.core import Algorithm, Allocation, Key, Policy, Spec, Stats
+from sim.survivors import Halving, Survivors
 
 
 class State(NamedTuple):
@@ -32,7 +33,7 @@ class State(NamedTuple):
 
     budget: Int[Array, ""]
     round: Int[Array, ""]
-    active: Bool[Array, "context arm"]
+    survivors: Survivors
     place: Int[Array, "context ranked"]
     table: estimators.Table
 
@@ -57,19 +58,19 @@ class PSST(Algorithm):
         if self.ties not in ("random", "index"):
             raise ValueError(f"ties is {self.ties!r}; allowed are random, index")
 
-    def num_rounds(self, spec: Spec) -> int:
-        """R = ceil(log2 |A|), at least 1."""
-        return schedules.halvings(spec.num_arms)
-
     def init(self, spec: Spec, budget: Int[Array, ""]) -> State:
         """All arms active in every context, no data."""
-        return self.start(spec, budget, jnp.ones((spec.num_contexts, spec.num_arms), bool))
+        return self.start(spec, budget, everything(spec), jnp.ones((spec.num_contexts, spec.num_arms), bool))
 
-    def start(self, spec: Spec, budget: Int[Array, ""], active: Bool[Array, "context arm"]) -> State:
+    def start(self, spec: Spec, budget: Int[Array, ""], plan: Halving, active: Bool[Array, "context arm"]) -> State:
         """A state with the given active arms and no data."""
         ranked = spec.num_arms if self.ties == "index" else 0
         place = jnp.tile(jnp.arange(ranked, dtype=jnp.int32), (spec.num_contexts, 1))
-        return State(budget, jnp.int32(0), active, place, estimators.empty(spec))
+        return State(budget, jnp.int32(0), plan.start(active), place, estimators.empty(spec))
+
+    def num_rounds(self, spec: Spec) -> int:
+        """R = ceil(log2 |A|), at least 1."""
+        return everything(spec).num_rounds
 
     def finished(self, spec: Spec, state: State) -> Bool[Array, ""]:
         """After R rounds."""
@@ -77,57 +78,53 @@ class PSST(Algorithm):
 
     def allocate(self, key: Key, spec: Spec, state: State) -> Allocation:
         """Every prompt still active in some context, at its largest active scale."""
-        return self.allocate_round(key, spec, state, self.num_rounds(spec))
+        return self.allocate_round(key, spec, state, everything(spec))
 
-    def allocate_round(self, key: Key, spec: Spec, state: State, num_rounds: int) -> Allocation:
-        """The allocation of one of `num_rounds` rounds that share `state.budget`."""
-        largest = largest_active(spec, state.active)
+    def allocate_round(self, key: Key, spec: Spec, state: State, plan: Halving) -> Allocation:
+        """The allocation of one of the plan's rounds, which share `state.budget`."""
+        largest = plan.largest(state.round, state.survivors, spec.num_prompts)
         if self.budget_rule == "hard":
-            share = schedules.allowance(state.budget, state.round, num_rounds)
+            share = schedules.allowance(state.budget, state.round, plan.num_rounds)
             scale, pulls = schedules.equal_pulls(key, share, largest)
         else:
-            share = jnp.maximum(state.budget // num_rounds, 1)
+            share = jnp.maximum(state.budget // plan.num_rounds, 1)
             scale, pulls = largest, jnp.maximum(share // jnp.maximum(jnp.sum(largest), 1), 1)
             pulls = jnp.where(largest > 0, pulls, 0)
-        pulls = jnp.where(state.round < num_rounds, pulls, 0)
+        pulls = jnp.where(state.round < plan.num_rounds, pulls, 0)
         return Allocation(jnp.arange(spec.num_prompts, dtype=jnp.int32), scale, pulls)
 
     def update(self, key: Key, spec: Spec, state: State, allocation: Allocation, stats: Stats) -> State:
         """Add the pulls and keep the better half of every context's arms."""
-        return self.update_round(key, spec, state, allocation, stats, self.num_rounds(spec))
+        return self.update_round(key, spec, state, allocation, stats, everything(spec))
 
     def update_round(
-        self, key: Key, spec: Spec, state: State, allocation: Allocation, stats: Stats, num_rounds: int
+        self, key: Key, spec: Spec, state: State, allocation: Allocation, stats: Stats, plan: Halving
     ) -> State:
-        """The update of one of `num_rounds` rounds; a finished state keeps its arms."""
+        """The update of one of the plan's rounds; a finished state keeps its arms."""
         table = estimators.add(estimators.empty(spec) if self.fresh else state.table, allocation, stats)
         score = estimators.value(spec, table).reshape(spec.num_contexts, spec.num_arms)
-        active = trim.top_half(score, self._tiebreak(key, state), state.active)
+
+        def order(arms: Array) -> Array:
+            if self.ties == "index":
+                return ~jnp.take_along_axis(state.place, arms, axis=1).astype(jnp.uint32)
+            return trim.random_order(key, arms.shape)
+
+        half = plan.halve(state.round, state.survivors, score, order)
         place = _stable_places(score, state) if self.ties == "index" else state.place
-        running = state.round < num_rounds
-        return State(
-            state.budget,
-            state.round + running.astype(jnp.int32),
-            jnp.where(running, active, state.active),
-            jnp.where(running, place, state.place),
-            table,
+        running = state.round < plan.num_rounds
+        survivors, place = jax.tree.map(
+            lambda new, old: jnp.where(running, new, old), (half, place), (state.survivors, state.place)
         )
+        return State(state.budget, state.round + running.astype(jnp.int32), survivors, place, table)
 
     def recommend(self, key: Key, spec: Spec, state: State) -> Policy:
         """The one arm left in every context."""
-        return trim.arms(jnp.argmax(state.active, axis=1).astype(jnp.int32), spec.max_scale)
-
-    def _tiebreak(self, key: Key, state: State) -> UInt32[Array, "context arm"]:
-        if self.ties == "index":
-            return ~state.place.astype(jnp.uint32)
-        return trim.random_order(key, state.active.shape)
+        return trim.arms(everything(spec).winner(state.survivors), spec.max_scale)
 
 
-def largest_active(spec: Spec, active: Bool[Array, "context arm"]) -> Int[Array, " prompt"]:
-    """N_p: the largest scale at which a prompt is active in any context, 0 if in none."""
-    anywhere = jnp.any(active, axis=0).reshape(spec.num_prompts, spec.max_scale)
-    scales = jnp.arange(1, spec.max_scale + 1, dtype=jnp.int32)
-    return jnp.max(jnp.where(anywhere, scales[None, :], 0), axis=1)
+def everything(spec: Spec) -> Halving:
+    """The plan that starts with all arms."""
+    return Halving(spec.num_arms, spec.num_arms)
 
 
 def _stable_places(score: Array, state: State) -> Int[Array, "context arm"]:

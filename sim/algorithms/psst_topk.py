@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from sim import estimators, schedules, trim
+from sim import estimators, trim
 from sim.algorithms import psst
 from sim.core import Algorithm, Allocation, Key, Policy, Spec, Stats
+from sim.survivors import Halving
 
 
 class State(NamedTuple):
@@ -55,15 +56,19 @@ class PSSTTopK(Algorithm):
         """The second stage."""
         return psst.PSST(self.budget_rule, self.fresh, self.ties)
 
+    def plan(self, spec: Spec) -> Halving:
+        """The second stage: K Nmax arms in every context."""
+        return Halving(min(self.num_kept, spec.num_prompts) * spec.max_scale, spec.num_arms)
+
     def num_rounds(self, spec: Spec) -> int:
-        """Rounds of the second stage: ceil(log2(K Nmax))."""
-        return schedules.halvings(min(self.num_kept, spec.num_prompts) * spec.max_scale)
+        """Rounds of the second stage: ceil(log2(K Nmax)), at least 1."""
+        return self.plan(spec).num_rounds
 
     def init(self, spec: Spec, budget: Int[Array, ""]) -> State:
         """Nothing screened yet."""
         share = jnp.floor(budget.astype(jnp.float32) * jnp.float32(self.rho)).astype(jnp.int32)
-        everything = jnp.ones((spec.num_contexts, spec.num_arms), bool)
-        return State(share, jnp.zeros((), bool), self.trimming.start(spec, budget - share, everything))
+        nobody = jnp.zeros((spec.num_contexts, spec.num_arms), bool)
+        return State(share, jnp.zeros((), bool), self.trimming.start(spec, budget - share, self.plan(spec), nobody))
 
     def finished(self, spec: Spec, state: State) -> Bool[Array, ""]:
         """After the last round of the second stage."""
@@ -74,7 +79,7 @@ class PSSTTopK(Algorithm):
         order = trim.random_order(key, (1, spec.num_prompts))[0]
         extra = trim.first(order, state.screening % spec.num_prompts)
         single = state.screening // spec.num_prompts + extra.astype(jnp.int32)
-        later = self.trimming.allocate_round(key, spec, state.psst, self.num_rounds(spec))
+        later = self.trimming.allocate_round(key, spec, state.psst, self.plan(spec))
         scale = jnp.where(state.screened, later.scale, 1)
         return Allocation(later.prompt, scale, jnp.where(state.screened, later.pulls, single))
 
@@ -87,8 +92,8 @@ class PSSTTopK(Algorithm):
         kept = jnp.full(spec.num_contexts, min(self.num_kept, spec.num_prompts), jnp.int32)
         prompts = trim.keep_best(screen, order, jnp.ones(screen.shape, bool), kept)
         active = jnp.repeat(prompts, spec.max_scale, axis=1)
-        later = self.trimming.update_round(key, spec, state.psst, allocation, stats, self.num_rounds(spec))
-        first = state.psst._replace(active=active)
+        later = self.trimming.update_round(key, spec, state.psst, allocation, stats, self.plan(spec))
+        first = state.psst._replace(survivors=self.plan(spec).start(active))
         chosen = jax.tree.map(lambda a, b: jnp.where(state.screened, a, b), later, first)
         return State(state.screening, jnp.ones((), bool), chosen)
 

@@ -8,21 +8,22 @@ smaller scales.
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from sim import estimators, trim
 from sim.core import Algorithm, Allocation, Key, Policy, Spec, Stats
 from sim.kernels import counter
 
-STEP, RULE = 1, 2
-"""What a step's key is folded with: for the context and the arm, for what else the rule draws."""
-
 
 class State(NamedTuple):
-    """What is left of the budget, and what came back."""
+    """What is left of the budget, what came back, and the estimated values that follow from it.
+
+    A step changes the values of one prompt only, and only those are computed anew.
+    """
 
     left: Int[Array, ""]
     table: estimators.Table
+    value: Float[Array, "context prompt scale"]
 
 
 class Sequential(Algorithm):
@@ -34,7 +35,8 @@ class Sequential(Algorithm):
 
     def init(self, spec: Spec, budget: Int[Array, ""]) -> State:
         """The whole budget, no data."""
-        return State(budget, estimators.empty(spec))
+        table = estimators.empty(spec)
+        return State(budget, table, estimators.value(spec, table))
 
     def finished(self, spec: Spec, state: State) -> Bool[Array, ""]:
         """When not even a single completion is affordable."""
@@ -42,24 +44,40 @@ class Sequential(Algorithm):
 
     def allocate(self, key: Key, spec: Spec, state: State) -> Allocation:
         """One pull of an arm that fits, drawn by the rule's weights in a random context."""
-        words = counter.bits(counter.fold(key, STEP), (2,))
+        words = counter.bits(key, (3,))
         context = counter.integer(words[0], spec.num_contexts)
         scales = jnp.arange(1, spec.max_scale + 1, dtype=jnp.int32)
         fits = jnp.tile(scales <= state.left, (spec.num_prompts, 1))
-        prompt, scale = trim.draw_arm(words[1], self.weights(counter.fold(key, RULE), spec, state, context, fits))
+        weights = self.weights(spec, words[2], state.value[context], state.table.blocks, fits)
+        prompt, scale = trim.draw_arm(words[1], weights)
         pulls = (state.left >= 1).astype(jnp.int32)
         return Allocation(prompt[None], scale[None] + 1, pulls[None])
 
     def weights(
-        self, key: Key, spec: Spec, state: State, context: Int[Array, ""], fits: Bool[Array, "prompt scale"]
+        self,
+        spec: Spec,
+        word: UInt32[Array, ""],
+        value: Float[Array, "prompt scale"],
+        blocks: Float[Array, "prompt scale"],
+        fits: Bool[Array, "prompt scale"],
     ) -> Int[Array, "prompt scale"]:
-        """Whole-number weights with which the next arm is drawn; zero outside `fits`."""
+        """Whole-number weights with which the next arm is drawn; zero outside `fits`.
+
+        Args:
+            spec: what is known of the world.
+            word: a random word for what the rule draws besides the arm.
+            value: estimates in the step's context, -inf for an arm never pulled.
+            blocks: blocks seen of every arm.
+            fits: arms that what is left of the budget affords.
+        """
         raise NotImplementedError
 
     def update(self, key: Key, spec: Spec, state: State, allocation: Allocation, stats: Stats) -> State:
         """Pay and add the pull."""
-        return State(state.left - allocation.completions, estimators.add(state.table, allocation, stats))
+        table, prompt = estimators.add(state.table, allocation, stats), allocation.prompt[0]
+        value = state.value.at[:, prompt].set(estimators.prompt_value(spec, table, prompt))
+        return State(state.left - allocation.completions, table, value)
 
     def recommend(self, key: Key, spec: Spec, state: State) -> Policy:
         """The best estimate of every context, ties at random."""
-        return trim.best_estimate(key, spec, state.table)
+        return trim.best_estimate(key, spec, state.value)

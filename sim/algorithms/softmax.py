@@ -8,11 +8,10 @@ while exploring; it is never recommended over one that was.
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from sim import estimators
-from sim.algorithms.sequential import Sequential, State
-from sim.core import Key, Spec
+from sim.algorithms.sequential import Sequential
+from sim.core import Spec
 
 
 class Softmax(Sequential):
@@ -25,11 +24,15 @@ class Softmax(Sequential):
     temperature: float = 0.05
 
     def weights(
-        self, key: Key, spec: Spec, state: State, context: Int[Array, ""], fits: Bool[Array, "prompt scale"]
+        self,
+        spec: Spec,
+        word: UInt32[Array, ""],
+        value: Float[Array, "prompt scale"],
+        blocks: Float[Array, "prompt scale"],
+        fits: Bool[Array, "prompt scale"],
     ) -> Int[Array, "prompt scale"]:
         """Boltzmann weights relative to the best arm."""
-        value = estimators.context_value(spec, state.table, context)
-        value = jnp.where(fits, jnp.where(state.table.blocks > 0, value, jnp.float32(0.0)), -jnp.inf)
-        whole = 2.0 ** (30 - (spec.num_arms - 1).bit_length())
+        value = jnp.where(fits, jnp.where(blocks > 0, value, jnp.float32(0.0)), -jnp.inf)
+        whole = 2.0 ** (30 - (value.size - 1).bit_length())
         weights = jnp.exp((value - jnp.max(value)) / self.temperature)
         return jnp.round(weights * jnp.float32(whole)).astype(jnp.int32)

@@ -16,7 +16,6 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from sim import estimators, schedules, trim
-from sim.algorithms.psst import largest_active
 from sim.core import Algorithm, Allocation, Key, Policy, Spec, Stats
 
 
@@ -44,7 +43,7 @@ class SuccessiveRejects(Algorithm):
 
     def allocate(self, key: Key, spec: Spec, state: State) -> Allocation:
         """Every prompt still active, at its largest active scale, as often as the phases so far afford."""
-        largest = largest_active(spec, state.active)
+        largest = trim.largest_active(state.active, spec.num_prompts)
         phase = jnp.minimum(state.phase, max(spec.num_arms - 2, 0))
         left = _cumulative(spec, state.budget)[phase] - state.spent
         scale, pulls = schedules.equal_pulls(key, left, largest)
@@ -57,7 +56,7 @@ class SuccessiveRejects(Algorithm):
         running = ~self.finished(spec, state)
         table = estimators.add(state.table, allocation, stats)
         spent = state.spent + allocation.completions
-        needed = jnp.sum(largest_active(spec, state.active))
+        needed = jnp.sum(trim.largest_active(state.active, spec.num_prompts))
         poor = (_cumulative(spec, state.budget) - spent < needed).astype(jnp.int32)
         phase = jnp.where(running, jnp.maximum(state.phase + 1, jnp.sum(poor)), state.phase)
         phase = jnp.minimum(phase, spec.num_arms - 1)

@@ -8,11 +8,11 @@ number of blocks of all arms, arms never pulled come first, ties are broken at r
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from sim import estimators, trim
-from sim.algorithms.sequential import Sequential, State
-from sim.core import Key, Spec
+from sim.algorithms.sequential import Sequential
+from sim.core import Spec
 
 
 class UCB(Sequential):
@@ -25,11 +25,14 @@ class UCB(Sequential):
     constant: float = 0.1
 
     def weights(
-        self, key: Key, spec: Spec, state: State, context: Int[Array, ""], fits: Bool[Array, "prompt scale"]
+        self,
+        spec: Spec,
+        word: UInt32[Array, ""],
+        value: Float[Array, "prompt scale"],
+        blocks: Float[Array, "prompt scale"],
+        fits: Bool[Array, "prompt scale"],
     ) -> Int[Array, "prompt scale"]:
         """The arms with the largest upper confidence bound."""
-        blocks = state.table.blocks
-        value = estimators.context_value(spec, state.table, context)
         log_time = jnp.log(jnp.maximum(jnp.sum(blocks), jnp.float32(1.0)))
         width = self.constant * jnp.sqrt(log_time / jnp.maximum(blocks, jnp.float32(1.0)))
         bound = estimators.on_grid(spec, value) + estimators.on_grid(spec, width)

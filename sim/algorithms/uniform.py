@@ -47,4 +47,4 @@ class Uniform(Algorithm):
 
     def recommend(self, key: Key, spec: Spec, state: State) -> Policy:
         """The best estimate of every context, ties at random."""
-        return trim.best_estimate(key, spec, state.table)
+        return trim.best_estimate(key, spec, estimators.value(spec, state.table))

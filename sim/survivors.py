@@ -1,0 +1,128 @@
+"""The arms still active in every context while their number halves from round to round.
+
+A mask over all arms while they are many, a list once they are few: later rounds then cost what their
+few arms cost. All contexts start with equally many arms, so the round alone decides which it is.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, UInt32
+
+from sim import schedules, trim
+from sim.kernels import lanes
+
+FEW = 8
+"""A list takes over once at most one in FEW arms is active."""
+
+
+Answer = TypeVar("Answer")
+
+
+class Survivors(NamedTuple):
+    """Active arms: `mask` counts in the first `Halving.early` rounds, the head of `few` after them."""
+
+    mask: Bool[Array, "context arm"]
+    few: Int[Array, "context few"]
+
+
+Order = Callable[[Int[Array, "context item"]], UInt32[Array, "context item"]]
+"""Tie-break words for a table of arms; the higher word wins."""
+
+
+class Halving(NamedTuple):
+    """The plan: `num_active` of `num_arms` arms per context, the better half kept in every round.
+
+    Methods take the number of rounds done, an integer that is equal in all trials of a batch.
+    """
+
+    num_active: int
+    num_arms: int
+
+    @property
+    def num_rounds(self) -> int:
+        """R = ceil(log2 num_active), at least 1."""
+        return schedules.halvings(self.num_active)
+
+    @property
+    def early(self) -> int:
+        """Rounds on the mask."""
+        many = (r for r in range(self.num_rounds) if self._left(r) * FEW > self.num_arms)
+        return max(many, default=-1) + 1
+
+    def start(self, active: Bool[Array, "context arm"]) -> Survivors:
+        """Survivors before the first round; `num_active` arms are active in every context."""
+        few = jnp.zeros((active.shape[0], self._left(self.early)), jnp.int32)
+        return Survivors(active, self._listed(active) if self.early == 0 else few)
+
+    def halve(
+        self, done: Int[Array, ""], survivors: Survivors, score: Float[Array, "context arm"], order: Order
+    ) -> Survivors:
+        """Keep the better half, rounded up: higher score first, then higher order word."""
+        contexts = survivors.mask.shape[0]
+        kept = jnp.full(contexts, (self._left_now(done) + 1) // 2, jnp.int32)
+
+        def of_many() -> Survivors:
+            arms = jnp.tile(jnp.arange(self.num_arms, dtype=jnp.int32), (contexts, 1))
+            mask = trim.keep_best(score, order(arms), survivors.mask, kept)
+            last = lanes.in_step(done) == self.early - 1
+            return Survivors(mask, jax.lax.cond(last, lambda: self._listed(mask), lambda: survivors.few))
+
+        def of_few() -> Survivors:
+            few = survivors.few
+            own = jnp.take_along_axis(score, few, axis=1)
+            best = trim.keep_best(own, order(few), self._head(done, few), kept)
+            return Survivors(survivors.mask, jnp.take_along_axis(few, _first_set(best, few.shape[1]), axis=1))
+
+        return self._by_stage(done, of_many, of_few)
+
+    def active(self, done: Int[Array, ""], survivors: Survivors) -> Bool[Array, "context arm"]:
+        """Mask of the active arms."""
+
+        def of_few() -> Array:
+            place = jnp.where(self._head(done, survivors.few), survivors.few, self.num_arms)
+            return jax.vmap(lambda mask, at: mask.at[at].set(True, mode="drop"))(jnp.zeros_like(survivors.mask), place)
+
+        return self._by_stage(done, lambda: survivors.mask, of_few)
+
+    def largest(self, done: Int[Array, ""], survivors: Survivors, num_prompts: int) -> Int[Array, " prompt"]:
+        """N_p: the largest scale at which a prompt is active in any context, 0 if in none."""
+
+        def of_few() -> Array:
+            few, max_scale = survivors.few, self.num_arms // num_prompts
+            scales = jnp.where(self._head(done, few), few % max_scale + 1, 0)
+            return jnp.zeros(num_prompts, jnp.int32).at[few // max_scale].max(scales)
+
+        return self._by_stage(done, lambda: trim.largest_active(survivors.mask, num_prompts), of_few)
+
+    def winner(self, survivors: Survivors) -> Int[Array, " context"]:
+        """The one arm left in every context after the last round."""
+        return survivors.few[:, 0]
+
+    def _left(self, done: int) -> int:
+        """Active arms after so many halvings: ceil(num_active / 2**done)."""
+        return -(-self.num_active // 2**done)
+
+    def _left_now(self, done: Array) -> Int[Array, ""]:
+        """The same for a traced number."""
+        return (self.num_active + (1 << done) - 1) >> done
+
+    def _head(self, done: Array, few: Array) -> Bool[Array, "context few"]:
+        head = jnp.arange(few.shape[1], dtype=jnp.int32) < self._left_now(done)
+        return jnp.broadcast_to(head[None, :], few.shape)
+
+    def _listed(self, mask: Array) -> Int[Array, "context few"]:
+        return _first_set(mask, self._left(self.early))
+
+    def _by_stage(self, done: Array, of_many: Callable[[], Answer], of_few: Callable[[], Answer]) -> Answer:
+        if self.early == 0:
+            return of_few()
+        return jax.lax.cond(lanes.in_step(done) < self.early, of_many, of_few)
+
+
+def _first_set(mask: Bool[Array, "context item"], size: int) -> Int[Array, "context size"]:
+    """Places of the set items in ascending order, and after them of others, cut to `size`."""
+    place = jnp.arange(mask.shape[1], dtype=jnp.int32)[None, :]
+    return jax.lax.sort(jnp.where(mask, place, place + mask.shape[1]))[:, :size] % mask.shape[1]
