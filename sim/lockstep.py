@@ -14,13 +14,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from sim.core import Algorithm, Allocation, Key, Policy, Queries, Source, Spec, Stats, Trial
+from sim.core import Algorithm, Key, Policy, Queries, Source, Spec, Trial
 from sim.kernels import counter, rounds
 
 WORLD, SPLIT, RUN = 1, 2, 3
 """What a trial's key is folded with: its world, its split of the queries, its run."""
 ALLOCATE, PULL, UPDATE, RECOMMEND = 1, 2, 3, 4
-"""What a round's key is folded with, and the run's key for the recommendation."""
+"""What a run's key is folded with, after the number of rounds done (0 for the recommendation)."""
 WAIT = 4
 """Lanes are refilled when one in WAIT of them is idle."""
 
@@ -45,19 +45,22 @@ class Lanes(NamedTuple):
     state: Any
 
 
-def allocate(algorithm: Algorithm, round_key: Key, spec: Spec, state: Any) -> Allocation:
-    """The allocation of the round with this key."""
-    return algorithm.allocate(counter.fold(round_key, ALLOCATE), spec, state)
+class RoundKeys(NamedTuple):
+    """Randomness of one round."""
+
+    allocate: Key
+    pull: Key
+    update: Key
 
 
-def update(algorithm: Algorithm, round_key: Key, spec: Spec, state: Any, allocation: Allocation, stats: Stats) -> Any:
-    """The update of the round with this key."""
-    return algorithm.update(counter.fold(round_key, UPDATE), spec, state, allocation, stats)
+def round_keys(run_key: Key, index: Int[Array, ""]) -> RoundKeys:
+    """The keys of a run's round number `index`, counted from 0."""
+    return RoundKeys(*counter.folds(run_key, index, (ALLOCATE, PULL, UPDATE)))
 
 
-def recommend(algorithm: Algorithm, run_key: Key, spec: Spec, state: Any) -> Policy:
-    """The answer of the run with this key."""
-    return algorithm.recommend(counter.fold(run_key, 0, RECOMMEND), spec, state)
+def recommend_key(run_key: Key) -> Key:
+    """The key of a run's recommendation."""
+    return counter.fold(run_key, 0, RECOMMEND)
 
 
 @eqx.filter_jit
@@ -132,17 +135,17 @@ def run(
             return (busy > 0) & ((num_lanes - busy < quota) | (following >= num_trials))
 
         def one_round(lanes: Lanes) -> Lanes:
-            keys = jax.vmap(counter.fold)(lanes.run_key, lanes.round)
-            ask = each(lambda s, *rest: allocate(algorithm, rest[0], s, rest[1]), keys, lanes.state)
+            keys = jax.vmap(round_keys)(lanes.run_key, lanes.round)
+            ask = each(lambda s, key, state: algorithm.allocate(key, s, state), keys.allocate, lanes.state)
             ask = ask._replace(pulls=jnp.where(working(lanes)[:, None], ask.pulls, 0))
-            pull_keys = jax.vmap(counter.fold, in_axes=(0, None))(keys, PULL)
-            stats = rounds.run_round(world, lanes.train, pull_keys, ask, algorithm)
-            state = each(lambda s, *rest: update(algorithm, rest[0], s, *rest[1:]), keys, lanes.state, ask, stats)
+            stats = rounds.run_round(world, lanes.train, keys.pull, ask, algorithm)
+            state = each(lambda s, key, *rest: algorithm.update(key, s, *rest), keys.update, lanes.state, ask, stats)
             spent = lanes.spent + jnp.sum(ask.scale * ask.pulls, axis=1)
             return lanes._replace(round=lanes.round + 1, spent=spent, state=state)
 
         lanes = jax.lax.while_loop(go_on, one_round, lanes)
-        policy = each(lambda s, *rest: recommend(algorithm, rest[0], s, rest[1]), lanes.run_key, lanes.state)
+        answer_keys = jax.vmap(recommend_key)(lanes.run_key)
+        policy = each(lambda s, key, state: algorithm.recommend(key, s, state), answer_keys, lanes.state)
         done = (lanes.slot < num_slots) & ~working(lanes)
         place = jnp.where(done, lanes.slot, num_slots)
         answer = Trial(policy, lanes.spent)

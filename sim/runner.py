@@ -14,10 +14,10 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from sim import lockstep
-from sim.core import Algorithm, Allocation, Environment, Instance, Key, Queries, Source, Spec, Stats, Trial
+from sim.core import Algorithm, Allocation, Environment, Instance, Key, Policy, Queries, Source, Spec, Stats, Trial
 from sim.kernels import counter, rounds
-from sim.lockstep import PULL, SPLIT, WORLD
 from sim.lockstep import RUN as RUN
+from sim.lockstep import SPLIT, WORLD
 
 CHUNK = 64
 """Default number of trials in progress at a time."""
@@ -167,12 +167,12 @@ def run_trial(environment: Environment, train: Queries, algorithm: Algorithm, bu
     state = _init(algorithm, spec, jnp.int32(budget))
     spent, index = 0, 0
     while not bool(_finished(algorithm, spec, state)):
-        key = counter.fold(run_key, jnp.int32(index))
-        allocation = _allocate(algorithm, key, spec, state)
-        stats = host_round(environment, train, counter.fold(key, PULL), allocation, algorithm)
-        state = _update(algorithm, key, spec, state, allocation, stats)
+        keys = _round_keys(run_key, jnp.int32(index))
+        allocation = _allocate(algorithm, keys.allocate, spec, state)
+        stats = host_round(environment, train, keys.pull, allocation, algorithm)
+        state = _update(algorithm, keys.update, spec, state, allocation, stats)
         spent, index = spent + int(allocation.completions), index + 1
-    return Trial(_recommend(algorithm, run_key, spec, state), jnp.int32(spent))
+    return Trial(_recommend(algorithm, lockstep.recommend_key(run_key), spec, state), jnp.int32(spent))
 
 
 @eqx.filter_jit
@@ -185,9 +185,22 @@ def _finished(algorithm: Algorithm, spec: Spec, state: Any) -> Array:
     return algorithm.finished(spec, state)
 
 
-_allocate = eqx.filter_jit(lockstep.allocate)
-_update = eqx.filter_jit(lockstep.update)
-_recommend = eqx.filter_jit(lockstep.recommend)
+@eqx.filter_jit
+def _allocate(algorithm: Algorithm, key: Key, spec: Spec, state: Any) -> Allocation:
+    return algorithm.allocate(key, spec, state)
+
+
+@eqx.filter_jit
+def _update(algorithm: Algorithm, key: Key, spec: Spec, state: Any, allocation: Allocation, stats: Stats) -> Any:
+    return algorithm.update(key, spec, state, allocation, stats)
+
+
+@eqx.filter_jit
+def _recommend(algorithm: Algorithm, key: Key, spec: Spec, state: Any) -> Policy:
+    return algorithm.recommend(key, spec, state)
+
+
+_round_keys = jax.jit(lockstep.round_keys)
 
 
 def host_round(

@@ -39,6 +39,12 @@ def fold(key: Key, *data: int | Int[Array, ""]) -> Key:
     return jnp.stack(threefry(key[0], key[1], _word(first), _word(second)))
 
 
+def folds(key: Key, first: int | Int[Array, ""], seconds: tuple[int, ...]) -> list[Key]:
+    """`fold(key, first, second)` for every second, in one piece: compiles faster than one by one."""
+    words = threefry(key[0], key[1], _word(first), jnp.asarray(seconds, jnp.uint32))
+    return list(jnp.stack(words, axis=1))
+
+
 def bits(key: Key, shape: tuple[int, ...]) -> UInt32[Array, "..."]:
     """Independent 32-bit words; the first words do not depend on how many are asked for."""
     size = math.prod(shape)

@@ -41,10 +41,8 @@ def pull_key(round_key: UInt32[Array, "2"], row: Int[Array, ""], pull: Int[Array
 def query_key(
     rule: str, round_key: UInt32[Array, "2"], row: Int[Array, ""], pull: Int[Array, ""]
 ) -> UInt32[Array, "2"]:
-    """The key from which a pull's query is drawn: shared by all rows under common queries."""
-    if rule == "common":
-        return counter.fold(round_key, 0xC0FFEE, pull)
-    return counter.fold(pull_key(round_key, row, pull), 0x5EED, 1)
+    """The key whose first word draws a pull's query: its own, or one shared by all rows under common queries."""
+    return counter.fold(round_key, 0xC0FFEE, pull) if rule == "common" else pull_key(round_key, row, pull)
 
 
 def draw_query(key: UInt32[Array, "2"], queries: Queries) -> Int[Array, ""]:
@@ -129,16 +127,18 @@ def _one_pass(
     def step(carry: tuple[Array, Array]) -> tuple[Array, Array]:
         first, sums = carry
         item = first + jnp.arange(block, dtype=jnp.int32)
-        slot = jnp.searchsorted(ends, item, side="right", method="scan_unrolled").astype(jnp.int32)
+        slot = jnp.searchsorted(ends, item, side="right", method="scan").astype(jnp.int32)
         slot = jnp.minimum(slot, num_trials * num_rows - 1)
         trial, row = slot // num_rows, slot % num_rows
         pull = item - starts[slot] + done.reshape(-1)[slot]
         scale = jnp.where(item < num_pulls, flat.scale[slot], 0)
         keys = jax.vmap(pull_key)(round_keys[trial], row, pull)
-        query_keys = jax.vmap(lambda key, r, i: query_key(algorithm.queries, key, r, i))(round_keys[trial], row, pull)
+        query_keys = keys
+        if algorithm.queries == "common":
+            query_keys = jax.vmap(lambda key, r, i: query_key("common", key, r, i))(round_keys[trial], row, pull)
         queries = _draw_queries(query_keys, train, trial)
         prompts = flat.prompt[slot] + trial * world.stride
-        units = world.world.pull_rows(keys, prompts, queries, scale, width)
+        units = _pull_rows(world.world, keys, prompts, queries, scale, width)
         if not reuse:
             own = jnp.maximum(scale, 1) - 1
             units = jnp.take_along_axis(units, jnp.broadcast_to(own[:, None, None], (block, num_tasks, 1)), axis=2)
@@ -146,6 +146,20 @@ def _one_pass(
 
     _, sums = jax.lax.while_loop(lambda carry: carry[0] < num_pulls, step, (jnp.int32(0), sums))
     return sums.reshape(num_trials, num_rows, *sums.shape[1:])
+
+
+def _pull_rows(
+    world: Environment, keys: Array, prompts: Array, queries: Array, scales: Array, width: int
+) -> Int[Array, "row task width"]:
+    """The world's `pull_rows`, but no wider than needed where every pull is a single completion, as in a screening."""
+
+    def single() -> Array:
+        return jnp.pad(world.pull_rows(keys, prompts, queries, scales, 1), ((0, 0), (0, 0), (0, width - 1)))
+
+    def whole() -> Array:
+        return world.pull_rows(keys, prompts, queries, scales, width)
+
+    return jax.lax.cond(jnp.max(scales) <= 1, single, whole) if width > 1 else whole()
 
 
 def _draw_queries(keys: Array, train: Queries, trial: Array) -> Int[Array, " row"]:
