@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= results/compare
+PARALLEL := --numprocesses=auto --maxprocesses=8 --dist=loadfile
 
 .PHONY: run test test-slow lint setup clean
 
@@ -10,10 +11,10 @@ run: setup
 	$(BIN)/iapo compare --out $(OUT)
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-slow: setup
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow $(PARALLEL)
 
 lint: setup
 	$(BIN)/ruff check .
