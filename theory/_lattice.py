@@ -1,0 +1,138 @@
+"""Laws on a lattice, added up with positive terms only: small relative errors in tail probabilities however small."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float64, Int
+from scipy import special
+
+_TIE = 1e-6
+"""Lattice steps within which two values are one."""
+_NEGLIGIBLE = 1e-290
+"""Probabilities below are dropped: denormal numbers are slow."""
+
+
+class Lattice(NamedTuple):
+    """A law on the points origin + i step, with probability pmf[i]."""
+
+    origin: float
+    step: float
+    pmf: Float64[np.ndarray, " point"]
+
+    @property
+    def values(self) -> Float64[np.ndarray, " point"]:
+        """The points."""
+        return self.origin + self.step * np.arange(len(self.pmf))
+
+
+class Grid(NamedTuple):
+    """Values as whole numbers of steps from an origin, rounded both ways where no step fits them all.
+
+    Attributes:
+        origin: the smallest value.
+        step: the size of a step.
+        down: steps of each value, rounded down.
+        up: steps of each value, rounded up.
+    """
+
+    origin: float
+    step: float
+    down: Int[np.ndarray, "*shape"]
+    up: Int[np.ndarray, "*shape"]
+
+    @property
+    def exact(self) -> bool:
+        """Whether all values lie on the lattice."""
+        return bool((self.down == self.up).all())
+
+
+def grid(values: Float64[np.ndarray, "*shape"], used: np.ndarray, most: int = 240) -> Grid:
+    """The coarsest lattice that holds the used values exactly, or one of `most` steps that rounds them down and up."""
+    origin = float(values.min(where=used, initial=np.inf))
+    above = np.where(used, values - origin, 0.0)
+    span = float(above.max())
+    if span == 0:
+        zero = np.zeros(values.shape, np.int64)
+        return Grid(origin, 1.0, zero, zero)
+    step = _common_step(np.unique(above), span, span / (most + 0.5))
+    count = np.rint(above / step) if step > 0 else above
+    if step > 0 and np.abs(above / step - count).max() < _TIE:
+        return Grid(origin, step, count.astype(np.int64), count.astype(np.int64))
+    step = span / most
+    count = np.rint(above / step)
+    count = np.where(np.abs(above / step - count) < _TIE, count, above / step)
+    return Grid(origin, step, np.floor(count).astype(np.int64), np.ceil(count).astype(np.int64))
+
+
+def _common_step(distances: np.ndarray, span: float, least: float) -> float:
+    """Largest step of which all distances are whole multiples, by Euclid's algorithm; 0 where that is below `least`."""
+    step, tolerance = span, 1e-9 * span
+    for distance in distances:
+        rest = float(distance)
+        while rest > tolerance:
+            step, rest = rest, step % rest
+            rest = 0.0 if step - rest < tolerance else rest
+        if step < least:
+            return 0.0
+    return step
+
+
+def convolve(left: Float64[np.ndarray, " n"], right: Float64[np.ndarray, " m"]) -> Float64[np.ndarray, " sum"]:
+    """Law of the sum of two independent counts."""
+    if len(left) == 1 or len(right) == 1:
+        return left * right
+    total = np.convolve(left, right)
+    total[total < _NEGLIGIBLE] = 0
+    return total
+
+
+def power(pmf: Float64[np.ndarray, " point"], count: int) -> Float64[np.ndarray, " sum"]:
+    """Law of the sum of `count` independent copies; the binomial law where there are two points."""
+    points = np.flatnonzero(pmf)
+    if len(points) == 2:
+        low, high = (int(i) for i in points)
+        total = np.zeros((len(pmf) - 1) * count + 1)
+        total[low * count : high * count + 1 : high - low] = binomial(count, pmf[high], pmf[low])
+        return total
+    total, square = np.ones(1), pmf
+    while count:
+        if count & 1:
+            total = convolve(total, square)
+        count >>= 1
+        square = convolve(square, square) if count else square
+    return total
+
+
+def power_rows(rows: Float64[np.ndarray, "row point"], count: int) -> Float64[np.ndarray, "row sum"]:
+    """`power` for every row, `count` >= 1."""
+    used = np.flatnonzero(rows.any(axis=0))
+    total = rows
+    for _ in range(count - 1):
+        longer = np.zeros((len(rows), total.shape[1] + rows.shape[1] - 1))
+        for point in used:
+            longer[:, point : point + total.shape[1]] += rows[:, point, None] * total
+        total = longer
+    return total
+
+
+def binomial(count: int, success: float, failure: float) -> Float64[np.ndarray, " point"]:
+    """Binomial probabilities of 0..count; relative errors near 1e-12 at count 10,000."""
+    k = np.arange(count + 1)
+    ways = special.gammaln(count + 1) - special.gammaln(k + 1) - special.gammaln(count - k + 1)
+    chance = np.exp(ways + special.xlogy(k, success) + special.xlogy(count - k, failure))
+    return np.where(chance < _NEGLIGIBLE, 0.0, chance)
+
+
+def tails(
+    law: Lattice, at: Float64[np.ndarray, " value"]
+) -> tuple[Float64[np.ndarray, " value"], Float64[np.ndarray, " value"]]:
+    """P(X > v) and P(X = v) for every v."""
+    index = (at - law.origin) / law.step
+    nearest = np.rint(index)
+    tied = np.abs(index - nearest) < _TIE
+    size = len(law.pmf)
+    first = np.clip(np.where(tied, nearest + 1, np.ceil(index)), 0, size).astype(np.int64)
+    above = np.append(np.cumsum(law.pmf[::-1])[::-1], 0.0)[first]
+    inside = tied & (nearest >= 0) & (nearest < size)
+    equal = np.where(inside, law.pmf[np.clip(nearest, 0, size - 1).astype(np.int64)], 0.0)
+    return above, equal

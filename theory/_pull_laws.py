@@ -1,0 +1,123 @@
+"""Exact laws of what pulls return: every outcome tape of a pull, and sums of independent pulls."""
+
+from itertools import product
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sim.core import Allocation, Pull, Stats
+from sim.envs.dataset import Dataset
+from sim.kernels import rounds
+
+MAX_TAPES = 1 << 20
+
+
+class Law(NamedTuple):
+    """A distribution over whole-number arrays: distinct values, and the probability of each."""
+
+    values: np.ndarray  # (value, row, task, scale)
+    probability: np.ndarray
+
+
+class PullLaws:
+    """Laws of the statistics that allocations on one data set return.
+
+    Attributes:
+        data: the environment.
+        query_law: probability of every query.
+        width: the algorithm's largest pull.
+        reuse: the algorithm's `reuse`.
+    """
+
+    def __init__(self, data: Dataset, query_law: np.ndarray, width: int, reuse: bool) -> None:
+        self.data, self.query_law, self.width, self.reuse = data, query_law, width, reuse
+        self.world = data.environment()
+        self._units = jax.jit(jax.vmap(self._one_tape, in_axes=(0, None, None, None)))
+        self._laws: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
+
+    def stats(self, allocation: Allocation, common: bool) -> tuple[Stats, np.ndarray]:
+        """All statistics that an allocation may return, with their probabilities.
+
+        Args:
+            allocation: NumPy leaves of shape (row,).
+            common: whether pull i uses the same query in all rows.
+        """
+        num_rows = len(allocation.pulls)
+        columns = self.width if self.reuse else 1
+        law = Law(np.zeros((1, num_rows, self.world.spec.num_tasks, columns), np.int64), np.ones(1))
+        if common:
+            for pull in range(int(max(allocation.pulls, default=0))):
+                rows = [row for row in range(num_rows) if pull < allocation.pulls[row]]
+                law = _sum(law, self._one_query(allocation, rows))
+        else:
+            for row in np.flatnonzero(allocation.pulls).tolist():
+                one = self._one_query(allocation, [row])
+                for _ in range(int(allocation.pulls[row])):
+                    law = _sum(law, one)
+        total = (law.values * float(self.world.spec.unit)).astype(np.float32)
+        exact = Allocation(*(jnp.asarray(leaf) for leaf in allocation))
+        blocks = np.asarray(rounds.block_counts(exact, self.width, self.reuse))
+        leaves: list[Any] = [total, np.broadcast_to(blocks, (len(total), *blocks.shape))]
+        return Stats(*leaves), law.probability
+
+    def _one_query(self, allocation: Allocation, rows: list[int]) -> Law:
+        """The joint law of one pull in each of the rows, all on the same random query."""
+        found = [self._one_pull(int(allocation.prompt[row]), int(allocation.scale[row])) for row in rows]
+        tapes = product(*(range(len(values)) for values, _ in found))
+        choice = np.array(list(tapes), int).reshape(-1, len(rows))
+        columns = self.width if self.reuse else 1
+        values = np.zeros((len(choice), len(allocation.pulls), self.world.spec.num_tasks, columns), np.int64)
+        chance = np.broadcast_to(self.query_law[:, None], (len(self.query_law), len(choice)))
+        for place, (row, (units, probability)) in enumerate(zip(rows, found, strict=True)):
+            values[:, row] = units[choice[:, place]]
+            chance = chance * probability[:, choice[:, place]]
+        return Law(values, chance.sum(axis=0))
+
+    def _one_pull(self, prompt: int, scale: int) -> tuple[np.ndarray, np.ndarray]:
+        """Block sums of one pull, (value, task, scale), and the probability of each on every query, (query, value)."""
+        if (prompt, scale) not in self._laws:
+            probs, _ = self.data.gold_first()
+            num_outcomes = probs.shape[2]
+            if num_outcomes**scale > MAX_TAPES:
+                raise ValueError(
+                    f"a pull of {scale} completions with {num_outcomes} outcomes has {num_outcomes**scale} tapes, "
+                    f"more than {MAX_TAPES}; take a smaller scale or fewer outcomes"
+                )
+            tapes = np.array(list(product(range(num_outcomes), repeat=scale)), np.int32).reshape(-1, scale)
+            padded = np.pad(tapes, ((0, 0), (0, self.data.max_scale - scale)))
+            where = np.flatnonzero(self.query_law)
+            units, chances = [], []
+            for query in where:
+                which = (jnp.int32(prompt), jnp.int32(query), jnp.int32(scale))
+                units.append(np.asarray(self._units(jnp.asarray(padded), *which), np.int64))
+                chances.append(probs[prompt, query][tapes].prod(axis=1))
+            used = np.concatenate(units)[:, :, : self.width] if self.reuse else np.concatenate(units)[:, :, [scale - 1]]
+            values, group = np.unique(used, axis=0, return_inverse=True)
+            probability = np.zeros((len(self.query_law), len(values)))
+            for query, own, chance in zip(where, group.reshape(len(where), -1), chances, strict=True):
+                probability[query] = np.bincount(own, chance, len(values))
+            self._laws[prompt, scale] = values, probability
+        return self._laws[prompt, scale]
+
+    def _one_tape(self, tape: jax.Array, prompt: jax.Array, query: jax.Array, scale: jax.Array) -> jax.Array:
+        """Block sums of one tape of outcomes, by the plain version of the reward."""
+        atoms = self.world.atoms
+        if atoms is None:
+            outcomes = tape.astype(jnp.float32)[:, None]
+        else:
+            outcomes = atoms[prompt, query, tape] if atoms.ndim == 4 else atoms[tape]
+        return self.world.block_units(Pull(prompt, query, scale, outcomes))
+
+
+def _sum(left: Law, right: Law) -> Law:
+    """The law of a sum of independent draws."""
+    if len(left.values) * len(right.values) > MAX_TAPES:
+        raise ValueError(
+            f"the pulls of a round have more than {MAX_TAPES} distinct results; take a smaller budget or world"
+        )
+    values = (left.values[:, None] + right.values[None]).reshape(-1, *left.values.shape[1:])
+    chance = np.outer(left.probability, right.probability).ravel()
+    distinct, group = np.unique(values.reshape(len(values), -1), axis=0, return_inverse=True)
+    return Law(distinct.reshape(-1, *values.shape[1:]), np.bincount(group.ravel(), chance, len(distinct)))

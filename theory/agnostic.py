@@ -1,0 +1,180 @@
+"""When prompts may be optimised without regard to the inference strategy, and what it costs where they may not.
+
+The agnostic utility of N completions of a prompt is R_IA = (1/N) sum_i s(y_i) - cost, with s the weighted score of one
+completion (for a voted objective, its weight times 1[right]) and the cost of one completion. Proposition: if the
+utility R of the strategy is a positive affine transform of R_IA, with the same constants for all prompts, the
+agnostically best prompt is best. The mean is such a transform; majority vote and best of N are not.
+
+Which strategies are, on a given world, is decided exactly here (proofs.md, section 8): the task reward is an affine
+function of the mean score on every possible tape of N completions if and only if it *equals* the mean score there,
+which is so if and only if
+
+* N <= 2, or no prompt mixes right and wrong answers on a query (majority vote; two votes give the mean credit), and
+* N = 1, or no prompt mixes different best-of-N scores on a query (best of N).
+
+Source: Mahmud et al. (arXiv 2508.10030), section 3, which states the proposition and that MV and BoN are not affine.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float64, Int
+
+from sim.envs.dataset import Dataset
+from sim.utilities import GOLD, tasks_of
+from theory._law import Law, law_of_data
+from theory.exact import query_law
+
+_TIE = 1e-12
+"""Values closer than this count as equal."""
+
+
+class Affinity(NamedTuple):
+    """Whether R = slope * R_IA + intercept, slope > 0, for every prompt at one scale.
+
+    Attributes:
+        affine: whether it is so on every tape that can occur.
+        slope, intercept: the constants; NaN where there are none.
+        reason: one sentence that says why.
+    """
+
+    affine: bool
+    slope: float
+    intercept: float
+    reason: str
+
+
+class Losses(NamedTuple):
+    """What choosing the prompt agnostically costs in value, per context; expectations over random ties.
+
+    Attributes:
+        prompt: an agnostically best prompt (the first where several are).
+        best: value of the best arm.
+        fixed: loss at each scale against the best prompt at that scale.
+        single: loss of deploying it with one completion, against the best arm.
+        tuned: loss of tuning the scale afterwards for that prompt, against the best arm.
+    """
+
+    prompt: Int[np.ndarray, " context"]
+    best: Float64[np.ndarray, " context"]
+    fixed: Float64[np.ndarray, "context scale"]
+    single: Float64[np.ndarray, " context"]
+    tuned: Float64[np.ndarray, " context"]
+
+
+def affinity(data: Dataset, context: int, scale: int, ids: Int[np.ndarray, " id"] | None = None) -> Affinity:
+    """Whether the utility of N completions is a positive affine transform of the agnostic utility on this world.
+
+    Args:
+        data: a finite environment with any mix of aggregates.
+        context: whose weights and cost.
+        scale: N.
+        ids: the queries of the split; all queries when None.
+    """
+    if not 0 <= context < data.num_contexts or not 1 <= scale <= data.max_scale:
+        raise ValueError(
+            f"{data.name} has contexts 0 to {data.num_contexts - 1} and scales 1 to {data.max_scale}; "
+            f"got context {context} and scale {scale}"
+        )
+    law, tasks = law_of_data(data), tasks_of(data.objective_weights)
+    possible = law.probs * (query_law(data, ids)[:, None] > 0) > 0
+    weights = tasks.directions[tasks.index[context]]
+    witness = _mixture(law, weights, possible, scale)
+    if witness:
+        return Affinity(False, np.nan, np.nan, witness)
+    # The task reward is the mean score: what is left is how the cost enters, (s - c_p) -> (s - N c_p).
+    cost = data.cost_weights[context] * data.costs
+    if scale == 1 or np.ptp(cost) <= _TIE:
+        reason = "a single completion" if scale == 1 else "the reward is the mean score, and all prompts cost the same"
+        return Affinity(True, 1.0, float((1 - scale) * cost[0]), reason)
+    score = tasks.factor[context] * _scores(law, weights)
+    low = score.min(axis=(1, 2), where=possible, initial=np.inf)
+    high = score.max(axis=(1, 2), where=possible, initial=-np.inf)
+    agnostic = np.concatenate([low - cost, high - cost])
+    utility = np.concatenate([low, high]) - scale * np.tile(cost, 2)
+    first, last = int(agnostic.argmin()), int(agnostic.argmax())
+    if agnostic[last] - agnostic[first] > _TIE:
+        slope = (utility[last] - utility[first]) / (agnostic[last] - agnostic[first])
+        intercept = utility[first] - slope * agnostic[first]
+        if slope > 0 and np.abs(utility - slope * agnostic - intercept).max() <= 1e-9:
+            return Affinity(True, float(slope), float(intercept), "scores and costs happen to lie on one line")
+    return Affinity(False, np.nan, np.nan, f"prompts differ in cost, which {scale} completions multiply")
+
+
+def affine_scales(data: Dataset, context: int, ids: Int[np.ndarray, " id"] | None = None) -> list[int]:
+    """The scales at which prompt-only optimisation is safe by the proposition."""
+    return [n for n in range(1, data.max_scale + 1) if affinity(data, context, n, ids).affine]
+
+
+def agnostic_values(
+    values: Float64[np.ndarray, "context prompt scale"],
+) -> Float64[np.ndarray, "context prompt"]:
+    """E R_IA of every prompt: the value of a single completion."""
+    return values[:, :, 0]
+
+
+def losses(
+    values: Float64[np.ndarray, "context prompt scale"],
+    train: Float64[np.ndarray, "context prompt scale"] | None = None,
+) -> Losses:
+    """Exactly what the agnostic choice of prompt costs.
+
+    Args:
+        values: `theory.exact.values` that the choice is scored by, of any environment.
+        train: the values that prompts (and scales) are chosen by; the same when None.
+    """
+    seen = values if train is None else train
+    agnostic = agnostic_values(seen)
+    chosen = agnostic >= agnostic.max(axis=1, keepdims=True) - _TIE
+    chance = chosen / chosen.sum(axis=1, keepdims=True)
+    best = values.max(axis=(1, 2))
+    deployed = np.einsum("cp,cpn->cn", chance, values)
+    tuned = seen >= seen.max(axis=2, keepdims=True) - _TIE
+    tuned_value = np.einsum("cp,cpn,cpn->c", chance, tuned / tuned.sum(axis=2, keepdims=True), values)
+    return Losses(
+        prompt=chosen.argmax(axis=1),
+        best=best,
+        fixed=values.max(axis=1) - deployed,
+        single=best - deployed[:, 0],
+        tuned=best - tuned_value,
+    )
+
+
+def _mixture(law: Law, weights: np.ndarray, possible: np.ndarray, scale: int) -> str | None:
+    """A prompt and query on which the reward of N completions is not their mean score, as a sentence."""
+    for how in law.used:
+        columns = law.columns(how)
+        if how == "mv" and scale > 2 and weights[columns[0]] != 0:
+            right = np.broadcast_to(_right(law), possible.shape)
+            mixed = (right & possible).any(axis=2) & (~right & possible).any(axis=2)
+            what = f"a majority of {scale} votes is not their mean: right and wrong answers mix"
+        elif how == "bon" and scale > 1 and law.values is not None:
+            score = np.broadcast_to(law.values[..., columns] @ weights[columns], possible.shape)
+            low = score.min(axis=2, where=possible, initial=np.inf)
+            mixed = score.max(axis=2, where=possible, initial=-np.inf) - low > _TIE
+            what = f"the best of {scale} is not their mean: different scores mix"
+        else:
+            continue
+        if mixed.any():
+            prompt, query = np.argwhere(mixed)[0]
+            return f"{what} on query {query} under prompt {prompt}"
+    return None
+
+
+def _scores(law: Law, weights: np.ndarray) -> np.ndarray:
+    """Weighted score of every completion, (prompt, query, outcome)."""
+    total = np.zeros(law.probs.shape)
+    for how in law.used:
+        columns = law.columns(how)
+        if how == "mv":
+            total = total + weights[columns[0]] * _right(law)
+        elif law.values is not None:
+            total = total + law.values[..., columns] @ weights[columns]
+    return total
+
+
+def _right(law: Law) -> np.ndarray:
+    """Mask of the outcomes that give the right answer."""
+    if law.values is None:
+        return np.arange(law.probs.shape[2]) == GOLD
+    return law.values[..., law.columns("mv")[0]] == GOLD

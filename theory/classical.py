@@ -1,0 +1,77 @@
+"""Guarantees for classical bandits: unrelated arms, one completion a pull, one context, rewards of range B.
+
+Each is a bound on the probability of a wrong answer, with gaps divided by B; above 1 it says nothing.
+"""
+
+import math
+
+import numpy as np
+
+from theory import hardness
+from theory.problem import Problem, checked, num_rounds, over
+
+
+def sequential_halving(problem: Problem, budget: int) -> float:
+    """3 R exp(-T / (8 R H2)), R = ceil(log2 n), gaps over B.
+
+    Source: Karnin, Koren and Somekh (ICML 2013), Theorem 4.1, printed with log2 n for R and rewards in [0, 1]. Rounds
+    of floor(T / (n_r R)) fresh pulls cost nothing here (proofs.md, section 3): independent rewards have the exponent
+    Delta^2, twice what that proof uses.
+    """
+    profile = _classical(problem, "Sequential Halving")
+    rounds = num_rounds(problem.num_arms)
+    return 3 * rounds * math.exp(-over(checked(budget), 8 * rounds * float(hardness.h2(profile)[0])))
+
+
+def successive_rejects(problem: Problem, budget: int) -> float:
+    """K (K - 1) / 2 exp(-(T - K) / (logbar(K) H2)), logbar(K) = 1/2 + sum_{i=2}^K 1/i, gaps over B.
+
+    Source: Audibert, Bubeck and Munos (COLT 2010), Theorem 2, for rewards in [0, 1] and phases that end when each arm
+    left has ceil((T - K) / (logbar(K) (K + 1 - k))) pulls; a budget below K is an error.
+    """
+    profile = _classical(problem, "Successive Rejects")
+    arms = problem.num_arms
+    left = _more_than_arms(problem, budget)
+    logbar = 0.5 + sum(1 / i for i in range(2, arms + 1))
+    return arms * (arms - 1) / 2 * math.exp(-over(left, logbar * float(hardness.h2(profile)[0])))
+
+
+def ucb_e(problem: Problem, budget: int, exploration: float | int | None = None) -> float:
+    """2 T K exp(-2 a / 25) for UCB-E with index mean + sqrt(a / pulls), 0 < a <= 25 (T - K) / (36 H1), gaps over B.
+
+    Source: Audibert, Bubeck and Munos (COLT 2010), Theorem 1, for rewards in [0, 1]. H1 sums over all K arms, the best
+    with the smallest gap (`hardness.h1`).
+
+    Args:
+        problem: a classical bandit.
+        budget: T > K.
+        exploration: a, for rewards divided by B; the largest allowed value when None, which needs H1 to be known.
+    """
+    profile = _classical(problem, "UCB-E")
+    largest = 25 * _more_than_arms(problem, budget) / 36
+    complexity = float(hardness.h1(profile)[0])
+    largest = math.inf if complexity == 0 else largest / complexity
+    chosen = largest if exploration is None else exploration
+    if not 0 <= chosen <= largest:
+        raise ValueError(
+            f"exploration is {chosen:.6g}; UCB-E's bound needs 0 < a <= 25 (T - K) / (36 H1) = {largest:.6g}"
+        )
+    return 2 * budget * problem.num_arms * math.exp(-2 * chosen / 25)
+
+
+def _classical(problem: Problem, name: str) -> np.ndarray:
+    """Gaps over the range of rewards, of a problem that is a classical bandit."""
+    if problem.num_contexts != 1 or problem.max_scale != 1:
+        raise ValueError(
+            f"the bound of {name} is for unrelated arms that cost one completion in one context; "
+            f"this world has {problem.num_contexts} contexts and scales up to {problem.max_scale}"
+        )
+    profile = problem.profile
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(profile > 0, profile / problem.width[0], 0.0)
+
+
+def _more_than_arms(problem: Problem, budget: int) -> int:
+    if checked(budget) <= problem.num_arms:
+        raise ValueError(f"budget is {budget}; this bound needs more than the {problem.num_arms} arms")
+    return budget - problem.num_arms

@@ -1,0 +1,121 @@
+"""What a bound needs to know of a world, and the schedule that its algorithm follows."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float64, Int
+
+from sim.envs.dataset import Dataset
+from theory import exact, hardness
+from theory._reward import reward_range
+
+
+class Problem(NamedTuple):
+    """What bounds need to know of a world.
+
+    Attributes:
+        values: exact value of every arm.
+        width: range B of the random part of the utility in each context.
+        largest_objective: largest absolute value of an objective, before weights.
+    """
+
+    values: Float64[np.ndarray, "context prompt scale"]
+    width: Float64[np.ndarray, " context"]
+    largest_objective: float
+
+    @property
+    def num_contexts(self) -> int:
+        """|C|."""
+        return self.values.shape[0]
+
+    @property
+    def num_prompts(self) -> int:
+        """|P|."""
+        return self.values.shape[1]
+
+    @property
+    def max_scale(self) -> int:
+        """Nmax."""
+        return self.values.shape[2]
+
+    @property
+    def num_arms(self) -> int:
+        """|A|."""
+        return self.num_prompts * self.max_scale
+
+    @property
+    def profile(self) -> Float64[np.ndarray, "context competitor"]:
+        """Gaps of each context's competitors, smallest first."""
+        return hardness.gap_profile(self.values)
+
+    @property
+    def competitors(self) -> np.ndarray:
+        """Mask (context, prompt, scale) of all arms but each context's best, the first where several are."""
+        prompt, scale = exact.best_arms(self.values)
+        mask = np.ones(self.values.shape, bool)
+        mask[np.arange(self.num_contexts), prompt, scale - 1] = False
+        return mask
+
+
+def problem_of(data: Dataset, ids: Int[np.ndarray, " id"] | None = None) -> Problem:
+    """The problem that a data set poses on one split (all queries when None)."""
+    low, high = reward_range(data, ids)
+    scored = [k for k, how in enumerate(data.aggregate) if how != "mv"]
+    largest = 1.0 if "mv" in data.aggregate else 0.0
+    if scored and data.values is not None:
+        largest = max(largest, float(np.abs(data.values[..., scored]).max()))
+    return Problem(exact.values(data, ids), high - low, largest)
+
+
+def bandit(means: Sequence[float | int], low: float | int = 0.0, high: float | int = 1.0) -> Problem:
+    """A classical bandit: one context, one completion a pull, rewards in [low, high]."""
+    values = np.asarray(means, np.float64)
+    if not values.size or not ((values >= low) & (values <= high)).all():
+        raise ValueError(f"means must be numbers in [{low:g}, {high:g}], at least one; got {list(means)!r}")
+    return Problem(values[None, :, None], np.array([float(high - low)]), float(max(abs(low), abs(high))))
+
+
+def num_rounds(num_items: int) -> int:
+    """R = ceil(log2 n), at least 1: rounds in which keeping ceil(n / 2) leaves one."""
+    return max(1, (num_items - 1).bit_length())
+
+
+def halving_sizes(num_items: int) -> list[int]:
+    """Items active in each round when ceil(n / 2) are kept: n_1, n_2, ..."""
+    sizes = [num_items]
+    for _ in range(num_rounds(num_items) - 1):
+        sizes.append((sizes[-1] + 1) // 2)
+    return sizes
+
+
+def allowances(budget: int, rounds: int) -> list[int]:
+    """Completions that each round may spend: T shared evenly in whole numbers, as `sim.schedules.allowance` does."""
+    checked(budget)
+    return [budget * (r + 1) // rounds - budget * r // rounds for r in range(rounds)]
+
+
+def pulls_at_least(problem: Problem, budget: int, sizes: Sequence[int]) -> list[int]:
+    """lam_r^min = floor(floor(T / R) / (Nmax min(|P|, |C| n_r))): pulls that PSST gives every active prompt in round r.
+
+    Args:
+        problem: gives |P|, |C| and Nmax.
+        budget: T, in completions.
+        sizes: n_r, active arms (or prompts) per context, one entry a round.
+    """
+    share = checked(budget) // len(sizes)
+    prompts = [min(problem.num_prompts, problem.num_contexts * size) for size in sizes]
+    return [share // (problem.max_scale * count) for count in prompts]
+
+
+def checked(budget: int) -> int:
+    """The budget, where it is one."""
+    if budget < 1:
+        raise ValueError(f"budget is {budget}; at least 1 completion is needed")
+    return budget
+
+
+def over(numerator: float | int, denominator: float | int) -> float:
+    """Quotient for an exponent: inf over a hardness of 0, and 0 over an infinite one."""
+    return math.inf if denominator == 0 else numerator / denominator
