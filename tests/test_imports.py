@@ -35,7 +35,7 @@ ROOMS: dict[str, set[str]] = {
 KERNELS = {"blocks": {"core", "utilities"}, "rounds": {"core"}, "counter": {"core"}, "select": set(), "lanes": set()}
 """Rooms outside `kernels` that each kernel may import: only blocks knows utilities."""
 
-THEORY = WORLDS | {"runner", "schedules", "estimators", "evaluate", "algorithms"}
+THEORY = WORLDS | {"runner", "lockstep", "schedules", "estimators", "trim", "evaluate", "algorithms", "store", "tables"}
 """Rooms of `sim` that theory may import."""
 
 
