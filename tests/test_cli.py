@@ -40,7 +40,18 @@ def refused(result: Result, sentence: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [(), ("compare",), ("values",), ("algorithms",), ("env",), ("env", "import"), ("data", "fetch")]
+    "arguments",
+    [
+        (),
+        ("compare",),
+        ("values",),
+        ("algorithms",),
+        ("hardness",),
+        ("agnostic",),
+        ("env",),
+        ("env", "import"),
+        ("data", "fetch"),
+    ],
 )
 def test_help_is_quick_to_come(arguments: tuple[str, ...]):
     """Help needs none of the packages that take long to import."""

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from sim.envs import families
-from theory import hardness, lower_bounds
+from theory import exact, hardness, lower_bounds
 from theory.bounds import bandit, problem_of, successive_rejects
 
 GRADED = [0.7, 0.5, 0.45, 0.4, 0.4, 0.35, 0.3, 0.3]
@@ -42,6 +42,19 @@ def test_cost_hardness_clips_scales_and_divides() -> None:
     assert hardness.cost_h1(np.array([[0.3]]), np.zeros(1), 2)[0] == 2  # nothing is random: as hard as the largest gap
     with pytest.raises(ValueError, match="width is negative"):
         hardness.cost_h1(profile, -width, 4)
+
+
+def test_rounding_breaks_no_ties() -> None:
+    values = np.array([[[0.3], [0.1 + 0.2], [0.1]]])
+    assert 0 < exact.gaps(values)[0, 0, 0] < 1e-15
+    found = hardness.hardness(values, np.ones(1))
+    assert (found.num_best[0], found.smallest_gap[0], found.h1[0]) == (2, 0, math.inf)
+
+
+def test_unknown_ranges_give_no_cost_hardness() -> None:
+    found = hardness.hardness(np.array([[[0.5], [0.2]]]), np.array([np.nan]))
+    assert np.isnan(found.cost_h1[0])
+    assert found.h2[0] == pytest.approx(2 / 0.09)
 
 
 def test_hardness_per_context() -> None:

@@ -84,9 +84,10 @@ def test_powers_of_lattice_laws() -> None:
     slow = np.ones(1)
     for _ in range(13):
         slow = np.convolve(slow, law)
-    np.testing.assert_allclose(_lattice.power(law, 13), slow, rtol=1e-12)
+    np.testing.assert_allclose(_lattice.power(law, 13, True).pmf, slow, rtol=1e-12)
     two = np.array([0.0, 0.6, 0.0, 0.4])
-    np.testing.assert_allclose(_lattice.power(two, 9)[9::2], stats.binom.pmf(np.arange(10), 9, 0.4), rtol=1e-11)
+    nine = _lattice.power(two, 9, True).pmf[9::2]
+    np.testing.assert_allclose(nine, stats.binom.pmf(np.arange(10), 9, 0.4), rtol=1e-11)
     np.testing.assert_allclose(_lattice.power_rows(np.stack([law, two]), 3)[0], np.convolve(np.convolve(law, law), law))
     assert _lattice.binomial(10_000, 0.3, 0.7).sum() == pytest.approx(1, rel=1e-9)
 
@@ -116,7 +117,7 @@ def test_grids_hold_or_enclose_the_values() -> None:
 )
 def test_reference_table(means: list[float], budget: int, failure: str, bound: str) -> None:
     digits = len(bound) - 6
-    assert f"{lcpb.lcpb(scored(np.array(means)), budget):.{digits}e}" == bound
+    assert f"{lcpb.lcpb(scored(np.array(means)), budget, survivors='worst'):.{digits}e}" == bound
     assert f"{sequential_halving_error(means, budget).total:.{digits}e}" == failure
 
 
@@ -126,24 +127,31 @@ def test_accumulated_reference_value() -> None:
 
 
 def test_tight_on_the_graded_family() -> None:
+    """The bound is the truth where the law of the survivors is known, and within 1.34 of it where the worst is assumed.
+
+    Both stay above it, by the share for rounding at least.
+    """
     ratios = {}
     for budget in range(600, 4801, 300):
         error = sequential_halving_error(GRADED, budget)
         terms = lcpb.lcpb_terms(families.graded_halving(), budget)[0]
-        assert terms[0] == pytest.approx(error.by_round[0], rel=1e-9)
-        assert (terms >= error.by_round * (1 - 1e-9)).all()
-        ratios[budget] = terms.sum() / error.total
-        known = lcpb.lcpb_terms(families.graded_halving(), budget, survivors="law")[0]
-        np.testing.assert_allclose(known, error.by_round, rtol=1e-8)
+        assert (terms > error.by_round).all()
+        np.testing.assert_allclose(terms, error.by_round, rtol=2 * lcpb.ROUNDING)
+        worst = lcpb.lcpb_terms(families.graded_halving(), budget, survivors="worst")[0]
+        assert worst[0] == pytest.approx(error.by_round[0], rel=2 * lcpb.ROUNDING)
+        assert (worst > error.by_round).all()
+        ratios[budget] = worst.sum() / error.total
     assert ratios[600] == max(ratios.values()) < 1.34
-    assert max(ratio for budget, ratio in ratios.items() if budget >= 1200) < 1.21
+    assert max(ratio for budget, ratio in ratios.items() if budget > 900) < 1.25
     assert ratios[4800] < 1.01
 
 
 def test_two_arms_are_exact() -> None:
     for budget in (400, 2000, 4000):
         error = sequential_halving_error([0.55, 0.45], budget).total
-        assert lcpb.lcpb(families.two_arm(), budget) == pytest.approx(error, rel=1e-9)
+        for survivors in ("auto", "worst"):
+            bound = lcpb.lcpb(families.two_arm(), budget, survivors=survivors)
+            assert error < bound < error * (1 + 2 * lcpb.ROUNDING)
 
 
 @pytest.mark.parametrize("fresh", [True, False])
@@ -162,12 +170,12 @@ def test_never_below_the_exact_failure_of_random_instances(fresh: bool) -> None:
         pulls = [budget // rounds // n for n in problem.halving_sizes(size)]
         failure = plain_failure(means.tolist(), pulls, fresh)
         data = scored(means)
-        bound = lcpb.lcpb(data, budget, fresh=fresh)
+        bound = lcpb.lcpb(data, budget, fresh=fresh, survivors="worst")
         assert bound >= failure - 1e-12, (means, budget)
         if size == 2:
-            assert bound == pytest.approx(failure, abs=1e-12)
+            assert bound == pytest.approx(failure, abs=1e-7)
         if fresh:
-            assert lcpb.lcpb(data, budget, survivors="law") == pytest.approx(failure, abs=1e-12)
+            assert lcpb.lcpb(data, budget, survivors="law") == pytest.approx(failure, abs=1e-7)
             tight.append(bound - failure)
     assert not tight or np.median(tight) < 0.02
 
@@ -189,10 +197,28 @@ def test_rewards_off_a_lattice_are_bounded_from_above() -> None:
     on = replace(scored(success), probs=probs, values=values)
     near = replace(on, values=np.where(values == 0.5, 0.5 + math.pi * 1e-6, values))
     for budget in (80, 240):
-        exact_bound, rounded = lcpb.lcpb(on, budget), lcpb.lcpb(near, budget)
+        exact_bound, rounded = (lcpb.lcpb(data, budget, survivors="worst") for data in (on, near))
         assert exact_bound * (1 - 1e-9) <= rounded < 1.5 * exact_bound
     with pytest.raises(ValueError, match="rewards on a lattice"):
         lcpb.lcpb(near, 80, survivors="law")
+
+
+def test_long_sums_are_bounded_from_above(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounded to 80 points: a little above the bound without rounding, and never below."""
+    success = np.array([0.7, 0.4, 0.3, 0.2])
+    probs = np.stack([0.9 - success, success, np.full(4, 0.1)], axis=1)[:, None]
+    values = np.broadcast_to(np.array([0.0, 1.0, 0.5])[:, None], (4, 1, 3, 1)).copy()
+    data = replace(scored(success), probs=probs, values=values)
+    for fresh in (True, False):
+        exact_terms = lcpb.lcpb_terms(data, 240, fresh=fresh, survivors="worst")
+        with monkeypatch.context() as patched:
+            patched.setattr("theory._lattice.MAX_POINTS", 80)
+            rounded = lcpb.lcpb_terms(data, 240, fresh=fresh, survivors="worst")
+            with pytest.raises(ValueError, match="rewards on a lattice"):
+                lcpb.lcpb(data, 240, survivors="law")
+        assert (rounded >= exact_terms * (1 - 1e-9)).all()
+        assert rounded.sum() > exact_terms.sum() * (1 + 1e-3)
+        assert rounded.sum() < 3 * exact_terms.sum()
 
 
 def test_queries_are_averaged_for_one_completion_a_pull() -> None:
@@ -244,7 +270,7 @@ def test_a_thousand_arms_in_seconds() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: lcpb.lcpb(families.graded_halving(), 600, survivors="all"), "worst, law"),
+        (lambda: lcpb.lcpb(families.graded_halving(), 600, survivors="all"), "auto, law, worst"),
         (lambda: lcpb.lcpb(families.graded_halving(), 600, fresh=False, survivors="law"), "fresh data, one context"),
         (lambda: lcpb.lcpb(families.mv_three_scales(), 6000, fresh=False), "schedules may lead to round"),
         (lambda: lcpb.lcpb(families.graded_halving(), 0), "budget is 0"),

@@ -2,11 +2,11 @@
 
 import itertools
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 import numpy as np
 
-from theory._lattice import Lattice, convolve, grid, power, power_rows, tails
+from theory._lattice import Count, Lattice, convolve, grid, power, power_rows, stays_exact, tails
 from theory._reward import Parts
 
 Schedule = tuple[tuple[int, int], ...]
@@ -22,7 +22,7 @@ class TaskLaws:
         parts: the law of one part.
         grid: the lattice.
         total: (prompt, scale, history, down) -> law of the sum of all parts; `down` says which way rewards off the
-            lattice are rounded.
+            lattice and sums of too many are rounded.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -38,14 +38,21 @@ class TaskLaws:
         """Parts in the estimate of a scale."""
         return int(sum(pulls * blocks for pulls, blocks in history) * self.parts.parts[scale - 1])
 
-    def _compute_total(self, prompt: int, scale: int, history: History, down: bool) -> np.ndarray:
-        law = np.ones(1)
-        for pulls, blocks in history:
-            law = convolve(law, self._pulls(prompt, scale, blocks, pulls, down))
-        return law
+    def exact(self, scale: int, blocks: int, pulls: int) -> bool:
+        """Whether the laws of sums of so many pulls are those of the rewards, with nothing rounded."""
+        return self.grid.exact and all(
+            stays_exact(self._one_pull(prompt, scale, blocks, True), pulls) for prompt in range(len(self.parts.support))
+        )
 
-    def _compute_pulls(self, prompt: int, scale: int, blocks: int, pulls: int, down: bool) -> np.ndarray:
-        return power(self._one_pull(prompt, scale, blocks, down), pulls)
+    def _compute_total(self, prompt: int, scale: int, history: History, down: bool) -> Count:
+        together: dict[int, int] = {}
+        for pulls, blocks in history:
+            together[blocks] = together.get(blocks, 0) + pulls
+        laws = [self._pulls(prompt, scale, blocks, pulls, down) for blocks, pulls in together.items()]
+        return reduce(lambda one, other: convolve(one, other, down), laws)
+
+    def _compute_pulls(self, prompt: int, scale: int, blocks: int, pulls: int, down: bool) -> Count:
+        return power(self._one_pull(prompt, scale, blocks, down), pulls, down)
 
     def _compute_one_pull(self, prompt: int, scale: int, blocks: int, down: bool) -> np.ndarray:
         index = (self.grid.down if down else self.grid.up)[prompt]
@@ -72,8 +79,9 @@ class Arms:
         """Law of the mean over all blocks, less cost; rewards off the lattice are rounded up, or down."""
         grid = self.laws.grid
         origin = self.factor * grid.origin - self.cost[prompt, scale - 1]
-        step = self.factor * grid.step / self.laws.count(scale, history)
-        return Lattice(float(origin), float(step), self.laws.total(prompt, scale, history, down))
+        total = self.laws.total(prompt, scale, history, down)
+        step = self.factor * grid.step * total.stride / self.laws.count(scale, history)
+        return Lattice(float(origin), float(step), total.pmf)
 
     def leader(self, schedule: Schedule, pull_sizes: tuple[int, ...]) -> Lattice:
         """Law of the leader's estimate when its prompt had pulls of these sizes."""

@@ -10,6 +10,8 @@ _TIE = 1e-6
 """Lattice steps within which two values are one."""
 _NEGLIGIBLE = 1e-290
 """Probabilities below are dropped: denormal numbers are slow."""
+MAX_POINTS = 1 << 14
+"""Longer laws of sums are rounded to every second point, unless they are binomial."""
 
 
 class Lattice(NamedTuple):
@@ -23,6 +25,21 @@ class Lattice(NamedTuple):
     def values(self) -> Float64[np.ndarray, " point"]:
         """The points."""
         return self.origin + self.step * np.arange(len(self.pmf))
+
+
+class Count(NamedTuple):
+    """A law of a whole number: `stride` times i with probability pmf[i]."""
+
+    pmf: Float64[np.ndarray, " point"]
+    stride: int
+
+    def rounded(self, stride: int, down: bool) -> "Count":
+        """On a coarser lattice, a power of 2 times as coarse, rounded down or up."""
+        pmf, own = self
+        while own < stride:
+            pmf = np.pad(pmf, (0 if down else 1, len(pmf) % 2 if down else 1 - len(pmf) % 2)).reshape(-1, 2).sum(axis=1)
+            own *= 2
+        return Count(pmf, own)
 
 
 class Grid(NamedTuple):
@@ -77,30 +94,37 @@ def _common_step(distances: np.ndarray, span: float, least: float) -> float:
     return step
 
 
-def convolve(left: Float64[np.ndarray, " n"], right: Float64[np.ndarray, " m"]) -> Float64[np.ndarray, " sum"]:
-    """Law of the sum of two independent counts."""
-    if len(left) == 1 or len(right) == 1:
-        return left * right
-    total = np.convolve(left, right)
+def convolve(left: Count, right: Count, down: bool) -> Count:
+    """Law of the sum of two independent counts; where it gets too long, of one rounded down or up."""
+    stride = max(left.stride, right.stride)
+    while (len(left.pmf) * left.stride + len(right.pmf) * right.stride) // stride > MAX_POINTS:
+        stride *= 2
+    one, other = (count.rounded(stride, down).pmf for count in (left, right))
+    total = np.convolve(one, other) if min(len(one), len(other)) > 1 else one * other
     total[total < _NEGLIGIBLE] = 0
-    return total
+    return Count(total, stride)
 
 
-def power(pmf: Float64[np.ndarray, " point"], count: int) -> Float64[np.ndarray, " sum"]:
+def power(pmf: Float64[np.ndarray, " point"], count: int, down: bool) -> Count:
     """Law of the sum of `count` independent copies; the binomial law where there are two points."""
     points = np.flatnonzero(pmf)
     if len(points) == 2:
         low, high = (int(i) for i in points)
         total = np.zeros((len(pmf) - 1) * count + 1)
         total[low * count : high * count + 1 : high - low] = binomial(count, pmf[high], pmf[low])
-        return total
-    total, square = np.ones(1), pmf
+        return Count(total, 1)
+    total, square = Count(np.ones(1), 1), Count(pmf, 1)
     while count:
         if count & 1:
-            total = convolve(total, square)
+            total = convolve(total, square, down)
         count >>= 1
-        square = convolve(square, square) if count else square
+        square = convolve(square, square, down) if count else square
     return total
+
+
+def stays_exact(pmf: Float64[np.ndarray, " point"], count: int) -> bool:
+    """Whether `power` of it rounds nothing."""
+    return bool(np.count_nonzero(pmf) <= 2 or 2 * len(pmf) * count <= MAX_POINTS)
 
 
 def power_rows(rows: Float64[np.ndarray, "row point"], count: int) -> Float64[np.ndarray, "row sum"]:

@@ -13,6 +13,8 @@ _EXACT_RIVALS = 64
 _CELLS = 64
 """Otherwise the tie-break is rounded against the leader to one of so many cells; fewer where scales share prompts."""
 _SHARED_CELLS = 16
+_FEW_VALUES = 1000
+"""Values of the leader that are not worth sorting."""
 _LEFT_OUT = 1e-6
 """Share of the result that values of the leader may be bounded rather than computed for."""
 _BLOCK = 1 << 17
@@ -48,10 +50,7 @@ def expectation(leader: Lattice, rivals: Rivals, most: int, needed: Sequence[int
     used = np.flatnonzero(leader.pmf > 0)
     mass, at = leader.pmf[used], leader.values[used]
     if rivals.num_scales > 1:
-        cells = np.arange(_SHARED_CELLS) / _SHARED_CELLS
-        chance = np.moveaxis(rivals.beats(at, cells), 0, -1)
-        chance = -np.sort(-chance.reshape(*chance.shape[:2], -1), axis=1)
-        return np.array([_shared(mass, chance, most, m) if m <= most else 0.0 for m in needed])
+        return _shared(mass, at, rivals, most, needed)
     above, equal = rivals.tails(at)
     return np.array([_independent(mass, above, equal, most, m) if m <= most else 0.0 for m in needed])
 
@@ -119,11 +118,38 @@ def _independent(mass: np.ndarray, above: np.ndarray, equal: np.ndarray, most: i
     return total + float(remaining[min(start, len(order))])
 
 
-def _shared(mass: np.ndarray, chance: np.ndarray, most: int, needed: int) -> float:
-    """Several scales: at every value the smaller of two bounds, prompts that beat it and Markov over arms.
+def _shared(mass: np.ndarray, at: np.ndarray, rivals: Rivals, most: int, needed: Sequence[int]) -> np.ndarray:
+    """Several scales: first as if the leader lost every tie, then by tie-break at the values that matter."""
+    found, able = np.zeros(len(needed)), np.asarray(needed) <= most
+    possible = [m for m in needed if m <= most]
+    cells = np.arange(_SHARED_CELLS) / _SHARED_CELLS
+    if len(at) <= _FEW_VALUES:
+        found[able] = _beaten(rivals, at, cells, most, possible) @ mass
+        return found
+    crude = mass * _beaten(rivals, at, np.zeros(1), most, possible)
+    order = np.argsort(-crude, axis=1)
+    remaining = np.cumsum(np.take_along_axis(crude, order, axis=1)[:, ::-1], axis=1)[:, ::-1]
+    matters = np.zeros(crude.shape, bool)
+    np.put_along_axis(matters, order, remaining > _LEFT_OUT * remaining[:, :1], axis=1)
+    fine = matters.any(axis=0)
+    found[able] = crude[:, ~fine].sum(axis=1) + _beaten(rivals, at[fine], cells, most, possible) @ mass[fine]
+    return found
+
+
+def _beaten(
+    rivals: Rivals, at: np.ndarray, tiebreaks: np.ndarray, most: int, needed: Sequence[int]
+) -> Float64[np.ndarray, "needed value"]:
+    """Bounds on P(at least m rivals beat the leader | its estimate), averaged over tie-breaks."""
+    chance = np.moveaxis(rivals.beats(at, tiebreaks), 0, -1)
+    chance = -np.sort(-chance.reshape(*chance.shape[:2], -1), axis=1)
+    found = [_beaten_by_any(chance, most, m).reshape(len(at), -1).mean(axis=1) for m in needed]
+    return np.reshape(found, (len(needed), len(at)))
+
+
+def _beaten_by_any(chance: np.ndarray, most: int, needed: int) -> np.ndarray:
+    """At every value the smaller of two bounds, prompts that beat it and Markov over arms.
 
     Args:
-        mass: probability of the leader's values.
         chance: of every rival, (prompt, scale, value and cell), each prompt's largest first.
         most: how many rivals may be active.
         needed: how many must beat the leader.
@@ -135,8 +161,7 @@ def _shared(mass: np.ndarray, chance: np.ndarray, most: int, needed: int) -> flo
     arms = -np.sort(-chance.reshape(-1, chance.shape[-1]), axis=0)[:most]
     tail = np.cumsum(arms[::-1], axis=0)[::-1][:needed]
     by_arm = (tail / (needed - np.arange(len(tail)))[:, None]).min(axis=0)
-    bound = np.minimum(np.minimum(by_prompt, by_arm), 1.0).reshape(len(mass), -1)
-    return float(mass @ bound.mean(axis=1))
+    return np.minimum(np.minimum(by_prompt, by_arm), 1.0)
 
 
 def _same_top(above: np.ndarray, equal: np.ndarray, order: np.ndarray, most: int) -> np.ndarray:

@@ -11,12 +11,16 @@ import numpy as np
 from jaxtyping import Float64, Int
 
 from sim.envs.dataset import Dataset
+from sim.envs.tabular import TabularWorld
 from sim.utilities import GOLD, tasks_of
 from theory._best_of_n import _powers
 from theory._block import normal_rows
-from theory._law import Law, _answer_probs, law_of_data
+from theory._law import Law, _answer_probs, law_of_data, law_of_world
 from theory._majority import _poisson, _ways
 from theory.exact import query_law
+
+IMPOSSIBLE = 2.0**-31
+"""A drawn world gives up to 2**-32 to outcomes that cannot occur."""
 
 
 class Parts(NamedTuple):
@@ -77,9 +81,23 @@ def reward_range(
 
     Outcomes without probability do not count; the parts of a strategy that mixes aggregates are added up.
     """
-    law, tasks = law_of_data(data), tasks_of(data.objective_weights)
+    tasks = tasks_of(data.objective_weights)
     kept = np.flatnonzero(query_law(data, ids))
-    possible = law.probs[:, kept] > 0
+    low, high = _task_range(law_of_data(data), kept, 0.0)
+    index = list(tasks.index)
+    return tasks.factor * low[index], tasks.factor * high[index]
+
+
+def world_width(world: TabularWorld) -> Float64[np.ndarray, " context"]:
+    """`reward_range` of a drawn world over all its queries, as a width."""
+    spec = world.known
+    low, high = _task_range(law_of_world(world), np.arange(world.num_queries), IMPOSSIBLE)
+    return np.asarray(spec.task_weight, np.float64) * (high - low)[list(spec.task)]
+
+
+def _task_range(law: Law, kept: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest and largest reward of each task on some queries, over outcomes likelier than `least`."""
+    possible = law.probs[:, kept] > least
     low, high = np.zeros(len(law.weights)), np.zeros(len(law.weights))
     for how in law.used:
         if how == "mv":
@@ -90,8 +108,7 @@ def reward_range(
             scores = np.broadcast_to(scores, law.probs.shape)[:, kept]
             low[task] += scores.min(where=possible, initial=np.inf)
             high[task] += scores.max(where=possible, initial=-np.inf)
-    index = list(tasks.index)
-    return tasks.factor * low[index], tasks.factor * high[index]
+    return low, high
 
 
 def _credits(law: Law) -> tuple[np.ndarray, np.ndarray]:

@@ -21,8 +21,10 @@ import numpy as np
 from jaxtyping import Float64, Int
 
 from sim.envs.dataset import Dataset
+from sim.envs.tabular import TabularWorld
 from sim.utilities import GOLD, tasks_of
-from theory._law import Law, law_of_data
+from theory._law import Law, law_of_data, law_of_world
+from theory._reward import IMPOSSIBLE
 from theory.exact import query_law
 
 _TIE = 1e-12
@@ -62,48 +64,31 @@ class Losses(NamedTuple):
     tuned: Float64[np.ndarray, " context"]
 
 
-def affinity(data: Dataset, context: int, scale: int, ids: Int[np.ndarray, " id"] | None = None) -> Affinity:
+def affinity(
+    world: Dataset | TabularWorld, context: int, scale: int, ids: Int[np.ndarray, " id"] | None = None
+) -> Affinity:
     """Whether the utility of N completions is a positive affine transform of the agnostic utility on this world.
 
     Args:
-        data: a finite environment with any mix of aggregates.
+        world: a finite environment with any mix of aggregates, at rest or as drawn for a trial.
         context: whose weights and cost.
         scale: N.
         ids: the queries of the split; all queries when None.
     """
-    if not 0 <= context < data.num_contexts or not 1 <= scale <= data.max_scale:
-        raise ValueError(
-            f"{data.name} has contexts 0 to {data.num_contexts - 1} and scales 1 to {data.max_scale}; "
-            f"got context {context} and scale {scale}"
-        )
-    law, tasks = law_of_data(data), tasks_of(data.objective_weights)
-    possible = law.probs * (query_law(data, ids)[:, None] > 0) > 0
-    weights = tasks.directions[tasks.index[context]]
-    witness = _mixture(law, weights, possible, scale)
-    if witness:
-        return Affinity(False, np.nan, np.nan, witness)
-    # The task reward is the mean score: what is left is how the cost enters, (s - c_p) -> (s - N c_p).
-    cost = data.cost_weights[context] * data.costs
-    if scale == 1 or np.ptp(cost) <= _TIE:
-        reason = "a single completion" if scale == 1 else "the reward is the mean score, and all prompts cost the same"
-        return Affinity(True, 1.0, float((1 - scale) * cost[0]), reason)
-    score = tasks.factor[context] * _scores(law, weights)
-    low = score.min(axis=(1, 2), where=possible, initial=np.inf)
-    high = score.max(axis=(1, 2), where=possible, initial=-np.inf)
-    agnostic = np.concatenate([low - cost, high - cost])
-    utility = np.concatenate([low, high]) - scale * np.tile(cost, 2)
-    first, last = int(agnostic.argmin()), int(agnostic.argmax())
-    if agnostic[last] - agnostic[first] > _TIE:
-        slope = (utility[last] - utility[first]) / (agnostic[last] - agnostic[first])
-        intercept = utility[first] - slope * agnostic[first]
-        if slope > 0 and np.abs(utility - slope * agnostic - intercept).max() <= 1e-9:
-            return Affinity(True, float(slope), float(intercept), "scores and costs happen to lie on one line")
-    return Affinity(False, np.nan, np.nan, f"prompts differ in cost, which {scale} completions multiply")
+    return _affinity(_facts(world, ids), context, scale)
 
 
-def affine_scales(data: Dataset, context: int, ids: Int[np.ndarray, " id"] | None = None) -> list[int]:
+def affinities(
+    world: Dataset | TabularWorld, context: int, ids: Int[np.ndarray, " id"] | None = None
+) -> list[Affinity]:
+    """`affinity` at every scale, 1 to Nmax."""
+    facts = _facts(world, ids)
+    return [_affinity(facts, context, scale) for scale in range(1, facts.law.max_scale + 1)]
+
+
+def affine_scales(world: Dataset | TabularWorld, context: int, ids: Int[np.ndarray, " id"] | None = None) -> list[int]:
     """The scales at which prompt-only optimisation is safe by the proposition."""
-    return [n for n in range(1, data.max_scale + 1) if affinity(data, context, n, ids).affine]
+    return [n for n, found in enumerate(affinities(world, context, ids), start=1) if found.affine]
 
 
 def agnostic_values(
@@ -138,6 +123,59 @@ def losses(
         single=best - deployed[:, 0],
         tuned=best - tuned_value,
     )
+
+
+class _Facts(NamedTuple):
+    """What the checker looks at: the law, which outcomes can occur, task and factor of each context, costs."""
+
+    law: Law
+    possible: np.ndarray
+    task: tuple[int, ...]
+    factor: np.ndarray
+    cost: np.ndarray
+
+
+def _facts(world: Dataset | TabularWorld, ids: np.ndarray | None) -> _Facts:
+    if isinstance(world, Dataset):
+        law, tasks = law_of_data(world), tasks_of(world.objective_weights)
+        possible = law.probs * (query_law(world, ids)[:, None] > 0) > 0
+        return _Facts(law, possible, tasks.index, tasks.factor, world.cost_weights[:, None] * world.costs)
+    law, spec = law_of_world(world), world.known
+    asked = np.zeros((law.probs.shape[1], 1), bool)
+    asked[slice(None) if ids is None else ids] = True
+    possible = (law.probs > IMPOSSIBLE) & asked
+    factor, cost = np.asarray(spec.task_weight, np.float64), np.asarray(spec.cost, np.float64)
+    return _Facts(law, possible, spec.task, factor, cost)
+
+
+def _affinity(facts: _Facts, context: int, scale: int) -> Affinity:
+    law, possible = facts.law, facts.possible
+    if not 0 <= context < len(facts.task) or not 1 <= scale <= law.max_scale:
+        raise ValueError(
+            f"the world has contexts 0 to {len(facts.task) - 1} and scales 1 to {law.max_scale}; "
+            f"got context {context} and scale {scale}"
+        )
+    weights = law.weights[facts.task[context]]
+    witness = _mixture(law, weights, possible, scale)
+    if witness:
+        return Affinity(False, np.nan, np.nan, witness)
+    # The task reward is the mean score: what is left is how the cost enters, (s - c_p) -> (s - N c_p).
+    cost = facts.cost[context]
+    if scale == 1 or np.ptp(cost) <= _TIE:
+        reason = "a single completion" if scale == 1 else "the reward is the mean score, and all prompts cost the same"
+        return Affinity(True, 1.0, float((1 - scale) * cost[0]), reason)
+    score = facts.factor[context] * _scores(law, weights)
+    low = score.min(axis=(1, 2), where=possible, initial=np.inf)
+    high = score.max(axis=(1, 2), where=possible, initial=-np.inf)
+    agnostic = np.concatenate([low - cost, high - cost])
+    utility = np.concatenate([low, high]) - scale * np.tile(cost, 2)
+    first, last = int(agnostic.argmin()), int(agnostic.argmax())
+    if agnostic[last] - agnostic[first] > _TIE:
+        slope = (utility[last] - utility[first]) / (agnostic[last] - agnostic[first])
+        intercept = utility[first] - slope * agnostic[first]
+        if slope > 0 and np.abs(utility - slope * agnostic - intercept).max() <= 1e-9:
+            return Affinity(True, float(slope), float(intercept), "scores and costs happen to lie on one line")
+    return Affinity(False, np.nan, np.nan, f"prompts differ in cost, which {scale} completions multiply")
 
 
 def _mixture(law: Law, weights: np.ndarray, possible: np.ndarray, scale: int) -> str | None:

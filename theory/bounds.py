@@ -156,7 +156,7 @@ def theorem_b_blocks(problem: Problem, exponents: Exponent, budget: int) -> floa
     pulls = np.array(pulls_at_least(problem, budget, sizes), np.float64)
     scales = np.arange(1, problem.max_scale + 1)
     blocks = problem.max_scale // scales
-    gap, (prompt, scale) = exact.gaps(problem.values), exact.best_arms(problem.values)
+    gap, (prompt, scale) = hardness.clear_gaps(problem.values), exact.best_arms(problem.values)
     with np.errstate(divide="ignore", invalid="ignore"):
         rate = np.where(gap > 0, gap**2 / (2 * problem.width[:, None, None] ** 2), 0.0)
     own_prompt = np.arange(problem.num_prompts) == prompt[:, None]

@@ -26,7 +26,8 @@ from sim.envs.dataset import Dataset
 from sim.utilities import tasks_of
 from theory._joint import DifferenceLaw, difference_laws
 from theory._reward import Parts, parts_of, reward_range
-from theory.exact import average, best_arms, gaps, values
+from theory.exact import average, best_arms, values
+from theory.hardness import clear_gaps
 
 BLOCKS = ("one", "all")
 QUERIES = ("independent", "common")
@@ -100,7 +101,7 @@ def exponents(
     laws = {task: parts_of(data, task, ids) for task in set(tasks.index)}
     value = values(data, ids)
     low, high = reward_range(data, ids)
-    best_prompt, best_scale = best_arms(value)
+    gap, (best_prompt, best_scale) = clear_gaps(value), best_arms(value)
     num_blocks = _blocks(data.max_scale, blocks)
     cost = data.cost_weights[:, None] * data.costs
     found = [
@@ -109,7 +110,7 @@ def exponents(
             tasks.factor[c],
             num_blocks,
             cost[c][:, None] * np.arange(1, data.max_scale + 1),
-            gaps(value)[c],
+            gap[c],
             (int(best_prompt[c]), int(best_scale[c]) - 1),
             (low[c], high[c]),
             queries == "common",
@@ -220,11 +221,12 @@ def _context_exponents(
         apart = log_mean(mine, weight) + log_mean(theirs, weight)
         return np.where(dependent, joint, apart) - theta * shift
 
-    largest = _LARGEST_TILT * np.minimum(own_parts, parts) / max(high - low, 1e-300) / 2
-    guess = _ratio(gap, variance)
-    guess = np.where((guess > 0) & np.isfinite(guess), guess, largest)
-    exact = -minimum_log_mgf(difference, guess, largest)
-    exact = np.maximum(exact, np.maximum(flat, bern))
+    exact = np.maximum(flat, bern)
+    if high > low:
+        largest = _LARGEST_TILT * np.minimum(own_parts, parts) / (high - low) / 2
+        guess = _ratio(gap, variance)
+        guess = np.where((guess > 0) & np.isfinite(guess), guess, largest)
+        exact = np.maximum(exact, -minimum_log_mgf(difference, guess, largest))
     for scale in range(1, len(num_blocks) + 1):
         if joint and scale != best[1] + 1:
             pulls = [len(num_blocks)] if largest_pull else range(max(scale, best[1] + 1), len(num_blocks) + 1)

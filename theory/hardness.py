@@ -12,6 +12,9 @@ from jaxtyping import Float64, Int
 
 from theory.exact import best_arms, gaps
 
+TIE = 1e-12
+"""Gaps below this share of the largest value are ties: exact values are computed to about 1e-14."""
+
 
 class Hardness(NamedTuple):
     """What makes each context hard.
@@ -43,15 +46,21 @@ class Printed(NamedTuple):
     h2: Float64[np.ndarray, " context"]
 
 
-def gap_profile(values: Float64[np.ndarray, "context prompt scale"]) -> Float64[np.ndarray, "context competitor"]:
-    """Gaps of all arms but one best arm, smallest first; |A| - 1 per context.
+def clear_gaps(values: Float64[np.ndarray, "context prompt scale"]) -> Float64[np.ndarray, "context prompt scale"]:
+    """`theory.exact.gaps` in which rounding does not break ties.
 
     Raises:
         ValueError: for values that are not finite.
     """
     if not np.isfinite(values).all():
         raise ValueError("values hold a NaN or an infinity; gaps need finite values")
-    return np.sort(gaps(values).reshape(len(values), -1), axis=1)[:, 1:]
+    found = gaps(values)
+    return np.where(found > TIE * np.abs(values).max(initial=0.0), found, 0.0)
+
+
+def gap_profile(values: Float64[np.ndarray, "context prompt scale"]) -> Float64[np.ndarray, "context competitor"]:
+    """Gaps of all arms but one best arm, smallest first; |A| - 1 per context."""
+    return np.sort(clear_gaps(values).reshape(len(values), -1), axis=1)[:, 1:]
 
 
 def h1(profile: Float64[np.ndarray, "*rows competitor"]) -> Float64[np.ndarray, "*rows"]:
@@ -143,7 +152,7 @@ def _clipped(profile: np.ndarray, width: np.ndarray) -> np.ndarray:
     """min(Delta, B) / B; a context without randomness (B = 0) is as hard as one with the largest gap."""
     if (width < 0).any():
         raise ValueError("width is negative; the range of a reward is >= 0")
-    share = np.divide(profile, width[:, None], out=np.ones_like(profile), where=width[:, None] > 0)
+    share = np.divide(profile, width[:, None], out=np.ones_like(profile), where=~(width[:, None] <= 0))
     return np.where(profile > 0, np.minimum(share, 1.0), 0.0)
 
 

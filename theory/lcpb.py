@@ -32,14 +32,17 @@ from theory._lattice import Lattice
 from theory._leader import expectation
 from theory._reward import parts_of
 from theory.bounds import markov
-from theory.chernoff import exponents
+from theory.chernoff import exponents, hoeffding
 from theory.exact import best_arms
+from theory.hardness import clear_gaps
 from theory.problem import Problem, allowances, halving_sizes, problem_of
 
-SURVIVORS = ("worst", "law")
-MAX_LAWS = 100_000
+SURVIVORS = ("auto", "law", "worst")
+ROUNDING = 1e-8
+"""Results are raised by this share: sums are accurate to about 1e-10, and a bound must not fall below its own truth."""
+MAX_LAWS = 20_000
 """Laws of rivals' estimates that one round may ask for: schedules, times prompts, times their own histories."""
-MAX_SETS = 10_000
+MAX_SETS = 1000
 """Sets of survivors whose law is carried along."""
 
 
@@ -49,7 +52,7 @@ def lcpb(
     ids: Int[np.ndarray, " id"] | None = None,
     *,
     fresh: bool = True,
-    survivors: str = "worst",
+    survivors: str = "auto",
 ) -> float:
     """Bound on the probability that PSST misses the best arm in some context: the sum of `lcpb_terms`."""
     return float(lcpb_terms(data, budget, ids, fresh=fresh, survivors=survivors).sum())
@@ -61,7 +64,7 @@ def lcpb_terms(
     ids: Int[np.ndarray, " id"] | None = None,
     *,
     fresh: bool = True,
-    survivors: str = "worst",
+    survivors: str = "auto",
 ) -> Float64[np.ndarray, "context round"]:
     """Bound on the probability that a context's best arm falls in each round of PSST.
 
@@ -74,8 +77,8 @@ def lcpb_terms(
         budget: T, in completions.
         ids: the queries of the split; all queries when None.
         fresh: whether each round forgets the data before it, as PSST(fresh=True) does.
-        survivors: the "worst" that a round may face, or their "law", for few arms with Nmax = 1, one context and fresh
-            data: the bound is then exact.
+        survivors: the "worst" that a round may face, or their "law", which is known for few arms with Nmax = 1, one
+            context and fresh data: the bound is then the probability itself. "auto" takes the law where it is known.
 
     Raises:
         ValueError: for a strategy that mixes aggregates, where more schedules may occur than can be added up, or where
@@ -90,27 +93,25 @@ def lcpb_terms(
         possible_pulls(problem, share, r, size) for r, (share, size) in enumerate(zip(shares, sizes, strict=True))
     ]
     contexts = _contexts(data, ids, problem)
-    if survivors == "law":
-        return _known_survivors(data.name, problem, contexts[0], sizes, possible, fresh)
-    own = _OwnPrompt(data, ids, problem, shares, sizes, fresh)
+    known = _law_is_known(problem, contexts[0], sizes, possible, fresh)
+    if survivors == "law" and not known:
+        raise ValueError(
+            f"{data.name}: the law of the survivors is known for fresh data, one context, Nmax = 1, rewards on a "
+            f"lattice and at most {MAX_SETS} sets of survivors"
+        )
+    if known and survivors != "worst":
+        return (1 + ROUNDING) * _known_survivors(problem, contexts[0], sizes, possible)
     terms = np.ones((problem.num_contexts, len(sizes)))
-    for (c, arms), r in itertools.product(enumerate(contexts), range(len(sizes))):
-        if min(possible[r]) > 0 and (fresh or min(possible[0]) > 0):
-            rounds = [r] if fresh else range(r + 1)
-            every = (
-                (tuple(zip(rounds, pulls, strict=True)), own_sizes)
-                for pulls in itertools.product(*(possible[s] for s in rounds))
-                for own_sizes in pull_sizes(rounds, problem.max_scale, arms.best[1])
-            )
-            each = max(1, problem.num_prompts - 1) * num_histories(rounds, problem.max_scale)
-            schedules = list(itertools.islice(every, MAX_LAWS // each + 1))
-            if len(schedules) * each > max(MAX_LAWS, each):
-                raise ValueError(
-                    f"{data.name}: at least {len(schedules)} schedules may lead to round {r + 1}, too many to add up; "
-                    "this bound is for schedules that depend little on the data - use theorem_a or theorem_b_blocks"
-                )
-            cases = ((schedule, arms.leader(schedule, own_sizes)) for schedule, own_sizes in schedules)
-            terms[c, r] = min(1.0, _round(arms, own, (c, r), cases, sizes[r], problem.num_arms, fresh))
+    schedules = {
+        (c, r): _schedules(data.name, problem, possible, r, arms.best[1], fresh)
+        for (c, arms), r in itertools.product(enumerate(contexts), range(len(sizes)))
+        if min(possible[r]) > 0 and (fresh or min(possible[0]) > 0)
+    }
+    own = _OwnPrompt(data, ids, problem, shares, sizes, fresh)
+    for (c, r), found in schedules.items():
+        cases = ((schedule, contexts[c].leader(schedule, own_sizes)) for schedule, own_sizes in found)
+        bound = (1 + ROUNDING) * _round(contexts[c], own, (c, r), cases, sizes[r], problem.num_arms, fresh)
+        terms[c, r] = min(1.0, bound)
     return terms
 
 
@@ -129,6 +130,26 @@ def possible_pulls(problem: Problem, share: int, r: int, size: int) -> list[int]
     largest = problem.max_scale * min(problem.num_prompts, problem.num_contexts * size)
     smallest = largest if r == 0 else min(size, largest)
     return sorted({share // total for total in range(smallest, largest + 1)})
+
+
+def _schedules(
+    name: str, problem: Problem, possible: list[list[int]], r: int, best_scale: int, fresh: bool
+) -> list[tuple[Schedule, tuple[int, ...]]]:
+    """All that may lead to a round: pulls per prompt, and sizes of the leader's pulls, in every round that counts."""
+    rounds = [r] if fresh else range(r + 1)
+    every = (
+        (tuple(zip(rounds, pulls, strict=True)), own_sizes)
+        for pulls in itertools.product(*(possible[s] for s in rounds))
+        for own_sizes in pull_sizes(rounds, problem.max_scale, best_scale)
+    )
+    each = max(1, problem.num_prompts - 1) * num_histories(rounds, problem.max_scale)
+    schedules = list(itertools.islice(every, MAX_LAWS // each + 1))
+    if len(schedules) * each > max(MAX_LAWS, each):
+        raise ValueError(
+            f"{name}: at least {len(schedules)} schedules may lead to round {r + 1}, too many to add up; "
+            "this bound is for schedules that depend little on the data - use theorem_a or theorem_b_blocks"
+        )
+    return schedules
 
 
 def _contexts(data: Dataset, ids: np.ndarray | None, problem: Problem) -> list[Arms]:
@@ -222,24 +243,24 @@ class _OwnPrompt:
         """Exponents on all data so far: Theorem B where pull sizes cannot change, else with blocks as weights."""
         top, best = self.problem.max_scale, self.best_scale[c]
         scales = np.delete(np.arange(1, top + 1), best - 1)
-        gap = self.problem.values[c].max() - self._rivals(c, self.problem.values)
+        gap = self._rivals(c, clear_gaps(self.problem.values))
         weight = pulls[0] + pulls[1:].sum() / (top // np.minimum(scales, best))
-        halves = weight * gap**2 / (2 * max(self.problem.width[c], 1e-300) ** 2) - math.log(2)
+        halves = weight * hoeffding(gap, self.problem.width[c], dependent=True) - math.log(2)
         steady = np.maximum(scales, best) == top
         return np.where(steady, pulls.sum() * self._rivals(c, self.later), np.maximum(halves, 0.0))
 
 
-def _known_survivors(
-    name: str, problem: Problem, arms: Arms, sizes: list[int], possible: list[list[int]], fresh: bool
-) -> Float64[np.ndarray, "context round"]:
-    """The bound averaged over the law of the survivors, which is carried from round to round."""
+def _law_is_known(problem: Problem, arms: Arms, sizes: list[int], possible: list[list[int]], fresh: bool) -> bool:
+    """Whether rounds are independent given few sets of survivors, and the laws of estimates are not rounded."""
     sets = max(math.comb(problem.num_arms - 1, size - 1) for size in sizes)
     simple = fresh and problem.num_contexts == 1 and problem.max_scale == 1
-    if not simple or sets > MAX_SETS or not arms.laws.grid.exact:
-        raise ValueError(
-            f"{name}: the law of the survivors is known for fresh data, one context, Nmax = 1, rewards on a lattice "
-            f"and at most {MAX_SETS} sets of survivors"
-        )
+    return simple and sets <= MAX_SETS and all(arms.laws.exact(1, 1, pulls[0]) for pulls in possible)
+
+
+def _known_survivors(
+    problem: Problem, arms: Arms, sizes: list[int], possible: list[list[int]]
+) -> Float64[np.ndarray, "context round"]:
+    """The bound averaged over the law of the survivors, which is carried from round to round."""
     terms, alive = np.ones((1, len(sizes))), {tuple(p for p in range(problem.num_prompts) if p != arms.best[0]): 1.0}
     for r, (size, (pulls,)) in enumerate(zip(sizes, possible, strict=True)):
         if pulls == 0:
@@ -249,7 +270,7 @@ def _known_survivors(
         following: dict[tuple[int, ...], float] = {}
         terms[0, r] = 0.0
         for rivals, chance in alive.items():
-            beaten = expectation(leader, Rivals(arms, schedule, fresh, rivals), len(rivals), [kept])
+            beaten = expectation(leader, Rivals(arms, schedule, True, rivals), len(rivals), [kept])
             terms[0, r] += chance * float(beaten[0])
             members = (arms.best[0], *rivals)
             chosen = itertools.combinations(members, kept)

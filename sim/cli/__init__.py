@@ -7,7 +7,7 @@ import os
 
 import typer
 
-from sim.cli import compare, data, worlds
+from sim.cli import compare, data, theory, worlds
 
 app = typer.Typer(
     name="iapo",
@@ -25,6 +25,8 @@ data_app = typer.Typer(
 
 app.command("compare")(compare.compare)
 app.command("values")(worlds.values)
+app.command("hardness")(theory.hardness)
+app.command("agnostic")(theory.agnostic)
 app.command("algorithms")(compare.algorithms)
 app.add_typer(env_app, name="env")
 env_app.command("list")(worlds.list_)

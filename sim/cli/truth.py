@@ -12,10 +12,12 @@ import numpy as np
 from sim import runner
 from sim.core import Environment, Instance, Queries, Source
 from sim.envs.continuous import ContinuousWorld
+from sim.envs.dataset import Dataset
 from sim.envs.sources import FixedSource, NamedSource
 from sim.envs.tabular import TabularWorld
 from sim.utilities import TIES, tasks_of
 from theory import continuous, exact
+from theory._reward import reward_range, world_width
 
 
 class PerQuery(NamedTuple):
@@ -107,6 +109,25 @@ def whole_values(world: NamedSource, seed: int = 0, tie: str | None = None) -> n
     if tie is not None:
         drawn = replace(drawn, strategy=replace(drawn.strategy, tie=tie))
     return exact.world_values(drawn, Queries(jnp.arange(drawn.num_queries, dtype=jnp.int32)))
+
+
+def finite_world(world: NamedSource, seed: int = 0) -> Dataset | TabularWorld | None:
+    """The world itself where it is finite; that of trial 0 of a seed where worlds are drawn afresh."""
+    if world.data is not None:
+        return world.data
+    drawn = draw_first(world, seed).world
+    return drawn if isinstance(drawn, TabularWorld) else None
+
+
+def reward_widths(world: NamedSource, seed: int = 0) -> np.ndarray:
+    """Range of the task reward in each context, NaN where it is not known."""
+    known = finite_world(world, seed)
+    if known is None:
+        return np.full(len(whole_values(world, seed)), np.nan)
+    if isinstance(known, TabularWorld):
+        return world_width(known)
+    low, high = reward_range(known)
+    return high - low
 
 
 def draw_first(world: NamedSource, seed: int) -> Instance:

@@ -1,0 +1,186 @@
+"""`iapo hardness` and `iapo agnostic`: how hard an environment is, and what it costs to choose prompts alone."""
+
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sim.cli import common
+from sim.cli.worlds import Env, Seed, _which
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_PLACES = (("10%", 0.1), ("median", 0.5), ("largest", 1.0))
+"""Where the profile of gaps is read: shares of the arms."""
+
+
+@common.command
+def hardness(
+    env: Env,
+    context: Annotated[
+        int | None,
+        typer.Option(help="List the arms closest to the best of this context, from 0.", show_default="all contexts"),
+    ] = None,
+    top: Annotated[int, typer.Option(help="How many of them to list.")] = 20,
+    near: Annotated[float, typer.Option(help="Count the arms that fall short of the best by at most this.")] = 0.01,
+    csv: Annotated[
+        Path | None, typer.Option(help="Write all gaps (context, place, prompt, scale, value, gap) here.")
+    ] = None,
+    seed: Seed = 0,
+) -> None:
+    """How hard it is to find the best arm: gaps, H1 and H2 of every context.
+
+    An arm is a prompt and a scale N; its gap is how far its exact value, averaged over all queries, falls short of the
+    best arm's. Nothing is simulated.
+
+    H1 is the sum of 1/gap^2 over all arms, the best one counted with the smallest gap; H2 is the largest i/gap^2, arms
+    in order of their gaps and the best arm at i = 1 (Audibert, Bubeck and Munos, COLT 2010). H1' and H2' count
+    completions, as our bounds do: the largest Nmax (B/gap)^2 and i Nmax (B/gap)^2, with B the range of the task reward
+    in that context and gaps of at most B. With a budget T, halving misses the best arm of some context with probability
+    at most 3 sqrt(e) |C| R exp(-T / (R min(2 |P| H1', 8 |C| H2'))), R = log2 |A| rounded up.
+
+    Where several arms are best, all four are infinite: no budget tells them apart, and none needs to. Where many are
+    near the best, as on real data, ask for a small regret rather than for the best arm.
+
+    Example: iapo hardness bon-two-scales
+    """
+    from sim import cells, envs
+    from sim.cli.truth import reward_widths, whole_values
+    from theory.hardness import gap_profile
+    from theory.hardness import hardness as measure
+
+    if near < 0:
+        raise ValueError(f"near is {near:g}; it must be 0 or more")
+    if top < 1:
+        raise ValueError(f"top is {top}; it must be at least 1")
+    world = envs.get(env)
+    values, names = whole_values(world, seed), cells.context_names(world)
+    if context is not None and not 0 <= context < len(values):
+        raise ValueError(f"context is {context}; {world.name} has the contexts 0 to {len(values) - 1}")
+    if csv is not None:
+        _write_gaps(values, names, csv)
+    console, title = common.console(), f"{world.name}: hardness{_which(world, seed)}"
+    if context is None:
+        found, profile = measure(values, reward_widths(world, seed), near), gap_profile(values)
+        columns = ("context", ">prompt", ">N", ">value", ">best", f">within {near:g}", ">smallest gap")
+        columns += (*(f">{name}" for name, _ in _PLACES), ">H1", ">H2", ">H1'", ">H2'")
+        rows = [
+            (
+                name,
+                *(found.prompt[c], found.scale[c], f"{values[c].max():.4f}", found.num_best[c], found.num_near[c]),
+                f"{found.smallest_gap[c]:.3g}",
+                *(_at(profile[c], share) for _, share in _PLACES),
+                *(_number(part[c]) for part in (found.h1, found.h2, found.cost_h1, found.cost_h2)),
+            )
+            for c, name in enumerate(names)
+        ]
+        caption = (
+            f"{values[0].size} arms per context. prompt, N, value: the best arm; best: how many arms attain its value; "
+            f"within {near:g}: how many fall short by at most that. 10%, median, largest: of the gaps. "
+            "H1', H2': in completions, not known (-) for continuous scores."
+        )
+        console.print(common.table(title, columns, rows, caption))
+    else:
+        closest = list(_by_gap(values[context]))[: top + 1]
+        rows = [
+            (place, prompt, scale, f"{value:.4f}", f"{gap:.3g}", _number(place / gap**2) if gap > 0 else "-")
+            for place, prompt, scale, value, gap in closest
+        ]
+        columns = (">i", ">prompt", ">N", ">value", ">gap", ">i/gap^2")
+        console.print(common.table(f"{title}, context {names[context]}", columns, rows))
+    if csv is not None:
+        typer.echo(f"wrote {csv}")
+
+
+@common.command
+def agnostic(env: Env, seed: Seed = 0) -> None:
+    """Whether prompts may be chosen without regard to the inference strategy, and the exact loss where they may not.
+
+    The agnostic choice is the prompt with the best single answers. It is safe at a scale N if the strategy's utility of
+    N completions is a positive affine transform of their mean utility, with the same constants for all prompts: always
+    for the mean if prompts cost the same, for majority votes up to N = 2, for best of N only at N = 1, and beyond where
+    answers never differ. That is decided exactly, on every tape of completions that can occur.
+
+    Losses are differences in exact value, averaged over all queries, against the best arm (prompt and N together).
+
+    Example: iapo agnostic crossover
+    """
+    from sim import cells, envs
+    from sim.cli.truth import finite_world, whole_values
+    from theory.agnostic import affinities, losses
+
+    world = envs.get(env)
+    values, names = whole_values(world, seed), cells.context_names(world)
+    found, checked = losses(values), finite_world(world, seed)
+    rows, reasons = [], {}
+    for c, name in enumerate(names):
+        prompt, scale = divmod(int(values[c].argmax()), values.shape[2])
+        safe = affinities(checked, c) if checked is not None else None
+        worst = int(found.fixed[c].argmax())
+        rows.append(
+            (
+                *(name, prompt, scale + 1, f"{found.best[c]:.4f}", found.prompt[c]),
+                *(_loss(found.single[c]), _loss(found.tuned[c]), _loss(found.fixed[c, scale])),
+                f"{_loss(found.fixed[c, worst])} at {worst + 1}",
+                "not checked" if safe is None else _ranges([n for n, one in enumerate(safe, start=1) if one.affine]),
+            )
+        )
+        for n, one in enumerate(safe or (), start=1):
+            if not one.affine:
+                reasons.setdefault(f"N = {n}: {one.reason}", []).append(name)
+                break
+    columns = ("context", ">best prompt", ">N", ">value", ">agnostic prompt", ">loss at N = 1", ">its best N")
+    columns += (">at the best N", ">at most", "safe at N")
+    caption = (
+        "Losses of the agnostic prompt against the best arm: used with single answers, and at the scale that is best "
+        "for it. The next two are against the best prompt at the same N: the best arm's N, and that with the most loss."
+    )
+    console = common.console()
+    console.print(common.table(f"{world.name}: agnostic choice{_which(world, seed)}", columns, rows, caption))
+    for reason, where in list(reasons.items())[:3]:
+        console.print(f"not safe from {reason} ({'context' if len(where) == 1 else 'contexts'} {_some(where)})")
+
+
+def _at(profile: "np.ndarray", share: float) -> str:
+    """The gap at a share of the profile."""
+    return f"{profile[max(0, round(share * len(profile)) - 1)]:.3g}" if len(profile) else "-"
+
+
+def _number(value: float) -> str:
+    if value != value:
+        return "-"
+    return f"{value:,.0f}" if 10 <= value < 1e6 else f"{value:.3g}"
+
+
+def _loss(value: float) -> str:
+    return f"{max(value, 0.0):.4f}"
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
+def _ranges(safe: list[int]) -> str:
+    """Ascending numbers as ranges."""
+    runs = [[n for _, n in run] for _, run in groupby(enumerate(safe), key=lambda pair: pair[1] - pair[0])]
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def _by_gap(values: "np.ndarray"):
+    """(place, prompt, N, value, gap) of one context's arms, best first."""
+    order = (-values).ravel().argsort(kind="stable")
+    for place, arm in enumerate(order, start=1):
+        prompt, scale = divmod(int(arm), values.shape[1])
+        value = float(values[prompt, scale])
+        yield place, prompt, scale + 1, value, float(values.max()) - value
+
+
+def _write_gaps(values: "np.ndarray", names: tuple[str, ...], path: Path) -> None:
+    import pandas as pd
+
+    from sim import tables
+
+    rows = [(name, *row) for name, own in zip(names, values, strict=True) for row in _by_gap(own)]
+    tables.save(pd.DataFrame(rows, columns=["context", "place", "prompt", "scale", "value", "gap"]), path)
