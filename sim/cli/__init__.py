@@ -7,7 +7,7 @@ import os
 
 import typer
 
-from sim.cli import compare, data, theory, worlds
+from sim.cli import compare, data, plan, theory, verify, worlds
 
 app = typer.Typer(
     name="iapo",
@@ -28,6 +28,8 @@ app.command("values")(worlds.values)
 app.command("hardness")(theory.hardness)
 app.command("agnostic")(theory.agnostic)
 app.command("algorithms")(compare.algorithms)
+app.command("verify")(verify.verify)
+app.command("plan")(plan.plan)
 app.add_typer(env_app, name="env")
 env_app.command("list")(worlds.list_)
 env_app.command("show")(worlds.show)

@@ -72,8 +72,8 @@ def compare(
         reference = "psst" if "psst" in texts else texts[0]
     plan = driver.Plan(tuple(env), texts, tuple(budget), trials, seed, reference, chunk)
     try:
-        with _executor(workers, cache_dir) as executor, _progress() as report:
-            result = driver.compare(plan, out, exact_values, executor=executor, report=report)
+        with executor(workers, cache_dir) as pool, _progress() as report:
+            result = driver.compare(plan, out, exact_values, executor=pool, report=report)
     except driver.Interrupted as stopped:
         kept = f"{stopped.kept} of {stopped.total} cells are kept in {out}"
         common.stop(f"stopped: {kept}; the same command goes on from there", common.INTERRUPTED)
@@ -101,7 +101,7 @@ def use_compilation_cache(folder: Path | None) -> None:
 
 
 @contextmanager
-def _executor(workers: int, cache_dir: Path | None) -> Iterator[Executor | None]:
+def executor(workers: int, cache_dir: Path | None) -> Iterator[Executor | None]:
     """A pool of processes, none for one worker. Leaving it in a hurry ends what still runs."""
     if workers == 1:
         yield None

@@ -1,0 +1,138 @@
+"""`iapo plan`: the budget that each guarantee asks for, and the one that simulation says suffices."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sim.cli import common
+
+if TYPE_CHECKING:
+    from theory.plan import Asked, Found, Probe
+
+Report = Callable[["Probe"], None]
+
+
+@common.command
+def plan(
+    env: Annotated[str, typer.Argument(help="A fixed environment from `iapo env list`, or a file.", metavar="ENV")],
+    delta: Annotated[
+        float | None, typer.Option(help="Find the budgets at which an error has at most this probability.")
+    ] = None,
+    budget: Annotated[
+        int | None, typer.Option(metavar="T", help="The other way round: what this budget achieves.")
+    ] = None,
+    epsilon: Annotated[
+        float, typer.Option(help="Regret that may be ignored; also the mean regret that is aimed at.")
+    ] = 0.01,
+    algorithm: Annotated[
+        str, typer.Option(metavar="NAME[:OPTION=VALUE,...]", help="What is simulated; see `iapo algorithms`.")
+    ] = "psst",
+    most: Annotated[int, typer.Option(help="Largest budget that is simulated.")] = 300_000,
+    seed: Annotated[int, typer.Option(help="Decides everything that is random.")] = 0,
+    csv: Annotated[Path | None, typer.Option(help="Write the tables here as one file.")] = None,
+) -> None:
+    """Plan a budget: what each guarantee asks for, next to what simulation says suffices.
+
+    An error is a miss (in some context the answer is not a best arm) or, where near ties make that hopeless, a near
+    miss (in some context the regret exceeds epsilon). All queries of the environment are trained on and scored on.
+
+    Example: iapo plan bon-two-scales --delta 0.05
+    """
+    if (delta is None) == (budget is None):
+        raise ValueError("give either --delta (find budgets) or --budget (what it achieves), one of them")
+    from sim import algorithms, envs
+    from theory import plan as room
+    from theory._claims import Case
+
+    data, learner = envs.get(env).data, algorithms.get(algorithm)
+    if data is None:
+        raise ValueError(f"{env}: draws its worlds or scores afresh; a plan needs a fixed finite environment")
+    if learner.sees_truth:
+        raise ValueError(f"{algorithm} is told the truth; plan for an algorithm that is not")
+    case, console = Case(data), common.console()
+    with _progress() as report:
+        simulation = room.Simulation(data, learner, epsilon, seed, report)
+        if budget is not None:
+            probe, promises = simulation.probe(budget), room.promised(case, budget, epsilon)
+            found = []
+        else:
+            assert delta is not None
+            promises = room.asked(case, delta, epsilon)
+            targets = zip(room.AIMS, (delta, delta, epsilon), strict=True)
+            found = [simulation.find(aim, target, most) for aim, target in targets if target > 0]
+            probe = None
+    title = f"{data.name}: {'budgets for' if delta else 'promised at T = ' + format(budget, ',')}"
+    title += f" P(error) <= {delta}" if delta else ""
+    console.print(common.table(title, ("guarantee", "for", ">budget", ">bound", ""), [_promise(p) for p in promises]))
+    console.print()
+    if probe is not None:
+        rows = list(zip(_aims(epsilon), *(map(_number, part) for part in probe[2:]), strict=True))
+        title = f"{algorithm} simulated at T = {probe.budget:,}, {probe.trials:,} trials, 99 % intervals"
+        console.print(common.table(title, ("aim", ">estimate", ">low", ">high"), rows))
+    else:
+        rows = [_finding(one, epsilon) for one in found]
+        columns = ("aim", ">target", ">still fails at", ">suffices", ">estimate there", ">99 % interval", ">trials")
+        console.print(common.table(f"{algorithm} simulated, up to T = {most:,}", columns, rows))
+    if csv is not None:
+        _write(csv, promises, found, probe)
+        typer.echo(f"wrote {csv}")
+
+
+def _aims(epsilon: float) -> tuple[str, str, str]:
+    return "miss in some context", f"regret above {epsilon:g} in some context", "mean regret"
+
+
+def _promise(one: "Asked") -> tuple[object, ...]:
+    label = f"{one.claim} (false)" if "as printed" in one.claim else one.claim
+    budget = "" if one.budget is None else f"{one.budget:,}" if one.budget < 10**7 else f"{one.budget:.2e}"
+    return label, one.rule, budget, _number(one.bound), one.note[:70]
+
+
+def _finding(one: "Found", epsilon: float) -> tuple[object, ...]:
+    place = ("miss", "near miss", "mean regret").index(one.aim)
+    value, low, high = (part[place] for part in one.probe[2:])
+    interval = f"{_number(low)} to {_number(high)}"
+    reached = "not reached" if one.suffices is None else f"{one.suffices:,}"
+    fails = "" if one.fails is None else f"{one.fails:,}"
+    return _aims(epsilon)[place], one.target, fails, reached, _number(value), interval, f"{one.probe.trials:,}"
+
+
+def _number(value: float) -> str:
+    return "" if value != value else f"{value:.3g}"
+
+
+def _write(path: Path, promises: "list[Asked]", found: "list[Found]", probe: "Probe | None") -> None:
+    import pandas as pd
+
+    from sim import tables
+
+    rows: list[dict[str, Any]] = [{"kind": "guarantee", **one._asdict()} for one in promises]
+    probes = [] if probe is None else [(name, probe) for name in ("miss", "near miss", "mean regret")]
+    for name, seen in [*((one.aim, one.probe) for one in found), *probes]:
+        place = ("miss", "near miss", "mean regret").index(name)
+        parts = dict(zip(("value", "low", "high"), (part[place] for part in seen[2:]), strict=True))
+        rows.append({"kind": "simulation", "aim": name, "budget": seen.budget, "trials": seen.trials, **parts})
+    for row, one in zip(rows[len(promises) :], found, strict=False):
+        row |= {"target": one.target, "fails": one.fails, "suffices": one.suffices}
+    tables.save(pd.DataFrame(rows), path)
+
+
+@contextmanager
+def _progress() -> Iterator[Report]:
+    """What reports simulated budgets: a line each, on a terminal always the same one."""
+    if not sys.stderr.isatty():
+        yield lambda probe: typer.echo(_said(probe), err=True)
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("exact values and exponents") as status:
+        yield lambda probe: status.update(_said(probe))
+
+
+def _said(probe: "Probe") -> str:
+    miss, near, mean = probe.value
+    return f"T = {probe.budget:,}: P(miss) {miss:.3g}, P(near miss) {near:.3g}, mean regret {mean:.3g}"

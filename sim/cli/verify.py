@@ -1,0 +1,128 @@
+"""`iapo verify`: every guarantee against exact truth, simulation and rare-event estimates."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sim.cli import common
+from sim.cli.compare import executor, usable_cores, use_compilation_cache
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from theory.verify import Result, Step
+
+
+@common.command
+def verify(
+    quick: Annotated[bool, typer.Option("--quick", help="Two minutes of work instead of an hour (two cores).")] = False,
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("results/verify"),
+    seed: Annotated[int, typer.Option(help="Decides everything that is random.")] = 0,
+    math: Annotated[
+        str | None, typer.Option(metavar="PATH", help="The authors' MATH_final.pkl: test on its real gaps as well.")
+    ] = None,
+    family: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only this family of worlds.", show_default="all of them")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that share the work.", show_default="one per core, at most 8")
+    ] = None,
+    cache_dir: Annotated[
+        Path | None, typer.Option(help="Keep compiled programs here for later runs.", show_default="not kept")
+    ] = None,
+) -> None:
+    """Put every guarantee to the test: exact error, bounds, simulation and rare-event estimates side by side.
+
+    Says per bound and family of worlds whether it holds, is violated, is vacuous (1 or more wherever it was tried) or
+    is not resolved. Writes verify.parquet, verify.csv, verdicts.csv, verify.png, verify.pdf and provenance.json. What
+    is finished is kept: the same command goes on where it was stopped.
+
+    Example: iapo verify --quick --out checked
+    """
+    workers = min(usable_cores(), 8) if workers is None else workers
+    if workers < 1:
+        raise ValueError(f"workers is {workers}; it must be at least 1")
+    from theory import verify as driver
+
+    use_compilation_cache(cache_dir)
+    plan = driver.Plan(quick, seed, math, tuple(family or ()))
+    try:
+        with executor(workers, cache_dir) as pool, _progress() as report:
+            result = driver.verify(plan, out, executor=pool, report=report)
+    except driver.Interrupted as stopped:
+        kept = f"{stopped.kept} of {stopped.total} cells are kept in {out}"
+        common.stop(f"stopped: {kept}; the same command goes on from there", common.INTERRUPTED)
+    from figures import style
+    from figures import verify as figure
+
+    picture = figure.draw(result.table)
+    pictures = [style.save(picture, out / f"verify.{kind}").name for kind in ("png", "pdf")]
+    _show(result)
+    typer.echo(f"\nIn {out}: {', '.join((*driver.FILES, *pictures))}")
+
+
+@contextmanager
+def _progress() -> "Iterator[Callable[[Step], None]]":
+    """What reports steps: a bar on a terminal, else a line per step."""
+    if not sys.stderr.isatty():
+
+        def line(step: "Step") -> None:
+            typer.echo(f"{_about(step)} in {step.seconds:.1f} s ({step.done} of {step.total} cells)", err=True)
+
+        yield line
+        return
+    from rich import progress
+    from rich.console import Console
+
+    columns = ("[progress.description]{task.description}", progress.BarColumn(), progress.MofNCompleteColumn())
+    with progress.Progress(*columns, "cells, gone", progress.TimeElapsedColumn(), console=Console(stderr=True)) as bar:
+        task = bar.add_task("compiling", total=None)
+        yield lambda step: bar.update(task, completed=step.done, total=step.total, description=_about(step))
+
+
+def _about(step: "Step") -> str:
+    what = {"claims": "bounds", "simulation": f"{step.rule} simulated", "splitting": f"{step.rule} split"}
+    return f"{step.family}: {what[step.kind]}"
+
+
+def _show(result: "Result") -> None:
+    console = common.console()
+    console.print(_table(result))
+    console.print(
+        f"\nVerdicts rest on exact probabilities or on {result.intervals} simultaneous (Bonferroni) intervals:\n"
+        f"all of them are right with confidence 95 %. This call took {result.wall:.1f} s; {result.reused} cells were "
+        "there before."
+    )
+
+
+def _table(result: "Result") -> "Table":
+    """Verdicts, claim by family, with how loose each bound was at its tightest."""
+    cells = result.verdicts.set_index(["claim", "family"])
+    families = list(dict.fromkeys(result.table["family"]))
+    colors = {"violated": "bold red", "holds": "green", "vacuous": "dim", "not resolved": "yellow"}
+    body = []
+    for claim in dict.fromkeys(result.verdicts["claim"]):
+        entries = []
+        for family in families:
+            if (claim, family) not in cells.index:
+                entries.append("")
+                continue
+            cell = cells.loc[claim, family]
+            loose = "" if not cell["ratio"] < float("inf") else f" {_times(cell['ratio'])}"
+            said = cell["verdict"]
+            entries.append(f"[{colors[said]}]{said}[/]{loose}")
+        body.append((claim, *entries))
+    return common.table(
+        "Verdicts over all budgets and worlds of a family",
+        ("bound", *families),
+        body,
+        "x: the smallest bound / failure probability found. Empty: its assumptions do not hold there.",
+    )
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.2g}x" if 0.01 <= ratio < 100 else f"{ratio:.0e}x"

@@ -1,0 +1,186 @@
+"""The worlds on which guarantees are put to the test, and at which budgets.
+
+To add a family: write a function of an instance number that returns a `Dataset`, and add one entry to `FAMILIES`.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from sim import envs
+from sim.envs import families
+from sim.envs.dataset import Dataset
+from theory import _rules, exact
+
+MATH = "math"
+"""The family whose world is a file."""
+_LEAST_GAP = 0.1
+_COMMON = ("psst, fresh", "psst", "psst, equal pulls", "psst, common queries", "prompt halving", "uniform")
+
+
+class Family(NamedTuple):
+    """Worlds of one kind and size.
+
+    Attributes:
+        build: the world with this number; None for one read from a file.
+        budgets: completions T, in the full run.
+        quick: those of the quick run, in which a family without any does not take part.
+        rules: names in `theory._rules.RULES`.
+        splitting: (rule, budget) that get an estimate by splitting; per rule the smallest budget is one at which
+            simulation sees failures too, and both must agree there.
+        quick_splitting: those of the quick run.
+        instances: worlds in the quick and in the full run.
+        share: part of the usual effort spent on a cell.
+    """
+
+    build: Callable[[int], Dataset] | None
+    budgets: tuple[int, ...]
+    quick: tuple[int, ...] = ()
+    rules: tuple[str, ...] = _COMMON
+    splitting: tuple[tuple[str, int], ...] = ()
+    quick_splitting: tuple[tuple[str, int], ...] = ()
+    instances: tuple[int, int] = (1, 1)
+    share: float = 1.0
+
+
+def bon(query_effects: bool) -> Dataset:
+    """`families.bon_two_scales` or `families.bon_query_effects`, in one shape: the former's query is there twice."""
+    if query_effects:
+        return families.bon_query_effects()
+    once = families.bon_two_scales()
+    assert once.values is not None
+    return _replace(once, "bon-two-scales", np.repeat(once.probs, 2, axis=1), np.repeat(once.values, 2, axis=1))
+
+
+def mv_two_prompts() -> Dataset:
+    """Majority voting of up to three answers, with and without cost.
+
+    Success probabilities (.8, .5), cost weight 0 or .15. Prompt 0 is best: at N = 3 without cost (gap .096 to N = 1
+    and to N = 2, which are equal), at N = 1 with it.
+    """
+    success = np.array([0.8, 0.5])[:, None]
+    return Dataset(
+        name="mv-two-prompts",
+        aggregate=("mv",),
+        probs=np.stack([success, 1.0 - success], axis=2),
+        answers=np.zeros(1, int),
+        objective_weights=np.ones((2, 1)),
+        cost_weights=np.array([0.0, 0.15]),
+        costs=np.ones(2),
+        max_scale=3,
+    )
+
+
+def random_bon(number: int) -> Dataset:
+    """Best of one or two with random success on two queries and random costs; smallest gap at least .1."""
+    draw = np.random.default_rng([number, 0x1A90])
+    like = families.bon_query_effects()
+    assert like.values is not None
+    while True:
+        success = draw.beta(0.7, 0.7, like.probs.shape[:2])
+        costs = draw.uniform(0.05, 0.4, len(success))
+        probs = np.stack([1 - success, success], axis=2)
+        data = _replace(like, f"random-{number}", probs, like.values, costs)
+        gaps = np.sort(exact.gaps(exact.values(data)).reshape(data.num_contexts, -1), axis=1)[:, 1]
+        if gaps.min() >= _LEAST_GAP:
+            return data
+
+
+FAMILIES: dict[str, Family] = {
+    "two-arm": Family(
+        lambda _: families.two_arm(),
+        budgets=(200, 400, 614, 800, 1200, 1600, 2000, 3000, 4000, 6000, 8000),
+        quick=(400, 800, 2000, 4000),
+        splitting=(("psst, fresh", 1200), ("psst, fresh", 2000), ("psst, fresh", 4000)),
+        quick_splitting=(("psst, fresh", 800), ("psst, fresh", 2000)),
+    ),
+    "graded halving": Family(
+        lambda _: families.graded_halving(),
+        budgets=(300, 600, 900, 1200, 1800, 2400, 3600, 4800, 7200, 9600),
+        quick=(300, 600, 1200, 2400, 4800, 9600),
+        rules=(*_COMMON, "successive rejects"),
+        splitting=tuple((rule, t) for rule in ("psst, fresh", "psst") for t in (600, 900, 1200, 1800, 2400)),
+        quick_splitting=(("psst", 600), ("psst", 1800)),
+        share=3.0,
+    ),
+    "bon, two scales": Family(
+        lambda _: bon(query_effects=False),
+        budgets=(60, 120, 240, 360, 480, 960, 2000, 4000, 16000, 24000),
+        quick=(120, 240, 960, 4000, 24000),
+        splitting=(("psst", 240), ("psst", 360), ("psst", 480), ("psst, fresh", 480), ("psst, fresh", 960)),
+    ),
+    "bon, query effects": Family(
+        lambda _: bon(query_effects=True),
+        budgets=(60, 120, 240, 360, 480, 960, 2000, 4000, 16000, 20000),
+        quick=(120, 240, 960, 4000, 20000),
+        splitting=(("psst", 240), ("psst", 360), ("psst", 480)),
+    ),
+    "mv, three scales": Family(
+        lambda _: mv_two_prompts(),
+        budgets=(150, 300, 600, 1200, 2400, 4800, 24000),
+        quick=(300, 1200, 2400, 24000),
+    ),
+    "random": Family(
+        random_bon,
+        budgets=(120, 480, 1920, 4000, 24000),
+        quick=(240, 960, 4000, 24000),
+        instances=(3, 20),
+        share=0.6,
+    ),
+    "mv, fifteen scales": Family(
+        lambda _: families.mv_three_scales(),
+        budgets=(1500, 6000, 24000),
+        rules=("psst, fresh", "psst", "uniform"),
+        share=0.3,
+    ),
+    MATH: Family(
+        None, budgets=(5000, 20000, 80000), quick=(5000,), rules=("psst, fresh", "psst", "uniform"), share=0.3
+    ),
+}
+"""Name -> family."""
+
+
+@lru_cache(maxsize=64)
+def world(family: str, number: int, math: str | None = None) -> Dataset:
+    """The world of this number in a family.
+
+    Args:
+        family: one of `FAMILIES`.
+        number: of the instance, from 0.
+        math: path of the MATH environment.
+    """
+    build = FAMILIES[family].build
+    if build is not None:
+        return build(number)
+    data = envs.get(str(math)).data
+    if data is None:
+        raise ValueError(f"{math}: holds no finite world; the authors' MATH_final.pkl is expected")
+    return data
+
+
+def chosen(quick: bool, math: str | None) -> dict[str, Family]:
+    """The families of a run."""
+    found = {name: family for name, family in FAMILIES.items() if (family.quick or not quick)}
+    return {name: family for name, family in found.items() if name != MATH or math is not None}
+
+
+def law(rule: str, data: Dataset) -> str:
+    """`theory._rules.canonical` for a world."""
+    return _rules.canonical(rule, data.num_prompts, data.num_queries, data.max_scale, data.num_contexts)
+
+
+def _replace(
+    like: Dataset, name: str, probs: np.ndarray, values: np.ndarray, costs: np.ndarray | None = None
+) -> Dataset:
+    return Dataset(
+        name=name,
+        aggregate=like.aggregate,
+        probs=probs,
+        values=values,
+        objective_weights=like.objective_weights,
+        cost_weights=like.cost_weights,
+        costs=like.costs if costs is None else costs,
+        max_scale=like.max_scale,
+    )

@@ -1,0 +1,189 @@
+"""Algorithms that guarantees are about and that `sim.algorithms` does not name, and a witness of where a run fails."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int
+
+from sim import estimators, schedules, trim
+from sim.algorithms import successive_rejects, uniform
+from sim.algorithms.psst import PSST
+from sim.core import Algorithm, Allocation, Key, Policy, Spec, Stats
+
+
+class EqualPulls(PSST):
+    """PSST with accumulated data in which every pull weighs the same, whatever its size: Theorem B's algorithm."""
+
+    def update(self, key: Key, spec: Spec, state: Any, allocation: Allocation, stats: Stats) -> Any:
+        """A pull counts as one block per scale: the mean of its blocks."""
+        count = jnp.minimum(stats.blocks, allocation.pulls[:, None].astype(jnp.float32))
+        share = count / jnp.maximum(stats.blocks, jnp.float32(1.0))
+        return super().update(key, spec, state, allocation, Stats(stats.total * share[:, None, :], count))
+
+
+class CommonQueries(PSST):
+    """PSST whose prompts meet the same queries within a round: Theorem C's algorithm."""
+
+    queries = "common"
+
+
+class HalvingState(NamedTuple):
+    """Where the halving of prompts stands."""
+
+    budget: Int[Array, ""]
+    round: Int[Array, ""]
+    active: Bool[Array, "context prompt"]
+    table: estimators.Table
+
+
+class PromptHalving(Algorithm):
+    """Halve the prompts of every context, each scored by its best scale, all pulls at Nmax: Theorem D's algorithm."""
+
+    def num_rounds(self, spec: Spec) -> int:
+        """R = ceil(log2 |P|), at least 1."""
+        return schedules.halvings(spec.num_prompts)
+
+    def init(self, spec: Spec, budget: Int[Array, ""]) -> HalvingState:
+        """All prompts active, no data."""
+        active = jnp.ones((spec.num_contexts, spec.num_prompts), bool)
+        return HalvingState(budget, jnp.int32(0), active, estimators.empty(spec))
+
+    def finished(self, spec: Spec, state: HalvingState) -> Bool[Array, ""]:
+        """After R rounds."""
+        return state.round >= self.num_rounds(spec)
+
+    def allocate(self, key: Key, spec: Spec, state: HalvingState) -> Allocation:
+        """Equally many pulls at Nmax of every prompt active in some context."""
+        share = schedules.allowance(state.budget, state.round, self.num_rounds(spec))
+        wanted = jnp.any(state.active, axis=0).astype(jnp.int32) * spec.max_scale
+        scale, pulls = schedules.equal_pulls(key, share, wanted)
+        pulls = jnp.where(self.finished(spec, state), 0, pulls)
+        return Allocation(jnp.arange(spec.num_prompts, dtype=jnp.int32), scale, pulls)
+
+    def update(self, key: Key, spec: Spec, state: HalvingState, allocation: Allocation, stats: Stats) -> HalvingState:
+        """Add the pulls and keep the better half of every context's prompts."""
+        running = ~self.finished(spec, state)
+        table = estimators.add(state.table, allocation, stats)
+        score = jnp.max(estimators.value(spec, table), axis=2)
+        half = trim.top_half(score, trim.random_order(key, score.shape), state.active)
+        active = jnp.where(running, half, state.active)
+        return HalvingState(state.budget, state.round + running.astype(jnp.int32), active, table)
+
+    def recommend(self, key: Key, spec: Spec, state: HalvingState) -> Policy:
+        """The prompt left, at its best estimated scale."""
+        score = estimators.value(spec, state.table)
+        shape = (spec.num_contexts, spec.num_arms)
+        active = jnp.broadcast_to(state.active[:, :, None], score.shape).reshape(shape)
+        return trim.arms(trim.pick(score.reshape(shape), trim.random_order(key, shape), active), spec.max_scale)
+
+
+RULES: dict[str, Algorithm] = {
+    "psst, fresh": PSST(fresh=True),
+    "psst": PSST(),
+    "psst, equal pulls": EqualPulls(),
+    "psst, common queries": CommonQueries(fresh=True),
+    "prompt halving": PromptHalving(),
+    "uniform": uniform.Uniform(),
+    "successive rejects": successive_rejects.SuccessiveRejects(),
+}
+"""What guarantees are about, by the names that tables use."""
+
+
+class WitnessState(NamedTuple):
+    """An algorithm's state, its rounds so far, and the round in which each context lost its right arms (0: none)."""
+
+    own: Any
+    rounds: Int[Array, ""]
+    fell: Int[Array, " context"]
+
+
+class Witness(Algorithm):
+    """Another algorithm, answering where it failed: `prompt` is 1 for a wrong answer, `scale` the round it fell in.
+
+    The round counts from 1. It is 0 where a right arm was still active at the end.
+
+    Attributes:
+        algorithm: what is run, unchanged.
+        right: arms that count as right.
+    """
+
+    algorithm: Algorithm
+    right: Bool[Array, "context arm"]
+
+    @property
+    def queries(self) -> str:  # type: ignore[override]
+        """As the algorithm."""
+        return self.algorithm.queries
+
+    def max_pull(self, spec: Spec) -> int:
+        """As the algorithm."""
+        return self.algorithm.max_pull(spec)
+
+    def num_rows(self, spec: Spec) -> int:
+        """As the algorithm."""
+        return self.algorithm.num_rows(spec)
+
+    def min_budget(self, spec: Spec) -> int:
+        """As the algorithm."""
+        return self.algorithm.min_budget(spec)
+
+    def init(self, spec: Spec, budget: Int[Array, ""]) -> WitnessState:
+        """The algorithm's, nothing lost."""
+        nothing = jnp.zeros(spec.num_contexts, jnp.int32)
+        return WitnessState(self.algorithm.init(spec, budget), jnp.int32(0), nothing)
+
+    def finished(self, spec: Spec, state: WitnessState) -> Bool[Array, ""]:
+        """As the algorithm."""
+        return self.algorithm.finished(spec, state.own)
+
+    def allocate(self, key: Key, spec: Spec, state: WitnessState) -> Allocation:
+        """As the algorithm."""
+        return self.algorithm.allocate(key, spec, state.own)
+
+    def update(self, key: Key, spec: Spec, state: WitnessState, allocation: Allocation, stats: Stats) -> WitnessState:
+        """The algorithm's, and a look at which right arms were left before: looking after would compile far longer."""
+        rounds = state.rounds + (~self.finished(spec, state)).astype(jnp.int32)
+        own = self.algorithm.update(key, spec, state.own, allocation, stats)
+        return WitnessState(own, rounds, self._fell(state))
+
+    def recommend(self, key: Key, spec: Spec, state: WitnessState) -> Policy:
+        """Whether the algorithm's answer is wrong, and the round in which it fell."""
+        answer = self.algorithm.recommend(key, spec, state.own)
+        arm = answer.prompt * spec.max_scale + answer.scale - 1
+        right = jnp.take_along_axis(self.right, arm[:, None], axis=1)[:, 0]
+        return Policy((~right).astype(jnp.int32), self._fell(state))
+
+    def _fell(self, state: WitnessState) -> Int[Array, " context"]:
+        """The rounds so far where a context has just lost its last right arm."""
+        active = getattr(state.own, "active", None)
+        if active is None:
+            return state.fell
+        each = jnp.repeat(active, self.right.shape[1] // active.shape[1], axis=1)
+        lost = ~jnp.any(each & self.right, axis=1)
+        return jnp.where((state.fell == 0) & lost, state.rounds, state.fell)
+
+
+def witness(rule: str, right: Bool[np.ndarray, "context prompt scale"]) -> Witness:
+    """The algorithm of this name with a witness.
+
+    Args:
+        rule: one of `RULES`.
+        right: arms that count as right.
+    """
+    return Witness(RULES[rule], jnp.asarray(right.reshape(len(right), -1)))
+
+
+def canonical(rule: str, num_prompts: int, num_queries: int, max_scale: int, num_contexts: int) -> str:
+    """The rule of `RULES` that gives runs of the same law on worlds of this size and needs no run of its own.
+
+    With Nmax = 1 a pull is a block and prompts are arms; on one query common queries are independent ones; two arms
+    take a single round, on all of the budget, by any rule.
+    """
+    if rule == "psst, common queries" and num_queries == 1:
+        rule = "psst, fresh"
+    if rule in ("psst, equal pulls", "prompt halving") and max_scale == 1:
+        rule = "psst"
+    if rule in ("psst", "psst, equal pulls", "uniform", "successive rejects") and num_prompts == 2 and max_scale == 1:
+        rule = "psst, fresh"
+    return rule

@@ -1,0 +1,233 @@
+"""What budget to buy: what each guarantee asks for, and what simulation says suffices.
+
+Three aims. Miss: some context's answer is not a best arm, the event that guarantees are about. Near miss: some
+context's simple regret exceeds epsilon, the aim that makes sense where the best arms are near ties. Mean regret: the
+expected simple regret, averaged over contexts, exceeds epsilon. All are about one query law: that of all queries.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from sim import evaluate, runner
+from sim.core import Algorithm
+from sim.envs.dataset import Dataset
+from sim.envs.sources import fixed
+from theory import bounds, exact
+from theory._claims import CLAIMS, Case
+from theory._verdicts import clopper_pearson
+
+LARGEST = 10**16
+"""No budget beyond this is looked for."""
+MOST = 1_000_000
+"""Largest budget that simulation tries by default."""
+CONFIDENCE = 0.99
+"""Of the interval of one simulated budget."""
+AIMS = ("miss", "near miss", "mean regret")
+_Z = 2.5758  # normal quantile of a 99 % interval
+_COMPLETIONS = 100_000_000
+_MOST_TRIALS = 8192
+_LEAST_TRIALS = 64
+_CLOSE = 1.1
+
+
+class Asked(NamedTuple):
+    """What one guarantee asks for.
+
+    Attributes:
+        claim: its name.
+        rule: the algorithm that it is about.
+        budget: smallest budget found (to 1 %) at which it promises enough; None where there is none.
+        bound: what it promises there, or at a given budget; NaN where it says nothing.
+        note: why there is none.
+    """
+
+    claim: str
+    rule: str
+    budget: int | None
+    bound: float
+    note: str
+
+
+class Probe(NamedTuple):
+    """What simulation says at one budget: per aim an estimate with its 99 % interval.
+
+    Attributes:
+        budget: completions T.
+        trials: runs.
+        value: probability of a miss, probability of a near miss, mean regret.
+        low: lower ends.
+        high: upper ends.
+    """
+
+    budget: int
+    trials: int
+    value: tuple[float, float, float]
+    low: tuple[float, float, float]
+    high: tuple[float, float, float]
+
+
+class Found(NamedTuple):
+    """What simulation says of one aim.
+
+    Attributes:
+        aim: one of `AIMS`.
+        target: what is to be reached.
+        fails: largest budget tried at which the interval lies above the target; None if at none.
+        suffices: smallest budget tried, above that, from which on it lies below; None if it is not reached.
+        probe: what was seen there, or at the largest budget tried.
+    """
+
+    aim: str
+    target: float
+    fails: int | None
+    suffices: int | None
+    probe: Probe
+
+
+def asked(case: Case, delta: float, epsilon: float = 0.0) -> list[Asked]:
+    """The budget that each guarantee asks for so that a miss (or near miss) has probability at most delta.
+
+    A guarantee against misses is one against near misses. `uniform, near misses` is about those alone: an answer that
+    falls short by more than epsilon has an estimate that reached the best arm's, so that the sum runs over such arms.
+
+    Args:
+        case: the world.
+        delta: in (0, 1).
+        epsilon: regret that may be ignored.
+    """
+    if not 0 < delta < 1:
+        raise ValueError(f"delta is {delta}; a probability strictly between 0 and 1 is needed")
+    found = []
+    for name, rule, of in _guarantees(epsilon):
+        try:
+            budget = smallest_budget(lambda t, of=of: of(case, t), delta, case.problem.num_arms + 1)
+            bound = math.nan if budget is None else of(case, budget)
+            found.append(Asked(name, rule, budget, bound, "" if budget else f"more than {LARGEST:.0e} completions"))
+        except ValueError as error:
+            found.append(Asked(name, rule, None, math.nan, str(error)))
+    return found
+
+
+def promised(case: Case, budget: int, epsilon: float = 0.0) -> list[Asked]:
+    """What each guarantee promises at a budget.
+
+    Args:
+        case: the world.
+        budget: completions T.
+        epsilon: regret that may be ignored.
+    """
+    found = []
+    for name, rule, of in _guarantees(epsilon):
+        try:
+            found.append(Asked(name, rule, budget, of(case, budget), ""))
+        except ValueError as error:
+            found.append(Asked(name, rule, None, math.nan, str(error)))
+    return found
+
+
+def smallest_budget(of: Callable[[int], float], target: float, least: int = 1, largest: int = LARGEST) -> int | None:
+    """Smallest budget, to 1 %, at which a bound that falls with the budget is at most a target; None up to `largest`.
+
+    Args:
+        of: the bound at a budget.
+        target: what is wanted.
+        least: where to begin: several guarantees need more pulls than arms.
+        largest: where to give up.
+    """
+    low, high = least - 1, least
+    while of(high) > target:
+        low, high = high, 2 * high
+        if high > largest:
+            return None
+    while high - low > max(1, high // 100):
+        middle = (low + high) // 2
+        low, high = (low, middle) if of(middle) <= target else (middle, high)
+    return high
+
+
+class Simulation:
+    """One algorithm on one world, simulated at one budget after another, each once.
+
+    Attributes:
+        data: the world; all its queries are the query law.
+        algorithm: what is run.
+        epsilon: regret that a near miss exceeds.
+        seed: root of all randomness.
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        algorithm: Algorithm,
+        epsilon: float,
+        seed: int = 0,
+        report: Callable[[Probe], None] | None = None,
+    ) -> None:
+        if not epsilon >= 0:
+            raise ValueError(f"epsilon is {epsilon}; a regret of at least 0 is needed")
+        self.data, self.algorithm, self.epsilon, self.seed, self.report = data, algorithm, epsilon, seed, report
+        self._source, self._values = fixed(data, 1.0).source, exact.values(data)
+        self._probes: dict[int, Probe] = {}
+
+    def probe(self, budget: int) -> Probe:
+        """Simulate a budget, with fewer trials the larger it is."""
+        if budget not in self._probes:
+            trials = int(np.clip(_COMPLETIONS // budget, _LEAST_TRIALS, _MOST_TRIALS))
+            self._probes[budget] = self._simulate(budget, trials)
+            if self.report is not None:
+                self.report(self._probes[budget])
+        return self._probes[budget]
+
+    def find(self, aim: str, target: float, most: int = MOST) -> Found:
+        """The budget that suffices for an aim: doubling, then halving the ratio of what fails to what suffices.
+
+        A budget suffices where the interval lies below the target, and fails where it lies above. In between it is not
+        known, and counts as not sufficient.
+
+        Args:
+            aim: one of `AIMS`.
+            target: what is to be reached.
+            most: largest budget tried.
+        """
+        place = AIMS.index(aim)
+
+        def suffices(budget: int) -> bool:
+            return self.probe(budget).high[place] <= target
+
+        high = max(self.algorithm.min_budget(runner.spec_of(self._source)), self.data.num_prompts)
+        low = high
+        while not suffices(high) and high < most:
+            low, high = high, min(2 * high, most)
+        reached = suffices(high)
+        while reached and high > _CLOSE * low:
+            middle = round(math.sqrt(low * high))
+            low, high = (low, middle) if suffices(middle) else (middle, high)
+        fails = [t for t, seen in self._probes.items() if seen.low[place] > target and (t < high or not reached)]
+        return Found(aim, target, max(fails, default=None), high if reached else None, self.probe(high))
+
+    def _simulate(self, budget: int, trials: int) -> Probe:
+        found = runner.run_trials(self._source, self.algorithm, budget, seed=self.seed, trials=trials)
+        scores = evaluate.score(found.prompt, found.scale, self._values[None], self.data.context_distribution)
+        worst = scores.context_regret.max(axis=1)
+        chances = [int((worst > limit + evaluate.TIE).sum()) for limit in (0.0, self.epsilon)]
+        (miss_low, miss_high), (near_low, near_high) = (clopper_pearson(k, trials, CONFIDENCE) for k in chances)
+        mean, half = float(scores.regret.mean()), _Z * float(scores.regret.std(ddof=1)) / math.sqrt(trials)
+        miss, near = (k / trials for k in chances)
+        low, high = (miss_low, near_low, max(mean - half, 0.0)), (miss_high, near_high, mean + half)
+        return Probe(budget, trials, (miss, near, mean), low, high)
+
+
+def _guarantees(epsilon: float) -> list[tuple[str, str, Callable[[Case, int], float]]]:
+    """Names, rules and bounds; with a tolerance, also what is known of near misses alone."""
+    found = [(name, claim.rule, claim.of) for name, claim in CLAIMS.items()]
+    if epsilon > 0:
+
+        def near(case: Case, budget: int) -> float:
+            given = case.exponents("all")
+            return bounds.uniform(case.problem, np.where(given.gap > epsilon, given.chernoff, np.inf), budget)
+
+        found.append(("uniform, near misses", "uniform", near))
+    return found

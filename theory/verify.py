@@ -1,0 +1,295 @@
+"""Guarantees put to the test: exact truth, bounds, simulation and rare-event estimates side by side, with verdicts.
+
+Worlds are in `theory._families`, algorithms in `theory._rules`, guarantees in `theory._claims`, and what a verdict is
+in `theory._verdicts`. Work is cut into cells (world, rule, budget) that are kept on disk when they are done: a run that
+was killed goes on where it was, and ends with the same numbers.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, as_completed
+from itertools import groupby
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from sim import evaluate, runner, store, tables
+from sim.envs.dataset import Dataset
+from sim.envs.sources import fixed
+from theory import _claims, _families, _rules, _table, exact, rare
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FILES = ("verify.parquet", "verify.csv", "verdicts.csv", "provenance.json")
+"""What a run writes."""
+QUICK, FULL = 5_000_000, 800_000_000
+"""Completions simulated per cell."""
+_MOST_TRIALS = (200_000, 1_000_000)
+_CHUNK = 64
+_BATCH = 2**16
+
+
+class Plan(NamedTuple):
+    """What is put to the test.
+
+    Attributes:
+        quick: two minutes of work instead of an hour.
+        seed: root of all randomness.
+        math: path of the MATH environment; None leaves it out.
+        families: names in `_families.FAMILIES`; all of the run when empty.
+    """
+
+    quick: bool = False
+    seed: int = 0
+    math: str | None = None
+    families: tuple[str, ...] = ()
+
+
+class Cell(NamedTuple):
+    """One piece of work, plain data so that any process can do it.
+
+    Attributes:
+        kind: "claims" (bounds and exact values, all rules), "simulation" or "splitting".
+        family: name of the family.
+        number: of the instance.
+        rule: name of the rule; empty for claims.
+        budget: completions T.
+        effort: trials, or particles.
+        seed: root of all randomness.
+        math: path of the MATH environment.
+        folder: where results are kept.
+    """
+
+    kind: str
+    family: str
+    number: int
+    rule: str
+    budget: int
+    effort: int
+    seed: int
+    math: str | None
+    folder: str
+
+    @property
+    def data(self) -> Dataset:
+        """The world."""
+        return _families.world(self.family, self.number, self.math)
+
+    @property
+    def path(self) -> Path:
+        """Where the result is kept: under a digest of all it depends on."""
+        programs = {"claims": "theory._claims", "simulation": "sim.runner", "splitting": "theory.rare"}
+        what = (self.kind, self.data, self.rule, self.budget, self.effort, self.seed)
+        program = store.program_digest(programs[self.kind], "theory._rules")
+        return Path(self.folder) / f"{store.digest([*what, program])}.npz"
+
+
+class Step(NamedTuple):
+    """What a run reports: cells of which kind and family were done in how many seconds, and how many of how many."""
+
+    kind: str
+    family: str
+    rule: str
+    seconds: float
+    done: int
+    total: int
+
+
+class Result(NamedTuple):
+    """What a run found.
+
+    Attributes:
+        table: a row per world, rule and budget, and per claim, context and round; see `theory._table`.
+        verdicts: a row per claim and family.
+        intervals: how many simultaneous intervals the verdicts rest on.
+        reused: cells that were there before.
+        wall: seconds.
+    """
+
+    table: "pd.DataFrame"
+    verdicts: "pd.DataFrame"
+    intervals: int
+    reused: int
+    wall: float
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was stopped by the user with `kept` of `total` cells on disk."""
+
+    def __init__(self, kept: int, total: int):
+        super().__init__(f"stopped with {kept} of {total} cells finished")
+        self.kept, self.total = kept, total
+
+
+def verify(
+    plan: Plan, out: Path, *, executor: Executor | None = None, report: Callable[[Step], None] | None = None
+) -> Result:
+    """Do what is missing of a plan, judge every claim and write the tables.
+
+    Args:
+        plan: what to test.
+        out: folder for the results, made if need be; cells are kept in `out`/cells.
+        executor: where cells are computed; in this process when None.
+        report: told about each step.
+
+    Raises:
+        ValueError: the plan cannot be carried out, or `out` cannot be written to.
+        Interrupted: on Ctrl-C.
+    """
+    start = perf_counter()
+    folder = _make_folder(out)
+    cells = list(cells_of(plan, str(folder)))
+    missing = [cell for cell in cells if not cell.path.exists()]
+    done = len(cells) - len(missing)
+    try:
+        for group, seconds in _run(missing, executor):
+            done += len(group)
+            if report is not None:
+                report(Step(group[0].kind, group[0].family, group[0].rule, seconds, done, len(cells)))
+    except KeyboardInterrupt:
+        raise Interrupted(sum(cell.path.exists() for cell in cells), len(cells)) from None
+    table, intervals = _table.build(cells, _load)
+    verdicts = _table.summary(table)
+    result = Result(table, verdicts, intervals, len(cells) - len(missing), perf_counter() - start)
+    settings = {**plan._asdict(), "math": plan.math and Path(plan.math).name, "intervals": intervals}
+    provenance = tables.provenance(settings, {"wall_seconds": round(result.wall, 3), "cells_reused": result.reused})
+    for name, content in zip(FILES, (table, table, verdicts, provenance), strict=True):
+        tables.save(content, out / name)
+    return result
+
+
+def cells_of(plan: Plan, folder: str) -> Iterator[Cell]:
+    """All the cells of a plan."""
+    if not 0 <= plan.seed < 2**64:
+        raise ValueError(f"seed is {plan.seed}; it must lie in 0..{2**64 - 1}")
+    families = _families.chosen(plan.quick, plan.math)
+    if unknown := [name for name in plan.families if name not in families]:
+        raise ValueError(f"family {unknown[0]!r} is not part of this run; known are {', '.join(families)}")
+    for name in plan.families or families:
+        family = families[name]
+        budgets = family.quick if plan.quick else family.budgets
+        splitting = family.quick_splitting if plan.quick else family.splitting
+        for number in range(family.instances[not plan.quick]):
+
+            def cell(kind: str, rule: str, budget: int, effort: int, name: str = name, number: int = number) -> Cell:
+                return Cell(kind, name, number, rule, budget, effort, plan.seed, plan.math, folder)
+
+            data = _families.world(name, number, plan.math)
+            laws = dict.fromkeys(_families.law(rule, data) for rule in family.rules)
+            extra = [budget for _, budget in splitting]
+            for budget in sorted({*budgets, *extra}):
+                yield cell("claims", "", budget, 0)
+                trials = _trials(plan.quick, family.share, budget)
+                yield from (cell("simulation", rule, budget, trials) for rule in laws)
+            particles = 500 if plan.quick else 1000
+            yield from (cell("splitting", rule, budget, particles) for rule, budget in splitting)
+
+
+def run_group(group: list[Cell]) -> float:
+    """Compute cells that share a compilation, and keep each when it is done; the seconds it took."""
+    start = perf_counter()
+    for cell in group:
+        arrays, record = _KINDS[cell.kind](cell)
+        store.save(cell.path, arrays, record)
+    return perf_counter() - start
+
+
+def _claims_cell(cell: Cell) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Every guarantee, and the exact failure probability of every rule that has one."""
+    record: dict[str, Any] = {"claims": _claims.values_of(_claims.case_of(cell.data), cell.budget)}
+    arrays = {}
+    for rule in _rules.RULES:
+        known = _claims.exact_failure(rule, cell.data, cell.budget)
+        if known is not None:
+            arrays[rule] = np.append(known.total, known.by_round)
+    return arrays, record
+
+
+def _simulation_cell(cell: Cell) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Failures in all, by context, and by the round of the first failure (place 0: in the answer)."""
+    data = cell.data
+    algorithm = _rules.witness(cell.rule, right_arms(data))
+    source = fixed(data, 1.0).source
+    by_context, by_round, failures = np.zeros(data.num_contexts, np.int64), np.zeros(64, np.int64), 0
+    for first in range(0, cell.effort, _BATCH):
+        trials = min(_BATCH, cell.effort - first)
+        found = runner.run_trials(
+            source, algorithm, cell.budget, seed=cell.seed, trials=trials, first=first, chunk=_CHUNK
+        )
+        wrong, fell = found.prompt.astype(bool), found.scale
+        failures += int(wrong.any(axis=1).sum())
+        by_context += wrong.sum(axis=0)
+        earliest = np.where(wrong, np.where(fell == 0, 63, fell), 64).min(axis=1)
+        by_round += np.bincount(earliest[wrong.any(axis=1)] % 63, minlength=64)
+    counts = {"by_context": by_context, "by_round": by_round}
+    return counts, {"failures": failures, "trials": cell.effort}
+
+
+def _splitting_cell(cell: Cell) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Replicates of a splitting estimate, and what speaks against it."""
+    quick = cell.effort < 1000
+    means = _claims.bernoulli_means(cell.data)
+    if means is not None and cell.rule in ("psst", "psst, fresh"):
+        pulls = _claims.halving_pulls(len(means), cell.budget, spread=True)
+        tape: rare.Tape = rare.halving_tape(means, pulls, fresh=cell.rule == "psst, fresh")
+    else:
+        tape = rare.run_tape(cell.data, _rules.RULES[cell.rule], cell.budget, tolerance=evaluate.TIE)
+    found = rare.splitting(tape, seed=cell.seed, particles=cell.effort, moves=10 if quick else 20)
+    return {"replicates": found.replicates}, {"doubts": list(found.doubts)}
+
+
+_KINDS = {"claims": _claims_cell, "simulation": _simulation_cell, "splitting": _splitting_cell}
+
+
+def right_arms(data: Dataset) -> np.ndarray:
+    """Mask (context, prompt, scale) of the arms that attain the best value."""
+    return exact.gaps(exact.values(data)) <= evaluate.TIE
+
+
+def _trials(quick: bool, share: float, budget: int) -> int:
+    """Trials of a cell: whole calls of the runner where there is more than one."""
+    wanted = min(int(share * (QUICK if quick else FULL)) // budget, _MOST_TRIALS[not quick])
+    return max(wanted if wanted < runner.CALL else wanted // runner.CALL * runner.CALL, 64)
+
+
+def _run(missing: list[Cell], executor: Executor | None) -> Iterator[tuple[list[Cell], float]]:
+    """Compute cells, those that share a compilation in one task; the longest first."""
+
+    def program(cell: Cell) -> str:
+        shape = (cell.family, cell.number) if cell.kind == "claims" else (cell.data.probs.shape, cell.data.max_scale)
+        voted = "mv" in cell.data.aggregate
+        return repr((cell.kind, cell.rule, voted, shape, cell.data.num_contexts))
+
+    def cost(group: list[Cell]) -> float:
+        return sum(cell.budget * cell.effort for cell in group if cell.kind == "simulation") + (
+            1e18 if group[0].kind != "simulation" else 0
+        )
+
+    groups = [list(group) for _, group in groupby(sorted(missing, key=program), key=program)]
+    groups.sort(key=cost, reverse=True)
+    if executor is None:
+        yield from ((group, run_group(group)) for group in groups)
+        return
+    tasks = {executor.submit(run_group, group): group for group in groups}
+    for task in as_completed(tasks):
+        yield tasks[task], task.result()
+
+
+def _load(cell: Cell) -> store.Content:
+    content = store.load(cell.path)
+    if content is None:
+        cell.path.unlink(missing_ok=True)
+        raise ValueError(f"{cell.path}: was damaged and is removed; the same command computes it again")
+    return content
+
+
+def _make_folder(out: Path) -> Path:
+    folder = out / "cells"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{out}: cannot be made a folder for results ({error.strerror})") from error
+    tables.save({}, folder / "writable.json").unlink()
+    return folder
