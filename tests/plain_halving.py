@@ -28,13 +28,15 @@ def random_world(rng: np.random.Generator, classical: bool = False) -> Dataset:
     contexts = 1 if classical else int(rng.integers(1, 4))
     queries, outcomes = int(rng.integers(1, 4)), int(rng.integers(2, 4))
     kind = rng.random()
-    if kind < 0.4:
+    if kind < 0.3:
         probs = rng.dirichlet(np.ones(outcomes), (prompts, queries))
-    elif kind < 0.7:  # on a coarse grid: ties, and arms that are sure of themselves
+    elif kind < 0.55:  # on a coarse grid: ties, and arms that are sure of themselves
         probs = rng.multinomial(int(rng.choice([2, 5, 10])), np.full(outcomes, 1 / outcomes), (prompts, queries))
         probs = probs / probs.sum(axis=2, keepdims=True)
-    elif kind < 0.85:  # the query decides
-        probs = np.eye(outcomes)[rng.integers(0, outcomes, (prompts, queries))]
+    elif kind < 0.85:  # the query decides, often one way for some prompts and another for the rest
+        likely = rng.integers(0, outcomes, queries) + rng.integers(0, 2, (prompts, 1)) * rng.integers(0, 2, queries)
+        strength = rng.uniform(0.6, 1.0, (prompts, queries, 1))
+        probs = strength * np.eye(outcomes)[likely % outcomes] + (1 - strength) / outcomes
     else:  # a leader and a near tie
         probs = rng.dirichlet(np.ones(outcomes), (1, queries)) + rng.uniform(0, 0.3, (prompts, queries, outcomes))
         probs = probs / probs.sum(axis=2, keepdims=True)

@@ -7,14 +7,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from plain_halving import random_world
 from scipy import stats
 
+from sim.algorithms.psst import PSST
 from sim.envs import families
 from sim.envs.dataset import Dataset
-from theory import _lattice, chernoff, lcpb, problem
+from theory import _lattice, chernoff, exact, lcpb, problem
 from theory._leader import poisson_binomial_tail
 from theory.bounds import problem_of, theorem_a
-from theory.enumerate import sequential_halving_error
+from theory.enumerate import enumerate_runs, failure_probability, sequential_halving_error
 
 FOUR = [0.6, 0.4, 0.4, 0.4]
 GRADED = [0.7, 0.5, 0.45, 0.4, 0.4, 0.35, 0.3, 0.3]
@@ -256,6 +258,18 @@ def test_several_scales_and_contexts_fall_with_the_budget() -> None:
             assert found[0] > found[1] > found[2] > 0
             assert fresh is False or found[2] < theorem_a(world, exponents, 480)
         assert lcpb.lcpb_terms(data, 20).tolist() == [[1.0] * 3] * 2  # a round without a pull of every prompt
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [11, 76, 93])
+@pytest.mark.parametrize("fresh", [True, False])
+def test_never_below_enumerated_failures_with_several_scales(seed: int, fresh: bool) -> None:
+    """Two prompts, two scales: the algorithm itself, every outcome of every pull."""
+    data = random_world(np.random.default_rng([5, seed]))
+    assert (data.num_prompts, data.max_scale) == (2, 2)
+    runs = enumerate_runs(data, PSST(fresh=fresh), 12)
+    failure, _ = failure_probability(runs, exact.values(data))
+    assert 0 < failure <= lcpb.lcpb(data, 12, fresh=fresh)
 
 
 def test_a_thousand_arms_in_seconds() -> None:

@@ -128,8 +128,8 @@ def examine_all(seeds: range) -> dict[str, Counter]:
 def test_no_bound_is_violated_on_random_instances() -> None:
     """150 of the instances of the long test; every bound but LCPB, which is too tight for it, is also resolved.
 
-    Planted and caught: exponents of twice the size; blocks of a pull counted as independent pulls; the exponents of
-    independent queries for common ones.
+    Planted and caught: exponents of twice the size; blocks of a pull counted as independent pulls; one more arm needed
+    to drop the best. Subtler errors show on the worlds of the next tests.
     """
     found = examine_all(range(150))
     assert not [name for name, verdicts in found.items() if verdicts["unresolved"] and "lcpb" not in name]
@@ -143,6 +143,46 @@ def test_no_bound_is_violated_on_ten_thousand_random_instances(part: int) -> Non
     unresolved = {name: verdicts["unresolved"] for name, verdicts in found.items() if "lcpb" not in name}
     assert sum(unresolved.values()) <= 3, unresolved
     assert min(verdicts["holds"] for verdicts in found.values()) > 0
+
+
+def sure_world(scale: int) -> Dataset:
+    """Two prompts, right on opposite queries, .55 to .45; all completions on a query are alike."""
+    return Dataset(
+        name="sure",
+        aggregate=("mean",),
+        probs=np.array([[[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]]]),
+        values=np.broadcast_to(np.array([[1.0], [0.0]]), (2, 2, 2, 1)).copy(),
+        objective_weights=np.ones((1, 1)),
+        cost_weights=np.zeros(1),
+        costs=np.zeros(2),
+        max_scale=scale,
+        query_weights=np.array([0.55, 0.45]),
+    )
+
+
+@pytest.mark.parametrize("pulls", [400, 1600, 6400])
+def test_common_queries_may_hurt(pulls: int) -> None:
+    """Exact failures where one prompt wins what the other loses: the exponent of independent queries is no bound.
+
+    Nor is Hoeffding's Delta^2 / B^2, for two estimates that depend on each other.
+    """
+    data = sure_world(1)
+    world, wins = bounds.problem_of(data), np.arange(pulls + 1)
+    share = stats.binom.pmf(wins, pulls, 0.55)
+    failure = float(share[2 * wins < pulls].sum() + share[2 * wins == pulls].sum() / 2)
+    for exponent in chernoff.exponents(data, queries="common")[1:]:
+        assert failure <= bounds.theorem_c(world, exponent, 2 * pulls)
+    assert failure > bounds.theorem_c(world, chernoff.exponents(data).chernoff, 2 * pulls)
+    assert failure > bounds.theorem_c(world, chernoff.hoeffding(exact.gaps(world.values), 1.0), 2 * pulls)
+
+
+@pytest.mark.parametrize("pulls", [100, 1000])
+def test_blocks_that_share_a_query_are_worth_one(pulls: int) -> None:
+    """Six completions a pull, all alike: the exact chance to be beaten obeys one exponent per pull, and not six."""
+    exponent = chernoff.exponents(sure_world(6), blocks="all").chernoff[0, 1, 0]
+    wins = np.arange(pulls + 1)
+    beaten = float(stats.binom.pmf(wins, pulls, 0.55) @ stats.binom.sf(wins - 1, pulls, 0.45))
+    assert np.exp(-6 * pulls * exponent) < beaten <= np.exp(-pulls * exponent)
 
 
 def test_a_false_bound_is_seen() -> None:

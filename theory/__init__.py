@@ -2,4 +2,9 @@
 
 * `theory.exact`: value and variance of every arm of a finite world, best arms, gaps; best of N of continuous scores.
 * `theory.moments`: mean and variance of the estimates that a pull's disjoint blocks give.
+* `theory.hardness`: gap profiles, H1 and H2; `theory.problem`: what bounds need to know of a world.
+* `theory.bounds`: guarantees, one function a result; `theory.classical`: those for unrelated arms;
+  `theory.chernoff`: exponents of single comparisons; proofs in proofs.md.
+* `theory.lcpb`: a computed bound, close to the truth; `theory.lower_bounds`: what no algorithm can beat.
+* `theory.agnostic`: whether prompts may be chosen without regard to the inference strategy, and the loss.
 """
