@@ -6,5 +6,8 @@
 * `theory.bounds`: guarantees, one function a result; `theory.classical`: those for unrelated arms;
   `theory.chernoff`: exponents of single comparisons; proofs in proofs.md.
 * `theory.lcpb`: a computed bound, close to the truth; `theory.lower_bounds`: what no algorithm can beat.
+* `theory.enumerate`: exact error probabilities; `theory.rare`: tiny ones, by multilevel splitting.
+* `theory.verify`: every guarantee against exact truth, simulation and splitting, with verdicts; `theory.plan`: the
+  budget that each asks for, and the one that simulation says suffices.
 * `theory.agnostic`: whether prompts may be chosen without regard to the inference strategy, and the loss.
 """

@@ -94,7 +94,6 @@ FAMILIES: dict[str, Family] = {
         budgets=(200, 400, 614, 800, 1200, 1600, 2000, 3000, 4000, 6000, 8000),
         quick=(400, 800, 2000, 4000),
         splitting=(("psst, fresh", 1200), ("psst, fresh", 2000), ("psst, fresh", 4000)),
-        quick_splitting=(("psst, fresh", 800), ("psst, fresh", 2000)),
     ),
     "graded halving": Family(
         lambda _: families.graded_halving(),
@@ -103,7 +102,7 @@ FAMILIES: dict[str, Family] = {
         rules=(*_COMMON, "successive rejects"),
         splitting=tuple((rule, t) for rule in ("psst, fresh", "psst") for t in (600, 900, 1200, 1800, 2400)),
         quick_splitting=(("psst", 600), ("psst", 1800)),
-        share=3.0,
+        share=2.0,
     ),
     "bon, two scales": Family(
         lambda _: bon(query_effects=False),
@@ -119,14 +118,14 @@ FAMILIES: dict[str, Family] = {
     ),
     "mv, three scales": Family(
         lambda _: mv_two_prompts(),
-        budgets=(150, 300, 600, 1200, 2400, 4800, 24000),
-        quick=(300, 1200, 2400, 24000),
+        budgets=(150, 300, 600, 1200, 2400, 4800, 12000, 24000),
+        quick=(300, 1200, 2400, 12000, 24000),
     ),
     "random": Family(
         random_bon,
         budgets=(120, 480, 1920, 4000, 24000),
         quick=(240, 960, 4000, 24000),
-        instances=(3, 20),
+        instances=(2, 20),
         share=0.6,
     ),
     "mv, fifteen scales": Family(

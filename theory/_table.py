@@ -55,7 +55,8 @@ def build(cells: Iterable[Any], load: Callable[[Any], store.Content]) -> tuple["
     entries = _believed(list(_entries(list(cells), load)))
     judged = [entry.truth for entry in entries if any(bound < 1 for bound in entry.claims.values())]
     alpha, number = _verdicts.level(judged)
-    rows = [row for entry in entries for row in _rows(entry, alpha)]
+    text = ("splitting_note", "exponent_source", "verdict", "against")
+    rows: list[dict[str, Any]] = [dict.fromkeys(text, "") | row for entry in entries for row in _rows(entry, alpha)]
     by_law = groupby(entries, key=lambda entry: (entry.family, entry.instance, entry.rule))
     slopes = {key: value for _, group in by_law for key, value in _slopes(list(group))}
     for row in rows:
@@ -63,9 +64,7 @@ def build(cells: Iterable[Any], load: Callable[[Any], store.Content]) -> tuple["
             row.update(slopes.get((row["family"], row["instance"], row["rule"], row["budget"]), {}))
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     whole = {name: "Int64" for name in ("failures", "trials", "since")}
-    text = {name: str for name in ("splitting_note", "exponent_source", "verdict", "against")}
-    table = table.fillna({name: "" for name in text}).astype({**whole, **text})
-    return table, number
+    return table.astype({**whole, **dict.fromkeys(text, str)}), number
 
 
 def summary(table: "pd.DataFrame") -> "pd.DataFrame":

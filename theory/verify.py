@@ -262,10 +262,10 @@ def _run(missing: list[Cell], executor: Executor | None) -> Iterator[tuple[list[
         voted = "mv" in cell.data.aggregate
         return repr((cell.kind, cell.rule, voted, shape, cell.data.num_contexts))
 
-    def cost(group: list[Cell]) -> float:
-        return sum(cell.budget * cell.effort for cell in group if cell.kind == "simulation") + (
-            1e18 if group[0].kind != "simulation" else 0
-        )
+    def cost(group: list[Cell]) -> int:
+        if group[0].kind != "simulation":
+            return 10**18  # small, and known to take a while
+        return sum(cell.budget * cell.effort for cell in group)
 
     groups = [list(group) for _, group in groupby(sorted(missing, key=program), key=program)]
     groups.sort(key=cost, reverse=True)

@@ -1,0 +1,98 @@
+"""Budgets by hand and against the bounds themselves, and the search by simulation against exact probabilities."""
+
+import math
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from sim.algorithms.psst import PSST
+from sim.cli import app
+from sim.envs import families
+from theory import bounds, plan
+from theory import enumerate as enum
+from theory._claims import CLAIMS, Case
+
+
+def test_the_smallest_budget_of_a_falling_bound() -> None:
+    def bound(budget: int) -> float:
+        return math.exp(-budget / 1000)
+
+    found = plan.smallest_budget(bound, 0.05)
+    assert found is not None
+    assert bound(found) <= 0.05
+    assert found <= 1.02 * 1000 * math.log(20)
+    assert plan.smallest_budget(lambda _: 0.01, 0.05, 9) == 9
+    assert plan.smallest_budget(lambda _: 1.0, 0.05, largest=10**6) is None
+
+
+def test_what_guarantees_ask_for_is_what_they_promise() -> None:
+    case = Case(families.two_arm())
+    for one in plan.asked(case, 0.05):
+        assert one.budget is not None, one
+        assert one.bound <= 0.05
+        assert CLAIMS[one.claim].of(case, one.budget) == one.bound
+    asked = {one.claim: one.budget for one in plan.asked(case, 0.05)}
+    assert asked["theorem 1 corrected"] == pytest.approx(400 * math.log(3 * math.sqrt(math.e) / 0.05), rel=0.02)
+    promised = {one.claim: one.bound for one in plan.promised(case, 800)}
+    assert f"{promised['theorem 1 as printed']:.3e}" == "1.006e-03"
+
+
+def test_near_misses_ask_for_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted bug seen: arms within epsilon kept in the sum."""
+    case = Case(families.bon_two_scales())
+    monkeypatch.setattr(plan, "CLAIMS", {"uniform, Chernoff": CLAIMS["uniform, Chernoff"]})
+    near = {one.claim: one.budget for one in plan.asked(case, 0.05, epsilon=0.3)}
+    assert near["uniform, near misses"] is not None
+    assert near["uniform, Chernoff"] is not None
+    assert near["uniform, near misses"] < near["uniform, Chernoff"]
+    given = case.exponents("all")
+    kept = np.where(given.gap > 0.3, given.chernoff, np.inf)
+    assert bounds.uniform(case.problem, kept, near["uniform, near misses"]) <= 0.05
+
+
+def test_simulation_finds_the_budget_that_the_exact_probability_asks_for() -> None:
+    """Two arms: the exact error probability is .05 near T = 269."""
+    simulation = plan.Simulation(families.two_arm(), PSST(), epsilon=0.01)
+    found = simulation.find("miss", 0.05, most=2000)
+    assert found.suffices is not None
+    assert enum.sequential_halving_error((0.55, 0.45), found.suffices).total < 0.05
+    assert found.fails is not None
+    assert enum.sequential_halving_error((0.55, 0.45), found.fails).total > 0.05
+    assert found.suffices < 1.35 * 269
+    assert simulation.find("near miss", 0.05, most=2000).suffices == found.suffices, "both arms fall short or neither"
+    mean = simulation.find("mean regret", 0.01, most=2000)
+    assert mean.suffices is not None
+    assert mean.suffices <= found.suffices * 1.1, "regret .01 is a miss of probability .05 at gap .2"
+    never = simulation.find("miss", 1e-6, most=500)
+    assert never.suffices is None
+    assert never.probe.budget == 500
+
+
+@pytest.mark.slow
+def test_the_command_plans_both_ways() -> None:
+    run = CliRunner().invoke
+    found = run(app, ["plan", "two-arm", "--delta", "0.05"])
+    assert found.exit_code == 0
+    for part in ("theorem 1 as printed (false)", "suffices", "mean regret"):
+        assert part in found.stdout
+    found = run(app, ["plan", "two-arm", "--budget", "800"])
+    assert found.exit_code == 0
+    assert "simulated at T = 800" in found.stdout
+
+
+def test_errors_are_one_sentence() -> None:
+    run = CliRunner().invoke
+    for options, said in (
+        (["two-arm"], "either --delta"),
+        (["two-arm", "--delta", "0.1", "--budget", "5"], "either --delta"),
+        (["two-arm", "--delta", "1.5"], "delta is 1.5"),
+        (["two-arm", "--delta", "0.1", "--epsilon", "-1"], "epsilon is -1"),
+        (["synth-bernoulli", "--delta", "0.1"], "fixed finite environment"),
+        (["two-arm", "--delta", "0.1", "--algorithm", "oracle"], "told the truth"),
+        (["nothing", "--delta", "0.1"], "nothing"),
+    ):
+        found = run(app, ["plan", *options])
+        assert found.exit_code == 2, options
+        assert said in found.stderr
+        assert found.stderr.count("\n") == 1

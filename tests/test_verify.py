@@ -1,0 +1,229 @@
+"""Verdicts by hand, the quick run of one family, cells that are kept, and the false bound that must be caught."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import agrees
+from typer.testing import CliRunner
+
+from figures import style
+from figures import verify as figure
+from sim import runner
+from sim.cli import app
+from sim.envs import families
+from sim.envs.sources import fixed
+from theory import _claims, _families, _rules, _table, _verdicts, exact, verify
+from theory._verdicts import HOLDS, OPEN, VACUOUS, VIOLATED, Truth
+
+
+def test_verdicts_by_hand() -> None:
+    seen = Truth(failures=50, trials=1000)
+    assert _verdicts.verdict(0.2, seen, 0.05) == HOLDS
+    assert _verdicts.verdict(0.02, seen, 0.05) == VIOLATED
+    assert _verdicts.verdict(0.05, seen, 0.05) == OPEN
+    assert _verdicts.verdict(1.0, seen, 0.05) == VACUOUS
+    assert _verdicts.verdict(0.037, seen, 0.05) == VIOLATED
+    assert _verdicts.verdict(0.037, seen, 1e-6) == OPEN, "a wider interval where more are looked at"
+    assert _verdicts.verdict(0.9, Truth(), 0.05) == OPEN, "nothing is known"
+    known = Truth(exact=1e-6, failures=50, trials=1000)
+    assert _verdicts.verdict(1e-6, known, 0.05) == HOLDS
+    assert _verdicts.verdict(0.99e-6, known, 0.05) == VIOLATED
+
+
+def test_what_a_verdict_rests_on() -> None:
+    replicates = np.array([1.0, 1.1, 0.9, 1.0]) * 1e-8
+    assert Truth(0.1, 5, 10, replicates).source == "exact"
+    assert Truth(None, 5, 10, replicates).source == "splitting"
+    assert Truth(None, 10, 100, replicates).source == "simulation"
+    assert Truth().source == ""
+    low, high = Truth(None, 0, 1000, replicates).interval(0.05)
+    assert low < 1e-8 < high < 2e-8
+    assert _verdicts.level([Truth(0.1), Truth(None, 1, 10), Truth(None, 0, 10, replicates)]) == (0.025, 2)
+    assert _verdicts.level([]) == (0.05, 0)
+
+
+def test_intervals_of_simulation() -> None:
+    """Zero failures of n certify p < 1 - (alpha / 2)^(1 / n)."""
+    assert _verdicts.clopper_pearson(0, 100) == (0.0, pytest.approx(1 - 0.025 ** (1 / 100)))
+    assert _verdicts.clopper_pearson(100, 100) == (pytest.approx(0.025 ** (1 / 100)), 1.0)
+    low, high = _verdicts.clopper_pearson(10, 100)
+    assert (round(low, 4), round(high, 4)) == (0.0490, 0.1762)
+
+
+def test_the_verdict_over_many() -> None:
+    assert _verdicts.together([VACUOUS, OPEN, HOLDS]) == HOLDS
+    assert _verdicts.together([HOLDS, VIOLATED]) == VIOLATED
+    assert _verdicts.together([VACUOUS, VACUOUS]) == VACUOUS
+    assert _verdicts.together([VACUOUS, OPEN]) == OPEN
+
+
+def test_exponents_by_hand() -> None:
+    slope, error = _verdicts.exponent(1e-2, 1e-4, 1e-3, 2e-5, 100)
+    assert slope == pytest.approx(np.log(100) / 100)
+    assert error == pytest.approx(np.hypot(0.1, 0.2) / 100)
+
+
+def test_splitting_must_agree_with_what_is_known() -> None:
+    replicates = np.array([1.0, 1.1, 0.9, 1.0]) * 1e-2
+    assert _verdicts.agree(Truth(0.01), replicates)
+    assert not _verdicts.agree(Truth(0.02), replicates)
+    assert _verdicts.agree(Truth(None, 100, 10_000), replicates)
+    assert not _verdicts.agree(Truth(None, 300, 10_000), replicates)
+
+
+def entry(budget: int, failures: int, replicates: np.ndarray | None, exact: float | None = None) -> _table.Entry:
+    counts = np.zeros(64, np.int64)
+    truth = Truth(exact, failures, 10_000)
+    return _table.Entry("f", "i", "psst", budget, truth, None, counts[:1], counts, replicates, "", {"claim": 0.5})
+
+
+def test_splitting_that_was_matched_nowhere_is_not_believed() -> None:
+    deep, shallow = np.full(4, 1e-8) * (1, 1.1, 0.9, 1), np.full(4, 1e-2) * (1, 1.1, 0.9, 1)
+    (alone,) = _table._believed([entry(200, 0, deep)])
+    assert "not matched" in alone.note
+    assert alone.truth.replicates is None
+    matched = _table._believed([entry(100, 100, shallow), entry(200, 0, deep)])
+    assert [one.note for one in matched] == ["", ""]
+    assert matched[1].truth.source == "splitting"
+    off = _table._believed([entry(100, 300, shallow), entry(200, 0, deep)])
+    assert all("disagrees at T = 100" in one.note for one in off)
+
+
+def test_exact_values_are_those_of_independent_arms() -> None:
+    means = _claims.bernoulli_means(families.two_arm())
+    assert means == pytest.approx((0.55, 0.45))
+    assert _claims.bernoulli_means(families.bon_two_scales()) is None
+    found = _claims.exact_failure("psst, fresh", families.two_arm(), 2000)
+    assert found is not None
+    assert f"{found.total:.3e}" == "3.683e-06"
+    two = _claims.exact_failure("uniform", families.two_arm(), 2000)
+    assert two is not None
+    assert two.total == pytest.approx(found.total, rel=1e-12)
+    assert _claims.exact_failure("psst", families.graded_halving(), 1200) is None
+
+
+def test_claims_refuse_worlds_that_break_their_assumptions() -> None:
+    values = _claims.values_of(_claims.Case(families.bon_two_scales()), 480)
+    assert isinstance(values["Sequential Halving"], str)
+    assert "unrelated arms" in values["Sequential Halving"]
+    assert isinstance(values["theorem A, Chernoff"], float)
+
+
+def test_random_worlds_have_gaps_and_a_number_each() -> None:
+    first, second = _families.random_bon(0), _families.random_bon(1)
+    assert not np.array_equal(first.probs, second.probs)
+    np.testing.assert_array_equal(first.probs, _families.random_bon(0).probs)
+    for data in (first, second):
+        gaps = np.sort(exact.gaps(exact.values(data)).reshape(2, -1), axis=1)
+        assert gaps[:, 1].min() >= 0.1
+
+
+def test_the_witness_names_the_round_of_the_failure() -> None:
+    """Against the exact law by round. Planted bug seen: rounds counted from 0."""
+    data = families.graded_halving()
+    source, right = fixed(data, 1.0).source, verify.right_arms(data)
+    trials = 8192
+    seen = runner.run_trials(source, _rules.witness("psst, fresh", right), 300, seed=1, trials=trials, chunk=1024)
+    known = _claims.exact_failure("psst, fresh", data, 300)
+    assert known is not None
+    for r, share in enumerate(known.by_round, start=1):
+        assert agrees((seen.scale == r).mean(), share, np.sqrt(share * (1 - share) / trials))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", list(_rules.RULES))
+def test_a_witness_changes_no_run_and_no_rule_spends_more_than_its_budget(rule: str) -> None:
+    data = families.bon_query_effects()
+    source, right = fixed(data, 1.0).source, verify.right_arms(data)
+    found = runner.run_trials(source, _rules.RULES[rule], 77, seed=1, trials=256)
+    seen = runner.run_trials(source, _rules.witness(rule, right), 77, seed=1, trials=256)
+    np.testing.assert_array_equal(seen.prompt == 0, right[np.arange(2), found.prompt, found.scale - 1])
+    np.testing.assert_array_equal(seen.spent, found.spent)
+    assert found.spent.max() <= 77
+    assert ((found.prompt == 0).mean(axis=0) > 0.4).all()
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, verify.Result]:
+    """The quick run of the two-armed family."""
+    out = tmp_path_factory.mktemp("verify")
+    return out, verify.verify(verify.Plan(quick=True, families=("two-arm",)), out)
+
+
+def test_theorem_1_is_violated_and_ours_hold(quick: tuple[Path, verify.Result]) -> None:
+    """The acceptance of the whole: the false bound is caught and no true one is."""
+    said = quick[1].verdicts.set_index("claim")["verdict"]
+    assert said["theorem 1 as printed"] == VIOLATED
+    for name, claim in _claims.CLAIMS.items():
+        if claim.ours:
+            assert said[name] == HOLDS, name
+
+
+def test_the_table_holds_what_is_known(quick: tuple[Path, verify.Result]) -> None:
+    table: Any = quick[1].table
+    assert tuple(table.columns) == _table.COLUMNS
+    whole: Any = table[(table["claim"] == "") & (table["context"] == "any") & (table["round"] == "any")].set_index(
+        "budget"
+    )
+    assert f"{whole.loc[2000, 'exact']:.3e}" == "3.683e-06"
+    assert (whole["simulated_low"] <= whole["exact"]).all()
+    assert (whole["simulated_high"] >= whole["exact"]).all()
+    slope = whole.loc[800, "exponent"]
+    assert slope == pytest.approx(-np.log(whole.loc[800, "exact"] / whole.loc[400, "exact"]) / 400)
+    rounds = table[(table["round"] != "any")].groupby("budget")["failures"].sum()
+    assert (rounds == whole["failures"]).all()
+    printed = table[table["claim"] == "theorem 1 as printed"].set_index("budget")
+    assert printed.loc[400, "verdict"] == HOLDS
+    assert printed.loc[800, "verdict"] == VIOLATED
+    assert f"{printed.loc[2000, 'bound']:.3e}" == "6.183e-09"
+
+
+def test_finished_cells_are_kept_and_damaged_ones_made_again(quick: tuple[Path, verify.Result]) -> None:
+    out, before = quick
+    steps: list[Any] = []
+    plan = verify.Plan(quick=True, families=("two-arm",))
+    again = verify.verify(plan, out, report=steps.append)
+    assert steps == []
+    pd.testing.assert_frame_equal(again.table, before.table)
+    claims = next(cell for cell in verify.cells_of(plan, str(out / "cells")) if cell.kind == "claims")
+    claims.path.write_bytes(b"damaged")
+    with pytest.raises(ValueError, match="damaged"):
+        verify.verify(plan, out)
+    pd.testing.assert_frame_equal(verify.verify(plan, out).table, before.table)
+
+
+def test_a_stop_keeps_what_is_done(quick: tuple[Path, verify.Result]) -> None:
+    def stop(step: verify.Step) -> None:
+        raise KeyboardInterrupt
+
+    out, _ = quick
+    plan = verify.Plan(quick=True, families=("two-arm",))
+    for cell in verify.cells_of(plan, str(out / "cells")):
+        if cell.kind == "claims":
+            cell.path.unlink()
+    with pytest.raises(verify.Interrupted, match=r"stopped with \d+ of \d+ cells finished"):
+        verify.verify(plan, out, report=stop)
+    verify.verify(plan, out)
+
+
+def test_the_figure_spans_twelve_decades(quick: tuple[Path, verify.Result], tmp_path: Path) -> None:
+    made = figure.draw(quick[1].table)
+    low, high = made.axes[0].get_ylim()
+    assert np.log10(high / low) >= 12
+    assert style.save(made, tmp_path / "verify.png").stat().st_size > 10_000
+
+
+def test_errors_are_one_sentence(tmp_path: Path) -> None:
+    run = CliRunner().invoke
+    for options, said in (
+        (["--family", "nothing"], "known are two-arm"),
+        (["--workers", "0"], "at least 1"),
+        (["--seed", "-1"], "seed is -1"),
+    ):
+        found = run(app, ["verify", "--quick", "--workers", "1", "--out", str(tmp_path / "x"), *options])
+        assert found.exit_code == 2
+        assert said in found.stderr
+        assert found.stderr.count("\n") == 1
