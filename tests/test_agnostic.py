@@ -73,7 +73,7 @@ def random_world(rng: np.random.Generator) -> Dataset:
 def test_checker_agrees_with_every_tape() -> None:
     rng = np.random.default_rng(5)
     seen = {True: 0, False: 0}
-    for _ in range(250):
+    for _ in range(120):
         data = random_world(rng)
         for scale in (1, 2, 3):
             found = agnostic.affinity(data, 0, scale)
@@ -82,7 +82,7 @@ def test_checker_agrees_with_every_tape() -> None:
             if found.affine:
                 np.testing.assert_allclose(points[:, 1], found.slope * points[:, 0] + found.intercept, atol=1e-9)
             seen[found.affine] += 1
-    assert min(seen.values()) > 100
+    assert min(seen.values()) > 50
 
 
 def test_three_cases() -> None:
@@ -100,7 +100,7 @@ def test_three_cases() -> None:
 
 def test_affine_strategies_lose_nothing_on_prompts() -> None:
     rng = np.random.default_rng(6)
-    for _ in range(100):
+    for _ in range(50):
         data = random_world(rng)
         found = agnostic.losses(exact.values(data))
         assert (found.fixed >= -1e-12).all()

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from plain_halving import Halving
 from scipy import optimize, stats
 
 from sim.envs import families
@@ -402,45 +403,20 @@ def test_enumerated_scales_of_a_prompt_beat_cauchy_schwarz(monkeypatch: pytest.M
 # --- prompt halving, which no other bound covers ---
 
 
-def prompt_halving_failures(data: Dataset, budget: int, fresh: bool, trials: int, seed: int) -> int:
-    """Wrong answers of prompt halving in context 0, simulated plainly; estimates by blocks."""
-    rng = np.random.default_rng(seed)
-    tables = [[pull_law(data, p, x) for x in range(data.num_queries)] for p in range(data.num_prompts)]
-    cost = data.cost_weights[0] * np.outer(data.costs, np.arange(1, data.max_scale + 1))
-    prompt, scale = (int(part[0]) for part in exact.best_arms(exact.values(data)))
-    sizes = problem.halving_sizes(data.num_prompts)
-    wrong = 0
-    for _ in range(trials):
-        active = list(range(data.num_prompts))
-        sums, counts = np.zeros((data.num_prompts, data.max_scale)), np.zeros(data.num_prompts)
-        for _ in sizes:
-            if fresh:
-                sums[:], counts[:] = 0, 0
-            pulls = budget // len(sizes) // (data.max_scale * len(active))
-            for p in active:
-                for x in rng.integers(data.num_queries, size=pulls):
-                    law = tables[p][x]
-                    sums[p] += law[rng.choice(len(law), p=[chance for chance, _ in law])][1]
-                counts[p] += pulls
-            estimate = sums / np.maximum(counts, 1)[:, None] - cost
-            best = estimate.max(axis=1) + 1e-9 * rng.random(data.num_prompts)
-            active = sorted(active, key=lambda p: -best[p])[: (len(active) + 1) // 2]
-        last = estimate[active[0]] + 1e-9 * rng.random(data.max_scale)
-        wrong += (active[0], int(last.argmax()) + 1) != (prompt, scale)
-    return wrong
-
-
 @pytest.mark.parametrize("fresh", [True, False])
 def test_prompt_halving_stays_below_theorem_d(fresh: bool) -> None:
-    """Lower Clopper-Pearson limit (1e-6) of 1,500 trials against the bound, 0.1 to 0.2 here.
+    """Lower Clopper-Pearson limit (1e-6) of 50,000 trials against the bound, 0.1 to 0.2 here.
 
     Planted and caught: the exponents of Nmax independent samples, 4 times too large.
     """
     data = families.bon_query_effects()
     data = replace(data, objective_weights=np.ones((1, 1)), cost_weights=np.zeros(1))
-    budget, trials = 160, 1500
-    wrong = prompt_halving_failures(data, budget, fresh, trials, seed=3)
-    bound = bounds.theorem_d(problem_of(data), chernoff.exponents(data, blocks="all").chernoff, budget, fresh=fresh)
-    assert wrong >= 5
-    assert bound < 1
-    assert stats.beta.ppf(1e-6, wrong, trials - wrong + 1) <= bound
+    budget, trials, rng = 160, 50_000, np.random.default_rng(3)
+    best = np.array([exact.values(data)[0].argmax()])
+    wrong = Halving(data).failures(budget, "prompts fresh" if fresh else "prompts", trials, rng, best)
+    exponents = chernoff.exponents(data, blocks="all").chernoff
+    bound = bounds.theorem_d(problem_of(data), exponents, budget, fresh=fresh)
+    assert stats.beta.ppf(1e-6, wrong, trials - wrong + 1) <= bound < 1
+    assert wrong > 50
+    wide = bounds.theorem_d(problem_of(data), 4 * exponents, budget, fresh=fresh)
+    assert stats.beta.ppf(1e-6, wrong, trials - wrong + 1) > wide

@@ -134,7 +134,7 @@ def test_tight_on_the_graded_family() -> None:
     Both stay above it, by the share for rounding at least.
     """
     ratios = {}
-    for budget in range(600, 4801, 300):
+    for budget in range(600, 4801, 600):
         error = sequential_halving_error(GRADED, budget)
         terms = lcpb.lcpb_terms(families.graded_halving(), budget)[0]
         assert (terms > error.by_round).all()
@@ -158,13 +158,13 @@ def test_two_arms_are_exact() -> None:
 
 @pytest.mark.parametrize("fresh", [True, False])
 def test_never_below_the_exact_failure_of_random_instances(fresh: bool) -> None:
-    """150 instances of 2 to 4 arms, many with ties, each enumerated in full.
+    """120 instances of 2 to 4 arms, many with ties, each enumerated in full.
 
     Planted and caught: one rival more needed to drop the leader; the n_r - 1 smallest p_j; a tie that never beats.
     """
     rng = np.random.default_rng(11)
     tight = []
-    for _ in range(150):
+    for _ in range(120):
         size = int(rng.integers(2, 5))
         means = np.sort(rng.choice(21, size) / 20)[::-1]
         rounds = problem.num_rounds(size)
@@ -254,9 +254,9 @@ def test_several_scales_and_contexts_fall_with_the_budget() -> None:
     for data in (families.bon_two_scales(), families.bon_query_effects()):
         world, exponents = problem_of(data), chernoff.exponents(data).chernoff
         for fresh in (True, False):
-            found = [lcpb.lcpb(data, budget, fresh=fresh) for budget in (60, 240, 480)]
-            assert found[0] > found[1] > found[2] > 0
-            assert fresh is False or found[2] < theorem_a(world, exponents, 480)
+            found = [lcpb.lcpb(data, budget, fresh=fresh) for budget in (120, 480)]
+            assert found[0] > found[1] > 0
+            assert fresh is False or found[1] < theorem_a(world, exponents, 480)
         assert lcpb.lcpb_terms(data, 20).tolist() == [[1.0] * 3] * 2  # a round without a pull of every prompt
 
 

@@ -1,6 +1,7 @@
 """Laws of the arms' estimates in one context, for every schedule that may occur: what `theory.lcpb` integrates over."""
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator
 from functools import lru_cache, reduce
 
@@ -8,6 +9,8 @@ import numpy as np
 
 from theory._lattice import Count, Lattice, convolve, grid, power, power_rows, stays_exact, tails
 from theory._reward import Parts
+
+_MANY = 100_000
 
 Schedule = tuple[tuple[int, int], ...]
 """(round, pulls per prompt) of every round that an estimate rests on."""
@@ -128,15 +131,22 @@ class Rivals:
 
 def pull_sizes(rounds: Iterable[int], max_scale: int, scale: int) -> Iterator[tuple[int, ...]]:
     """Sizes that a prompt's pulls may have had while one of its scales was active: Nmax first, then never larger."""
-    options = [[max_scale] if r == 0 else range(max_scale, scale - 1, -1) for r in rounds]
-    for sizes in itertools.product(*options):
-        if all(a >= b for a, b in itertools.pairwise(sizes)):
-            yield sizes
+    rounds = list(rounds)
+    first = (max_scale,) if 0 in rounds else ()
+    for sizes in itertools.combinations_with_replacement(range(max_scale, scale - 1, -1), len(rounds) - len(first)):
+        yield first + sizes
 
 
 def num_histories(rounds: Iterable[int], max_scale: int) -> int:
-    """Histories that the estimates of one prompt may have on a given schedule, over all its scales."""
+    """Histories that the estimates of one prompt may have on a given schedule, over all its scales.
+
+    Where scale 1 alone has very many, one for every sequence of sizes, only those are counted.
+    """
     schedule = tuple((r, 1) for r in rounds)
+    later = sum(r > 0 for r, _ in schedule)
+    single = math.comb(max_scale + later - 1, later)
+    if single > _MANY:
+        return single
     return sum(len(_histories(schedule, max_scale, scale)) for scale in range(1, max_scale + 1))
 
 
