@@ -38,8 +38,9 @@ def hardness(
     H1 is the sum of 1/gap^2 over all arms, the best one counted with the smallest gap; H2 is the largest i/gap^2, arms
     in order of their gaps and the best arm at i = 1 (Audibert, Bubeck and Munos, COLT 2010). H1' and H2' count
     completions, as our bounds do: the largest Nmax (B/gap)^2 and i Nmax (B/gap)^2, with B the range of the task reward
-    in that context and gaps of at most B. With a budget T, halving misses the best arm of some context with probability
-    at most 3 sqrt(e) |C| R exp(-T / (R min(2 |P| H1', 8 |C| H2'))), R = log2 |A| rounded up.
+    in that context and gaps of at most B. With a budget T, PSST on fresh data in every round misses the best arm of some
+    context with probability at most 3 sqrt(e) |C| R exp(-T / (R min(2 |P| H1', 8 |C| H2'))), R = log2 |A| rounded up
+    and the largest H1' and H2' of all contexts.
 
     Where several arms are best, all four are infinite: no budget tells them apart, and none needs to. Where many are
     near the best, as on real data, ask for a small regret rather than for the best arm.
@@ -99,9 +100,9 @@ def agnostic(env: Env, seed: Seed = 0) -> None:
     """Whether prompts may be chosen without regard to the inference strategy, and the exact loss where they may not.
 
     The agnostic choice is the prompt with the best single answers. It is safe at a scale N if the strategy's utility of
-    N completions is a positive affine transform of their mean utility, with the same constants for all prompts: always
-    for the mean if prompts cost the same, for majority votes up to N = 2, for best of N only at N = 1, and beyond where
-    answers never differ. That is decided exactly, on every tape of completions that can occur.
+    N completions is a positive affine transform of their mean utility, with the same constants for all prompts. Where
+    prompts cost the same, that is always so for the mean, up to N = 2 for majority votes, at N = 1 for best of N, and
+    beyond only where answers never differ. It is decided exactly, on every tape of completions that can occur.
 
     Losses are differences in exact value, averaged over all queries, against the best arm (prompt and N together).
 
