@@ -38,9 +38,9 @@ def hardness(
     H1 is the sum of 1/gap^2 over all arms, the best one counted with the smallest gap; H2 is the largest i/gap^2, arms
     in order of their gaps and the best arm at i = 1 (Audibert, Bubeck and Munos, COLT 2010). H1' and H2' count
     completions, as our bounds do: the largest Nmax (B/gap)^2 and i Nmax (B/gap)^2, with B the range of the task reward
-    in that context and gaps of at most B. With a budget T, PSST on fresh data in every round misses the best arm of some
-    context with probability at most 3 sqrt(e) |C| R exp(-T / (R min(2 |P| H1', 8 |C| H2'))), R = log2 |A| rounded up
-    and the largest H1' and H2' of all contexts.
+    in that context and gaps of at most B. With a budget T, PSST on fresh data in every round misses the best arm of
+    some context with probability at most 3 sqrt(e) |C| R exp(-T / (R min(2 |P| H1', 8 |C| H2'))), R = log2 |A| rounded
+    up and the largest H1' and H2' of all contexts.
 
     Where several arms are best, all four are infinite: no budget tells them apart, and none needs to. Where many are
     near the best, as on real data, ask for a small regret rather than for the best arm.
