@@ -171,11 +171,11 @@ def test_the_table_holds_what_is_known(quick: tuple[Path, verify.Result]) -> Non
     assert f"{whole.loc[2000, 'exact']:.3e}" == "3.683e-06"
     assert (whole["simulated_low"] <= whole["exact"]).all()
     assert (whole["simulated_high"] >= whole["exact"]).all()
-    slope = whole.loc[800, "exponent"]
+    slope: Any = whole.loc[800, "exponent"]
     assert slope == pytest.approx(-np.log(whole.loc[800, "exact"] / whole.loc[400, "exact"]) / 400)
-    rounds = table[(table["round"] != "any")].groupby("budget")["failures"].sum()
+    rounds: Any = table[(table["round"] != "any")].groupby("budget")["failures"].sum()
     assert (rounds == whole["failures"]).all()
-    printed = table[table["claim"] == "theorem 1 as printed"].set_index("budget")
+    printed: Any = table[table["claim"] == "theorem 1 as printed"].set_index("budget")
     assert printed.loc[400, "verdict"] == HOLDS
     assert printed.loc[800, "verdict"] == VIOLATED
     assert f"{printed.loc[2000, 'bound']:.3e}" == "6.183e-09"

@@ -33,6 +33,7 @@ class Family(NamedTuple):
         quick_splitting: those of the quick run.
         instances: worlds in the quick and in the full run.
         share: part of the usual effort spent on a cell.
+        unhurried: rules that the quick run leaves out: each takes a compilation.
     """
 
     build: Callable[[int], Dataset] | None
@@ -43,6 +44,7 @@ class Family(NamedTuple):
     quick_splitting: tuple[tuple[str, int], ...] = ()
     instances: tuple[int, int] = (1, 1)
     share: float = 1.0
+    unhurried: tuple[str, ...] = ()
 
 
 def bon(query_effects: bool) -> Dataset:
@@ -93,6 +95,7 @@ FAMILIES: dict[str, Family] = {
         lambda _: families.two_arm(),
         budgets=(200, 400, 614, 800, 1200, 1600, 2000, 3000, 4000, 6000, 8000),
         quick=(400, 800, 2000, 4000),
+        share=3.0,
         splitting=(("psst, fresh", 1200), ("psst, fresh", 2000), ("psst, fresh", 4000)),
     ),
     "graded halving": Family(
@@ -103,6 +106,7 @@ FAMILIES: dict[str, Family] = {
         splitting=tuple((rule, t) for rule in ("psst, fresh", "psst") for t in (600, 900, 1200, 1800, 2400)),
         quick_splitting=(("psst", 600), ("psst", 1800)),
         share=2.0,
+        unhurried=("successive rejects",),
     ),
     "bon, two scales": Family(
         lambda _: bon(query_effects=False),
@@ -120,12 +124,13 @@ FAMILIES: dict[str, Family] = {
         lambda _: mv_two_prompts(),
         budgets=(150, 300, 600, 1200, 2400, 4800, 12000, 24000),
         quick=(300, 1200, 2400, 12000, 24000),
+        unhurried=("uniform",),
     ),
     "random": Family(
         random_bon,
         budgets=(120, 480, 1920, 4000, 24000),
         quick=(240, 960, 4000, 24000),
-        instances=(2, 20),
+        instances=(2, 6),
         share=0.6,
     ),
     "mv, fifteen scales": Family(
