@@ -362,6 +362,18 @@ def test_chernoff_exponents_are_exact(name: str, common: bool) -> None:
         assert found.bernstein[0, prompt, scale] <= found.gap[0, prompt, scale] ** 2 / (2 * variance) * (1 + 1e-9)
 
 
+def test_impossible_outcomes_do_not_matter() -> None:
+    """Scores 0 and 1e-3, and one of 1e6 that never occurs: as for a vote with the same chances."""
+    data = bernoulli([0.6, 0.5])
+    scores = np.broadcast_to(np.array([1e-3, 0.0, 1e6])[:, None], (2, 1, 3, 1)).copy()
+    probs = np.pad(data.probs, [(0, 0), (0, 0), (0, 1)])
+    never = replace(data, aggregate=("bon",), answers=None, values=scores, probs=probs)
+    for queries in chernoff.QUERIES:
+        found, expected = (chernoff.exponents(one, queries=queries) for one in (never, data))
+        for one, other in zip(found[1:], expected[1:], strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5)
+
+
 def test_one_block_exponents_hold_for_every_pull() -> None:
     data = families.bon_query_effects()
     one, full = (chernoff.exponents(data, blocks=blocks) for blocks in ("one", "all"))

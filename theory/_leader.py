@@ -132,7 +132,9 @@ def _shared(mass: np.ndarray, at: np.ndarray, rivals: Rivals, most: int, needed:
     matters = np.zeros(crude.shape, bool)
     np.put_along_axis(matters, order, remaining > _LEFT_OUT * remaining[:, :1], axis=1)
     fine = matters.any(axis=0)
-    found[able] = crude[:, ~fine].sum(axis=1) + _beaten(rivals, at[fine], cells, most, possible) @ mass[fine]
+    found[able] = crude[:, ~fine].sum(axis=1)
+    if fine.any():
+        found[able] += _beaten(rivals, at[fine], cells, most, possible) @ mass[fine]
     return found
 
 

@@ -108,7 +108,8 @@ def _task_range(law: Law, kept: np.ndarray, least: float) -> tuple[np.ndarray, n
             scores = np.broadcast_to(scores, law.probs.shape)[:, kept]
             low[task] += scores.min(where=possible, initial=np.inf)
             high[task] += scores.max(where=possible, initial=-np.inf)
-    return low, high
+    rounding = 1e-12 * np.maximum(np.abs(low), np.abs(high))  # equal scores, weighted and added up
+    return low, np.where(high - low > rounding, high, low)
 
 
 def _credits(law: Law) -> tuple[np.ndarray, np.ndarray]:

@@ -244,10 +244,11 @@ def _context_exponents(
 def log_mgf(law: Parts, tilt: np.ndarray) -> np.ndarray:
     """Logarithm of E exp(tilt * part) for tilts (prompt, scale), as (prompt, query, scale)."""
     power = tilt[:, None, :, None] * law.support[:, :, None, :]
+    probs = np.broadcast_to(law.probs, power.shape)
+    power = np.where(probs > 0, power, -np.inf)  # an impossible value must not set the scale
     top = power.max(axis=-1, keepdims=True)
-    mgf = np.einsum("pqsa,pqsa->pqs", np.broadcast_to(law.probs, power.shape), np.exp(power - top))
-    with np.errstate(divide="ignore"):
-        return np.log(mgf) + top[..., 0]
+    mgf = np.einsum("pqsa,pqsa->pqs", probs, np.exp(power - top))
+    return np.log(mgf) + top[..., 0]
 
 
 def log_mean(log_values: np.ndarray, weight: np.ndarray) -> np.ndarray:
