@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from sim import estimators, lockstep, runner
+from sim import estimators, runner
+from sim.algorithms import psst
 from sim.core import Algorithm, Allocation, Environment, Key, Queries, Spec, Stats
 from sim.envs.dataset import Dataset
 from sim.kernels import counter, rounds
@@ -24,6 +25,8 @@ from theory._tapes import FAILED, Tape
 
 Margin = Callable[[Spec, Bool[Array, "context arm"], Any, Any], Float[Array, ""]]
 """How far one step was from losing the right arms: (spec, right arms, state before, state after) to a number."""
+_ASK, _LEARN = 1, 2
+"""What a round's own key is folded with."""
 _JITTER = 2.0**-10
 """Spread of the random part that parts runs of equal score, so that levels can be set between them."""
 
@@ -120,13 +123,13 @@ class RunTape(Tape):
         def one_round(carry: Any) -> Any:
             index, before, score, made = carry
             keys = cells.own[:, index]
-            allocation = jax.vmap(lambda key, state: lockstep.allocate(algorithm, key, spec, state))(keys, before)
+            asking, learning = (jax.vmap(counter.fold, in_axes=(0, None))(keys, use) for use in (_ASK, _LEARN))
+            allocation = jax.vmap(lambda key, state: algorithm.allocate(key, spec, state))(asking, before)
             part = jax.tree.map(lambda leaf: leaf[:, index], made)
             stats, part = self._pull(cells.pulls[:, index], changed[:, index], part, allocation)
             made = jax.tree.map(lambda leaf, own: leaf.at[:, index].set(own), made, part)
-            after = jax.vmap(lambda key, *given: lockstep.update(algorithm, key, spec, *given))(
-                keys, before, allocation, stats
-            )
+            update = jax.vmap(lambda key, *given: algorithm.update(key, spec, *given))
+            after = update(learning, before, allocation, stats)
             margin = jax.vmap(lambda old, new: self._margin(spec, old, new))(before, after)
             return index + 1, after, jnp.where(finished(before), score, jnp.minimum(score, margin)), made
 
@@ -136,7 +139,7 @@ class RunTape(Tape):
         _, states, score, made = jax.lax.while_loop(running, one_round, start)
         if self.margin is None and not _trims(first, self.right):
             score = jax.vmap(lambda state: _answer_margin(spec, self.right, state))(states)
-        policy = jax.vmap(lambda own, state: lockstep.recommend(algorithm, own[-1], spec, state))(cells.own, states)
+        policy = jax.vmap(lambda own, state: algorithm.recommend(own[-1], spec, state))(cells.own, states)
         arm = policy.prompt * spec.max_scale + policy.scale - 1
         contexts = jnp.arange(spec.num_contexts, dtype=jnp.int32)[None]
         failed = ~jnp.all(self.right[contexts, arm], axis=1)
@@ -193,13 +196,14 @@ def survival_margin(spec: Spec, right: Bool[Array, "context arm"], before: Any, 
     Args:
         spec: what the learner knows.
         right: arms that count as right.
-        before: state with `active`.
-        after: state with `active`, and `score` or `table`.
+        before: state of PSST, or one with `active`.
+        after: the same, with `score` or `table`.
     """
     score, blocks = _scores(spec, after)
-    kept = jnp.sum(after.active.astype(jnp.int32), axis=1)
-    trims = kept < jnp.sum(before.active.astype(jnp.int32), axis=1)
-    margin = _lead(score, blocks, before.active & right, before.active & ~right, kept)
+    active, still = _active(spec, before), _active(spec, after)
+    kept = jnp.sum(still.astype(jnp.int32), axis=1)
+    trims = kept < jnp.sum(active.astype(jnp.int32), axis=1)
+    margin = _lead(score, blocks, active & right, active & ~right, kept)
     return jnp.min(jnp.where(trims, margin, jnp.inf))
 
 
@@ -234,7 +238,14 @@ def _lead(score: Array, blocks: Array, right: Array, others: Array, place: Array
 def _trims(state: Any, right: Array) -> bool:
     """Whether the algorithm keeps a set of active arms per context."""
     active = getattr(state, "active", None)
-    return active is not None and active.shape[-2:] == right.shape
+    return isinstance(state, psst.State) or (active is not None and active.shape[-2:] == right.shape)
+
+
+def _active(spec: Spec, state: Any) -> Bool[Array, "context arm"]:
+    """The mask of a state's active arms."""
+    if isinstance(state, psst.State):
+        return psst.everything(spec).active(state.round, state.survivors)
+    return state.active
 
 
 def run_tape(
