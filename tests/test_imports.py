@@ -51,7 +51,8 @@ def module_of(path: Path) -> str:
 def imports(path: Path) -> Iterator[tuple[str, bool]]:
     """Modules that a file imports, `from a import b` as a.b, and whether on being imported itself."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    nested = {id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef | ast.Lambda) for n in ast.walk(f)}
+    later = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.Lambda) or _for_checkers(node)]
+    nested = {id(node) for part in later for node in ast.walk(part)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -61,6 +62,10 @@ def imports(path: Path) -> Iterator[tuple[str, bool]]:
         else:
             continue
         yield from ((name, id(node) not in nested) for name in names)
+
+
+def _for_checkers(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 def room_of(module: str) -> str | None:

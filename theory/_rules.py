@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from sim import estimators, schedules, trim
-from sim.algorithms import successive_rejects, uniform
+from sim.algorithms import psst, successive_rejects, uniform
 from sim.algorithms.psst import PSST
 from sim.core import Algorithm, Allocation, Key, Policy, Spec, Stats
 
@@ -145,19 +145,22 @@ class Witness(Algorithm):
         """The algorithm's, and a look at which right arms were left before: looking after would compile far longer."""
         rounds = state.rounds + (~self.finished(spec, state)).astype(jnp.int32)
         own = self.algorithm.update(key, spec, state.own, allocation, stats)
-        return WitnessState(own, rounds, self._fell(state))
+        return WitnessState(own, rounds, self._fell(spec, state))
 
     def recommend(self, key: Key, spec: Spec, state: WitnessState) -> Policy:
         """Whether the algorithm's answer is wrong, and the round in which it fell."""
         answer = self.algorithm.recommend(key, spec, state.own)
         arm = answer.prompt * spec.max_scale + answer.scale - 1
         right = jnp.take_along_axis(self.right, arm[:, None], axis=1)[:, 0]
-        return Policy((~right).astype(jnp.int32), self._fell(state))
+        return Policy((~right).astype(jnp.int32), self._fell(spec, state))
 
-    def _fell(self, state: WitnessState) -> Int[Array, " context"]:
+    def _fell(self, spec: Spec, state: WitnessState) -> Int[Array, " context"]:
         """The rounds so far where a context has just lost its last right arm."""
-        active = getattr(state.own, "active", None)
-        if active is None:
+        if isinstance(state.own, psst.State):
+            active = psst.active_arms(spec, state.own)
+        elif hasattr(state.own, "active"):
+            active = state.own.active
+        else:
             return state.fell
         each = jnp.repeat(active, self.right.shape[1] // active.shape[1], axis=1)
         lost = ~jnp.any(each & self.right, axis=1)

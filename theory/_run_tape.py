@@ -244,7 +244,7 @@ def _trims(state: Any, right: Array) -> bool:
 def _active(spec: Spec, state: Any) -> Bool[Array, "context arm"]:
     """The mask of a state's active arms."""
     if isinstance(state, psst.State):
-        return psst.everything(spec).active(state.round, state.survivors)
+        return psst.active_arms(spec, state)
     return state.active
 
 

@@ -127,6 +127,11 @@ def everything(spec: Spec) -> Halving:
     return Halving(spec.num_arms, spec.num_arms)
 
 
+def active_arms(spec: Spec, state: State) -> Bool[Array, "context arm"]:
+    """The arms still active in a run of PSST that started with all."""
+    return everything(spec).active(state.round, state.survivors)
+
+
 def _stable_places(score: Array, state: State) -> Int[Array, "context arm"]:
     """Positions after a stable sort of the previous order by descending score."""
 
