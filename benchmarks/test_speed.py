@@ -1,4 +1,7 @@
-"""Wall time of the hot paths under pytest-benchmark: `pytest benchmarks`. Never part of the test suite."""
+"""Wall time of the hot paths under pytest-benchmark; never part of the test suite.
+
+pip install -e .[bench] && pytest benchmarks
+"""
 
 import pytest
 import worlds

@@ -170,7 +170,7 @@ CASES: dict[str, tuple[Algorithm, int]] = {
 }
 
 
-QUICK = ("psst", "psst-poor", "psst-common")
+QUICK = ("psst", "psst-poor")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in CASES])

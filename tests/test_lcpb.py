@@ -272,6 +272,7 @@ def test_never_below_enumerated_failures_with_several_scales(seed: int, fresh: b
     assert 0 < failure <= lcpb.lcpb(data, 12, fresh=fresh)
 
 
+@pytest.mark.slow
 def test_a_thousand_arms_in_seconds() -> None:
     data = scored(np.concatenate([[0.9], np.linspace(0.7, 0.1, 1023)]))
     start = time.perf_counter()
