@@ -101,7 +101,11 @@ class PSST(Algorithm):
         self, key: Key, spec: Spec, state: State, allocation: Allocation, stats: Stats, plan: Halving
     ) -> State:
         """The update of one of the plan's rounds; a finished state keeps its arms."""
-        table = estimators.add(estimators.empty(spec) if self.fresh else state.table, allocation, stats)
+        running = state.round < plan.num_rounds
+        table = state.table
+        if self.fresh:
+            table = jax.tree.map(lambda old: jnp.where(running, jnp.float32(0.0), old), table)
+        table = estimators.add(table, allocation, stats)
         score = estimators.value(spec, table).reshape(spec.num_contexts, spec.num_arms)
 
         def order(arms: Array) -> Array:
@@ -111,7 +115,6 @@ class PSST(Algorithm):
 
         half = plan.halve(state.round, state.survivors, score, order)
         place = _stable_places(score, state) if self.ties == "index" else state.place
-        running = state.round < plan.num_rounds
         survivors, place = jax.tree.map(
             lambda new, old: jnp.where(running, new, old), (half, place), (state.survivors, state.place)
         )
