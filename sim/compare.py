@@ -19,6 +19,7 @@ import numpy as np
 from sim import algorithms, cells, envs, evaluate, runner, tables
 from sim.cells import Block, Cell, Exact, Seconds
 from sim.envs.sources import NamedSource
+from sim.store import Interrupted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,14 +94,6 @@ class Result(NamedTuple):
     wall: float
 
 
-class Interrupted(KeyboardInterrupt):
-    """A comparison was stopped by the user with `kept` of `total` cells on disk."""
-
-    def __init__(self, kept: int, total: int):
-        super().__init__(f"stopped with {kept} of {total} cells finished")
-        self.kept, self.total = kept, total
-
-
 def compare(
     plan: Plan,
     out: Path,
@@ -125,7 +118,7 @@ def compare(
     """
     start = perf_counter()
     worlds = check(plan)
-    folder = _make_folder(out)
+    folder = tables.cell_folder(out)
     blocks = {env: list(_blocks(plan, env, worlds[env], exact, folder)) for env in plan.envs}
     everything = [cell for env in plan.envs for cell in _cells(plan, blocks[env])]
     missing = {cell for cell in everything if cells.load(cell) is None}
@@ -179,16 +172,6 @@ def _no_repeats(kind: str, given: Sequence[Any]) -> None:
     name, times = Counter(given).most_common(1)[0]
     if times > 1:
         raise ValueError(f"{kind} {name!r} is given {times} times; give each once, under a name of its own")
-
-
-def _make_folder(out: Path) -> Path:
-    folder = out / "cells"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"{out}: cannot be made a folder for results ({error.strerror})") from error
-    tables.save({}, folder / "writable.json").unlink()  # complains now rather than after the work
-    return folder
 
 
 def _blocks(plan: Plan, env: str, world: NamedSource, exact: Exact, folder: Path) -> Iterator[Block]:

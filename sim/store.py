@@ -25,6 +25,14 @@ _LABELS = ("name", "provenance", "prompt_names", "context_names")
 """Fields that people read and no number depends on."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """Work was stopped by the user with `kept` of `total` cells on disk."""
+
+    def __init__(self, kept: int, total: int):
+        super().__init__(f"stopped with {kept} of {total} cells finished")
+        self.kept, self.total = kept, total
+
+
 class Content(NamedTuple):
     """What is kept.
 

@@ -140,6 +140,21 @@ def _version(package: str) -> str:
         return "not installed"
 
 
+def cell_folder(out: Path) -> Path:
+    """The folder of kept cells inside a folder for results, made if need be.
+
+    Raises:
+        ValueError: `out` cannot be made or written to; better now than after the work.
+    """
+    folder = out / "cells"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{out}: cannot be made a folder for results ({error.strerror})") from error
+    save({}, folder / "writable.json").unlink()
+    return folder
+
+
 def save(table: "pd.DataFrame | Mapping[str, Any]", path: Path) -> Path:
     """Write a table as .parquet or .csv, or provenance as .json; it appears whole or not at all."""
 

@@ -17,6 +17,7 @@ import numpy as np
 from sim import evaluate, runner, store, tables
 from sim.envs.dataset import Dataset
 from sim.envs.sources import fixed
+from sim.store import Interrupted
 from theory import _claims, _families, _rules, _table, exact, rare
 
 if TYPE_CHECKING:
@@ -115,14 +116,6 @@ class Result(NamedTuple):
     wall: float
 
 
-class Interrupted(KeyboardInterrupt):
-    """A run was stopped by the user with `kept` of `total` cells on disk."""
-
-    def __init__(self, kept: int, total: int):
-        super().__init__(f"stopped with {kept} of {total} cells finished")
-        self.kept, self.total = kept, total
-
-
 def verify(
     plan: Plan, out: Path, *, executor: Executor | None = None, report: Callable[[Step], None] | None = None
 ) -> Result:
@@ -139,7 +132,7 @@ def verify(
         Interrupted: on Ctrl-C.
     """
     start = perf_counter()
-    folder = _make_folder(out)
+    folder = tables.cell_folder(out)
     cells = list(cells_of(plan, str(folder)))
     missing = [cell for cell in cells if not cell.path.exists()]
     done = len(cells) - len(missing)
@@ -284,13 +277,3 @@ def _load(cell: Cell) -> store.Content:
         cell.path.unlink(missing_ok=True)
         raise ValueError(f"{cell.path}: was damaged and is removed; the same command computes it again")
     return content
-
-
-def _make_folder(out: Path) -> Path:
-    folder = out / "cells"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"{out}: cannot be made a folder for results ({error.strerror})") from error
-    tables.save({}, folder / "writable.json").unlink()
-    return folder
