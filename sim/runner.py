@@ -228,5 +228,6 @@ def _one_pull(
     environment: Environment, train: Queries, round_key: Key, which: tuple[Array, Array, Array, Array], rule: str
 ) -> Int[Array, "task max_scale"]:
     row, pull, prompt, scale = which
-    query = rounds.draw_query(rounds.query_key(rule, round_key, row, pull), train)
-    return environment.block_units(environment.pull(rounds.pull_key(round_key, row, pull), prompt, query, scale))
+    key = rounds.pull_key(round_key, row, pull)
+    query = rounds.draw_query(rounds.query_key(rule, round_key, key, pull), train)
+    return environment.block_units(environment.pull(key, prompt, query, scale))

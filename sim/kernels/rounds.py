@@ -6,6 +6,7 @@ randomness is a function of (trial's round key, allocation row, pull), so neithe
 shows in the result. The plain version is `sim.runner.host_round`, one pull at a time.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -39,10 +40,10 @@ def pull_key(round_key: UInt32[Array, "2"], row: Int[Array, ""], pull: Int[Array
 
 
 def query_key(
-    rule: str, round_key: UInt32[Array, "2"], row: Int[Array, ""], pull: Int[Array, ""]
+    rule: str, round_key: UInt32[Array, "2"], own: UInt32[Array, "2"], pull: Int[Array, ""]
 ) -> UInt32[Array, "2"]:
-    """The key whose first word draws a pull's query: its own, or one shared by all rows under common queries."""
-    return counter.fold(round_key, 0xC0FFEE, pull) if rule == "common" else pull_key(round_key, row, pull)
+    """The key whose first word draws a pull's query: its `own` key, or one shared by all rows under common queries."""
+    return counter.fold(round_key, 0xC0FFEE, pull) if rule == "common" else own
 
 
 def draw_query(key: UInt32[Array, "2"], queries: Queries) -> Int[Array, ""]:
@@ -133,9 +134,7 @@ def _one_pass(
         pull = item - starts[slot] + done.reshape(-1)[slot]
         scale = jnp.where(item < num_pulls, flat.scale[slot], 0)
         keys = jax.vmap(pull_key)(round_keys[trial], row, pull)
-        query_keys = keys
-        if algorithm.queries == "common":
-            query_keys = jax.vmap(lambda key, r, i: query_key("common", key, r, i))(round_keys[trial], row, pull)
+        query_keys = jax.vmap(partial(query_key, algorithm.queries))(round_keys[trial], keys, pull)
         queries = _draw_queries(query_keys, train, trial)
         prompts = flat.prompt[slot] + trial * world.stride
         units = _pull_rows(world.world, keys, prompts, queries, scale, width)
