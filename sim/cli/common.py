@@ -3,7 +3,7 @@
 import functools
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, ParamSpec
 
@@ -11,13 +11,18 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
+    from rich.progress import TextColumn
+    from rich.text import Text
 
 P = ParamSpec("P")
 
 USER_ERROR, INTERRUPTED = 2, 130
 _PLAIN_WIDTH = 160
 """Columns where the output is no terminal."""
+_KINDS = (">", "~")
+_TEXT_WIDTH = 24
+"""Wrapped text gets at least so many columns, if it needs them."""
+_PADDING = 2
 
 
 def command(function: Callable[P, None]) -> Callable[P, None]:
@@ -45,24 +50,91 @@ def _is_ours(error: Exception) -> bool:
 
 def stop(sentence: str, code: int) -> NoReturn:
     """Say on stderr why, in one line, and exit."""
-    typer.echo(" ".join(sentence.split()), err=True)
+    typer.echo(plain(" ".join(sentence.split())), err=True)
     raise typer.Exit(code)
 
 
+def plain(text: object) -> str:
+    r"""Text that may come from a file, in one line: what does not print becomes an escape such as \n or \x1b."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
 def console() -> "Console":
-    """Standard output; wide enough for tables where it is no terminal."""
+    """Standard output; wide enough for tables where it is no terminal. Square brackets are no markup."""
     from rich.console import Console
 
-    return Console() if sys.stdout.isatty() else Console(width=_PLAIN_WIDTH)
+    width = None if sys.stdout.isatty() else _PLAIN_WIDTH
+    return Console(width=width, markup=False, emoji=False, highlight=False)
 
 
-def table(title: str | None, columns: Iterable[str], rows: Iterable[Iterable[object]], caption: str = "") -> "Table":
-    """A table; columns whose name starts with ">" are aligned to the right."""
+def description() -> "TextColumn":
+    """The column of a progress bar that says what is done; square brackets are no markup."""
+    from rich.progress import TextColumn
+
+    return TextColumn("{task.description}", style="progress.description", markup=False)
+
+
+def show(
+    console: "Console",
+    title: str | None,
+    columns: Iterable[str],
+    rows: Iterable[Iterable[object]],
+    caption: str = "",
+) -> None:
+    """Print a table, whole on any terminal.
+
+    Numbers and names are never cut. Columns that do not fit beside each other go on in further blocks, each of which
+    begins with the first column; a block that is still too wide has long lines.
+
+    Args:
+        console: where to.
+        title: line above.
+        columns: names; those that start with ">" are aligned to the right, those that start with "~" hold text that
+            may be wrapped.
+        rows: cells, as many as columns in each row. A rich `Text` is shown as it is, all else as `plain` text.
+        caption: lines below.
+    """
     from rich.table import Table
+    from rich.text import Text
 
-    made = Table(title=title, title_justify="left", caption=caption or None, caption_justify="left", box=None)
-    for column in columns:
-        made.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left", no_wrap=True)
-    for row in rows:
-        made.add_row(*map(str, row))
-    return made
+    kinds = [column[:1] if column[:1] in _KINDS else "" for column in columns]
+    heads = [column.removeprefix(kind) for column, kind in zip(columns, kinds, strict=True)]
+    cells = [[cell if isinstance(cell, Text) else Text(plain(cell)) for cell in row] for row in rows]
+    widths = [max(map(_width, column)) for column in zip(map(Text, heads), *cells, strict=True)]
+    widths = [min(width, _TEXT_WIDTH) if kind == "~" else width for width, kind in zip(widths, kinds, strict=True)]
+    if title:
+        console.print(Text(plain(title), style="table.title"))
+    for number, block in enumerate(_blocks(widths, console.width)):
+        if number:
+            console.print()
+        needed = sum(widths[column] + _PADDING for column in block)
+        made = Table(box=None, show_header=any(heads), width=needed if needed > console.width else None)
+        for column in block:
+            made.add_column(
+                Text(heads[column]),
+                justify="right" if kinds[column] == ">" else "left",
+                no_wrap=kinds[column] != "~",
+                overflow="fold",
+                min_width=widths[column],
+            )
+        for row in cells:
+            made.add_row(*(row[column] for column in block))
+        console.print(made, crop=False)
+    if caption:
+        console.print(Text(plain(caption), style="table.caption"))
+
+
+def _width(cell: "Text") -> int:
+    return max((line.cell_len for line in cell.split(allow_blank=True)), default=0)
+
+
+def _blocks(widths: list[int], room: int) -> Iterator[list[int]]:
+    """The columns of each block of a table: as many as fit, one at least, after the first column."""
+    block = [0]
+    for column in range(1, len(widths)):
+        needed = sum(widths[one] + _PADDING for one in (*block, column))
+        if needed > room and len(block) > 1:
+            yield block
+            block = [0]
+        block.append(column)
+    yield block

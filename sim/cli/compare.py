@@ -14,7 +14,7 @@ from sim.cli import common
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.table import Table
+    from rich.console import Console
 
     from sim.compare import Plan, Result, Step
 
@@ -148,14 +148,14 @@ def _progress() -> "Iterator[Callable[[Step], None]]":
     from rich import progress
     from rich.console import Console
 
-    columns = ("[progress.description]{task.description}", progress.BarColumn(), progress.MofNCompleteColumn())
+    columns = (common.description(), progress.BarColumn(), progress.MofNCompleteColumn())
     timing = ("cells, gone", progress.TimeElapsedColumn(), "left", progress.TimeRemainingColumn())
     with progress.Progress(*columns, *timing, console=Console(stderr=True)) as bar:
         task = bar.add_task("compiling", total=None)
 
         def report(step: "Step") -> None:
             done = f"{step.env}: {step.algorithm or 'exact values'} done"
-            bar.update(task, completed=step.done, total=step.total, description=done)
+            bar.update(task, completed=step.done, total=step.total, description=common.plain(done))
 
         yield report
 
@@ -181,7 +181,7 @@ class _Lines:
             spent = f"exact values in {exact:.1f} s"
         else:
             spent = f"{last.algorithm} compiled in {compiling:.1f} s, ran in {running:.1f} s"
-        typer.echo(f"{last.env}: {spent} ({last.done} of {last.total} cells)", err=True)
+        typer.echo(f"{common.plain(last.env)}: {spent} ({last.done} of {last.total} cells)", err=True)
         self.steps = []
 
 
@@ -189,7 +189,7 @@ def _show(plan: "Plan", result: "Result") -> None:
     console = common.console()
     for env, rows in result.summary.groupby("env", sort=False):
         console.print()
-        console.print(_table(str(env), rows, plan, result))
+        _table(console, str(env), rows, plan, result)
         over = rows[rows["spent_max"] > rows["budget"]]
         for text, budget, spent in zip(over["algorithm"], over["budget"], over["spent_max"], strict=True):
             console.print(f"{text} spent up to {spent:,} completions with a budget of {budget:,}")
@@ -200,8 +200,10 @@ def _show(plan: "Plan", result: "Result") -> None:
     )
 
 
-def _table(env: str, rows: "pd.DataFrame", plan: "Plan", result: "Result") -> "Table":
+def _table(console: "Console", env: str, rows: "pd.DataFrame", plan: "Plan", result: "Result") -> None:
     """Mean ACR and standard error, algorithm by budget, with the seconds of every algorithm."""
+    from rich.text import Text
+
     cells = rows.set_index(["algorithm", "budget"])
     learners = rows[~rows["algorithm"].str.startswith("oracle")]
     best = {budget: learners.loc[learners["budget"] == budget, "acr_mean"].max() for budget in plan.budgets}
@@ -212,10 +214,11 @@ def _table(env: str, rows: "pd.DataFrame", plan: "Plan", result: "Result") -> "T
             cell = cells.loc[text, budget]
             mark = "*" if cell["p_holm"] < SIGNIFICANT else " "
             entry = f"{cell['acr_mean']:.4f} ±{cell['acr_sem']:.4f}{mark}"
-            entries.append(f"[bold]{entry}[/bold]" if cell["acr_mean"] == best[budget] else entry)
+            entries.append(Text(entry, "bold" if cell["acr_mean"] == best[budget] else ""))
         seconds = result.seconds[env, text]
         body.append((text, *entries, f"{seconds.compile:.1f}", f"{seconds.run:.1f}"))
-    return common.table(
+    common.show(
+        console,
         f"{env}: average contextual return on held-out queries, mean ± standard error over {plan.trials:,} trials",
         ("algorithm", *(f">T = {budget:,}" for budget in plan.budgets), ">compile s", ">run s"),
         body,
@@ -229,12 +232,14 @@ def algorithms() -> None:
 
     Options are set with NAME:option=value,... as in psst:budget_rule=reference,ties=index
     """
+    from rich.text import Text
+
     from sim import algorithms as rooms
 
-    def about(name: str) -> str:
+    def about(name: str) -> Text:
         line = (type(rooms.ALGORITHMS[name]()).__doc__ or "").partition("\n")[0]
         options = ", ".join(f"{option}={value}" for option, value in rooms.options(name).items())
-        return f"{line}\n  {options}" if options else line
+        return Text(f"{line}\n  {options}" if options else line)
 
     rows = [(name, about(name)) for name in rooms.ALGORITHMS]
-    common.console().print(common.table(None, ("name", "what it does, and its options with their defaults"), rows))
+    common.show(common.console(), None, ("name", "~what it does, and its options with their defaults"), rows)

@@ -67,7 +67,7 @@ def import_(
     sizes = (
         f"{data.num_prompts} prompts, {data.num_queries} queries, {data.num_contexts} contexts, N <= {data.max_scale}"
     )
-    typer.echo(f"wrote {to}: {data.name}, {sizes}")
+    typer.echo(f"wrote {to}: {common.plain(data.name)}, {sizes}")
 
 
 def _from_log(
@@ -153,7 +153,7 @@ def fetch(
 
     from sim.envs import fetch as room
 
-    columns = (progress.TextColumn("{task.description}"), progress.BarColumn(), progress.DownloadColumn())
+    columns = (common.description(), progress.BarColumn(), progress.DownloadColumn())
     silent = not sys.stderr.isatty()
     with progress.Progress(*columns, console=Console(stderr=True), transient=True, disable=silent) as bar:
         tasks: dict[str, progress.TaskID] = {}

@@ -67,16 +67,16 @@ def plan(
             probe = None
     title = f"{data.name}: {'budgets for' if delta else 'promised at T = ' + format(budget, ',')}"
     title += f" P(error) <= {delta}" if delta else ""
-    console.print(common.table(title, ("guarantee", "for", ">budget", ">bound", ""), [_promise(p) for p in promises]))
+    common.show(console, title, ("guarantee", "for", ">budget", ">bound", "~note"), [_promise(p) for p in promises])
     console.print()
     if probe is not None:
         rows = list(zip(_aims(epsilon), *(map(_number, part) for part in probe[2:]), strict=True))
         title = f"{algorithm} simulated at T = {probe.budget:,}, {probe.trials:,} trials, 99 % intervals"
-        console.print(common.table(title, ("aim", ">estimate", ">low", ">high"), rows))
+        common.show(console, title, ("aim", ">estimate", ">low", ">high"), rows)
     else:
         rows = [_finding(one, epsilon) for one in found]
         columns = ("aim", ">target", ">still fails at", ">suffices", ">estimate there", ">99 % interval", ">trials")
-        console.print(common.table(f"{algorithm} simulated, up to T = {most:,}", columns, rows))
+        common.show(console, f"{algorithm} simulated, up to T = {most:,}", columns, rows)
     if csv is not None:
         _write(csv, promises, found, probe)
         typer.echo(f"wrote {csv}")
@@ -89,7 +89,7 @@ def _aims(epsilon: float) -> tuple[str, str, str]:
 def _promise(one: "Asked") -> tuple[object, ...]:
     label = f"{one.claim} (false)" if "as printed" in one.claim else one.claim
     budget = "" if one.budget is None else f"{one.budget:,}" if one.budget < 10**7 else f"{one.budget:.2e}"
-    return label, one.rule, budget, _number(one.bound), one.note[:70]
+    return label, one.rule, budget, _number(one.bound), one.note
 
 
 def _finding(one: "Found", epsilon: float) -> tuple[object, ...]:

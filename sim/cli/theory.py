@@ -82,7 +82,7 @@ def hardness(
             f"within {near:g}: how many fall short by at most that. 10%, median, largest: of the gaps. "
             "H1', H2': in completions, not known (-) for continuous scores."
         )
-        console.print(common.table(title, columns, rows, caption))
+        common.show(console, title, columns, rows, caption)
     else:
         closest = list(_by_gap(values[context]))[: top + 1]
         rows = [
@@ -90,7 +90,7 @@ def hardness(
             for place, prompt, scale, value, gap in closest
         ]
         columns = (">i", ">prompt", ">N", ">value", ">gap", ">i/gap^2")
-        console.print(common.table(f"{title}, context {names[context]}", columns, rows))
+        common.show(console, f"{title}, context {names[context]}", columns, rows)
     if csv is not None:
         typer.echo(f"wrote {csv}")
 
@@ -139,9 +139,10 @@ def agnostic(env: Env, seed: Seed = 0) -> None:
         "for it. The next two are against the best prompt at the same N: the best arm's N, and that with the most loss."
     )
     console = common.console()
-    console.print(common.table(f"{world.name}: agnostic choice{_which(world, seed)}", columns, rows, caption))
+    common.show(console, f"{world.name}: agnostic choice{_which(world, seed)}", columns, rows, caption)
     for reason, where in list(reasons.items())[:3]:
-        console.print(f"not safe from {reason} ({'context' if len(where) == 1 else 'contexts'} {_some(where)})")
+        contexts = f"{'context' if len(where) == 1 else 'contexts'} {_some(where)}"
+        console.print(f"not safe from {reason} ({common.plain(contexts)})")
 
 
 def _at(profile: "np.ndarray", share: float) -> str:

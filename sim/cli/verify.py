@@ -12,7 +12,7 @@ from sim.cli import common
 from sim.cli.compare import executor, usable_cores, use_compilation_cache
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Console
 
     from theory.verify import Result, Step
 
@@ -71,17 +71,21 @@ def _progress() -> "Iterator[Callable[[Step], None]]":
     if not sys.stderr.isatty():
 
         def line(step: "Step") -> None:
-            typer.echo(f"{_about(step)} in {step.seconds:.1f} s ({step.done} of {step.total} cells)", err=True)
+            typer.echo(
+                f"{common.plain(_about(step))} in {step.seconds:.1f} s ({step.done} of {step.total} cells)", err=True
+            )
 
         yield line
         return
     from rich import progress
     from rich.console import Console
 
-    columns = ("[progress.description]{task.description}", progress.BarColumn(), progress.MofNCompleteColumn())
+    columns = (common.description(), progress.BarColumn(), progress.MofNCompleteColumn())
     with progress.Progress(*columns, "cells, gone", progress.TimeElapsedColumn(), console=Console(stderr=True)) as bar:
         task = bar.add_task("compiling", total=None)
-        yield lambda step: bar.update(task, completed=step.done, total=step.total, description=_about(step))
+        yield lambda step: bar.update(
+            task, completed=step.done, total=step.total, description=common.plain(_about(step))
+        )
 
 
 def _about(step: "Step") -> str:
@@ -91,7 +95,7 @@ def _about(step: "Step") -> str:
 
 def _show(result: "Result") -> None:
     console = common.console()
-    console.print(_table(result))
+    _table(console, result)
     console.print(
         f"\nVerdicts rest on exact probabilities or on {result.intervals} simultaneous (Bonferroni) intervals:\n"
         f"all of them are right with confidence 95 %. This call took {result.wall:.1f} s; {result.reused} cells were "
@@ -99,8 +103,10 @@ def _show(result: "Result") -> None:
     )
 
 
-def _table(result: "Result") -> "Table":
+def _table(console: "Console", result: "Result") -> None:
     """Verdicts, claim by family, with how loose each bound was at its tightest."""
+    from rich.text import Text
+
     cells = result.verdicts.set_index(["claim", "family"])
     families = list(dict.fromkeys(result.table["family"]))
     colors = {"violated": "bold red", "holds": "green", "vacuous": "dim", "not resolved": "yellow"}
@@ -114,9 +120,10 @@ def _table(result: "Result") -> "Table":
             cell = cells.loc[claim, family]
             loose = "" if not cell["ratio"] < float("inf") else f" {_times(cell['ratio'])}"
             said = cell["verdict"]
-            entries.append(f"[{colors[said]}]{said}[/]{loose}")
+            entries.append(Text.assemble((said, colors[said]), loose))
         body.append((claim, *entries))
-    return common.table(
+    common.show(
+        console,
         "Verdicts over all budgets and worlds of a family",
         ("bound", *families),
         body,

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 Env = Annotated[str, typer.Argument(help="A name from `iapo env list`, or a file.", metavar="ENV")]
 Seed = Annotated[int, typer.Option(help="Where worlds are drawn afresh: show that of trial 0 with this seed.")]
 
+_ORIGIN = 300
+"""Characters of an environment's origin that are shown."""
+
 
 @common.command
 def values(
@@ -47,28 +50,23 @@ def values(
     console, title = common.console(), f"{world.name}: exact values{_which(world, seed)}"
     if context is None:
         columns = (
-            "context",
-            ">best prompt",
-            ">N",
-            ">value",
-            ">best at N = 1",
-            ">value there",
-            ">its best N",
-            ">value then",
+            *("context", ">prompt", ">N", ">value"),
+            *(">best at N = 1", ">value there", ">its N", ">value then"),
         )
         rows = [(name, *_best(of_context)) for name, of_context in zip(names, table, strict=True)]
         caption = (
-            "The last columns: the prompt that is best by single answers, alone and at the scale that is best for it."
+            "prompt, N, value: the best arm. The last columns: the prompt that is best by single answers, alone and at "
+            "the scale that is best for it."
         )
-        console.print(common.table(title, columns, rows, caption))
+        common.show(console, title, columns, rows, caption)
     else:
         labels = world.data.prompt_names if world.data is not None and world.data.prompt_names else ()
-        columns = ("prompt", ">value at N = 1", ">best N", ">value")
+        columns = (">prompt", ">value at N = 1", ">best N", ">value", *(["~name"] if labels else []))
         rows = []
         for prompt, of_prompt in enumerate(table[context]):
-            name = f"{prompt} {labels[prompt]}" if labels else prompt
-            rows.append((name, f"{of_prompt[0]:.4f}", of_prompt.argmax() + 1, f"{of_prompt.max():.4f}"))
-        console.print(common.table(f"{title}, context {names[context]}", columns, rows))
+            label = labels[prompt : prompt + 1]
+            rows.append((prompt, f"{of_prompt[0]:.4f}", of_prompt.argmax() + 1, f"{of_prompt.max():.4f}", *label))
+        common.show(console, f"{title}, context {names[context]}", columns, rows)
     if csv is not None:
         typer.echo(f"wrote {csv}")
 
@@ -101,9 +99,8 @@ def list_() -> None:
     from sim import envs
 
     rows = [(name, entry.description) for name, entry in envs.ENVS.items()]
-    common.console().print(
-        common.table(None, ("name", "what it is"), rows, "A .npz or .pkl file can be named as well.")
-    )
+    caption = "A .npz or .pkl file can be named as well."
+    common.show(common.console(), None, ("name", "~what it is"), rows, caption)
 
 
 @common.command
@@ -130,11 +127,10 @@ def show(env: Env, seed: Seed = 0) -> None:
         ("tie credit", strategy.tie if "mv" in strategy.aggregate else "-"),
     ]
     if world.data is not None:
-        facts.append(
-            ("from", ", ".join(f"{key}: {value}" for key, value in world.data.provenance.items())[:300] or "-")
-        )
+        origin = ", ".join(f"{key}: {value}" for key, value in world.data.provenance.items())
+        facts.append(("from", f"{origin[:_ORIGIN]} ..." if len(origin) > _ORIGIN else origin or "-"))
     console = common.console()
-    console.print(common.table(f"{world.name}{_which(world, seed)}", ("", ""), facts))
+    common.show(console, f"{world.name}{_which(world, seed)}", ("", "~"), facts)
     cost = np.asarray(spec.cost, np.float64)
     rows = [
         (
@@ -148,7 +144,7 @@ def show(env: Env, seed: Seed = 0) -> None:
         )
     ]
     console.print()
-    console.print(common.table("contexts", ("context", ">probability", ">weights", ">cost of a completion"), rows))
+    common.show(console, "contexts", ("context", ">probability", ">weights", ">cost of a completion"), rows)
 
 
 def _which(world: "NamedSource", seed: int) -> str:
