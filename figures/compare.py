@@ -37,7 +37,8 @@ def draw(summary: "pd.DataFrame") -> Figure:
         panels = figure.subplots(rows, columns, squeeze=False)
         for panel, env in zip(panels.flat, envs, strict=False):
             _panel(panel, summary[summary["env"] == env], looks)
-            panel.set_title(env, loc="left", fontweight="bold")
+            name = "".join(c if c.isprintable() else " " for c in env)
+            panel.set_title(name, loc="left", fontweight="bold", parse_math=False)
         for panel in panels.flat[len(envs) :]:
             panel.set_visible(False)
         for panel in panels[:, 0]:
