@@ -110,11 +110,27 @@ def test_what_is_there_and_whole_is_left_alone(tmp_path: Path, shelf: Path, serv
     ],
 )
 def test_bad_downloads_leave_nothing(tmp_path: Path, server: str, where: str, problem: str) -> None:
-    folder = tmp_path / "data"
+    folder = tmp_path / "new" / "data"
     with pytest.raises(ValueError, match=problem) as caught:
         fetch(["CQA"], f"{server}/{where}", folder)
     assert "\n" not in str(caught.value)
+    assert "in place" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+    folder.parent.mkdir()
+    with pytest.raises(ValueError, match=problem):
+        fetch(["CQA"], f"{server}/{where}", folder)
+    assert list(folder.parent.iterdir()) == []
+    folder.mkdir()
+    with pytest.raises(ValueError, match=problem):
+        fetch(["CQA"], f"{server}/{where}", folder)
     assert list(folder.iterdir()) == []
+
+
+def test_what_was_fetched_before_a_failure_is_named(tmp_path: Path, shelf: Path) -> None:
+    folder = tmp_path / "new"
+    with pytest.raises(ValueError, match=rf"HH_final\.pkl: no such file.*; in place in {folder}: CQA_final\.pkl$"):
+        fetch(["CQA", "HH"], shelf, folder)
+    assert [path.name for path in folder.iterdir()] == ["CQA_final.pkl"]
 
 
 def test_a_wrong_file_in_a_folder_is_not_kept(tmp_path: Path, shelf: Path) -> None:

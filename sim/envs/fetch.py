@@ -4,6 +4,7 @@ Source: github.com/IAPO-AAAI25/IAPO-PSST, folder data. A file counts as the rele
 id, which the repository gives for it, is right; anything else is not kept.
 """
 
+import contextlib
 import difflib
 import http.client
 import os
@@ -46,7 +47,8 @@ def fetch(
     """Bring released files to this machine and return where they are, in the order of `names`.
 
     A file that is already there and whole is left alone. A file appears under its name only after its
-    git blob id was found right.
+    git blob id was found right. Where one cannot be had, those that are in place stay, and the error says so; a
+    folder that was made for none is removed.
 
     Args:
         names: names from `RELEASED`.
@@ -59,15 +61,33 @@ def fetch(
         if name not in RELEASED:
             raise ValueError(f"unknown released file {name!r}; {_nearest(name)}known are {', '.join(RELEASED)}")
     folder = data_folder() if folder is None else folder
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"{folder}: cannot be made a folder ({error.strerror})") from error
     paths = [folder / f"{name}_final.pkl" for name in names]
-    for name, path in zip(names, paths, strict=True):
-        if not (path.is_file() and git_blob_id(path) == RELEASED[name]):
-            _fetch_one(path, URL if source is None else str(source), RELEASED[name], progress)
+    source = URL if source is None else str(source)
+    done: list[str] = []
+    try:
+        for name, path in zip(names, paths, strict=True):
+            if not (path.is_file() and git_blob_id(path) == RELEASED[name]):
+                _fetch_one(path, source, RELEASED[name], progress)
+            done.append(path.name)
+    except ValueError as error:
+        kept = f"; in place in {folder}: {', '.join(done)}" if done else ""
+        raise ValueError(f"{error}{kept}") from error
+    finally:
+        if not done:
+            _remove_empty(made)
     return paths
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Remove folders, innermost first, as long as they are empty."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def data_folder() -> Path:
