@@ -187,6 +187,40 @@ def test_wrong_arrays_are_named(tmp_path: Path, name: str, array: np.ndarray, pr
     assert problem in complaint(written(tmp_path / "w.npz", entries(world()) | {name: array}))
 
 
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"values": 1e39}, "values reach 1e+39; at most 1e+30"),
+        ({"values": -1e31}, "values reach 1e+31; at most 1e+30"),
+        ({"costs": 1e40}, "costs reach 1e+40; at most 1e+30"),
+        ({"cost_weights": 1e300}, "cost_weights reach 1e+300; at most 1e+30"),
+        ({"objective_weights": 1e38}, "objective_weights reach 1e+38; at most 1e+30"),
+        ({"query_weights": 1e308}, "query_weights reach 1e+308; at most 1e+30"),
+        ({"values": 1e20, "objective_weights": 1e20}, "objective_weights times values reach 1e+40; at most 1e+30"),
+        ({"values": 1e30, "objective_weights": 1.1}, "objective_weights times values reach 1.1e+30; at most 1e+30"),
+        ({"costs": 1e15, "cost_weights": 1e15}, "cost_weights times costs times max_scale reach 6e+30; at most 1e+30"),
+    ],
+)
+def test_numbers_beyond_single_precision_are_refused(tmp_path: Path, changes: dict, problem: str) -> None:
+    """Refused with the field and the limit, before any table overflows (warnings are errors here)."""
+    held = entries(world(("bon",)))
+    arrays = {name: np.full_like(held[name], number) for name, number in changes.items()}
+    assert problem in complaint(written(tmp_path / "w.npz", held | arrays))
+
+
+def test_the_largest_numbers_stay_finite(tmp_path: Path) -> None:
+    held = entries(world(("bon",)))
+    arrays = {name: np.full_like(held[name], 1e30) for name in ("values", "query_weights")}
+    ones = {"objective_weights": np.ones_like(held["objective_weights"]), "costs": np.full(3, 1e-3)}
+    limit = {"cost_weights": np.full(2, 1e30)}
+    made = files.read(written(tmp_path / "w.npz", held | arrays | ones | limit))
+    for leaf in jax.tree_util.tree_leaves(made.environment()):
+        assert np.isfinite(np.asarray(leaf)).all()
+    labels = entries(world(("mv", "bon")))
+    labels["values"][..., 0] = 2.0**20
+    assert "labels must be whole numbers in 0..1048575" in complaint(written(tmp_path / "w.npz", labels))
+
+
 def test_missing_entries_are_named(tmp_path: Path) -> None:
     held = entries(world())
     for name, problem in (

@@ -15,6 +15,12 @@ from sim.envs.contexts import describe
 from sim.envs.tabular import TabularWorld
 from sim.utilities import AGGREGATES, GOLD, MAX_SCALE, TIES
 
+LARGEST = 1e30
+"""Largest size of values, weights, costs and their products: trials run in float32, which ends at 3e38, and add them
+up over as many as 2**24 completions."""
+MAX_LABELS = 2**20
+"""Answer labels lie below."""
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -205,7 +211,7 @@ def _validate(data: Dataset) -> None:
             "answers",
             f"has dtype {data.answers.dtype}; expected whole numbers",
         )
-        limit = num_outcomes if data.values is None else 2**20
+        limit = num_outcomes if data.values is None else MAX_LABELS
         need(
             (data.answers >= 0) & (data.answers < limit),
             "answers",
@@ -215,9 +221,9 @@ def _validate(data: Dataset) -> None:
         for k in mv:
             labels = data.values[..., k]
             need(
-                (labels == np.rint(labels)) & (labels >= 0),
+                (labels == np.rint(labels)) & (labels >= 0) & (labels < MAX_LABELS),
                 "values",
-                f"objective {k} is voted on; its labels must be whole numbers >= 0",
+                f"objective {k} is voted on; its labels must be whole numbers in 0..{MAX_LABELS - 1}",
             )
     shaped(data.context_probs, "context_probs", (num_contexts,))
     if data.context_probs is not None:
@@ -228,6 +234,7 @@ def _validate(data: Dataset) -> None:
             f"sums to {total:.6g}; it must be a distribution over contexts",
         )
     shaped(data.query_weights, "query_weights", (num_queries,))
+    _validate_sizes(data)
     if data.query_weights is not None:
         need(data.query_weights > 0, "query_weights", "is not positive somewhere; every query needs a weight > 0")
     if data.test is not None:
@@ -242,3 +249,22 @@ def _validate(data: Dataset) -> None:
         (data.context_names, "context_names", num_contexts),
     ):
         need(not names or len(names) == length, field_name, f"holds {len(names)} names; expected {length}")
+
+
+def _validate_sizes(data: Dataset) -> None:
+    """Refuse finite numbers so large that float32 loses them."""
+
+    def small(size: float, fields: str) -> None:
+        if size > LARGEST:
+            raise ValueError(
+                f"{data.name}: {fields} reach {size:.3g}; at most {LARGEST:g} is allowed (trials run in float32)"
+            )
+
+    for name in ("values", "objective_weights", "cost_weights", "costs", "query_weights"):
+        array = getattr(data, name)
+        if array is not None:
+            small(float(np.abs(array).max()), name)
+    rewards = np.abs(data.objective_weights) @ data._largest()
+    small(float(rewards.max()), "objective_weights times values")
+    costs = data.cost_weights.max() * data.costs.max() * data.max_scale
+    small(float(costs), "cost_weights times costs times max_scale")
