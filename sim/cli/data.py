@@ -1,6 +1,7 @@
 """`iapo env import` and `iapo data fetch`."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,12 @@ LOGS = (".csv", ".parquet")
 def import_(
     file: Annotated[Path, typer.Argument(help="A released .pkl, a .npz, or a log of completions (.csv, .parquet).")],
     to: Annotated[Path, typer.Option(help="The .npz file to write.")],
+    tie: Annotated[
+        str | None,
+        typer.Option(
+            help="Credit of a tied majority vote: uniform (1/t) or half.", show_default="the file's, uniform for a log"
+        ),
+    ] = None,
     name: Annotated[
         str | None,
         typer.Option(help="Name of the environment.", show_default="that of the file", rich_help_panel="Logs"),
@@ -47,7 +54,10 @@ def import_(
     --context free=1,0 --context dear=1,0.002 --max-scale 32
     """
     from sim.envs import files
+    from sim.utilities import TIES
 
+    if tie not in (None, *TIES):
+        raise ValueError(f"--tie is {tie!r}; allowed are {', '.join(TIES)}")
     if file.suffix in LOGS:
         data = _from_log(file, name, objective, context, max_scale, gold, cost, prompt, query)
     else:
@@ -63,6 +73,10 @@ def import_(
         if needless:
             raise ValueError(f"--{needless[0]} is for logs ({', '.join(LOGS)}); {file} says this itself")
         data = files.read(file)
+    if tie is not None:
+        if "mv" not in data.aggregate:
+            raise ValueError(f"--tie is {tie!r}, but no objective of {file} is voted on ('mv')")
+        data = replace(data, tie=tie)
     files.save(data, to)
     sizes = (
         f"{data.num_prompts} prompts, {data.num_queries} queries, {data.num_contexts} contexts, N <= {data.max_scale}"
@@ -97,9 +111,9 @@ def _from_log(
     except (ValueError, OSError) as error:
         raise ValueError(f"{file}: cannot be read as a table ({error})") from None
     table = np.array(weights)
-    return from_log(
+    data = from_log(
         frame,
-        name=name or file.stem,
+        name=str(file),  # what complaints name
         aggregate=aggregates,
         objectives=columns,
         objective_weights=table[:, :-1],
@@ -111,6 +125,7 @@ def _from_log(
         query=query,
         context_names=labels if all(labels) else (),
     )
+    return replace(data, name=name or file.stem)
 
 
 def _split_last(text: str, mark: str, option: str) -> tuple[str, str]:
