@@ -18,7 +18,7 @@ import numpy as np
 
 from sim import algorithms, cells, envs, evaluate, runner, tables
 from sim.cells import Block, Cell, Exact, Seconds
-from sim.envs.sources import NamedSource
+from sim.envs.sources import NamedSource, holds_out
 from sim.store import Interrupted
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ class Result(NamedTuple):
 
     Attributes:
         trials, contexts, summary: tables, see `sim.tables`.
+        held_out: per environment, whether it is scored on queries that are not trained on.
         seconds: per (environment, algorithm), spent when its cells were computed.
         reused: cells that were finished before.
         exact: seconds that this call spent on exact values.
@@ -88,6 +89,7 @@ class Result(NamedTuple):
     trials: "pd.DataFrame"
     contexts: "pd.DataFrame"
     summary: "pd.DataFrame"
+    held_out: dict[str, bool]
     seconds: dict[tuple[str, str], Seconds]
     reused: int
     exact: float
@@ -142,12 +144,12 @@ def compare(
 
 def check(plan: Plan) -> dict[str, NamedSource]:
     """The environments of a plan, by the names it gives them; a plan that cannot be carried out is refused."""
-    numbers = [("trials", plan.trials), ("chunk", plan.chunk), *(("budget", budget) for budget in plan.budgets)]
-    for name, number in numbers:
-        if number is not None and not 1 <= number < 2**31:
-            raise ValueError(f"{name} is {number}; it must lie in 1..{2**31 - 1}")
-    if not 0 <= plan.seed < 2**64:
-        raise ValueError(f"seed is {plan.seed}; it must lie in 0..{2**64 - 1}")
+    numbers = [("trials", plan.trials, 2**31 - 1), ("chunk", plan.chunk, 2**31 - 1)]
+    numbers += [("budget", budget, runner.MAX_BUDGET) for budget in plan.budgets]
+    for name, number, largest in numbers:
+        if number is not None and not 1 <= number <= largest:
+            raise ValueError(f"{name} is {number}; it must lie in 1..{largest}")
+    runner.check_seed(plan.seed)
     for kind, given in (("environment", plan.envs), ("algorithm", plan.algorithms), ("budget", plan.budgets)):
         if not given:
             raise ValueError(f"no {kind} is given; at least one is needed")
@@ -244,7 +246,9 @@ def _collect(plan: Plan, blocks: dict[str, list[Block]], worlds: dict[str, Named
                     seconds[world.name, text] = seconds[world.name, text].plus(part.seconds)
     rows = pd.concat(trials, ignore_index=True)
     summary = tables.summarise(rows, plan.reference)
-    return Result(rows, pd.concat(contexts, ignore_index=True), summary, seconds, reused=0, exact=0.0, wall=0.0)
+    held_out = {world.name: holds_out(world.source) for world in worlds.values()}
+    tidy = pd.concat(contexts, ignore_index=True)
+    return Result(rows, tidy, summary, held_out, seconds, reused=0, exact=0.0, wall=0.0)
 
 
 def _load(cell: Cell) -> cells.Outcome:

@@ -150,6 +150,12 @@ def check_budget(algorithm: Algorithm, spec: Spec, budget: int) -> None:
         raise ValueError(f"budget {budget} is too large; the largest is {MAX_BUDGET} completions")
 
 
+def check_seed(seed: int) -> None:
+    """Refuse a seed that does not fit the 64 bits of a key."""
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"seed is {seed}; it must lie in 0..{2**64 - 1}")
+
+
 def run_trial(environment: Environment, train: Queries, algorithm: Algorithm, budget: int, run_key: Key) -> Trial:
     """One trial in the host loop, one pull at a time: what a live model needs.
 

@@ -49,7 +49,7 @@ def test_a_comparison_of_all_algorithms_fits():
     ]
     summary = pd.DataFrame(rows, columns=list(tables.SUMMARY))
     seconds = {("w", name): Seconds(0.0, 12.3, 345.6) for name in names}
-    result = Result(summary, summary, summary, seconds, reused=0, exact=0.0, wall=0.0)
+    result = Result(summary, summary, summary, {"w": True}, seconds, reused=0, exact=0.0, wall=0.0)
     file = io.StringIO()
     compare._table(terminal(file), "w", summary, Plan(("w",), names, budgets, 200, 0, "psst"), result)
     lines = file.getvalue().splitlines()
@@ -141,7 +141,7 @@ def test_odd_names_from_files(tmp_path: Path):
 def test_a_comparison_on_an_odd_name(tmp_path: Path):
     result = iapo("compare", "--env", named(tmp_path / "e.npz"), *QUICK, "--budget", 10, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.exception
-    assert f"{SHOWN}: average contextual return" in result.stdout
+    assert f"{SHOWN}: average contextual return on held-out queries, mean" in result.stdout
     assert f"{SHOWN}: random compiled" in result.stderr
     assert "\x1b" not in result.output
     wrong = iapo("values", named(tmp_path / "e.npz"), "--context", 7)

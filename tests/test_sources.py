@@ -8,7 +8,7 @@ import pytest
 
 from sim.envs import ENVS, files, get
 from sim.envs.dataset import Dataset
-from sim.envs.sources import fixed
+from sim.envs.sources import fixed, holds_out
 from sim.envs.tabular import TabularWorld
 from sim.kernels import counter
 
@@ -121,6 +121,8 @@ def test_every_registered_environment(name: str) -> None:
     assert set(np.concatenate([train.ids, test.ids]).tolist()) == set(range(world.num_queries))
     whole = len(train.ids) == world.num_queries
     assert whole or not set(train.ids.tolist()) & set(test.ids.tolist())
+    assert holds_out(named.source) == (not whole)
+    assert whole == (name not in ("synth-bernoulli", "synth-categorical", "beta-bon", "gaussian-bon"))
     assert named.source.context_probs.shape == (world.spec.num_contexts,)
     assert abs(float(named.source.context_probs.sum()) - 1) < 1e-5
     num_prompts, width = world.spec.num_prompts, min(world.spec.max_scale, 4)

@@ -168,6 +168,7 @@ class Simulation:
     ) -> None:
         if not epsilon >= 0:
             raise ValueError(f"epsilon is {epsilon}; a regret of at least 0 is needed")
+        runner.check_seed(seed)
         self.data, self.algorithm, self.epsilon, self.seed, self.report = data, algorithm, epsilon, seed, report
         self._source, self._values = fixed(data, 1.0).source, exact.values(data)
         self._probes: dict[int, Probe] = {}

@@ -155,8 +155,7 @@ def verify(
 
 def cells_of(plan: Plan, folder: str) -> Iterator[Cell]:
     """All the cells of a plan."""
-    if not 0 <= plan.seed < 2**64:
-        raise ValueError(f"seed is {plan.seed}; it must lie in 0..{2**64 - 1}")
+    runner.check_seed(plan.seed)
     families = _families.chosen(plan.quick, plan.math)
     if unknown := [name for name in plan.families if name not in families]:
         raise ValueError(f"family {unknown[0]!r} is not part of this run; known are {', '.join(families)}")

@@ -51,7 +51,9 @@ def compare(
         Path | None, typer.Option(help="Keep compiled programs here for later runs.", show_default="not kept")
     ] = None,
 ) -> None:
-    """Compare algorithms on environments, scored on held-out queries by exact values.
+    """Compare algorithms on environments, scored by exact values on held-out queries.
+
+    The small worlds with known answers have no split: train and test are the whole query law.
 
     Every algorithm meets the same worlds, splits and seeds. --env, --algorithm and --budget can be repeated. Writes
     trials.parquet, summary.csv, contexts.csv, compare.png, compare.pdf and provenance.json. What is finished is kept:
@@ -217,9 +219,10 @@ def _table(console: "Console", env: str, rows: "pd.DataFrame", plan: "Plan", res
             entries.append(Text(entry, "bold" if cell["acr_mean"] == best[budget] else ""))
         seconds = result.seconds[env, text]
         body.append((text, *entries, f"{seconds.compile:.1f}", f"{seconds.run:.1f}"))
+    queries = "held-out queries" if result.held_out[env] else "the training queries (there is no split)"
     common.show(
         console,
-        f"{env}: average contextual return on held-out queries, mean ± standard error over {plan.trials:,} trials",
+        f"{env}: average contextual return on {queries}, mean ± standard error over {plan.trials:,} trials",
         ("algorithm", *(f">T = {budget:,}" for budget in plan.budgets), ">compile s", ">run s"),
         body,
         f"* differs from {plan.reference} (Wilcoxon signed-rank, Holm-corrected, p < {SIGNIFICANT})",

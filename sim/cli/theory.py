@@ -47,7 +47,7 @@ def hardness(
 
     Example: iapo hardness bon-two-scales
     """
-    from sim import cells, envs
+    from sim import cells, envs, runner
     from sim.cli.truth import reward_widths, whole_values
     from theory.hardness import gap_profile
     from theory.hardness import hardness as measure
@@ -56,6 +56,7 @@ def hardness(
         raise ValueError(f"near is {near:g}; it must be 0 or more")
     if top < 1:
         raise ValueError(f"top is {top}; it must be at least 1")
+    runner.check_seed(seed)
     world = envs.get(env)
     values, names = whole_values(world, seed), cells.context_names(world)
     if context is not None and not 0 <= context < len(values):
@@ -108,10 +109,11 @@ def agnostic(env: Env, seed: Seed = 0) -> None:
 
     Example: iapo agnostic crossover
     """
-    from sim import cells, envs
+    from sim import cells, envs, runner
     from sim.cli.truth import finite_world, whole_values
     from theory.agnostic import affinities, losses
 
+    runner.check_seed(seed)
     world = envs.get(env)
     values, names = whole_values(world, seed), cells.context_names(world)
     found, checked = losses(values), finite_world(world, seed)

@@ -38,9 +38,10 @@ def values(
 
     Example: iapo values crossover
     """
-    from sim import cells, envs
+    from sim import cells, envs, runner
     from sim.cli.truth import whole_values
 
+    runner.check_seed(seed)
     world = envs.get(env)
     table, names = whole_values(world, seed, tie), cells.context_names(world)
     if context is not None and not 0 <= context < len(table):
@@ -108,9 +109,10 @@ def show(env: Env, seed: Seed = 0) -> None:
     """Show sizes, strategy, contexts and origin of an environment."""
     import numpy as np
 
-    from sim import cells, envs
+    from sim import cells, envs, runner
     from sim.cli.truth import draw_first
 
+    runner.check_seed(seed)
     world = envs.get(env)
     drawn = draw_first(world, seed)
     environment: Any = drawn.world  # every world of `sim.envs` has a strategy

@@ -134,3 +134,10 @@ def shuffled(
 def num_train_queries(size: int, train_fraction: float) -> int:
     """floor(size * fraction), at least one and at most size - 1."""
     return min(max(floor(size * train_fraction + 1e-9), 1), size - 1)
+
+
+def holds_out(source: Source) -> bool:
+    """Whether trials keep queries to test on; otherwise train and test are both the whole query law."""
+    key = jnp.zeros(2, jnp.uint32)
+    world, (train, _) = eqx.filter_eval_shape(lambda key: (source.world(key), source.split(key)), key)
+    return train.ids.shape[-1] < world.num_queries
