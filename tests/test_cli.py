@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from sim import algorithms, envs
 from sim.cli import app, common
 from sim.cli.truth import whole_values
 from sim.envs import files
+from theory import exact
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = ("--algorithm", "random", "--algorithm", "oracle", "--trials", "6")
@@ -94,6 +96,7 @@ def test_compare_end_to_end(tmp_path: Path):
     assert "compile s" in result.stdout
     assert "run s" in result.stdout
     assert "crossover: oracle compiled in" in result.stderr
+    assert "crossover: average contextual return on the training queries (there is no split)" in result.stdout
     assert "4 of 4 cells" in result.stderr
 
     before = {name: (out / name).read_bytes() for name in written if name != "provenance.json"}
@@ -122,7 +125,7 @@ def test_algorithms_with_options_have_rows_of_their_own(tmp_path: Path):
         (("--algorithm", "psst:tie=index"), "psst has no option 'tie'; did you mean 'ties'"),
         (("--algorithm", "psst:ties=first"), "ties is 'first'; allowed are random, index"),
         (("--algorithm", "uniform", "--algorithm", "uniform"), "algorithm 'uniform' is given 2 times"),
-        (("--budget", "0"), "budget is 0; it must lie in 1.."),
+        (("--budget", "0"), "budget is 0; it must lie in 1..16777216"),
         (("--trials", "0"), "trials is 0"),
         (("--chunk", "0"), "chunk is 0"),
         (("--seed", "-1"), "seed is -1"),
@@ -135,6 +138,25 @@ def test_compare_refuses_in_one_sentence(tmp_path: Path, arguments: tuple[str, .
     given = (*defaults[2:], *arguments) if "--env" in arguments else (*defaults, *arguments)
     refused(iapo("compare", *given), sentence)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("seed", [-5, 2**64, 10**23])
+def test_every_command_takes_the_same_seeds(seed: int):
+    sentence = f"seed is {seed}; it must lie in 0..{2**64 - 1}"
+    for command in (("values",), ("env", "show"), ("hardness",), ("agnostic",)):
+        refused(iapo(*command, "crossover", "--seed", seed), sentence)
+    refused(iapo("compare", "--env", "crossover", "--seed", seed), sentence)
+    refused(iapo("plan", "two-arm", "--delta", 0.1, "--seed", seed), sentence)
+
+
+def test_the_package_runs_as_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """And a worker process, which imports the same module under another name, runs nothing."""
+    monkeypatch.setattr(sys, "argv", ["iapo", "--help"])
+    with pytest.raises(SystemExit) as done:
+        runpy.run_module("sim.cli", run_name="__main__")
+    assert done.value.code == 0
+    assert "Choose a prompt" in capsys.readouterr().out
+    runpy.run_module("sim.cli.__main__", run_name="__mp_main__")
 
 
 def test_compare_refuses_an_output_folder_that_is_a_file(tmp_path: Path):
@@ -230,6 +252,39 @@ def test_import_of_a_log(tmp_path: Path):
     refused(iapo("env", "import", log, "--to", to), "log.csv is a log; it needs --objective, --context and --max-scale")
     refused(iapo("env", "import", log, "--to", to, *options, "--context", "1"), "--context is '1'; expected 2 numbers")
     refused(iapo("env", "import", tmp_path / "no.csv", "--to", to, *options, *contexts), "no.csv: no such file")
+
+
+def test_complaints_about_a_log_name_the_file(tmp_path: Path):
+    log, to = tmp_path / "log.csv", tmp_path / "mine.npz"
+    log.write_text(LOG.replace("b,2,x,NA,2\n", ""))
+    options = ("--objective", "answer:mv", "--gold", "right", "--context", "1,0", "--name", "foo")
+    told = iapo("env", "import", log, "--to", to, *options, "--max-scale", 4)
+    refused(told, "log.csv: prompt 'b' has no completion for query '2'")
+    assert "foo" not in told.stderr
+    log.write_text(LOG)
+    refused(iapo("env", "import", log, "--to", to, *options, "--max-scale", 0), "log.csv: max_scale is 0")
+    assert iapo("env", "import", log, "--to", to, *options, "--max-scale", 4).exit_code == 0
+    assert files.load(to).name == "foo"
+
+
+def test_import_with_another_tie_credit(tmp_path: Path):
+    """Three votes for three answers, each as likely: 7/27 for two right ones or more, and 6/27 for a tie of all."""
+    log, to = tmp_path / "log.csv", tmp_path / "mine.npz"
+    log.write_text("prompt,query,answer,right\n" + "".join(f"a,1,{answer},x\n" for answer in "xyz"))
+    options = ("--objective", "answer:mv", "--gold", "right", "--context", "1,0", "--max-scale", 3)
+    found = {}
+    for tie in ("uniform", "half"):
+        assert iapo("env", "import", log, "--to", to, *options, "--tie", tie).exit_code == 0
+        assert files.load(to).tie == tie
+        found[tie] = exact.values(files.load(to))[0, 0, 2]
+    np.testing.assert_allclose([found["uniform"], found["half"]], [1 / 3, 7 / 27 + 6 / 54], atol=1e-12)
+    assert iapo("env", "import", to, "--to", tmp_path / "again.npz", "--tie", "uniform").exit_code == 0
+    assert files.load(tmp_path / "again.npz").tie == "uniform"
+    scored = envs.get("bon-two-scales").data
+    assert scored is not None
+    files.save(scored, tmp_path / "scored.npz")
+    refused(iapo("env", "import", tmp_path / "scored.npz", "--to", to, "--tie", "half"), "no objective of .* voted on")
+    refused(iapo("env", "import", to, "--to", to, "--tie", "first"), "--tie is 'first'; allowed are uniform, half")
 
 
 def test_import_of_a_file(tmp_path: Path):
