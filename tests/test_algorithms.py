@@ -211,6 +211,13 @@ def test_every_name_spells_out_its_own_defaults(name: str) -> None:
         ("psst:ties=first", "ties is 'first'; allowed are random, index"),
         ("psst+k4:num_kept=0", "num_kept is 0; at least 1 prompt must be kept"),
         ("psst+k4:rho=1.5", "rho is 1.5; it is the screening's share of the budget"),
+        ("softmax:temperature=0", "temperature is 0.0; it must be a finite number above 0"),
+        ("softmax:temperature=-1", "temperature is -1.0; it must be a finite number above 0"),
+        ("softmax:temperature=nan", "temperature is nan; it must be a finite number above 0"),
+        ("epsilon-greedy:epsilon=5", "epsilon is 5.0; it is the probability of exploring, from 0 to 1"),
+        ("epsilon-greedy:epsilon=nan", "epsilon is nan; it is the probability of exploring, from 0 to 1"),
+        ("ucb:constant=-3", "constant is -3.0; it must be a finite number of at least 0"),
+        ("ucb:constant=nan", "constant is nan; it must be a finite number of at least 0"),
         ("triple-n1:deploy=two", "deploy is 'two'; allowed are one, random"),
     ],
 )

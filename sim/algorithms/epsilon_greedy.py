@@ -24,6 +24,11 @@ class EpsilonGreedy(Sequential):
 
     epsilon: float = 0.15
 
+    def __check_init__(self) -> None:
+        """Reject what is no probability."""
+        if not 0 <= self.epsilon <= 1:
+            raise ValueError(f"epsilon is {self.epsilon}; it is the probability of exploring, from 0 to 1")
+
     def weights(
         self,
         spec: Spec,

@@ -7,6 +7,8 @@ Follows the paper and the released code: the count of an arm is its number of bl
 number of blocks of all arms, arms never pulled come first, ties are broken at random.
 """
 
+import math
+
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
@@ -19,10 +21,15 @@ class UCB(Sequential):
     """Pull the arm with the largest value + constant * sqrt(log t / n).
 
     Attributes:
-        constant: exploration constant.
+        constant: exploration constant, finite and >= 0.
     """
 
     constant: float = 0.1
+
+    def __check_init__(self) -> None:
+        """Reject constants that would shun what is little known."""
+        if not (math.isfinite(self.constant) and self.constant >= 0):
+            raise ValueError(f"constant is {self.constant}; it must be a finite number of at least 0")
 
     def weights(
         self,
