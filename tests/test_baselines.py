@@ -90,7 +90,7 @@ def test_screening_keeps_the_best_prompts_of_each_context(ties: str) -> None:
 def test_triple_halves_the_prompts_on_single_completions() -> None:
     """T = 23 in two rounds of 11 and 12; what the first saw still counts in the second.
 
-    Seen to fail with a third of each round's share and with the first round forgotten.
+    Seen to fail with a third of each round's share, with the first round forgotten, and, for N drawn, with Nmax always.
     """
     rule, total, blocks = Triple(), np.zeros((2, 4, 4)), np.zeros((4, 4), int)
     state, active = rule.init(SPEC, budget(23)), np.ones((3, 4), bool)

@@ -66,7 +66,7 @@ def test_softmax_weighs_by_the_exponential_of_the_value(temperature: float) -> N
 def test_softmax_ends_in_the_best_arm_and_in_chance(temperature: float, share: int) -> None:
     """Temperatures that float32 rounds to 0 or to infinity included.
 
-    Seen to fail without the `where`s of `Softmax.weights`: no arm at all at 1e-60, arms that do not fit at 1e300.
+    Seen to fail with the best arm's gap divided too: no arm at all at 1e-60.
     """
     value, fits = np.where(np.arange(16).reshape(4, 4) == 5, 0.5, 0.25), np.tile(SCALES <= 2, (4, 1))
     found = one(weights(Softmax(temperature), value, np.ones((4, 4)), fits))
