@@ -9,10 +9,10 @@ from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, UInt32
+from jaxtyping import Array, Bool, Int, UInt32
 
 from sim import schedules, trim
-from sim.kernels import lanes
+from sim.kernels import lanes, select
 
 FEW = 8
 """A list takes over once at most one in FEW arms is active."""
@@ -22,13 +22,17 @@ Answer = TypeVar("Answer")
 
 
 class Survivors(NamedTuple):
-    """Active arms: `mask` counts in the first `Halving.early` rounds, the head of `few` after them."""
+    """Active arms: those in `mask` in the first `Halving.early` rounds, those of `few` where `left` after them."""
 
     mask: Bool[Array, "context arm"]
     few: Int[Array, "context few"]
+    left: Bool[Array, "context few"]
 
 
-Order = Callable[[Int[Array, "context item"]], UInt32[Array, "context item"]]
+Arms = Int[Array, "context item"]
+Score = Callable[[Arms | None], Int[Array, "context item"]]
+"""Estimates of a table of arms, or of all arms; the higher is better."""
+Order = Callable[[Arms], UInt32[Array, "context item"]]
 """Tie-break words for a table of arms; the higher word wins."""
 
 
@@ -54,27 +58,26 @@ class Halving(NamedTuple):
 
     def start(self, active: Bool[Array, "context arm"]) -> Survivors:
         """Survivors before the first round; `num_active` arms are active in every context."""
-        few = jnp.zeros((active.shape[0], self._left(self.early)), jnp.int32)
-        return Survivors(active, self._listed(active) if self.early == 0 else few)
+        size = (active.shape[0], self._left(self.early))
+        few = self._listed(active) if self.early == 0 else jnp.zeros(size, jnp.int32)
+        return Survivors(active, few, jnp.ones(size, bool))
 
-    def halve(
-        self, done: Int[Array, ""], survivors: Survivors, score: Float[Array, "context arm"], order: Order
-    ) -> Survivors:
+    def halve(self, done: Int[Array, ""], survivors: Survivors, score: Score, order: Order) -> Survivors:
         """Keep the better half, rounded up: higher score first, then higher order word."""
         contexts = survivors.mask.shape[0]
         kept = jnp.full(contexts, (self._left_now(done) + 1) // 2, jnp.int32)
 
         def of_many() -> Survivors:
             arms = jnp.tile(jnp.arange(self.num_arms, dtype=jnp.int32), (contexts, 1))
-            mask = trim.keep_best(score, order(arms), survivors.mask, kept)
+            mask = trim.keep_best(score(None), order(arms), survivors.mask, kept)
             last = lanes.in_step(done) == self.early - 1
-            return Survivors(mask, jax.lax.cond(last, lambda: self._listed(mask), lambda: survivors.few))
+            return survivors._replace(
+                mask=mask, few=jax.lax.cond(last, lambda: self._listed(mask), lambda: survivors.few)
+            )
 
         def of_few() -> Survivors:
             few = survivors.few
-            own = jnp.take_along_axis(score, few, axis=1)
-            best = trim.keep_best(own, order(few), self._head(done, few), kept)
-            return Survivors(survivors.mask, jnp.take_along_axis(few, _first_set(best, few.shape[1]), axis=1))
+            return survivors._replace(left=trim.keep_best(score(few), order(few), survivors.left, kept))
 
         return self._by_stage(done, of_many, of_few)
 
@@ -82,7 +85,7 @@ class Halving(NamedTuple):
         """Mask of the active arms."""
 
         def of_few() -> Array:
-            place = jnp.where(self._head(done, survivors.few), survivors.few, self.num_arms)
+            place = jnp.where(survivors.left, survivors.few, self.num_arms)
             return jax.vmap(lambda mask, at: mask.at[at].set(True, mode="drop"))(jnp.zeros_like(survivors.mask), place)
 
         return self._by_stage(done, lambda: survivors.mask, of_few)
@@ -92,14 +95,15 @@ class Halving(NamedTuple):
 
         def of_few() -> Array:
             few, max_scale = survivors.few, self.num_arms // num_prompts
-            scales = jnp.where(self._head(done, few), few % max_scale + 1, 0)
+            scales = jnp.where(survivors.left, few % max_scale + 1, 0)
             return jnp.zeros(num_prompts, jnp.int32).at[few // max_scale].max(scales)
 
         return self._by_stage(done, lambda: trim.largest_active(survivors.mask, num_prompts), of_few)
 
     def winner(self, survivors: Survivors) -> Int[Array, " context"]:
         """The one arm left in every context after the last round."""
-        return survivors.few[:, 0]
+        place = jnp.argmax(survivors.left, axis=1)
+        return jnp.take_along_axis(survivors.few, place[:, None].astype(jnp.int32), axis=1)[:, 0]
 
     def _left(self, done: int) -> int:
         """Active arms after so many halvings: ceil(num_active / 2**done)."""
@@ -109,20 +113,10 @@ class Halving(NamedTuple):
         """The same for a traced number."""
         return (self.num_active + (1 << done) - 1) >> done
 
-    def _head(self, done: Array, few: Array) -> Bool[Array, "context few"]:
-        head = jnp.arange(few.shape[1], dtype=jnp.int32) < self._left_now(done)
-        return jnp.broadcast_to(head[None, :], few.shape)
-
     def _listed(self, mask: Array) -> Int[Array, "context few"]:
-        return _first_set(mask, self._left(self.early))
+        return jax.vmap(lambda row: select.listed(row, self._left(self.early)))(mask)
 
     def _by_stage(self, done: Array, of_many: Callable[[], Answer], of_few: Callable[[], Answer]) -> Answer:
         if self.early == 0:
             return of_few()
         return jax.lax.cond(lanes.in_step(done) < self.early, of_many, of_few)
-
-
-def _first_set(mask: Bool[Array, "context item"], size: int) -> Int[Array, "context size"]:
-    """Places of the set items in ascending order, and after them of others, cut to `size`."""
-    place = jnp.arange(mask.shape[1], dtype=jnp.int32)[None, :]
-    return jax.lax.sort(jnp.where(mask, place, place + mask.shape[1]))[:, :size] % mask.shape[1]

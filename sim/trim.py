@@ -14,7 +14,7 @@ def random_order(key: Key, shape: tuple[int, ...]) -> UInt32[Array, "context ite
 
 
 def keep_best(
-    score: Float[Array, "context item"],
+    score: Float[Array, "context item"] | Int[Array, "context item"],
     tiebreak: UInt32[Array, "context item"],
     active: Bool[Array, "context item"],
     num_kept: Int[Array, " context"],
@@ -24,7 +24,9 @@ def keep_best(
 
 
 def top_half(
-    score: Float[Array, "context item"], tiebreak: UInt32[Array, "context item"], active: Bool[Array, "context item"]
+    score: Float[Array, "context item"] | Int[Array, "context item"],
+    tiebreak: UInt32[Array, "context item"],
+    active: Bool[Array, "context item"],
 ) -> Bool[Array, "context item"]:
     """Per context the better half of the active items, rounded up (SPEC decision 3)."""
     num_active = jnp.sum(active.astype(jnp.int32), axis=1)

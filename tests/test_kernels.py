@@ -239,6 +239,34 @@ def test_best_is_the_sorted_choice(case) -> None:
     assert set(np.flatnonzero(fast)) == set(by_hand)
 
 
+@pytest.mark.parametrize("size", [33, 800, 8161, 9000])
+@pytest.mark.parametrize("spread", [1, 50, 2**31 - 1])
+def test_best_of_many_whole_numbers(size: int, spread: int) -> None:
+    """Lists of more lines than a byte counts, ties everywhere or nowhere, and items never estimated.
+
+    Seen to fail with one byte a line at any size (`_MOST` = 10,000), and with `_from_one` starting at 1.
+    """
+    rng = np.random.default_rng(size + spread % 97)
+    score = rng.integers(-spread, spread, size, endpoint=True).astype(np.int32)
+    score[rng.random(size) < 0.2] = -(2**31)
+    tiebreak, mask = rng.permutation(size).astype(np.uint32), rng.random(size) < 0.97
+    for kept in (1, mask.sum() // 2, mask.sum() - 3):
+        arguments = (jnp.asarray(score), jnp.asarray(tiebreak), jnp.asarray(mask), jnp.int32(kept))
+        np.testing.assert_array_equal(*_select(size)(*arguments))
+
+
+@pytest.mark.parametrize("size", [1, 31, 32, 33, 800])
+def test_listed_are_the_places_of_the_set_items(size: int) -> None:
+    rng = np.random.default_rng(size)
+    for share in (0.1, 0.5, 1.0):
+        mask = rng.random(size) < share
+        places = np.flatnonzero(mask)
+        for asked in {1, size // 2 + 1, size}:
+            found = np.asarray(select.listed(jnp.asarray(mask), asked))
+            np.testing.assert_array_equal(found[: len(places)], places[:asked])
+            assert np.all(found[len(places) :] == size - 1)
+
+
 def test_order_words_sort_as_the_scores_do() -> None:
     scores = np.array([-np.inf, -3e38, -1.0, -2e-38, -0.0, 0.0, 2e-38, 0.5, 1.0, 3e38, np.inf], np.float32)
     words = np.asarray(select.sortable(jnp.asarray(scores))).astype(np.int64)

@@ -1,5 +1,7 @@
 """Halving on a mask that turns into a list, against halving on a mask alone."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,9 +26,9 @@ def test_a_list_keeps_what_a_mask_keeps(num_active: int) -> None:
     for row in start:
         row[rng.choice(ARMS, num_active, replace=False)] = True
     mask, survivors = jnp.asarray(start), plan.start(jnp.asarray(start))
-    halve = jax.jit(lambda done, old, score, word: plan.halve(done, old, score, lambda arms: word_of(word, arms)))
+    halve = jax.jit(lambda done, old, score, word: plan.halve(done, old, partial(of, score), partial(of, word)))
     for done in range(plan.num_rounds):
-        score = jnp.asarray(rng.integers(0, 7, mask.shape), jnp.float32)
+        score = jnp.asarray(rng.integers(-3, 4, mask.shape), jnp.int32)
         word = jnp.asarray(rng.permuted(np.tile(np.arange(ARMS), (CONTEXTS, 1)), axis=1), jnp.uint32)
         survivors = halve(jnp.int32(done), survivors, score, word)
         mask = trim.top_half(score, word, mask)
@@ -38,8 +40,8 @@ def test_a_list_keeps_what_a_mask_keeps(num_active: int) -> None:
     np.testing.assert_array_equal(np.asarray(plan.winner(survivors)), np.asarray(mask).argmax(axis=1))
 
 
-def word_of(word: jax.Array, arms: jax.Array) -> jax.Array:
-    return jnp.take_along_axis(word, arms, axis=1)
+def of(table: jax.Array, arms: jax.Array | None) -> jax.Array:
+    return table if arms is None else jnp.take_along_axis(table, arms, axis=1)
 
 
 def test_the_list_takes_over_when_few_are_left() -> None:

@@ -106,7 +106,11 @@ class PSST(Algorithm):
         if self.fresh:
             table = jax.tree.map(lambda old: jnp.where(running, jnp.float32(0.0), old), table)
         table = estimators.add(table, allocation, stats)
-        score = estimators.value(spec, table).reshape(spec.num_contexts, spec.num_arms)
+
+        def score(arms: Array | None) -> Array:
+            if arms is None:
+                return estimators.steps(spec, table).reshape(spec.num_contexts, spec.num_arms)
+            return estimators.steps_at(spec, table, arms)
 
         def order(arms: Array) -> Array:
             if self.ties == "index":
@@ -114,7 +118,7 @@ class PSST(Algorithm):
             return trim.random_order(key, arms.shape)
 
         half = plan.halve(state.round, state.survivors, score, order)
-        place = _stable_places(score, state) if self.ties == "index" else state.place
+        place = _stable_places(score(None), state) if self.ties == "index" else state.place
         survivors, place = jax.tree.map(
             lambda new, old: jnp.where(running, new, old), (half, place), (state.survivors, state.place)
         )
@@ -139,7 +143,7 @@ def _stable_places(score: Array, state: State) -> Int[Array, "context arm"]:
     """Positions after a stable sort of the previous order by descending score."""
 
     def places(score: Array, place: Array) -> Array:
-        order = jnp.lexsort((place, -score))
+        order = jnp.lexsort((place, ~score))
         return jnp.zeros_like(place).at[order].set(jnp.arange(place.shape[0], dtype=jnp.int32))
 
     return jax.vmap(places)(score, state.place)

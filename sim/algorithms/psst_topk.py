@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Int
 from sim import estimators, trim
 from sim.algorithms import psst
 from sim.core import Algorithm, Allocation, Key, Policy, Spec, Stats
+from sim.kernels import lanes
 from sim.survivors import Halving
 
 
@@ -85,17 +86,22 @@ class PSSTTopK(Algorithm):
 
     def update(self, key: Key, spec: Spec, state: State, allocation: Allocation, stats: Stats) -> State:
         """Keep the K best prompts of every context after the screening; afterwards trim."""
-        screen = estimators.value(spec, estimators.add(estimators.empty(spec), allocation, stats))[:, :, 0]
-        order = trim.random_order(key, screen.shape)
-        if self.ties == "index":
-            order = jnp.tile(~jnp.arange(spec.num_prompts, dtype=jnp.uint32), (spec.num_contexts, 1))
-        kept = jnp.full(spec.num_contexts, min(self.num_kept, spec.num_prompts), jnp.int32)
-        prompts = trim.keep_best(screen, order, jnp.ones(screen.shape, bool), kept)
-        active = jnp.repeat(prompts, spec.max_scale, axis=1)
-        later = self.trimming.update_round(key, spec, state.psst, allocation, stats, self.plan(spec))
-        first = state.psst._replace(survivors=self.plan(spec).start(active))
-        chosen = jax.tree.map(lambda a, b: jnp.where(state.screened, a, b), later, first)
-        return State(state.screening, jnp.ones((), bool), chosen)
+
+        def first() -> psst.State:
+            screen = estimators.value(spec, estimators.add(estimators.empty(spec), allocation, stats))[:, :, 0]
+            order = trim.random_order(key, screen.shape)
+            if self.ties == "index":
+                order = jnp.tile(~jnp.arange(spec.num_prompts, dtype=jnp.uint32), (spec.num_contexts, 1))
+            kept = jnp.full(spec.num_contexts, min(self.num_kept, spec.num_prompts), jnp.int32)
+            prompts = trim.keep_best(screen, order, jnp.ones(screen.shape, bool), kept)
+            active = jnp.repeat(prompts, spec.max_scale, axis=1)
+            return state.psst._replace(survivors=self.plan(spec).start(active))
+
+        def later() -> psst.State:
+            return self.trimming.update_round(key, spec, state.psst, allocation, stats, self.plan(spec))
+
+        screened = lanes.in_step(state.screened.astype(jnp.int32)) > 0
+        return State(state.screening, jnp.ones((), bool), jax.lax.cond(screened, later, first))
 
     def recommend(self, key: Key, spec: Spec, state: State) -> Policy:
         """The one arm left in every context."""
