@@ -37,7 +37,7 @@ def block_units(strategy: Strategy, outcomes: Array, scales: Int[Array, " row"])
         scales: completions in each pull; later rows of `outcomes` are padding.
     """
     width, _, num_rows = outcomes.shape
-    _, ends, of_scale = _blocks(width)
+    _, ends, _ = _blocks(width)
     units = jnp.zeros((len(ends), strategy.weights.shape[0], num_rows), jnp.int32)
     for k in strategy.columns("mv"):
         credit = _majority_credit(strategy, outcomes[:, k])
@@ -53,9 +53,8 @@ def block_units(strategy: Strategy, outcomes: Array, scales: Int[Array, " row"])
         size = jnp.asarray(_sizes(width), jnp.int32)[:, None, None]
         units = units + (2 * total + size) // (2 * size)
     whole = jnp.asarray(ends, jnp.int32)[:, None] <= scales[None, :]
-    units = jnp.where(whole[:, None, :], units, 0).astype(jnp.float32)
-    sums = jnp.tensordot(jnp.asarray(of_scale), units, axes=1, precision=jax.lax.Precision.HIGHEST)
-    return jnp.moveaxis(sums, 2, 0).transpose(0, 2, 1).astype(jnp.int32)
+    sums = _sum_blocks(jnp.where(whole[:, None, :], units, 0), width)
+    return jnp.transpose(sums, (2, 1, 0))
 
 
 def _blocks(width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -86,13 +85,32 @@ def _block_sum(values: Int[Array, "width *shape"]) -> Int[Array, "block *shape"]
 
 
 def _block_max(values: Int[Array, "width *shape"]) -> Int[Array, "block *shape"]:
-    """Maxima over every block, scale by scale."""
-    width, *shape = values.shape
-    maxima = []
+    """Maxima over every block: a block of k is covered by two runs of 2**floor(log2 k), whose maxima are kept."""
+    width = values.shape[0]
+    runs, run, maxima = values, 1, []
     for k in range(1, width + 1):
-        count = width // k
-        maxima.append(jnp.max(values[: count * k].reshape(count, k, *shape), axis=1))
+        if k == 2 * run:
+            runs, run = jnp.maximum(runs[:-run], runs[run:]), k
+        last = (width // k - 1) * k + 1
+        own = runs[:last:k]
+        maxima.append(own if k == run else jnp.maximum(own, runs[k - run : k - run + last : k]))
     return jnp.concatenate(maxima)
+
+
+def _sum_blocks(units: Int[Array, "block task row"], width: int) -> Int[Array, "width task row"]:
+    """Sums over the blocks of every scale: a product for scales with three blocks or more, which are few."""
+    three, two = width // 3, width // 2
+    _, _, of_scale = _blocks(width)
+    many = int(of_scale[:three].sum())
+    sums = [units[many + 2 * (two - three) :]]
+    if two > three:
+        pairs = units[many : many + 2 * (two - three)]
+        sums.insert(0, pairs[::2] + pairs[1::2])
+    if three > 0:
+        product = (jnp.asarray(of_scale[:three, :many]), units[:many].astype(jnp.float32))
+        exact = jnp.tensordot(*product, axes=1, precision=jax.lax.Precision.HIGHEST)
+        sums.insert(0, exact.astype(jnp.int32))
+    return jnp.concatenate(sums)
 
 
 def _majority_credit(strategy: Strategy, labels: Array) -> Float[Array, "block row"]:
