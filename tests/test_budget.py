@@ -42,7 +42,7 @@ def invented(key: jax.Array, spec: Spec, algorithm: Algorithm, blocks: jax.Array
 
 @eqx.filter_jit
 def play(algorithm: Algorithm, spec: Spec, budgets: jax.Array, keys: jax.Array):
-    """Whole runs on invented statistics.
+    """Whole runs, each in a world of its own: costs drawn, and whatever completions it may give, given as statistics.
 
     Returns:
         Completions spent, whether every allocation was legal, and whether the finished state asks for nothing, stays
@@ -50,6 +50,9 @@ def play(algorithm: Algorithm, spec: Spec, budgets: jax.Array, keys: jax.Array):
     """
 
     def one(budget, key):
+        cost = counter.uniform(counter.fold(key, 0), spec.cost.shape) * jnp.float32(0.3)
+        world = eqx.tree_at(lambda s: s.cost, spec, cost)
+
         def legal(ask):
             rows = ask.pulls > 0
             fine = (ask.prompt >= 0) & (ask.prompt < spec.num_prompts)
@@ -59,24 +62,24 @@ def play(algorithm: Algorithm, spec: Spec, budgets: jax.Array, keys: jax.Array):
         def turn(carry):
             state, spent, index, fine = carry
             round_key = counter.fold(key, index)
-            ask = algorithm.allocate(counter.fold(round_key, 1), spec, state)
+            ask = algorithm.allocate(counter.fold(round_key, 1), world, state)
             blocks = rounds.block_counts(ask, algorithm.max_pull(spec), algorithm.reuse)
-            stats = invented(counter.fold(round_key, 2), spec, algorithm, blocks)
-            state = algorithm.update(counter.fold(round_key, 3), spec, state, ask, stats)
+            stats = invented(counter.fold(round_key, 2), world, algorithm, blocks)
+            state = algorithm.update(counter.fold(round_key, 3), world, state, ask, stats)
             return state, spent + ask.completions, index + 1, fine & legal(ask)
 
-        start = (algorithm.init(spec, budget), jnp.int32(0), jnp.int32(0), jnp.ones((), bool))
-        going = lambda carry: ~algorithm.finished(spec, carry[0]) & (carry[2] < 10_000)  # noqa: E731
+        start = (algorithm.init(world, budget), jnp.int32(0), jnp.int32(0), jnp.ones((), bool))
+        going = lambda carry: ~algorithm.finished(world, carry[0]) & (carry[2] < 10_000)  # noqa: E731
         state, spent, _, fine = jax.lax.while_loop(going, turn, start)
 
-        ask = algorithm.allocate(key, spec, state)
+        ask = algorithm.allocate(key, world, state)
         blocks = rounds.block_counts(ask, algorithm.max_pull(spec), algorithm.reuse)
-        after = algorithm.update(key, spec, state, ask, invented(key, spec, algorithm, blocks))
+        after = algorithm.update(key, world, state, ask, invented(key, world, algorithm, blocks))
         policy = algorithm.recommend(key, spec, after)
         fine_answer = (policy.prompt >= 0) & (policy.prompt < spec.num_prompts)
         fine_answer &= (policy.scale >= 1) & (policy.scale <= spec.max_scale)
         unchanged = [jnp.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (state, after)), strict=True)]
-        idle = algorithm.finished(spec, state) & (jnp.sum(ask.pulls) == 0) & jnp.stack(unchanged).all()
+        idle = algorithm.finished(world, state) & (jnp.sum(ask.pulls) == 0) & jnp.stack(unchanged).all()
         return spent, fine, idle, jnp.all(fine_answer)
 
     return jax.vmap(one)(budgets, keys)
@@ -84,16 +87,17 @@ def play(algorithm: Algorithm, spec: Spec, budgets: jax.Array, keys: jax.Array):
 
 def spec_of(shape: str) -> Spec:
     num_contexts, num_prompts, max_scale = SHAPES[shape]
-    rng = np.random.default_rng(1)
-    cost = rng.uniform(0, 0.3, (num_contexts, num_prompts))
-    spec = make_spec(num_prompts, max_scale, cost, task=tuple(min(c, 1) for c in range(num_contexts)))
+    spec = make_spec(num_prompts, max_scale, task=tuple(min(c, 1) for c in range(num_contexts)))
     return eqx.tree_at(lambda s: s.truth, spec, jnp.zeros(SHAPES[shape]), is_leaf=lambda leaf: leaf is None)
 
 
 @pytest.mark.usefixtures("_compile_quickly")
 @pytest.mark.parametrize(("name", "shape"), CASES)
 def test_no_run_overspends_and_a_finished_one_rests(name: str, shape: str) -> None:
-    """1,000 runs with budgets from 1 up and invented statistics.
+    """1,000 runs with budgets from 1 up, each in a world of its own.
+
+    An algorithm knows of its world what `Spec` says and what comes back, so drawing both at random covers worlds of
+    every kind; the shapes are those of SHAPES.
 
     Seen to fail with `fits` dropped from `schedules.that_fit`, with `max(share, 1)` for the share in `PSST`, and with
     the affordability of an arm (`fits`) dropped from `Sequential`.
