@@ -1,16 +1,14 @@
 """`iapo compare` and `iapo algorithms`."""
 
-import os
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sim.cli import common
+from sim.cli import common, workers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,12 +42,9 @@ def compare(
         int | None,
         typer.Option(help="Trials in progress at a time: speed, never results.", show_default="the algorithm decides"),
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Processes that share the work.", show_default="one per core, at most 8")
-    ] = None,
-    cache_dir: Annotated[
-        Path | None, typer.Option(help="Keep compiled programs here for later runs.", show_default="not kept")
-    ] = None,
+    processes: workers.Workers = None,
+    dask: workers.Dask = None,
+    cache_dir: workers.CacheDir = None,
 ) -> None:
     """Compare algorithms on environments, scored by exact values on held-out queries.
 
@@ -61,20 +56,17 @@ def compare(
 
     Example: iapo compare --env MATH_final.pkl --algorithm psst --algorithm ucb --budget 1000 --budget 5000 --out math
     """
-    workers = min(usable_cores(), 8) if workers is None else workers
-    if workers < 1:
-        raise ValueError(f"workers is {workers}; it must be at least 1")
     from sim import algorithms as rooms
     from sim import compare as driver
     from sim.cli.truth import exact_values
 
-    use_compilation_cache(cache_dir)
     texts = tuple(algorithm or rooms.ALGORITHMS)
     if reference is None:
         reference = "psst" if "psst" in texts else texts[0]
+    env, out = [workers.everywhere(name, dask) for name in env], out if dask is None else out.resolve()
     plan = driver.Plan(tuple(env), texts, tuple(budget), trials, seed, reference, chunk)
     try:
-        with executor(workers, cache_dir) as pool, _progress() as report:
+        with workers.pool(processes, dask, cache_dir) as pool, _progress() as report:
             result = driver.compare(plan, out, exact_values, executor=pool, report=report)
     except driver.Interrupted as stopped:
         kept = f"{stopped.kept} of {stopped.total} cells are kept in {out}"
@@ -86,57 +78,6 @@ def compare(
     pictures = [style.save(picture, out / f"compare.{kind}").name for kind in ("png", "pdf")]
     _show(plan, result)
     typer.echo(f"\nIn {out}: {', '.join((*driver.FILES, *pictures))}")
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def use_compilation_cache(folder: Path | None) -> None:
-    """Keep every compiled program in `folder`, and look there first; None changes nothing."""
-    if folder is not None:
-        import jax
-
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-
-
-@contextmanager
-def executor(workers: int, cache_dir: Path | None) -> Iterator[Executor | None]:
-    """A pool of processes, none for one worker. Leaving it in a hurry ends what still runs."""
-    if workers == 1:
-        yield None
-        return
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
-
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin_worker, (cache_dir,))
-    try:
-        yield pool
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in multiprocessing.active_children():
-            process.terminate()
-        raise
-    pool.shutdown()
-
-
-def _begin_worker(cache_dir: Path | None) -> None:
-    """Leave Ctrl-C to the parent, and end when it ends, however it ends."""
-    import multiprocessing
-    import signal
-    import threading
-
-    def follow() -> None:
-        parent = multiprocessing.parent_process()
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=follow, daemon=True).start()
-    use_compilation_cache(cache_dir)
 
 
 @contextmanager

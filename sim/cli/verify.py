@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sim.cli import common
-from sim.cli.compare import executor, usable_cores, use_compilation_cache
+from sim.cli import common, workers
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,12 +27,9 @@ def verify(
     family: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Only this family of worlds.", show_default="all of them")
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Processes that share the work.", show_default="one per core, at most 8")
-    ] = None,
-    cache_dir: Annotated[
-        Path | None, typer.Option(help="Keep compiled programs here for later runs.", show_default="not kept")
-    ] = None,
+    processes: workers.Workers = None,
+    dask: workers.Dask = None,
+    cache_dir: workers.CacheDir = None,
 ) -> None:
     """Put every guarantee to the test: exact error, bounds, simulation and rare-event estimates side by side.
 
@@ -43,15 +39,12 @@ def verify(
 
     Example: iapo verify --quick --out checked
     """
-    workers = min(usable_cores(), 8) if workers is None else workers
-    if workers < 1:
-        raise ValueError(f"workers is {workers}; it must be at least 1")
     from theory import verify as driver
 
-    use_compilation_cache(cache_dir)
+    math, out = workers.everywhere(math, dask) if math else None, out if dask is None else out.resolve()
     plan = driver.Plan(quick, seed, math, tuple(family or ()))
     try:
-        with executor(workers, cache_dir) as pool, _progress() as report:
+        with workers.pool(processes, dask, cache_dir) as pool, _progress() as report:
             result = driver.verify(plan, out, executor=pool, report=report)
     except driver.Interrupted as stopped:
         kept = f"{stopped.kept} of {stopped.total} cells are kept in {out}"

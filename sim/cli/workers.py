@@ -1,0 +1,131 @@
+"""Where cells are computed: in this process, in a pool of processes, or on the workers of a Dask scheduler."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Workers = Annotated[
+    int | None, typer.Option("--workers", help="Processes that share the work.", show_default="one per core, at most 8")
+]
+Dask = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SCHEDULER",
+        help="Compute on the workers of this Dask scheduler instead: its address, or its scheduler file (.json). They "
+        "need this package and the same files; start them with one thread each. Extra `cluster`.",
+        show_default="none",
+    ),
+]
+CacheDir = Annotated[
+    Path | None, typer.Option(help="Keep compiled programs here for later runs.", show_default="not kept")
+]
+
+_PATIENCE = "10s"
+"""How long a scheduler may take to answer."""
+
+
+@contextmanager
+def pool(workers: int | None, dask: str | None, cache_dir: Path | None) -> Iterator[Executor | None]:
+    """What computes cells; None for this process. Leaving it in a hurry ends what still runs.
+
+    Raises:
+        ValueError: the options contradict each other, or Dask is not installed.
+        OSError: no scheduler answers.
+    """
+    if dask is not None and workers is not None:
+        raise ValueError("--workers and --dask exclude each other: the scheduler has workers of its own")
+    workers = min(usable_cores(), 8) if workers is None else workers
+    if workers < 1:
+        raise ValueError(f"workers is {workers}; it must be at least 1")
+    _use_compilation_cache(cache_dir)
+    if dask is not None:
+        with _cluster(dask, cache_dir) as executor:
+            yield executor
+    elif workers == 1:
+        yield None
+    else:
+        with _processes(workers, cache_dir) as executor:
+            yield executor
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def everywhere(name: str, dask: str | None) -> str:
+    """The name of an environment or, where it names a file, a path that workers in other folders understand."""
+    return str(Path(name).resolve()) if dask is not None and Path(name).exists() else name
+
+
+@contextmanager
+def _processes(workers: int, cache_dir: Path | None) -> Iterator[Executor]:
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin_worker, (cache_dir,))
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+    pool.shutdown()
+
+
+@contextmanager
+def _cluster(scheduler: str, cache_dir: Path | None) -> Iterator[Executor]:
+    try:
+        from distributed import Client
+    except ImportError:
+        raise ValueError("--dask needs the package distributed; install iapo-testbed[cluster]") from None
+    at_file = scheduler.endswith(".json")
+    if at_file and not Path(scheduler).is_file():
+        raise ValueError(f"{scheduler}: no such scheduler file")
+    where: dict[str, Any] = {"scheduler_file": scheduler} if at_file else {"address": scheduler}
+    try:
+        client = Client(**where, timeout=_PATIENCE, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"no Dask scheduler answers at {scheduler} ({error})") from None
+    with client:
+        if not client.scheduler_info()["workers"]:
+            raise ValueError(f"the Dask scheduler at {scheduler} has no workers yet; start some with `dask worker`")
+        client.run(_use_compilation_cache, cache_dir)
+        executor = client.get_executor(pure=False)
+        try:
+            yield executor
+        except BaseException:
+            executor.shutdown(wait=False)  # cancels
+            raise
+
+
+def _use_compilation_cache(folder: Path | None) -> None:
+    """Keep every compiled program in `folder`, and look there first; None changes nothing."""
+    if folder is not None:
+        import jax
+
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def _begin_worker(cache_dir: Path | None) -> None:
+    """Leave Ctrl-C to the parent, and end when it ends, however it ends."""
+    import multiprocessing
+    import signal
+    import threading
+
+    def follow() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=follow, daemon=True).start()
+    _use_compilation_cache(cache_dir)
