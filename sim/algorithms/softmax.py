@@ -7,13 +7,14 @@ the draw does not depend on the order of a sum. As in the released code, an arm 
 while exploring; it is never recommended over one that was.
 """
 
-import math
-
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from sim.algorithms.sequential import Sequential
 from sim.core import Spec
+
+_LARGEST = 1e30
+"""Temperatures above it, or below one part in it, may be infinite or 0 in float32."""
 
 
 class Softmax(Sequential):
@@ -27,8 +28,8 @@ class Softmax(Sequential):
 
     def __check_init__(self) -> None:
         """Reject temperatures that are none."""
-        if not (math.isfinite(self.temperature) and self.temperature > 0):
-            raise ValueError(f"temperature is {self.temperature}; it must be a finite number above 0")
+        if not 1 / _LARGEST <= self.temperature <= _LARGEST:
+            raise ValueError(f"temperature is {self.temperature}; it must lie in {1 / _LARGEST:.0e}..{_LARGEST:.0e}")
 
     def weights(
         self,
@@ -41,7 +42,5 @@ class Softmax(Sequential):
         """Boltzmann weights relative to the best arm."""
         value = jnp.where(fits, jnp.where(blocks > 0, value, jnp.float32(0.0)), -jnp.inf)
         whole = 2.0 ** (30 - (value.size - 1).bit_length())
-        gap = value - jnp.max(value)
-        # The best arm needs no division: a temperature below float32's smallest would make it 0 / 0.
-        weights = jnp.where(gap < 0, jnp.exp(gap / self.temperature), jnp.float32(1.0))
-        return jnp.where(fits, jnp.round(weights * jnp.float32(whole)).astype(jnp.int32), 0)
+        weights = jnp.exp((value - jnp.max(value)) / self.temperature)
+        return jnp.round(weights * jnp.float32(whole)).astype(jnp.int32)
