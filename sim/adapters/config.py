@@ -1,0 +1,305 @@
+"""Reading a run's configuration from TOML; a bad one is refused in full, before the first request."""
+
+import itertools
+import os
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from sim import algorithms
+from sim.adapters import scorers
+from sim.adapters.fields import Table
+from sim.adapters.settings import MONEY, SLOT, Caps, Config, Context, Endpoint, Objective, Prices, Prompt, QueryFile
+from sim.core import Algorithm
+from sim.utilities import AGGREGATES, MAX_SCALE, TIES
+
+STRATEGIES = ("mv", "bon", "mean", "mixed")
+MAX_BUDGET = 2**24
+
+
+def load(path: str | Path) -> Config:
+    """Read and check a configuration file; a ValueError names the file, the key and the reason."""
+    path = Path(path)
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file; `iapo tune --example` writes one") from None
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: is no TOML file ({error})") from None
+    top = Table(path, "", content)
+    beside = path.resolve().parent
+    endpoint, model = _endpoint(top.table("endpoint"))
+    prompts = _prompts(top, model)
+    max_scale = (tune := top.table("tune")).whole("max_scale", high=MAX_SCALE)
+    objectives, tie = _objectives(top)
+    text = tune.text("algorithm", "psst")
+    budget = tune.whole("budget", high=MAX_BUDGET)
+    tune.done()
+    cost = top.table("cost", needed=False)
+    measure = cost.choice("measure", ("tokens", "money"), "tokens")
+    shares = cost.choice("prompt_tokens", ("each", "shared", "ignore"), "each")
+    probe = (cost.whole("probe_queries", 4, high=10**6), cost.whole("probe_completions", 4, high=MAX_SCALE))
+    cost.done()
+    prices = _prices(top.table("prices", needed=False), {prompt.model for prompt in prompts})
+    if measure == "money" and not any(price.prompt or price.completion for price in prices.values()):
+        raise cost.wrong("measure", "is 'money', but [prices] names no price above 0")
+    config = Config(
+        file=path,
+        name=top.text("name", path.stem),
+        out=beside / top.text("out", f"results/{path.stem}"),
+        seed=top.whole("seed", 0, low=0, high=2**63 - 1),
+        endpoint=endpoint,
+        prompts=prompts,
+        prices=prices,
+        queries=_queries(top.table("queries"), beside),
+        objectives=objectives,
+        tie=tie,
+        contexts=_contexts(top, objectives),
+        algorithm_text=text,
+        algorithm=_algorithm(tune, text),
+        budget=budget,
+        max_scale=max_scale,
+        caps=_caps(top.table("caps", needed=False), budget, len(prompts) * probe[0] * probe[1]),
+        cost_measure=measure,
+        prompt_tokens=shares,
+        probe=probe,
+    )
+    top.done()
+    if config.votes and config.queries.gold is None:
+        raise ValueError(f"{path}: queries.gold is missing; votes ('mv') need the column of the right answers")
+    return config
+
+
+def _endpoint(table: Table) -> tuple[Endpoint, str | None]:
+    url = table.text("base_url")
+    try:
+        parts = urlsplit(url)
+        port_is_right = parts.port is None or parts.port > 0
+    except ValueError:
+        raise table.wrong("base_url", f"is {url!r}, which is no URL") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_right:
+        raise table.wrong("base_url", f"is {url!r}; expected http://... or https://...")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise table.wrong("base_url", "holds a user, a password or a query; name the key's variable in key_variable")
+    if parts.path.rstrip("/").endswith("/chat/completions"):
+        raise table.wrong("base_url", f"is {url!r}; leave out /chat/completions")
+    variable = table.text("key_variable", "OPENAI_API_KEY", blank=True)
+    if variable and not variable.replace("_", "a").isalnum():
+        raise table.wrong("key_variable", "is no name of an environment variable; the key itself does not belong here")
+    timeout = table.number("timeout", 120.0, low=0, high=3600, open_low=True)
+    deadline = table.number("deadline", 900.0, low=0, high=10**6, open_low=True)
+    if deadline < timeout:
+        raise table.wrong("deadline", f"is {deadline:g} s, below the timeout of one request ({timeout:g} s)")
+    pace = table.table("concurrency", needed=False)
+    low, high = pace.whole("least", 1, high=1000), pace.whole("most", 64, high=1000)
+    first = pace.whole("start", min(max(16, low), high), high=1000)
+    pace.done()
+    if not low <= first <= high:
+        raise pace.wrong("start", f"is {first}; it must lie between least ({low}) and most ({high})")
+    extra = table.table("extra", needed=False).content
+    ours = {"model", "messages", "n", "seed", "stream", "temperature", "top_p", "max_tokens", "max_completion_tokens"}
+    for key in sorted(ours & set(extra)):
+        raise table.wrong(f"extra.{key}", "is set by other keys of this file; it cannot be an extra field")
+    endpoint = Endpoint(
+        base_url=url.rstrip("/"),
+        key_variable=variable,
+        timeout=timeout,
+        deadline=deadline,
+        max_n=table.whole("max_n", 16, high=MAX_SCALE),
+        max_tokens_field=table.choice("max_tokens_field", ("max_tokens", "max_completion_tokens"), "max_tokens"),
+        send_seed=table.flag("send_seed", True),
+        template_tokens=table.whole("template_tokens", 64, low=0, high=10**6),
+        concurrency=(first, low, high),
+        extra=dict(extra),
+    )
+    model = table.text("model", None)
+    table.done()
+    return endpoint, model
+
+
+def _prompts(top: Table, model: str | None) -> tuple[Prompt, ...]:
+    prompts: list[Prompt] = []
+    for table in top.tables("prompts"):
+        name, text, system = table.text("name"), table.text("text", SLOT), table.text("system", "", blank=True)
+        if SLOT not in text + system:
+            raise table.wrong("text", f"has no {SLOT} slot; every prompt needs one")
+        own = table.text("model", model)
+        if own is None:
+            raise table.wrong("model", "is missing here and in [endpoint]; one of them is needed")
+        prompt = Prompt(
+            name=name,
+            text=text,
+            system=system,
+            model=own,
+            max_tokens=table.whole("max_tokens", 512, high=10**6),
+            temperature=table.number("temperature", None, low=0, high=10),
+            top_p=table.number("top_p", None, low=0, high=1, open_low=True),
+            cost=table.number("cost", None, low=0),
+        )
+        table.done()
+        for other in prompts:
+            if other.name == name:
+                raise table.wrong("name", f"is {name!r}, the name of an earlier prompt; names must differ")
+            if _content(other) == _content(prompt):
+                raise table.wrong("text", f"and decoding are those of {other.name!r}; prompts must differ")
+        prompts.append(prompt)
+    if len({prompt.cost is None for prompt in prompts}) > 1:
+        raise top.wrong("prompts", "give a cost to some prompts only; give it to all or to none (the probe measures)")
+    return tuple(prompts)
+
+
+def _content(prompt: Prompt) -> tuple[object, ...]:
+    return tuple(getattr(prompt, one.name) for one in fields(prompt) if one.name not in ("name", "cost"))
+
+
+def _prices(table: Table, models: set[str]) -> dict[str, Prices]:
+    """Prices of every model: the table's own, or those of the model's own table inside it."""
+    common = _price(table, Prices())
+    own = table.table("models", needed=False)
+    found = {}
+    for model in own.content:
+        if model not in models:
+            raise own.wrong(model, f"is no model of a prompt; those are {', '.join(sorted(models))}")
+        inner = own.table(model)
+        found[model] = _price(inner, common)
+        inner.done()
+    table.done()
+    return {model: found.get(model, common) for model in sorted(models)}
+
+
+def _price(table: Table, default: Prices) -> Prices:
+    def one(key: str, ours: int) -> int:
+        value = table.number(key, None, low=0, high=10**6)
+        if value is None:
+            return ours
+        units = value * MONEY / 10**6
+        if abs(units - round(units)) > 1e-6:
+            raise table.wrong(key, f"is {value!r}; prices per million tokens have at most 6 decimals")
+        return round(units)
+
+    return Prices(one("prompt", default.prompt), one("completion", default.completion))
+
+
+def _queries(table: Table, beside: Path) -> QueryFile:
+    file = beside / table.text("file")
+    if file.suffix not in (".jsonl", ".csv", ".parquet"):
+        raise table.wrong("file", f"is {file.name!r}; expected a .jsonl, .csv or .parquet file")
+    if not file.is_file():
+        raise table.wrong("file", f"names {file}, which does not exist")
+    found = QueryFile(file, table.text("text", "query"), table.text("gold", None), table.whole("limit", None))
+    table.done()
+    return found
+
+
+def _objectives(top: Table) -> tuple[tuple[Objective, ...], str]:
+    strategy = top.choice("strategy", STRATEGIES)
+    found: list[Objective] = []
+    for table in top.tables("objectives"):
+        name = table.text("name", f"objective {len(found)}" if found else "reward")
+        default = strategy if strategy != "mixed" else None
+        aggregate = table.choice("aggregate", AGGREGATES, default)
+        if aggregate is None:
+            raise table.wrong("aggregate", f"is missing; with strategy 'mixed' it is one of {', '.join(AGGREGATES)}")
+        if default is not None and aggregate != default:
+            raise table.wrong("aggregate", f"is {aggregate!r}, but the strategy is {strategy!r}; use strategy 'mixed'")
+        scorer = scorers.read(table)
+        if aggregate == "mv" and not scorer.votes:
+            raise table.wrong("scorer", f"is {table.content['scorer']!r}, which reads no answers to vote on")
+        low, high = table.number("low", 0.0), table.number("high", 1.0)
+        if not low < high:
+            raise table.wrong("high", f"is {high:g}; it must be above low ({low:g})")
+        unreadable = table.number("unreadable", low, low=low, high=high)
+        table.done()
+        if any(other.name == name for other in found):
+            raise table.wrong("name", f"is {name!r}, the name of an earlier objective; names must differ")
+        found.append(Objective(name, aggregate, scorer, low, high, unreadable))
+    if sum(objective.aggregate == "mv" for objective in found) > 1:
+        raise top.wrong("objectives", "hold 'mv' more than once; one objective can be voted on")
+    return tuple(found), top.choice("tie", TIES, "uniform")
+
+
+def _contexts(top: Table, objectives: tuple[Objective, ...]) -> tuple[Context, ...]:
+    size = len(objectives)
+    if isinstance(top.content.get("contexts"), dict):
+        grid = top.table("contexts")
+        rows = grid.take("weights", [[1.0] * size])
+        if not isinstance(rows, list) or not rows:
+            raise grid.wrong("weights", "must be a list of lists, one weight per objective")
+        own = [Table(top.file, "contexts", {f"weights[{k}]": row}) for k, row in enumerate(rows)]
+        weights = [table.numbers(f"weights[{k}]", size) for k, table in enumerate(own)]
+        costs = grid.numbers("cost_weights", low=0)
+        grid.done()
+        pairs = list(itertools.product(weights, costs))
+        several = len(weights) > 1
+
+        def name(row: tuple[float, ...], cost: float) -> str:
+            return " ".join([f"{weight:g}" for weight in row] if several else []) + f" cost {cost:g}"
+
+        made = [Context(name(row, cost).strip(), row, cost, 1 / len(pairs)) for row, cost in pairs]
+    else:
+        made = []
+        tables = top.tables("contexts")
+        for table in tables:
+            made.append(
+                Context(
+                    name=table.text("name", f"context {len(made)}"),
+                    weights=table.numbers("weights", size) if "weights" in table or size > 1 else (1.0,),
+                    cost_weight=table.number("cost_weight", 0.0, low=0),
+                    probability=table.number("probability", 1 / len(tables), low=0, high=1),
+                )
+            )
+            table.done()
+    names = [context.name for context in made]
+    for name_ in names:
+        if names.count(name_) > 1:
+            raise top.wrong("contexts", f"hold {name_!r} twice; contexts must differ")
+    for context in made:
+        if not any(context.weights):
+            raise top.wrong(
+                "contexts", f"weigh nothing in {context.name!r}; some objective needs a weight other than 0"
+            )
+    total = sum(context.probability for context in made)
+    if not np.isclose(total, 1, atol=1e-6):
+        raise top.wrong("contexts", f"have probabilities that sum to {total:.6g}; they must sum to 1")
+    return tuple(made)
+
+
+def _algorithm(table: Table, text: str) -> Algorithm:
+    try:
+        algorithm = algorithms.get(text)
+    except ValueError as error:
+        raise table.wrong("algorithm", f"cannot be used: {error}") from None
+    if algorithm.sees_truth:
+        raise table.wrong("algorithm", f"is {text!r}, which needs the truth; a live model cannot tell it")
+    if getattr(algorithm, "budget_rule", "hard") != "hard":
+        raise table.wrong("algorithm", f"is {text!r}, which may spend more than the budget; with real money it may not")
+    return algorithm
+
+
+def _caps(table: Table, budget: int, probing: int) -> Caps:
+    completions = table.whole("completions", budget + budget // 10 + 256 + probing)
+    if completions < budget:
+        raise table.wrong("completions", f"is {completions}, below tune.budget ({budget})")
+    money = table.number("money", None, low=0, high=9 * 10**6, open_low=True)
+    found = Caps(completions, table.whole("tokens", None), None if money is None else int(money * MONEY))
+    table.done()
+    return found
+
+
+def read_key(endpoint: Endpoint) -> str:
+    """The key, from the environment variable that the configuration names; empty where it names none."""
+    if not endpoint.key_variable:
+        return ""
+    key = os.environ.get(endpoint.key_variable, "")
+    if not key:
+        raise ValueError(f"the environment variable {endpoint.key_variable} (endpoint.key_variable) holds no key")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ValueError(
+            f"the key in {endpoint.key_variable} holds a space, a line end or a sign that no HTTP header carries"
+        )
+    return key

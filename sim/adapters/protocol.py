@@ -1,0 +1,204 @@
+"""One request for completions and its reply, and how failures are told apart.
+
+* `Fatal`: no repetition helps (key, model, quota, malformed request). The run stops.
+* `Refused`: this one request's content was refused by a filter before anything was generated; a scored outcome.
+* `Transient`: the server did no work (rate limit, overload, no connection). Repeat; nothing was billed.
+* `Ambiguous`: the server may have worked and billed (timeout, reset, 5xx, a body that makes no sense). Repeat, but
+  count the attempt as billed in full.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+FATAL_CODES = (
+    "insufficient_quota",
+    "credit_balance_exhausted",
+    "billing_hard_limit_reached",
+    "billing_not_active",
+    "account_deactivated",
+    "invalid_api_key",
+    "model_not_found",
+)
+_FILTER_CODES = ("content_filter", "content_policy_violation", "responsible_ai_policy_violation")
+_UNBILLED = (408, 409, 425, 429, 503, 529)
+_MAX_TOKENS = 2**40
+
+
+class CallError(Exception):
+    """A request without a usable reply; the text says what happened and holds no secret."""
+
+
+class Fatal(CallError):
+    """No repetition helps."""
+
+
+class Refused(CallError):
+    """A filter refused the prompt."""
+
+
+class Transient(CallError):
+    """Nothing was done; worth repeating.
+
+    Attributes:
+        retry_after: seconds that the server asked to wait, None if it did not.
+        throttled: whether the server said that requests come too fast.
+    """
+
+    def __init__(self, text: str, retry_after: float | None = None, throttled: bool = False):
+        super().__init__(text)
+        self.retry_after, self.throttled = retry_after, throttled
+
+
+class Ambiguous(CallError):
+    """The server may have done the work; worth repeating, and counted as billed."""
+
+
+class Request(NamedTuple):
+    """What is sent.
+
+    Attributes:
+        messages: role and content.
+        n: completions wanted.
+        seed: None where seeds are not sent.
+        extra: further fields of the body.
+    """
+
+    model: str
+    messages: tuple[tuple[str, str], ...]
+    n: int
+    max_tokens: int
+    max_tokens_field: str = "max_tokens"
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    extra: Mapping[str, Any] = {}
+
+    def body(self) -> dict[str, Any]:
+        """The JSON object of /chat/completions."""
+        body: dict[str, Any] = dict(self.extra) | {
+            "model": self.model,
+            "messages": [{"role": role, "content": content} for role, content in self.messages],
+            "n": self.n,
+            self.max_tokens_field: self.max_tokens,
+        }
+        for name in ("temperature", "top_p", "seed"):
+            if getattr(self, name) is not None:
+                body[name] = getattr(self, name)
+        return body
+
+
+class Usage(NamedTuple):
+    """Tokens that a reply reports, checked; the completions' tokens are those of all choices together."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+
+
+class Choice(NamedTuple):
+    """One completion and why it ended: "stop", "length", "content_filter" or the server's own word."""
+
+    text: str
+    finish: str
+
+
+class Reply(NamedTuple):
+    """What came back.
+
+    Attributes:
+        choices: as many as the server returned, which need not be as many as were wanted.
+        usage: None where the report makes no sense or is missing.
+    """
+
+    choices: tuple[Choice, ...]
+    usage: Usage | None
+
+
+class Client(Protocol):
+    """Sends one request, once."""
+
+    async def complete(self, request: Request, timeout: float) -> Reply:
+        """The reply.
+
+        Raises:
+            CallError: there is none; the class says what that means.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close connections."""
+        ...
+
+
+def read_reply(status: int, content: bytes, retry_after: float | None = None) -> Reply:
+    """The reply in an HTTP response, or the `CallError` that it amounts to."""
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError):
+        body = None
+    if status != 200:
+        raise failure(status, body, retry_after, content)
+    if not isinstance(body, dict):
+        raise Ambiguous(f"the server answered 200 with {_start(content)}, which is no JSON object")
+    if body.get("error"):
+        code = body["error"].get("code") if isinstance(body["error"], dict) else None
+        inner = code if isinstance(code, int) and 400 <= code < 600 else 500
+        raise failure(inner, body, retry_after, content)
+    raw = body.get("choices")
+    if not isinstance(raw, list) or not raw:
+        raise Ambiguous(f"the server answered 200 without choices: {_start(content)}")
+    choices = tuple(_choice(one) for one in raw)
+    return Reply(choices, read_usage(body.get("usage"), choices))
+
+
+def _choice(raw: Any) -> Choice:
+    message = raw.get("message") if isinstance(raw, dict) else None
+    if not isinstance(message, dict):
+        raise Ambiguous("the server answered 200 with a choice that holds no message")
+    text, finish = message.get("content"), raw.get("finish_reason")
+    if text is None and isinstance(message.get("refusal"), str):
+        text, finish = message["refusal"], "refusal"
+    if text is not None and not isinstance(text, str):
+        raise Ambiguous("the server answered 200 with a choice whose content is no text")
+    return Choice(text or "", finish if isinstance(finish, str) else "unknown")
+
+
+def read_usage(raw: Any, choices: tuple[Choice, ...]) -> Usage | None:
+    """Reported tokens where they can be true: whole, not negative, at least one for every choice with text."""
+    if not isinstance(raw, dict):
+        return None
+    details = raw.get("prompt_tokens_details")
+    cached = (details.get("cached_tokens") if isinstance(details, dict) else None) or 0
+    numbers = [raw.get("prompt_tokens"), raw.get("completion_tokens"), cached]
+    if not all(isinstance(one, int) and not isinstance(one, bool) and 0 <= one < _MAX_TOKENS for one in numbers):
+        return None
+    usage = Usage._make(numbers)
+    if usage.prompt_tokens < 1 or usage.completion_tokens < sum(bool(choice.text) for choice in choices):
+        return None
+    return usage
+
+
+def failure(status: int, body: Any, retry_after: float | None, content: bytes = b"") -> CallError:
+    """What an HTTP error means."""
+    error = body.get("error", body) if isinstance(body, dict) else None
+    code, said = None, _start(content)
+    if isinstance(error, dict):
+        code, said = error.get("code") or error.get("type"), str(error.get("message") or said)
+    elif isinstance(error, str):
+        said = error
+    text = f"HTTP {status}: {' '.join(said.split())[:300]}"
+    word = str(code or "").lower()
+    if any(one in word for one in _FILTER_CODES) and status in (400, 403):
+        return Refused(text)
+    if word in FATAL_CODES or word.endswith("_spend_limit_exceeded"):
+        return Fatal(text)
+    if status in _UNBILLED:
+        return Transient(text, retry_after, throttled=status in (429, 503, 529))
+    if status >= 500:
+        return Ambiguous(text)
+    return Fatal(text)
+
+
+def _start(content: bytes) -> str:
+    return repr(content[:120].decode("utf-8", "replace")) if content else "an empty body"

@@ -1,0 +1,69 @@
+"""The user's queries: JSONL, CSV or Parquet, one row each."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from sim.adapters.scorers.base import Item
+from sim.adapters.settings import QueryFile
+
+
+def read(source: QueryFile) -> tuple[Item, ...]:
+    """The queries of a file, in its order; a ValueError names the file, the row and what is wrong."""
+    rows = _rows(source.file)
+    if not rows:
+        raise ValueError(f"{source.file}: holds no query")
+    items, seen = [], {}
+    for number, row in enumerate(rows[: source.limit], start=1):
+        text = _text(source, row, source.text, number)
+        gold = None if source.gold is None else _text(source, row, source.gold, number)
+        if text in seen:
+            raise ValueError(f"{source.file}: row {number} repeats the query of row {seen[text]}; each must come once")
+        seen[text] = number
+        items.append(Item(text, gold, tuple((str(key), value) for key, value in row.items())))
+    return tuple(items)
+
+
+def _text(source: QueryFile, row: dict[str, Any], column: str, number: int) -> str:
+    if column not in row:
+        have = ", ".join(map(str, row))
+        raise ValueError(f"{source.file}: row {number} has no {column!r} (queries.text, queries.gold); it has {have}")
+    value = row[column]
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or value != value or not str(value).strip():
+        raise ValueError(f"{source.file}: row {number} holds {value!r} as {column!r}; expected text or a number")
+    return str(value)
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    if path.suffix == ".jsonl":
+        return _json_rows(path)
+    import pandas as pd
+
+    try:  # answers such as "NA" or "None" are answers, and "007" is not the number 7
+        is_csv = path.suffix == ".csv"
+        frame = pd.read_csv(path, keep_default_na=False, dtype=str) if is_csv else pd.read_parquet(path)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path}: cannot be read as a table ({' '.join(str(error).split())[:200]})") from None
+    return [
+        {str(key): value.item() if hasattr(value, "item") else value for key, value in row.items()}
+        for row in frame.to_dict("records")
+    ]
+
+
+def _json_rows(path: Path) -> list[dict[str, Any]]:
+    rows = []
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{path}: line {number} is no JSON ({error})") from None
+        if not isinstance(row, dict):
+            raise ValueError(f"{path}: line {number} is no JSON object")
+        rows.append(row)
+    return rows

@@ -1,0 +1,87 @@
+"""What every scorer does: a completion to an answer (for votes) and a score (for best of N and means).
+
+A scorer never drops a completion and never invents a zero: what it cannot read has a status of its own, and the
+objective says what that is worth.
+"""
+
+import abc
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+OK, UNREADABLE, TIMEOUT = "ok", "unreadable", "timeout"
+"""Read; no answer could be read; reading it took too long."""
+
+
+class Item(NamedTuple):
+    """A query as scorers see it.
+
+    Attributes:
+        text: what fills the {query} slot of a prompt.
+        gold: the right answer, None where there is none.
+        reference: the whole row of the query file, for scorers that need more.
+    """
+
+    text: str
+    gold: str | None = None
+    reference: tuple[tuple[str, Any], ...] = ()
+
+
+class Scored(NamedTuple):
+    """What a scorer found in one completion.
+
+    Attributes:
+        status: `OK`, `UNREADABLE` or `TIMEOUT`.
+        label: canonical answer: completions with the same label vote together. None where none was read.
+        value: the score; None where none could be given.
+    """
+
+    status: str
+    label: str | None = None
+    value: float | None = None
+
+
+class Scorer(abc.ABC):
+    """Reads completions. Frozen dataclasses of their options; anything they hold open is closed by `close`."""
+
+    votes: bool = True
+    """Whether it reads answers that can be voted on."""
+    needs_gold: bool = True
+    """Whether its scores need the right answer."""
+
+    @abc.abstractmethod
+    async def score(self, item: Item, prompt: str, texts: Sequence[str]) -> list[Scored]:
+        """One result per completion, in order.
+
+        Raises:
+            ValueError: the scorer broke its contract (a sentence for the user).
+        """
+
+    async def start(self) -> None:  # noqa: B027
+        """Check what can be checked before money is spent."""
+
+    async def close(self) -> None:  # noqa: B027
+        """Let go of processes and connections."""
+
+
+class AnswerScorer(Scorer):
+    """A scorer that reads an answer by a rule and scores 1 where it is the right one."""
+
+    @abc.abstractmethod
+    def answer(self, text: str) -> str | None:
+        """The canonical answer in a completion, None where there is none."""
+
+    def right(self, gold: str) -> str:
+        """The canonical form of the right answer."""
+        found = self.answer(gold)
+        if found is None:
+            raise ValueError(f"the right answer {gold[:80]!r} cannot be read by the scorer that reads the completions")
+        return found
+
+    async def score(self, item: Item, prompt: str, texts: Sequence[str]) -> list[Scored]:
+        """Labels, and scores 1 or 0 where the query has a right answer."""
+        right = None if item.gold is None else self.right(item.gold)
+        found = [self.answer(text) for text in texts]
+        return [
+            Scored(UNREADABLE) if one is None else Scored(OK, one, None if right is None else float(one == right))
+            for one in found
+        ]

@@ -1,0 +1,69 @@
+"""A scorer that the user wrote: a Python function, named as module:function."""
+
+import importlib
+import inspect
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sim.adapters.fields import Table
+from sim.adapters.scorers.base import OK, UNREADABLE, Item, Scored, Scorer
+
+
+@dataclass(frozen=True)
+class Code(Scorer):
+    """Calls `function(query, gold, completion)`, which returns a number, an answer (text), or None if unreadable.
+
+    Attributes:
+        target: "module:function"; the module is also looked for beside the configuration file.
+        function: what it names.
+    """
+
+    target: str
+    function: Callable[..., Any]
+    needs_gold = False
+
+    @classmethod
+    def read(cls, table: Table) -> "Code":
+        """From a table of the configuration; imports the module."""
+        target = table.text("function")
+        module, colon, name = target.partition(":")
+        if not colon or not module or not name:
+            raise table.wrong("function", f"is {target!r}; write module:function")
+        folder = str(Path(table.file).resolve().parent)
+        sys.path.insert(0, folder)
+        try:
+            function = getattr(importlib.import_module(module), name, None)
+        except Exception as error:  # whatever the user's module does on import
+            raise table.wrong("function", f"is {target!r}, but {module} cannot be imported ({error})") from None
+        finally:
+            sys.path.remove(folder)
+        if not callable(function):
+            raise table.wrong("function", f"is {target!r}, but {module} has no function {name}")
+        try:
+            inspect.signature(function).bind("query", None, "completion")
+        except (TypeError, ValueError):
+            raise table.wrong("function", f"is {target!r}; it must take (query, gold, completion)") from None
+        return cls(target, function)
+
+    async def score(self, item: Item, prompt: str, texts: Sequence[str]) -> list[Scored]:
+        """One call per completion."""
+        return [self._one(item, text) for text in texts]
+
+    def _one(self, item: Item, text: str) -> Scored:
+        try:
+            found = self.function(item.text, item.gold, text)
+        except Exception as error:  # the user's code; the run must say what happened in one line
+            what = f"{type(error).__name__}: {error}"
+            raise ValueError(f"scorer {self.target} failed on a completion ({what[:200]})") from error
+        if found is None:
+            return Scored(UNREADABLE)
+        if isinstance(found, str):
+            right = None if item.gold is None else float(found == item.gold)
+            return Scored(OK, found, right)
+        if isinstance(found, bool | int | float) and math.isfinite(found):
+            return Scored(OK, None, float(found))
+        raise ValueError(f"scorer {self.target} returned {found!r}; expected a finite number, text or None")

@@ -1,0 +1,193 @@
+"""Scorers that read an answer from the text by a rule: exact, choice, number, regex, JSON field."""
+
+import json
+import re
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+
+from sim.adapters.fields import Table
+from sim.adapters.scorers.base import AnswerScorer
+
+_NUMBER = re.compile(
+    r"(?:(?<![\w.)])[-+\u2212])?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+(?![\w.]))?"
+)
+_MAX_DIGITS = 400
+
+
+@dataclass(frozen=True)
+class Exact(AnswerScorer):
+    """The whole completion is the answer, spaces at both ends left out.
+
+    Attributes:
+        ignore_case: whether case differs without a difference.
+    """
+
+    ignore_case: bool = False
+
+    @classmethod
+    def read(cls, table: Table) -> "Exact":
+        """From a table of the configuration."""
+        return cls(table.flag("ignore_case", False))
+
+    def answer(self, text: str) -> str | None:
+        """The text itself; None where it is blank."""
+        text = text.strip()
+        return (text.casefold() if self.ignore_case else text) or None
+
+
+@dataclass(frozen=True)
+class Choice(AnswerScorer):
+    """A letter of a multiple choice: the last one named after "answer", in a box, or standing alone.
+
+    Attributes:
+        letters: the letters that can be chosen.
+    """
+
+    letters: str = "ABCD"
+
+    @classmethod
+    def read(cls, table: Table) -> "Choice":
+        """From a table of the configuration."""
+        letters = table.text("letters", cls.letters).upper()
+        if len(set(letters)) != len(letters) or not letters.isalpha() or len(letters) < 2:
+            raise table.wrong("letters", f"is {letters!r}; expected two or more different letters, as in 'ABCD'")
+        return cls(letters)
+
+    def answer(self, text: str) -> str | None:
+        """The letter, upper case."""
+        one = f"([{self.letters}{self.letters.lower()}])"
+        ways = (
+            rf"\\boxed\s*\{{\s*(?:\\text\s*\{{)?\s*\(?{one}\)?\s*\}}",
+            rf"(?i:answer|choice|option)\s*(?i:is|:|=)*\s*\**\s*\(?{one}\)?(?![\w'])",
+            rf"\(([{self.letters}])\)",
+            rf"(?<![\w'])([{self.letters}])(?![\w'])",
+        )
+        if len(text.strip()) == 1 and text.strip().upper() in self.letters:
+            return text.strip().upper()
+        for way in ways:
+            found = re.findall(way, text)
+            if found:
+                return found[-1].upper()
+        return None
+
+
+@dataclass(frozen=True)
+class Number(AnswerScorer):
+    """The last number in the text, canonical: 1,000.50 and 1000.5 are one answer.
+
+    Attributes:
+        digits: digits after the point to round to; None keeps all.
+    """
+
+    digits: int | None = None
+
+    @classmethod
+    def read(cls, table: Table) -> "Number":
+        """From a table of the configuration."""
+        return cls(table.whole("digits", None, low=0, high=30))
+
+    def answer(self, text: str) -> str | None:
+        """The number in plain notation."""
+        found = _NUMBER.findall(text)
+        return canonical_number(found[-1], self.digits) if found else None
+
+
+@dataclass(frozen=True)
+class Regex(AnswerScorer):
+    """What a group of a regular expression matched last.
+
+    Attributes:
+        pattern: the expression; it must have the group.
+        group: number of the group, 0 for the whole match.
+        ignore_case: whether case differs without a difference.
+    """
+
+    pattern: str
+    group: int = 1
+    ignore_case: bool = False
+
+    @classmethod
+    def read(cls, table: Table) -> "Regex":
+        """From a table of the configuration."""
+        pattern = table.text("pattern")
+        try:
+            groups = re.compile(pattern).groups
+        except re.error as error:
+            raise table.wrong("pattern", f"is {pattern!r}, which is no regular expression ({error})") from None
+        group = table.whole("group", min(1, groups), low=0, high=99)
+        if group > groups:
+            raise table.wrong("group", f"is {group}; the pattern has {groups}")
+        return cls(pattern, group, table.flag("ignore_case", False))
+
+    def answer(self, text: str) -> str | None:
+        """The last match, spaces at both ends left out."""
+        found = [match.group(self.group) for match in re.finditer(self.pattern, text)]
+        last = (found[-1] or "").strip() if found else ""
+        return (last.casefold() if self.ignore_case else last) or None
+
+    def right(self, gold: str) -> str:
+        """The right answer is given as such, without what surrounds it in a completion."""
+        gold = gold.strip()
+        return gold.casefold() if self.ignore_case else gold
+
+
+@dataclass(frozen=True)
+class JsonField(AnswerScorer):
+    """A field of the last JSON object in the text.
+
+    Attributes:
+        field: its name; dots lead into inner objects.
+    """
+
+    field: str
+
+    @classmethod
+    def read(cls, table: Table) -> "JsonField":
+        """From a table of the configuration."""
+        return cls(table.text("field"))
+
+    def answer(self, text: str) -> str | None:
+        """The field as canonical JSON; a string as itself."""
+        for found in reversed(_objects(text)):
+            value = found
+            for part in self.field.split("."):
+                value = value.get(part) if isinstance(value, dict) else None
+            if value is not None:
+                return value.strip() if isinstance(value, str) else json.dumps(value, sort_keys=True)
+        return None
+
+    def right(self, gold: str) -> str:
+        """The right answer is given as such."""
+        return gold.strip()
+
+
+def canonical_number(text: str, digits: int | None = None) -> str | None:
+    """Plain decimal notation without needless zeros; None for what is no number of sensible length."""
+    try:
+        value = Decimal(text.replace(",", "").replace("\u2212", "-"))
+    except InvalidOperation:
+        return None
+    if not value.is_finite() or len(value.as_tuple().digits) > _MAX_DIGITS or abs(value.adjusted()) > _MAX_DIGITS:
+        return None
+    if digits is not None:
+        value = value.quantize(Decimal(1).scaleb(-digits)) if value.adjusted() + digits < 28 else value
+    plain = format(value, "f")
+    if "." in plain:
+        plain = plain.rstrip("0").rstrip(".")
+    return "0" if plain in ("-0", "") else plain
+
+
+def _objects(text: str) -> list[dict]:
+    """Every outermost JSON object in the text, in order."""
+    found, start, decoder = [], text.find("{"), json.JSONDecoder()
+    tries = 0
+    while start != -1 and tries < 1000:
+        tries += 1
+        try:
+            value, end = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            end = start + 1
+        else:
+            found.append(value)
+        start = text.find("{", end)
+    return [value for value in found if isinstance(value, dict)]

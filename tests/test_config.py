@@ -1,0 +1,217 @@
+"""Configurations of live runs: the example is complete, and what is wrong is refused by file, key and reason."""
+
+import re
+import tomllib
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from sim.adapters import config, queries
+from sim.adapters.settings import Caps, Config, QueryFile
+
+BASE = """
+strategy = "mv"
+[endpoint]
+base_url = "http://localhost:1/v1"
+model = "m"
+key_variable = ""
+[[prompts]]
+name = "a"
+text = "{query}?"
+[[prompts]]
+name = "b"
+text = "{query}!"
+[queries]
+file = "q.jsonl"
+gold = "gold"
+[[objectives]]
+scorer = "number"
+[contexts]
+cost_weights = [0.0, 0.1]
+[tune]
+budget = 100
+max_scale = 4
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    (folder / "q.jsonl").write_text('{"query": "1+1", "gold": 2}\n{"query": "2+2", "gold": 4}\n')
+    file = folder / "run.toml"
+    file.write_text(text)
+    return file
+
+
+def load(folder: Path, text: str) -> Config:
+    return config.load(write(folder, text))
+
+
+def test_the_defaults_are_filled_in(tmp_path: Path):
+    run = load(tmp_path, BASE)
+    assert [prompt.model for prompt in run.prompts] == ["m", "m"]
+    assert run.prompts[0].messages("1+1") == (("user", "1+1?"),)
+    assert [(context.weights, context.cost_weight) for context in run.contexts] == [((1.0,), 0.0), ((1.0,), 0.1)]
+    assert run.caps == Caps(100 + 10 + 256 + 2 * 4 * 4, None, None)
+    assert run.out == tmp_path / "results" / "run"
+    assert run.objectives[0].unreadable == run.objectives[0].low == 0.0
+
+
+def test_a_query_is_put_in_as_it_stands(tmp_path: Path):
+    run = load(tmp_path, BASE.replace('"{query}?"', "'{\"json\": {query}} {0} %s'"))
+    assert run.prompts[0].messages("{query} {x}")[0][1] == '{"json": {query} {x}} {0} %s'
+
+
+def test_money_is_exact(tmp_path: Path):
+    priced = (
+        BASE + "[prices]\nprompt = 0.15\ncompletion = 0.6\nmodels.m = { completion = 1.000001 }\n[caps]\nmoney = 2\n"
+    )
+    run = load(tmp_path, priced)
+    assert (run.prices["m"].prompt, run.prices["m"].completion) == (150_000, 1_000_001)
+    assert run.caps.money == 2 * 10**12
+
+
+def test_the_example_can_be_loaded_and_names_every_key(tmp_path: Path):
+    """A key that is read but not in the example would be undocumented."""
+    text = (resources.files("sim.adapters") / "example.toml").read_text()
+    (tmp_path / "queries.jsonl").write_text('{"question": "of France?", "answer": "Paris"}\n')
+    file = tmp_path / "example.toml"
+    file.write_text(text)
+    run = config.load(file)
+    assert run.name == "capitals"
+    assert run.objectives[0].scorer.answer("It is so. Answer: Paris.") == "Paris"
+    source = (Path(config.__file__)).read_text()
+    read = set(re.findall(r'\.(?:text|whole|number|flag|choice|table|tables|numbers|take)\(\s*"(\w+)"', source))
+    assert len(read) > 40
+    mentioned = set(re.findall(r"^#?\s*\[*([\w.]+)", text, flags=re.M)) | set(re.findall(r"\w+", text))
+    assert read <= mentioned, read - mentioned
+
+
+BAD = {
+    "no TOML": ("strategy =", "strategy = =", "is no TOML file"),
+    "unknown key": ("[endpoint]", "[endpoint]\ntimout = 3", "endpoint.timout is not known; did you mean 'timeout'"),
+    "unknown table": ("[tune]", "[tuning]\nx = 1\n[tune]", "tuning is not known"),
+    "strategy": ('"mv"', '"vote"', "strategy is 'vote'; allowed are mv, bon, mean, mixed"),
+    "strategy missing": ('strategy = "mv"', "", "strategy is missing"),
+    "no endpoint": ("[endpoint]", "[endpoints]", "endpoint is missing"),
+    "URL": ('"http://localhost:1/v1"', '"localhost:1"', "endpoint.base_url is 'localhost:1'; expected http"),
+    "URL port": ("localhost:1/", "localhost:x/", "endpoint.base_url .* no URL"),
+    "URL secret": ("http://localhost", "http://me:pw@localhost", "endpoint.base_url holds a user, a password"),
+    "URL path": ("/v1", "/v1/chat/completions", "endpoint.base_url .*leave out /chat/completions"),
+    "key in file": ('key_variable = ""', 'key_variable = "sk-123"', "endpoint.key_variable is no name"),
+    "timeout": ('model = "m"', 'model = "m"\ntimeout = 0', "endpoint.timeout is 0; expected a finite number above 0"),
+    "timeout NaN": ('model = "m"', 'model = "m"\ntimeout = nan', "endpoint.timeout is nan"),
+    "deadline": ('model = "m"', 'model = "m"\ndeadline = 5', "endpoint.deadline is 5 s, below the timeout"),
+    "max_n": ('model = "m"', 'model = "m"\nmax_n = 0', "endpoint.max_n is 0; expected a whole number from 1 to 256"),
+    "max_n kind": ('model = "m"', 'model = "m"\nmax_n = true', "endpoint.max_n is True"),
+    "flag": ('model = "m"', 'model = "m"\nsend_seed = 1', "endpoint.send_seed is 1; expected true or false"),
+    "extra": ('model = "m"', 'model = "m"\nextra = { n = 3 }', "endpoint.extra.n is set by other keys"),
+    "pace": ('model = "m"', 'model = "m"\nconcurrency = { start = 9, most = 4 }', "endpoint.concurrency.start is 9"),
+    "no model": ('model = "m"', "", r"prompts\[0\].model is missing here and in \[endpoint\]"),
+    "no prompts": (BASE[BASE.index("[[prompts]]") : BASE.index("[queries]")], "", "prompts is missing"),
+    "one table": ("[[objectives]]", "[objectives]", "objectives must be one or more tables"),
+    "no slot": ("{query}!", "query!", r"prompts\[1\].text has no {query} slot"),
+    "same prompt": ("{query}!", "{query}?", r"prompts\[1\].text and decoding are those of 'a'"),
+    "same name": ('name = "b"', 'name = "a"', r"prompts\[1\].name is 'a', the name of an earlier"),
+    "blank": ('name = "b"', 'name = " "', r"prompts\[1\].name is empty"),
+    "temperature": ('name = "b"', 'name = "b"\ntemperature = -1', r"prompts\[1\].temperature is -1"),
+    "top_p": ('name = "b"', 'name = "b"\ntop_p = 1.5', r"prompts\[1\].top_p is 1.5; .* at most 1"),
+    "some costs": ('name = "b"', 'name = "b"\ncost = 1', "prompts give a cost to some prompts only"),
+    "no file": ('"q.jsonl"', '"r.jsonl"', "queries.file names .*r.jsonl, which does not exist"),
+    "file kind": ('"q.jsonl"', '"q.txt"', "queries.file is 'q.txt'; expected a .jsonl"),
+    "no gold": ('gold = "gold"', "", "queries.gold is missing; votes"),
+    "scorer": ('"number"', '"nmber"', r"objectives\[0\].scorer is 'nmber'; allowed are exact"),
+    "scorer option": ('"number"', '"number"\ndigit = 3', r"objectives\[0\].digit is not known; did you mean 'digits'"),
+    "pattern": ('"number"', '"regex"\npattern = "("', r"objectives\[0\].pattern .* no regular expression"),
+    "group": ('"number"', '"regex"\npattern = "(a)"\ngroup = 2', r"objectives\[0\].group is 2; the pattern has 1"),
+    "module": ('"number"', '"callable"\nfunction = "no_such:f"', r"function .* no_such cannot be imported"),
+    "function": ('"number"', '"callable"\nfunction = "json:nothing"', r"function .* json has no function nothing"),
+    "arguments": ('"number"', '"callable"\nfunction = "json:dumps"', r"function .* must take \(query, gold"),
+    "bounds": ('"number"', '"number"\nlow = 1.0', r"objectives\[0\].high is 1; it must be above low"),
+    "unreadable": ('"number"', '"number"\nunreadable = 2', r"objectives\[0\].unreadable is 2"),
+    "aggregate": ('"number"', '"number"\naggregate = "bon"', r"objectives\[0\].aggregate is 'bon', but the strategy"),
+    "two votes": (
+        "[contexts]",
+        '[[objectives]]\nname = "n"\nscorer = "exact"\n[contexts]',
+        "objectives hold 'mv' more",
+    ),
+    "weights": ("[contexts]", "[contexts]\nweights = [[1, 2]]", r"contexts.weights\[0\] holds 2 numbers; expected 1"),
+    "no weight": ("[contexts]", "[contexts]\nweights = [[0]]", "contexts weigh nothing"),
+    "cost weight": ("[0.0, 0.1]", "[0.0, -0.1]", r"contexts.cost_weights is \[0.0, -0.1\]"),
+    "same context": ("[0.0, 0.1]", "[0.1, 0.1]", "contexts hold 'cost 0.1' twice"),
+    "algorithm": ("[tune]", '[tune]\nalgorithm = "pst"', "tune.algorithm cannot be used: unknown algorithm 'pst'"),
+    "oracle": ("[tune]", '[tune]\nalgorithm = "oracle"', "tune.algorithm is 'oracle', which needs the truth"),
+    "overspends": ("[tune]", '[tune]\nalgorithm = "psst:budget_rule=reference"', "tune.algorithm .* may spend more"),
+    "budget": ("budget = 100", "budget = 1e3", "tune.budget is 1000.0; expected a whole number"),
+    "scale": ("max_scale = 4", "max_scale = 512", "tune.max_scale is 512; expected a whole number from 1 to 256"),
+    "cap": ("[tune]", "[caps]\ncompletions = 99\n[tune]", "caps.completions is 99, below tune.budget"),
+    "cap of money": ("[tune]", "[caps]\nmoney = 0\n[tune]", "caps.money is 0; expected a finite number above 0"),
+    "price": ("[tune]", "[prices]\nprompt = 0.0000001\n[tune]", "prices.prompt is 1e-07; .* at most 6 decimals"),
+    "price of whom": ("[tune]", "[prices]\nmodels.x = { prompt = 1 }\n[tune]", "prices.models.x is no model"),
+    "measure": (
+        "[tune]",
+        '[cost]\nmeasure = "money"\n[tune]',
+        r"cost.measure is 'money', but \[prices\] names no price",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_configuration_is_refused_in_one_sentence(case: str, tmp_path: Path):
+    old, new, said = BAD[case]
+    assert old in BASE
+    with pytest.raises(ValueError, match=said) as refused:
+        load(tmp_path, BASE.replace(old, new, 1))
+    assert str(refused.value).startswith(f"{tmp_path / 'run.toml'}: ")
+    assert "\n" not in str(refused.value)
+
+
+def test_probabilities_of_contexts_sum_to_one(tmp_path: Path):
+    listed = BASE.replace("[contexts]\ncost_weights = [0.0, 0.1]", "[[contexts]]\nprobability = 0.5\n")
+    with pytest.raises(ValueError, match="contexts have probabilities that sum to 0.5"):
+        load(tmp_path, listed)
+    assert load(tmp_path, listed.replace("0.5", "1")).contexts[0].weights == (1.0,)
+
+
+def test_bad_configurations_are_many():
+    assert len(BAD) >= 30
+    tomllib.loads(BASE)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("q.jsonl", "", "holds no query"),
+        ("q.jsonl", '{"query": 1}\n[]', "line 2 is no JSON object"),
+        ("q.jsonl", '{"query": 1', "line 1 is no JSON"),
+        ("q.jsonl", '{"text": 1}', "row 1 has no 'query'"),
+        ("q.jsonl", '{"query": null}', "row 1 holds None as 'query'"),
+        ("q.jsonl", '{"query": "a"}\n{"query": "a"}', "row 2 repeats the query of row 1"),
+        ("q.csv", "query,gold\na,1\n ,2\n", "row 2 holds ' ' as 'query'"),
+        ("q.parquet", "no table", "cannot be read as a table"),
+    ],
+)
+def test_bad_queries_are_refused_by_file_and_row(name: str, content: str, said: str, tmp_path: Path):
+    file = tmp_path / name
+    file.write_text(content)
+    with pytest.raises(ValueError, match=re.escape(said)) as refused:
+        queries.read(QueryFile(file, "query", None, None))
+    assert str(file) in str(refused.value)
+
+
+def test_queries_keep_their_text(tmp_path: Path):
+    file = tmp_path / "q.csv"
+    file.write_text('query,gold\n"NA, 007",007\nb,NA\n')
+    items = queries.read(QueryFile(file, "query", "gold", None))
+    assert [(item.text, item.gold) for item in items] == [("NA, 007", "007"), ("b", "NA")]
+    assert len(queries.read(QueryFile(file, "query", "gold", 1))) == 1
+
+
+def test_the_key_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    run = load(tmp_path, BASE.replace('key_variable = ""', 'key_variable = "MY_KEY"'))
+    monkeypatch.setenv("MY_KEY", "secret")
+    assert config.read_key(run.endpoint) == "secret"
+    assert "secret" not in repr(run)
+    for bad in ("", "a b", "a\n", "ä"):
+        monkeypatch.setenv("MY_KEY", bad)
+        with pytest.raises(ValueError, match="MY_KEY"):
+            config.read_key(run.endpoint)

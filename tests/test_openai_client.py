@@ -1,0 +1,183 @@
+"""The client against a server that misbehaves: every fault has one meaning, every request is sent once."""
+
+import asyncio
+import base64
+import json
+import logging
+import pickle
+import traceback
+from urllib.parse import quote
+
+import pytest
+from live_server import KEY, Model, serving
+
+from sim.adapters.openai_client import OpenAIClient, retry_after
+from sim.adapters.protocol import (
+    Ambiguous,
+    CallError,
+    Fatal,
+    Refused,
+    Reply,
+    Request,
+    Transient,
+    Usage,
+    failure,
+    read_reply,
+)
+from sim.adapters.redact import Redactor
+from sim.adapters.settings import Endpoint
+
+pytest.importorskip("openai", reason="the extra [llm] is not installed")
+
+ASK = Request(model="m", messages=(("user", "hello"),), n=3, max_tokens=20, temperature=0.5, seed=7)
+
+
+def endpoint(url: str) -> Endpoint:
+    return Endpoint(url, "", 5.0, 10.0, 16, "max_tokens", True, 64, (4, 1, 4))
+
+
+def ask(model: Model, request: Request = ASK, timeout: float = 5.0, key: str = KEY, url: str | None = None) -> Reply:
+    async def once(url: str) -> Reply:
+        client = OpenAIClient(endpoint(url), key)
+        try:
+            return await client.complete(request, timeout)
+        finally:
+            await client.close()
+
+    with serving(model) as served:
+        return asyncio.run(once(url or served))
+
+
+def test_a_request_says_what_was_asked_and_the_reply_is_read():
+    model = Model()
+    reply = ask(model, ASK._replace(extra={"reasoning_effort": "low"}))
+    assert [choice.text for choice in reply.choices] == [model.answer("hello", 7 + i) for i in range(3)]
+    assert reply.usage == Usage(1, sum(len(choice.text) // 4 for choice in reply.choices), 0)
+    assert model.requests == [
+        {
+            "model": "m",
+            "messages": [{"role": "user", "content": "hello"}],
+            "n": 3,
+            "max_tokens": 20,
+            "temperature": 0.5,
+            "seed": 7,
+            "reasoning_effort": "low",
+        }
+    ]
+
+
+FAULTS = {
+    "401": Fatal,
+    "403": Fatal,
+    "404": Fatal,
+    "400": Fatal,
+    "quota": Fatal,
+    "filter": Refused,
+    "429": Transient,
+    "wait": Transient,
+    "503": Transient,
+    "500": Ambiguous,
+    "502": Ambiguous,
+    "timeout": Ambiguous,
+    "reset": Ambiguous,
+    "half": Ambiguous,
+    "html": Ambiguous,
+    "null": Ambiguous,
+    "error200": Ambiguous,
+    "empty": Ambiguous,
+    "nomessage": Ambiguous,
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_fault_has_its_meaning_and_is_not_repeated(fault: str):
+    model = Model(fault=lambda number, body: fault)
+    with pytest.raises(CallError) as raised:
+        ask(model, timeout=0.25 if fault == "timeout" else 5.0)
+    assert type(raised.value) is FAULTS[fault], raised.value
+    assert len(model.requests) == 1
+    assert raised.value.__cause__ is None
+    assert raised.value.__context__ is None
+
+
+def test_no_connection_costs_nothing():
+    with pytest.raises(Transient, match="no connection"):
+        ask(Model(), url="http://127.0.0.1:9/v1")
+    with pytest.raises(Transient, match="no connection"):
+        ask(Model(), url="http://no-such-host.invalid/v1")
+
+
+@pytest.mark.parametrize("lie", ["none", "negative", "text", "low"])
+def test_usage_that_cannot_be_true_is_none(lie: str):
+    assert ask(Model(usage=lie)).usage is None
+
+
+def test_retry_after_is_read_in_all_its_forms():
+    assert retry_after({"retry-after": "3"}) == 3.0
+    assert retry_after({"retry-after-ms": "250", "retry-after": "3"}) == 0.25
+    assert retry_after({"retry-after": "Thu, 01 Jan 1970 00:00:00 GMT"}) == 0.0
+    assert retry_after({"retry-after": "soon"}) is None
+    assert retry_after({"retry-after": "nan"}) is None
+    assert retry_after({}) is None
+    with pytest.raises(Transient) as raised:
+        ask(Model(fault=lambda number, body: "wait"))
+    assert raised.value.retry_after == 600.0
+    assert raised.value.throttled
+
+
+def forms(secret: str) -> list[str]:
+    """How a secret might show: raw, quoted, escaped, encoded."""
+    encoded = base64.b64encode(secret.encode()).decode()
+    return [secret, quote(secret), quote(secret, safe=""), json.dumps(secret)[1:-1], repr(secret)[1:-1], encoded[:-4]]
+
+
+@pytest.mark.parametrize("fault", ["echo", "401", "reset", "html", None])
+def test_the_key_shows_nowhere(fault: str | None, caplog: pytest.LogCaptureFixture):
+    """Not in errors, chained errors, logs at DEBUG, reprs, or a body that echoes the header."""
+    caplog.set_level(logging.DEBUG)
+    model = Model(fault=lambda number, body: fault, key=KEY if fault != "401" else "another")
+    shown = []
+    try:
+        shown.append(repr(ask(model)))
+    except CallError as error:
+        shown += [str(error), repr(error), "".join(traceback.format_exception(error))]
+    shown += [caplog.text, repr(OpenAIClient(endpoint("http://127.0.0.1:9/v1"), KEY)), repr(Redactor(KEY))]
+    assert len(model.requests) == 1
+    for form in forms(KEY):
+        assert not any(form in text for text in shown), form
+
+
+def test_what_holds_the_key_cannot_be_pickled():
+    for thing in (OpenAIClient(endpoint("http://127.0.0.1:9/v1"), KEY), Redactor(KEY)):
+        with pytest.raises(TypeError, match="cannot be pickled"):
+            pickle.dumps(thing)
+
+
+def test_a_redactor_finds_every_form():
+    redactor = Redactor(KEY)
+    for form in forms(KEY)[:3]:
+        assert KEY not in redactor.text(f"a {form} b")
+        assert redactor.text(f"a {form} b") == "a *** b"
+    assert redactor.text(base64.b64encode(f"Bearer {KEY}".encode()).decode()) == "***"
+    clean = b"nothing here"
+    assert redactor.clean(clean) is clean
+    assert Redactor("").text("abc") == "abc"
+
+
+def test_replies_are_read_strictly():
+    """What the server may send inside a 200."""
+    good = {"message": {"content": "x"}, "finish_reason": "length"}
+    assert read_reply(200, json.dumps({"choices": [good]}).encode()).choices[0].finish == "length"
+    silent = {"message": {"content": None, "refusal": "no"}, "finish_reason": "stop"}
+    assert read_reply(200, json.dumps({"choices": [silent]}).encode()).choices[0] == ("no", "refusal")
+    for choices in ([{"message": {"content": 3}}], [None], {}, "x", None):
+        with pytest.raises(Ambiguous):
+            read_reply(200, json.dumps({"choices": choices}).encode())
+    with pytest.raises(Transient):
+        read_reply(200, b'{"error": {"code": 429, "message": "slow down"}}')
+    assert isinstance(failure(429, {"error": {"code": "project_spend_limit_exceeded"}}, None), Fatal)
+    assert isinstance(failure(429, {"error": "words"}, None), Transient)
+    with pytest.raises(Ambiguous):
+        read_reply(200, b"[" * 100_000)
+    cached = {"prompt_tokens": 9, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 8}}
+    assert read_reply(200, json.dumps({"choices": [good], "usage": cached}).encode()).usage == Usage(9, 4, 8)
