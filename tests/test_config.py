@@ -167,7 +167,7 @@ def test_a_bad_configuration_is_refused_in_one_sentence(case: str, tmp_path: Pat
 
 def test_probabilities_of_contexts_sum_to_one(tmp_path: Path):
     listed = BASE.replace("[contexts]\ncost_weights = [0.0, 0.1]", "[[contexts]]\nprobability = 0.5\n")
-    with pytest.raises(ValueError, match="contexts have probabilities that sum to 0.5"):
+    with pytest.raises(ValueError, match=r"contexts have probabilities that sum to 0\.5"):
         load(tmp_path, listed)
     assert load(tmp_path, listed.replace("0.5", "1")).contexts[0].weights == (1.0,)
 

@@ -9,7 +9,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 FATAL_CODES = (
     "insufficient_quota",
@@ -115,6 +115,7 @@ class Reply(NamedTuple):
     usage: Usage | None
 
 
+@runtime_checkable
 class Client(Protocol):
     """Sends one request, once."""
 

@@ -1,0 +1,284 @@
+"""Everything that was paid for, on disk before it is used: SQLite, write-ahead log, synchronous=FULL.
+
+A draw is a completion under its number in its cell. A cell is (stream, endpoint, model, decoding, messages): the whole
+content of a request but for seed and number. An attempt is one request sent; it is written with its worst case as its
+charge before it is sent, so that the sum of charges bounds the bill at any moment, and a killed run leaves attempts
+"open" that the next one turns to "lost" at that charge.
+
+One process at a time holds the file. Text is kept as bytes: any answer comes back as it was.
+"""
+
+import asyncio
+import hashlib
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from sim.adapters.ledger import Amount
+from sim.adapters.protocol import Usage
+from sim.adapters.retry import Stopped
+from sim.adapters.scorers.base import Scored
+
+T = TypeVar("T")
+VERSION = 1
+SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE spans (name TEXT PRIMARY KEY, first INTEGER NOT NULL, size INTEGER NOT NULL);
+CREATE TABLE cells (
+    cell BLOB PRIMARY KEY, stream TEXT NOT NULL, endpoint TEXT NOT NULL, model TEXT NOT NULL, decoding TEXT NOT NULL,
+    messages BLOB NOT NULL, prompt TEXT NOT NULL, query BLOB NOT NULL
+);
+CREATE TABLE draws (
+    cell BLOB NOT NULL, draw INTEGER NOT NULL, seed INTEGER, attempt INTEGER NOT NULL, finish TEXT NOT NULL,
+    text BLOB NOT NULL, PRIMARY KEY (cell, draw)
+);
+CREATE TABLE attempts (
+    id INTEGER PRIMARY KEY, cell BLOB NOT NULL, first INTEGER NOT NULL, n INTEGER NOT NULL, seed INTEGER,
+    state TEXT NOT NULL, completions INTEGER NOT NULL, tokens INTEGER NOT NULL, money INTEGER NOT NULL,
+    prompt_tokens INTEGER, completion_tokens INTEGER, cached_tokens INTEGER, note TEXT NOT NULL
+);
+CREATE TABLE scores (
+    cell BLOB NOT NULL, draw INTEGER NOT NULL, scorer BLOB NOT NULL, status TEXT NOT NULL, label BLOB, value REAL,
+    PRIMARY KEY (cell, draw, scorer)
+);
+"""
+OPEN, SETTLED, AMBIGUOUS, LOST, VOID = "open", "settled", "ambiguous", "lost", "void"
+"""Under way; replied; perhaps billed without a reply; cut off by the end of its process; refused unbilled."""
+
+
+class Cell(NamedTuple):
+    """What is asked, but for seed and number. Two cells are the same if all but `prompt` and `query` agree.
+
+    Attributes:
+        stream: what the draws are for ("tune", "record", ..): streams share no draws.
+        decoding: JSON of everything else in the request.
+        prompt, query: for people.
+    """
+
+    stream: str
+    endpoint: str
+    model: str
+    decoding: str
+    messages: tuple[tuple[str, str], ...]
+    prompt: str
+    query: str
+
+    @property
+    def digest(self) -> bytes:
+        """What tells cells apart."""
+        parts = json.dumps([self.stream, self.endpoint, self.model, self.decoding, self.messages])
+        return hashlib.sha256(parts.encode()).digest()[:16]
+
+
+class Draw(NamedTuple):
+    """A completion and why it ended."""
+
+    text: str
+    finish: str
+
+
+class Attempt(NamedTuple):
+    """A request: draws first, .., first + n - 1 of a cell."""
+
+    id: int
+    cell: Cell
+    first: int
+    n: int
+    seed: int | None
+
+
+class Journal:
+    """The file. Writes of many tasks go to disk together; a write is awaited until it is there."""
+
+    def __init__(self, path: Path | str):
+        self.path = path
+        self._thread = ThreadPoolExecutor(1, "journal")
+        self._queue: list[tuple[Sequence[tuple[str, tuple[Any, ...]]], asyncio.Future[None]]] = []
+        self._flushing: asyncio.Task[None] | None = None
+        self._known: set[bytes] = set()
+        try:
+            self._base = self._open()
+        except sqlite3.Error as error:
+            raise ValueError(f"{path}: cannot be opened as a journal ({_reason(error)})") from None
+        self._next = 1 + (self._one("SELECT max(id) FROM attempts")[0] or 0)
+
+    def _open(self) -> sqlite3.Connection:
+        if self.path != ":memory:":
+            Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+        base = sqlite3.connect(self.path, timeout=2.0, isolation_level=None, check_same_thread=False)
+        base.execute("PRAGMA locking_mode=EXCLUSIVE")
+        mode = base.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+        if mode not in ("wal", "memory"):
+            raise ValueError(
+                f"{self.path}: lies where SQLite cannot keep a write-ahead log; use a folder on a local disk"
+            )
+        base.execute("PRAGMA synchronous=FULL")
+        base.execute("BEGIN EXCLUSIVE")
+        if not base.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
+            for statement in filter(str.strip, SCHEMA.split(";")):
+                base.execute(statement)
+            base.execute("INSERT INTO meta VALUES ('version', ?)", (str(VERSION),))
+        found = base.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()[0]
+        if found != str(VERSION):
+            raise ValueError(f"{self.path}: has version {found} of the journal; this program reads version {VERSION}")
+        note = "the process ended before the reply; counted as billed"
+        base.execute("UPDATE attempts SET state = ?, note = ? WHERE state = ?", (LOST, note, OPEN))
+        base.execute("COMMIT")
+        return base
+
+    def close(self) -> None:
+        """Wait for writes under way and let go of the file."""
+        self._thread.shutdown()
+        self._base.close()
+
+    def charged(self) -> Amount:
+        """What all attempts together were charged."""
+        sums = self._one("SELECT total(completions), total(tokens) FROM attempts")
+        money = self._one("SELECT coalesce(sum(money), 0) FROM attempts")[0]
+        return Amount(int(sums[0]), int(sums[1]), money)
+
+    def span(self, name: str, size: int) -> int:
+        """The first number of an interval of `size` that belongs to `name` alone, the same whenever asked.
+
+        Raises:
+            ValueError: the name has an interval already that is too small.
+        """
+        row = self._one("SELECT first, size FROM spans WHERE name = ?", name)
+        if row is not None:
+            if row[1] < size:
+                raise ValueError(f"{self.path}: {name} has {row[1]} seeds here and needs {size}; use another folder")
+            return row[0]
+        first = self._one("SELECT coalesce(max(first + size), 0) FROM spans")[0]
+        self._one("INSERT INTO spans VALUES (?, ?, ?)", name, first, size)
+        return first
+
+    def note(self, key: str, value: str | None = None) -> str | None:
+        """Read what is noted under a key; or note a value."""
+        if value is not None:
+            self._one("INSERT OR REPLACE INTO meta VALUES (?, ?)", key, value)
+        row = self._one("SELECT value FROM meta WHERE key = ?", key)
+        return None if row is None else row[0]
+
+    async def draws(self, cell: Cell, first: int, count: int) -> dict[int, Draw]:
+        """Those of draws first, .., first + count - 1 that are here."""
+        query = "SELECT draw, text, finish FROM draws WHERE cell = ? AND draw >= ? AND draw < ?"
+        rows = await self._ask(lambda: self._base.execute(query, (cell.digest, first, first + count)).fetchall())
+        return {draw: Draw(decode(text), finish) for draw, text, finish in rows}
+
+    async def begin(self, cell: Cell, first: int, n: int, seed: int | None, worst: Amount) -> Attempt:
+        """Write that a request is about to be sent; its charge is its worst case until it is over."""
+        attempt = Attempt(self._next, cell, first, n, seed)
+        self._next += 1
+        writes: list[tuple[str, tuple[Any, ...]]] = []
+        if cell.digest not in self._known:
+            self._known.add(cell.digest)
+            row = (cell.digest, *cell[:4], encode(json.dumps(cell.messages)), cell.prompt, encode(cell.query))
+            writes.append(("INSERT OR IGNORE INTO cells VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row))
+        row = (attempt.id, cell.digest, first, n, seed, OPEN, *worst, "")
+        writes.append(("INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, ?)", row))
+        await self.write(writes)
+        return attempt
+
+    async def end(
+        self,
+        attempt: Attempt,
+        state: str,
+        charged: Amount,
+        draws: Sequence[Draw] = (),
+        usage: Usage | None = None,
+        note: str = "",
+    ) -> None:
+        """Write how a request ended, and the draws that it brought."""
+        update = (
+            "UPDATE attempts SET state = ?, completions = ?, tokens = ?, money = ?, prompt_tokens = ?, "
+            "completion_tokens = ?, cached_tokens = ?, note = ? WHERE id = ?"
+        )
+        writes: list[tuple[str, tuple[Any, ...]]] = [
+            (update, (state, *charged, *(usage or (None,) * 3), note, attempt.id))
+        ]
+        for place, draw in enumerate(draws):
+            seed = None if attempt.seed is None else attempt.seed + place
+            row = (attempt.cell.digest, attempt.first + place, seed, attempt.id, draw.finish, encode(draw.text))
+            writes.append(("INSERT INTO draws VALUES (?, ?, ?, ?, ?, ?)", row))
+        await self.write(writes)
+
+    async def scores(self, cell: Cell, first: int, count: int, scorer: bytes) -> dict[int, Scored]:
+        """What a scorer found in draws first, .., first + count - 1, as far as it is here."""
+        query = "SELECT draw, status, label, value FROM scores WHERE cell = ? AND scorer = ? AND draw >= ? AND draw < ?"
+        key = (cell.digest, scorer, first, first + count)
+        rows = await self._ask(lambda: self._base.execute(query, key).fetchall())
+        return {
+            draw: Scored(status, None if label is None else decode(label), value) for draw, status, label, value in rows
+        }
+
+    async def keep_scores(self, cell: Cell, first: int, scorer: bytes, found: Iterable[Scored]) -> None:
+        """Keep what a scorer found in draws first, first + 1, .."""
+        rows = [
+            (
+                cell.digest,
+                first + place,
+                scorer,
+                one.status,
+                None if one.label is None else encode(one.label),
+                one.value,
+            )
+            for place, one in enumerate(found)
+        ]
+        await self.write([("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?, ?, ?)", row) for row in rows])
+
+    async def write(self, statements: Sequence[tuple[str, tuple[Any, ...]]]) -> None:
+        """Execute statements, all or none; returns when they are on disk."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        self._queue.append((statements, done))
+        if self._flushing is None or self._flushing.done():
+            self._flushing = loop.create_task(self._flush())
+        await done
+
+    async def _flush(self) -> None:
+        while self._queue:
+            batch, self._queue = self._queue, []
+            problem: Exception | None = None
+            try:
+                await self._ask(lambda work=batch: self._commit(work))
+            except sqlite3.Error as error:
+                problem = Stopped(f"{self.path}: cannot be written ({_reason(error)}); nothing more is sent")
+            for _, done in batch:
+                if not done.done():
+                    done.set_exception(problem) if problem else done.set_result(None)
+
+    def _commit(self, batch: Sequence[tuple[Sequence[tuple[str, tuple[Any, ...]]], Any]]) -> None:
+        self._base.execute("BEGIN IMMEDIATE")
+        try:
+            for statements, _ in batch:
+                for sql, values in statements:
+                    self._base.execute(sql, values)
+            self._base.execute("COMMIT")
+        except BaseException:
+            if self._base.in_transaction:
+                self._base.execute("ROLLBACK")
+            raise
+
+    async def _ask(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _one(self, query: str, *values: Any) -> Any:
+        return self._thread.submit(lambda: self._base.execute(query, values).fetchone()).result()
+
+
+def encode(text: str) -> bytes:
+    """Any Python text as bytes, lone surrogates included."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def decode(content: bytes) -> str:
+    """The text that `encode` was given."""
+    return content.decode("utf-8", "surrogatepass")
+
+
+def _reason(error: sqlite3.Error) -> str:
+    text = str(error)
+    return "another run holds it" if "locked" in text else text

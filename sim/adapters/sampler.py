@@ -1,0 +1,210 @@
+"""Draws of a model, each asked for once: journal first, then requests under caps, retried, checked and topped up.
+
+Draw j of a pull has the seed (its pull's first seed) + j, whichever request it comes with. A server that gives choice
+i of a request the sub-seed s + i thus returns the same draws however they are cut into requests, and no two draws of a
+run ever share a seed. Servers that return fewer choices than asked are asked for the rest, and remembered.
+"""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sim.adapters.journal import AMBIGUOUS, SETTLED, VOID, Cell, Draw, Journal
+from sim.adapters.ledger import Amount, Ledger
+from sim.adapters.pace import Pace
+from sim.adapters.protocol import Ambiguous, CallError, Client, Fatal, Refused, Reply, Request, Transient
+from sim.adapters.retry import Clock, Rule, Stopped, persist
+from sim.adapters.settings import Endpoint, Prices, Prompt
+
+REFUSED = "refused"
+"""How a draw ended whose prompt a filter refused."""
+MESSAGE_TOKENS = 8
+"""Tokens that the frame of a message may take, in the worst case."""
+
+
+class Want(NamedTuple):
+    """Draws first, .., first + count - 1 of a cell, with seeds seed, .., seed + count - 1."""
+
+    prompt: Prompt
+    cell: Cell
+    first: int
+    count: int
+    seed: int
+
+
+def cell_of(stream: str, endpoint: Endpoint, prompt: Prompt, query: str) -> Cell:
+    """The cell of a prompt on a query."""
+    decoding = {
+        "temperature": prompt.temperature,
+        "top_p": prompt.top_p,
+        "max_tokens": prompt.max_tokens,
+        "extra": endpoint.extra,
+    }
+    text = json.dumps(decoding, sort_keys=True)
+    return Cell(stream, endpoint.base_url, prompt.model, text, prompt.messages(query), prompt.name, query)
+
+
+class Sampler:
+    """Draws from one endpoint.
+
+    Attributes:
+        stopping: why the run is over, None while it is not.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        endpoint: Endpoint,
+        prices: dict[str, Prices],
+        journal: Journal,
+        ledger: Ledger,
+        clock: Clock,
+    ):
+        self.client, self.endpoint, self.prices = client, endpoint, prices
+        self.journal, self.ledger, self.clock = journal, ledger, clock
+        self.pace = Pace(*endpoint.concurrency, clock.now)
+        self.rule = Rule(endpoint.deadline)
+        self.stopping: str | None = None
+        self._most: dict[str, int] = {}
+
+    async def draws(self, want: Want) -> list[Draw]:
+        """All draws of a want, in order; every one has ended.
+
+        Raises:
+            Stopped: the run cannot go on.
+        """
+        have = await self.journal.draws(want.cell, want.first, want.count)
+        missing = [number for number in range(want.first, want.first + want.count) if number not in have]
+        parts = _runs(missing, self._most_choices(want.prompt.model))
+        if parts:
+            found = await asyncio.gather(*(self._part(want, *part) for part in parts), return_exceptions=True)
+            for one in found:
+                if isinstance(one, BaseException):
+                    raise one
+                have |= one
+        return [have[number] for number in range(want.first, want.first + want.count)]
+
+    def worst(self, prompt: Prompt, cell: Cell, n: int) -> Amount:
+        """The most that a request can cost: a token for every byte of the prompt, the longest completions."""
+        size = sum(len(content.encode("utf-8", "replace")) + MESSAGE_TOKENS for _, content in cell.messages)
+        size += self.endpoint.template_tokens
+        longest, price = n * prompt.max_tokens, self.prices[prompt.model]
+        return Amount(n, size + longest, size * price.prompt + longest * price.completion)
+
+    async def _part(self, want: Want, first: int, count: int) -> dict[int, Draw]:
+        """Draws first, .., first + count - 1 by as many requests as it takes."""
+        found: dict[int, Draw] = {}
+        while len(found) < count:
+            start, left = first + len(found), count - len(found)
+            n = min(left, self._most_choices(want.prompt.model))
+            try:
+                got = await persist(
+                    lambda start=start, n=n: self._attempt(want, start, n),
+                    self.rule,
+                    self.clock,
+                    lambda: self.stopping is not None,
+                )
+            except (Fatal, Stopped) as error:
+                raise self._stop(want, error) from None
+            found |= {start + place: draw for place, draw in enumerate(got)}
+        return found
+
+    async def _attempt(self, want: Want, first: int, n: int) -> list[Draw]:
+        """One request from reservation to settlement."""
+        worst = self.worst(want.prompt, want.cell, n)
+        async with self.pace.slot():
+            if self.stopping is not None:
+                raise Stopped(self.stopping)
+            await self.ledger.reserve(worst)
+            seed = want.seed + first - want.first if self.endpoint.send_seed else None
+            attempt = await self.journal.begin(want.cell, first, n, seed, worst)
+            state, charged, draws, usage, note = VOID, Amount(), [], None, ""
+            problem: Exception | None = None
+            try:
+                reply = await self.client.complete(self._request(want, n, seed), self.endpoint.timeout)
+            except Refused as error:
+                draws, note = [Draw("", REFUSED)] * n, str(error)
+            except Ambiguous as error:
+                state, charged, note, problem = AMBIGUOUS, worst, str(error), error
+            except CallError as error:
+                note, problem = str(error), error
+            else:
+                state, usage = SETTLED, reply.usage
+                draws = [Draw(choice.text, choice.finish) for choice in reply.choices[:n]]
+                charged, note, problem = self._bill(want.prompt, reply, n, worst)
+            await self.journal.end(attempt, state, charged, draws, usage, note)
+            await self.ledger.settle(worst, charged)
+        if isinstance(problem, Transient) and problem.throttled:
+            self.pace.throttled()
+        if problem is not None:
+            raise problem
+        self.pace.served()
+        if len(draws) < n:
+            self._remember(want.prompt.model, len(draws))
+        return draws
+
+    def _request(self, want: Want, n: int, seed: int | None) -> Request:
+        prompt = want.prompt
+        return Request(
+            model=prompt.model,
+            messages=want.cell.messages,
+            n=n,
+            max_tokens=prompt.max_tokens,
+            max_tokens_field=self.endpoint.max_tokens_field,
+            temperature=prompt.temperature,
+            top_p=prompt.top_p,
+            seed=seed,
+            extra=self.endpoint.extra,
+        )
+
+    def _bill(self, prompt: Prompt, reply: Reply, n: int, worst: Amount) -> tuple[Amount, str, Exception | None]:
+        """What a reply is charged, a note, and why the run must stop if the server broke its limits."""
+        returned = len(reply.choices)
+        if reply.usage is None:
+            return Amount(max(returned, 1), *worst[1:]), "usage missing or impossible; charged at its worst case", None
+        prompt_tokens, completion_tokens, _ = reply.usage
+        price = self.prices[prompt.model]
+        money = prompt_tokens * price.prompt + completion_tokens * price.completion
+        charged = Amount(returned, prompt_tokens + completion_tokens, money)
+        if any(mine > most for mine, most in zip(charged, worst, strict=True)):
+            text = (
+                f"the server exceeded the limits of a request: {returned} choices for n = {n}, {prompt_tokens} prompt "
+                f"and {completion_tokens} completion tokens where at most {worst.tokens} in all were possible; caps "
+                "cannot be kept with it (does it honour max_tokens? is endpoint.template_tokens large enough?)"
+            )
+            return charged, text, Fatal(text)
+        return charged, "", None
+
+    def _stop(self, want: Want, error: Exception) -> Stopped:
+        """Let nothing more be sent; the first reason is the one that is told."""
+        if self.stopping is None:
+            self.stopping = f"{error} (prompt {want.prompt.name!r}, query {want.cell.query[:60]!r})"
+        return Stopped(self.stopping)
+
+    def _most_choices(self, model: str) -> int:
+        """Choices that a request may ask for, as far as the server is known."""
+        if model not in self._most:
+            noted = self.journal.note(_choices_key(self.endpoint, model))
+            self._most[model] = min(self.endpoint.max_n, int(noted) if noted else self.endpoint.max_n)
+        return self._most[model]
+
+    def _remember(self, model: str, returned: int) -> None:
+        if returned < self._most_choices(model):
+            self._most[model] = returned
+            self.journal.note(_choices_key(self.endpoint, model), str(returned))
+
+
+def _choices_key(endpoint: Endpoint, model: str) -> str:
+    return f"choices per request: {endpoint.base_url} {model}"
+
+
+def _runs(numbers: Sequence[int], longest: int) -> list[tuple[int, int]]:
+    """Runs of neighbours (first, length), none longer than `longest`."""
+    runs: list[tuple[int, int]] = []
+    for number in numbers:
+        if runs and sum(runs[-1]) == number and runs[-1][1] < longest:
+            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
+        else:
+            runs.append((number, 1))
+    return runs

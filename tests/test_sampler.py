@@ -1,0 +1,288 @@
+"""Draws from servers of every personality: all there, none twice, none asked for again, no cap exceeded."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from live_server import KEY, Model, serving, words
+
+from sim.adapters.journal import Draw, Journal
+from sim.adapters.ledger import Amount, Ledger
+from sim.adapters.openai_client import OpenAIClient
+from sim.adapters.retry import Clock, Stopped
+from sim.adapters.sampler import REFUSED, Sampler, Want, cell_of
+from sim.adapters.settings import Caps, Endpoint, Prices, Prompt
+
+pytest.importorskip("openai", reason="the extra [llm] is not installed")
+
+PROMPT = Prompt("p", "{query}?", "", "m", 30, 1.0, None, None)
+PRICES = {"m": Prices(3, 7)}
+FREE = Caps(10**9, None, None)
+
+
+def endpoint(url: str, max_n: int = 16, timeout: float = 10.0) -> Endpoint:
+    return Endpoint(url, "", timeout, 1000.0, max_n, "max_tokens", True, 64, (16, 1, 64))
+
+
+def wants(url_endpoint: Endpoint, pulls: Sequence[tuple[str, int]], base: int = 1000) -> list[Want]:
+    """Pulls (query, scale) as an algorithm plans them: seeds in one row, numbers within a cell one after the other."""
+    used: Counter[str] = Counter()
+    made, seed = [], base
+    for query, scale in pulls:
+        made.append(Want(PROMPT, cell_of("tune", url_endpoint, PROMPT, query), used[query], scale, seed))
+        used[query] += scale
+        seed += scale
+    return made
+
+
+class Outcome:
+    """What a run of some pulls left behind."""
+
+    def __init__(self, draws: list, spent: Amount, limit: int):
+        self.draws, self.spent, self.limit = draws, spent, limit
+
+    @property
+    def texts(self) -> list[list[str]]:
+        return [[draw.text for draw in pull] for pull in self.draws]
+
+
+def sample(
+    model: Model,
+    pulls: Sequence[tuple[str, int]],
+    path: Path | str = ":memory:",
+    caps: Caps = FREE,
+    max_n: int = 16,
+    timeout: float = 10.0,
+    key: str = KEY,
+    check: Callable[[Sampler], None] = lambda sampler: None,
+) -> Outcome:
+    """All pulls at once, with waits that take no time."""
+
+    async def quick(seconds: float) -> None:
+        now[0] += seconds
+        await asyncio.sleep(0)
+
+    now = [0.0]
+
+    async def everything(url: str) -> Outcome:
+        where = endpoint(url, max_n, timeout)
+        journal, client = Journal(path), OpenAIClient(where, key)
+        ledger = Ledger(caps, journal.charged())
+        clock = Clock(lambda: now[0], quick, random.Random(0))
+        sampler = Sampler(client, where, PRICES, journal, ledger, clock)
+        try:
+            found = await asyncio.gather(*map(sampler.draws, wants(where, pulls)), return_exceptions=True)
+            for one in found:
+                if isinstance(one, BaseException):
+                    raise one
+            check(sampler)
+            assert ledger.held == Amount()
+            assert journal.charged() == ledger.spent
+            return Outcome(found, ledger.spent, sampler._most_choices("m"))
+        finally:
+            await client.close()
+            journal.close()
+
+    with serving(model) as url:
+        return asyncio.run(everything(url))
+
+
+PULLS = [("a", 5), ("b", 20), ("a", 3), ("c", 1)]
+
+
+def right(model: Model, pulls: Sequence[tuple[str, int]] = PULLS) -> list[list[str]]:
+    """What a server with sub-seeds answers when every draw has its own seed."""
+    texts, seed = [], 1000
+    for query, scale in pulls:
+        texts.append([model.answer(f"{query}?", seed + j) for j in range(scale)])
+        seed += scale
+    return texts
+
+
+@pytest.mark.parametrize("choices", ["n", "one", "half"])
+@pytest.mark.parametrize("max_n", [1, 3, 16])
+def test_every_draw_is_there_once_however_the_server_counts(choices: str, max_n: int):
+    """Sub-seeds s + i: the draws are the same however they are cut into requests."""
+    model = Model(choices=choices)
+    found = sample(model, PULLS, max_n=max_n)
+    assert found.texts == right(model)
+    assert len({text for pull in found.texts for text in pull}) == 29
+    assert found.spent.completions == model.completions == 29
+    assert found.spent.tokens == model.tokens
+    assert found.limit == {"n": max_n, "one": 1, "half": {1: 1, 3: 1, 16: 1}[max_n]}[choices]
+
+
+@pytest.mark.parametrize("choices", ["n", "one"])
+def test_a_server_that_seeds_globally_gives_no_copies(choices: str):
+    """The n = 1 answers to one seed are copies: topping up with the seed of the request would show here."""
+    found = sample(Model(choices=choices, seeds="reseed"), PULLS)
+    texts = [text for pull in found.texts for text in pull]
+    assert len(set(texts)) == len(texts) == 29
+
+
+def test_a_server_that_ignores_seeds_gives_all_draws():
+    texts = [text for pull in sample(Model(seeds="ignored"), PULLS).texts for text in pull]
+    assert len(set(texts)) == 29
+
+
+def test_no_two_requests_share_a_seed_interval():
+    model = Model(choices="half")
+    sample(model, [(query, scale) for query in "abcdef" for scale in (7, 16, 1)])
+    starts = sorted((body["seed"], min(body["n"], max(1, body["n"] // 2))) for body in model.requests)
+    for (seed, n), (following, _) in pairwise(starts):
+        assert seed + n <= following
+
+
+def test_a_server_that_ignores_n_is_remembered(tmp_path: Path):
+    model = Model(choices="one")
+    assert sample(model, [("a", 8)], tmp_path / "j").limit == 1
+    assert {body["n"] for body in model.requests} == {8, 1}
+    journal = Journal(tmp_path / "j")
+    row = journal._one("SELECT value FROM meta WHERE key LIKE 'choices per request%'")
+    assert row == ("1",)
+    journal.close()
+
+
+@pytest.mark.parametrize("lie", ["none", "negative", "text", "low"])
+def test_usage_that_lies_is_charged_at_its_worst(lie: str):
+    model = Model(usage=lie)
+    found = sample(model, [("a", 4)])
+    prompt, longest = len("a?") + 8 + 64, 4 * 30
+    assert found.spent == Amount(4, prompt + longest, prompt * 3 + longest * 7)
+    assert found.spent.tokens >= model.tokens
+
+
+@pytest.mark.parametrize(("usage", "choices"), [("huge", "n"), ("true", "more")])
+def test_a_server_that_breaks_its_limits_ends_the_run(usage: str, choices: str):
+    with pytest.raises(Stopped, match="exceeded the limits of a request"):
+        sample(Model(usage=usage, choices=choices), [("a", 4)])
+
+
+def storm(seed: int, share: float, kinds: Sequence[str]) -> Callable:
+    """Faults in a share of all requests, decided by the request's number."""
+
+    def fault(number: int, body: dict) -> str | None:
+        rng = random.Random(words(seed, number))
+        return rng.choice(kinds) if rng.random() < share else None
+
+    return fault
+
+
+UNBILLED = ("429", "503")
+BILLED = ("billed-500", "billed-502", "billed-reset", "half", "billed-html", "billed-null", "billed-empty")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_faults_lose_nothing_and_every_bill_is_covered(seed: int):
+    """Half of all requests fail; the ledger covers what the server billed, and the draws are all right."""
+    model = Model(fault=storm(seed, 0.5, UNBILLED + BILLED))
+    pulls = [(query, scale) for query in "abcdefghij" for scale in (4, 8, 1)]
+    found = sample(model, pulls)
+    assert found.texts == right(model, pulls)
+    assert found.spent.completions >= model.completions
+    assert found.spent.tokens >= model.tokens
+    lost = [fault for fault in model.faults if fault not in UNBILLED]
+    assert len(lost) > 5
+    whole = sum(scale for _, scale in pulls)
+    assert whole < found.spent.completions <= whole + 8 * len(lost)
+
+
+def test_throttling_alone_costs_nothing():
+    model = Model(fault=storm(1, 0.5, UNBILLED))
+    pulls = [(query, 2) for query in "abcdefghijklmnopqrst"]
+    found = sample(model, pulls)
+    assert found.spent.completions == 40
+    assert found.texts == right(model, pulls)
+
+
+@pytest.mark.parametrize("fault", ["401", "404", "400", "quota", "wait"])
+def test_a_fatal_error_ends_the_run_with_one_sentence(fault: str):
+    model = Model(fault=lambda number, body: fault if number >= 3 else None)
+    with pytest.raises(Stopped, match=r"\(prompt 'p', query '.'\)") as stopped:
+        sample(model, [(query, 2) for query in "abcdefghijklmnopqrstuvwxyz"])
+    assert "\n" not in str(stopped.value)
+    assert len(model.requests) <= 3 + 16  # at most those that were under way
+
+
+def test_a_wrong_key_ends_the_run_and_is_not_told():
+    with pytest.raises(Stopped, match=r"HTTP 401: wrong key Bearer \*\*\*"):
+        sample(Model(key="another"), [("a", 1)])
+
+
+def test_a_refused_prompt_is_an_outcome_and_costs_nothing():
+    model = Model(fault=lambda number, body: "filter" if body["messages"][0]["content"] == "b?" else None)
+    found = sample(model, PULLS)
+    assert found.draws[1] == [Draw("", REFUSED)] * 20
+    assert found.texts[0] == right(model)[0]
+    assert found.spent.completions == 9
+
+
+def test_a_timeout_is_charged_and_repeated():
+    model = Model(fault=lambda number, body: "billed-timeout" if number == 0 else None)
+    found = sample(model, [("a", 3)], timeout=0.3)
+    assert found.texts == right(model, [("a", 3)])
+    assert found.spent.completions == 6 == model.completions
+
+
+@pytest.mark.parametrize("cap", range(20, 60, 4))
+def test_no_cap_is_exceeded_whatever_fails(cap: int):
+    """The server's own count is the judge. Equality is allowed: without faults the whole cap can be used."""
+    model = Model(fault=storm(cap, 0.3, UNBILLED + BILLED))
+    pulls = [(query, 4) for query in "abcdefghij"]
+    said = ""
+    try:
+        found = sample(model, pulls, caps=Caps(cap, None, None)).texts
+    except Stopped as stopped:
+        found, said = right(model, pulls), str(stopped)
+    assert found == right(model, pulls)
+    assert said == "" or f"caps.completions is {cap}" in said
+    assert model.completions <= cap
+    exact = Model()
+    assert sample(exact, pulls, caps=Caps(40, None, None)).spent.completions == 40
+
+
+def test_caps_of_tokens_and_money_hold():
+    pulls = [(query, 4) for query in "abcdefghijklmnopqrstuvwxyz"]
+    free, one = Model(), 2 + 8 + 64 + 4 * 30
+    sample(free, pulls)
+    for cap in (one, one + 100):
+        model = Model()
+        with pytest.raises(Stopped, match=r"caps\.tokens is"):
+            sample(model, pulls, caps=Caps(10**6, cap, None))
+        assert 0 < model.tokens <= cap < free.tokens
+    model = Model()
+    with pytest.raises(Stopped, match=r"caps\.money is"):
+        sample(model, pulls, caps=Caps(10**6, None, one * 7))
+    assert 0 < model.tokens * 3 <= one * 7
+
+
+def test_what_was_paid_for_is_not_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The second run has half of one pull, and all of another, from the first."""
+    model = Model()
+    with serving(model) as url:
+        monkeypatch.setattr("test_sampler.serving", lambda served: _same(url))
+        first = sample(model, PULLS[:1], tmp_path / "j")
+        assert len(model.requests) == 1
+        again = sample(model, PULLS[:1], tmp_path / "j")
+        assert len(model.requests) == 1
+        assert again.texts == first.texts
+        rest = sample(model, PULLS, tmp_path / "j")
+    assert rest.texts == right(model)
+    assert model.completions == rest.spent.completions == 29
+
+
+class _same:
+    """A context that gives an address that is served already."""
+
+    def __init__(self, url: str):
+        self.url = url
+
+    def __enter__(self) -> str:
+        return self.url
+
+    def __exit__(self, *_: object) -> None:
+        pass
