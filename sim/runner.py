@@ -168,14 +168,28 @@ def run_trial(environment: Environment, train: Queries, algorithm: Algorithm, bu
         budget: completions T.
         run_key: `counter.fold(trial_key(seed, t), RUN)`.
     """
-    spec = environment.spec
+
+    def answer(round_key: Key, allocation: Allocation) -> Stats:
+        return host_round(environment, train, round_key, allocation, algorithm)
+
+    return run_rounds(environment.spec, algorithm, budget, run_key, answer)
+
+
+def run_rounds(
+    spec: Spec, algorithm: Algorithm, budget: int, run_key: Key, answer: Callable[[Key, Allocation], Stats]
+) -> Trial:
+    """One trial in which somebody else pulls: `answer` gets a round's key and allocation and returns what came back.
+
+    Rounds without pulls are answered too, as in a trial. The run is a function of its arguments and the answers alone,
+    so that a run whose answers are kept can be repeated up to where it stopped.
+    """
     check_budget(algorithm, spec, budget)
     state = _init(algorithm, spec, jnp.int32(budget))
     spent, index = 0, 0
     while not bool(_finished(algorithm, spec, state)):
         keys = _round_keys(run_key, jnp.int32(index))
         allocation = _allocate(algorithm, keys.allocate, spec, state)
-        stats = host_round(environment, train, keys.pull, allocation, algorithm)
+        stats = answer(keys.pull, allocation)
         state = _update(algorithm, keys.update, spec, state, allocation, stats)
         spent, index = spent + int(allocation.completions), index + 1
     return Trial(_recommend(algorithm, lockstep.recommend_key(run_key), spec, state), jnp.int32(spent))

@@ -72,6 +72,9 @@ def load(path: str | Path) -> Config:
     top.done()
     if config.votes and config.queries.gold is None:
         raise ValueError(f"{path}: queries.gold is missing; votes ('mv') need the column of the right answers")
+    for objective in objectives:
+        if objective.aggregate != "mv" and objective.scorer.needs_gold and config.queries.gold is None:
+            raise ValueError(f"{path}: queries.gold is missing; the scorer of {objective.name!r} needs right answers")
     return config
 
 

@@ -106,7 +106,8 @@ class Sampler:
                     lambda: self.stopping is not None,
                 )
             except (Fatal, Stopped) as error:
-                raise self._stop(want, error) from None
+                where = f"(prompt {want.prompt.name!r}, query {want.cell.query[:60]!r})"
+                raise Stopped(self.stop(f"{error} {where}")) from None
             found |= {start + place: draw for place, draw in enumerate(got)}
         return found
 
@@ -144,6 +145,12 @@ class Sampler:
             self._remember(want.prompt.model, len(draws))
         return draws
 
+    def stop(self, reason: str) -> str:
+        """Let nothing more be sent. The first reason is the one that is told."""
+        if self.stopping is None:
+            self.stopping = reason
+        return self.stopping
+
     def _request(self, want: Want, n: int, seed: int | None) -> Request:
         prompt = want.prompt
         return Request(
@@ -175,12 +182,6 @@ class Sampler:
             )
             return charged, text, Fatal(text)
         return charged, "", None
-
-    def _stop(self, want: Want, error: Exception) -> Stopped:
-        """Let nothing more be sent; the first reason is the one that is told."""
-        if self.stopping is None:
-            self.stopping = f"{error} (prompt {want.prompt.name!r}, query {want.cell.query[:60]!r})"
-        return Stopped(self.stopping)
 
     def _most_choices(self, model: str) -> int:
         """Choices that a request may ask for, as far as the server is known."""

@@ -47,6 +47,8 @@ class Scorer(abc.ABC):
     """Whether it reads answers that can be voted on."""
     needs_gold: bool = True
     """Whether its scores need the right answer."""
+    kept: bool = False
+    """Whether its results are kept in the journal: where they are slow, or may differ from call to call."""
 
     @abc.abstractmethod
     async def score(self, item: Item, prompt: str, texts: Sequence[str]) -> list[Scored]:
@@ -55,6 +57,10 @@ class Scorer(abc.ABC):
         Raises:
             ValueError: the scorer broke its contract (a sentence for the user).
         """
+
+    def right(self, gold: str) -> str:
+        """The label of the right answer."""
+        return gold.strip()
 
     async def start(self) -> None:  # noqa: B027
         """Check what can be checked before money is spent."""

@@ -1,11 +1,12 @@
 """A scorer that the user wrote: a Python function, named as module:function."""
 
+import hashlib
 import importlib
 import inspect
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,15 @@ class Code(Scorer):
 
     Attributes:
         target: "module:function"; the module is also looked for beside the configuration file.
+        version: digest of the module's text, so that results are not kept beyond a change.
         function: what it names.
     """
 
     target: str
-    function: Callable[..., Any]
+    version: str
+    function: Callable[..., Any] = field(repr=False)
     needs_gold = False
+    kept = True
 
     @classmethod
     def read(cls, table: Table) -> "Code":
@@ -47,7 +51,7 @@ class Code(Scorer):
             inspect.signature(function).bind("query", None, "completion")
         except (TypeError, ValueError):
             raise table.wrong("function", f"is {target!r}; it must take (query, gold, completion)") from None
-        return cls(target, function)
+        return cls(target, _version(function), function)
 
     async def score(self, item: Item, prompt: str, texts: Sequence[str]) -> list[Scored]:
         """One call per completion."""
@@ -67,3 +71,11 @@ class Code(Scorer):
         if isinstance(found, bool | int | float) and math.isfinite(found):
             return Scored(OK, None, float(found))
         raise ValueError(f"scorer {self.target} returned {found!r}; expected a finite number, text or None")
+
+
+def _version(function: Callable[..., Any]) -> str:
+    try:
+        text = Path(inspect.getfile(function)).read_bytes()
+    except (TypeError, OSError):  # built in, or made at run time
+        return ""
+    return hashlib.sha256(text).hexdigest()[:16]

@@ -1,0 +1,231 @@
+"""The rounds of an algorithm against a live model: a whole round at once, answered as `kernels.rounds` would.
+
+Which queries a round draws follows the algorithm's rule and the run's key alone; so do the numbers and seeds of all
+draws. A run that was stopped asks for the same draws again, finds those that it has in the journal, and goes on.
+"""
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sim.adapters.evidence import Evidence
+from sim.adapters.reading import Reader
+from sim.adapters.retry import Stopped
+from sim.adapters.sampler import Sampler, Want, cell_of
+from sim.adapters.scorers.base import Item
+from sim.adapters.settings import Prompt
+from sim.core import Algorithm, Allocation, Key, Queries, Spec, Stats
+from sim.kernels import blocks, rounds
+from sim.utilities import Strategy
+
+SEED_RANGE = 2**30
+"""Seeds of a run start somewhere below this, and there are fewer of them: all fit 31 bits."""
+GRACE = 30.0
+"""Seconds that requests under way are waited for when a run stops."""
+_ROWS = 256
+"""Pulls whose blocks are summed at a time."""
+
+
+class Step(NamedTuple):
+    """Where a run stands: pulls done of all in this round, and rounds finished."""
+
+    round: int
+    done: int
+    pulls: int
+
+
+class Pulls(NamedTuple):
+    """The pulls of a round, one entry each: row of the allocation, prompt, query, scale."""
+
+    row: np.ndarray
+    prompt: np.ndarray
+    query: np.ndarray
+    scale: np.ndarray
+
+
+def plan_pulls(round_key: Key, allocation: Allocation, train: Queries, rule: str) -> Pulls:
+    """The pulls that `kernels.rounds.run_round` makes for an allocation, with their queries."""
+    prompt, scale, pulls = (np.asarray(leaf) for leaf in allocation)
+    row = np.repeat(np.arange(len(pulls)), pulls)
+    number = np.arange(len(row)) - np.repeat(np.cumsum(pulls) - pulls, pulls)
+    size = 1 << max(len(row) - 1, 0).bit_length()  # few lengths, few compilations
+    padded = [jnp.asarray(np.pad(part, (0, size - len(row))), jnp.int32) for part in (row, number)]
+    query = np.asarray(_draw(rule, round_key, train, *padded))[: len(row)]
+    return Pulls(row, prompt[row], query, scale[row])
+
+
+@eqx.filter_jit
+def _draw(rule: str, round_key: Key, train: Queries, rows: jax.Array, numbers: jax.Array) -> jax.Array:
+    def one(row: jax.Array, number: jax.Array) -> jax.Array:
+        own = rounds.pull_key(round_key, row, number)
+        return rounds.draw_query(rounds.query_key(rule, round_key, own, number), train)
+
+    return jax.vmap(one)(rows, numbers)
+
+
+def unit_sums(strategy: Strategy, outcomes: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    """Block sums of pulls in integer units, int64, shape (pull, task, width).
+
+    Args:
+        strategy: how completions become rewards; its number of answers is not used.
+        outcomes: shape (pull, width, objective), float32; rows from a pull's scale on are padding.
+        scales: completions of every pull.
+    """
+    num_pulls, width, _ = outcomes.shape
+    vote = strategy.columns("mv")
+    answers = 1
+    if vote and outcomes.size:
+        answers = 1 << int(outcomes[:, :, vote[0]].max(initial=1)).bit_length()  # few numbers, few compilations
+    sums = np.zeros((num_pulls, strategy.weights.shape[0], width), np.int64)
+    for first in range(0, num_pulls, _ROWS):
+        part, size = outcomes[first : first + _ROWS], scales[first : first + _ROWS]
+        filled = np.pad(part, ((0, _ROWS - len(part)), (0, 0), (0, 0)))
+        sizes = np.pad(size, (0, _ROWS - len(part))).astype(np.int32)
+        found = _block_units(
+            _with_answers(strategy, answers), jnp.asarray(filled.transpose(1, 2, 0)), jnp.asarray(sizes)
+        )
+        sums[first : first + _ROWS] = np.asarray(found)[: len(part)]
+    return sums
+
+
+def _with_answers(strategy: Strategy, answers: int) -> Strategy:
+    return Strategy(strategy.aggregate, answers, strategy.tie, strategy.weights, strategy.unit)
+
+
+@eqx.filter_jit
+def _block_units(strategy: Strategy, outcomes: jax.Array, scales: jax.Array) -> jax.Array:
+    return blocks.block_units(strategy, outcomes, scales)
+
+
+def stats_of(spec: Spec, pulls: Pulls, units: np.ndarray, allocation: Allocation, reuse: bool) -> Stats:
+    """Sums of a round's pulls, folded into float32 in the same passes as in `runner.host_round`."""
+    width = units.shape[2]
+    totals = np.zeros((len(allocation.pulls), units.shape[1], width if reuse else 1), np.float32)
+    limits = np.asarray(rounds.pass_limits(allocation))
+    for row in np.unique(pulls.row):
+        own = np.flatnonzero(pulls.row == row)
+        sums = units[own] if reuse else units[own][:, :, [int(pulls.scale[own[0]]) - 1]]
+        for first in range(0, len(own), int(limits[row])):
+            part = sums[first : first + int(limits[row])].sum(axis=0)
+            totals[row] += part.astype(np.float32) * np.float32(spec.unit)
+    return Stats(jnp.asarray(totals), rounds.block_counts(allocation, width, reuse))
+
+
+class Live:
+    """What answers the rounds of one run.
+
+    Attributes:
+        evidence: what all pulls together say about every arm.
+        used: draws used of every cell so far.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        strategy: Strategy,
+        algorithm: Algorithm,
+        train: Queries,
+        prompts: Sequence[Prompt],
+        items: Sequence[Item],
+        sampler: Sampler,
+        reader: Reader,
+        loop: asyncio.Runner,
+        stream: str,
+        first_seed: int,
+        report: Callable[[Step], None] = lambda step: None,
+    ):
+        self.spec, self.strategy, self.algorithm, self.train = spec, strategy, algorithm, train
+        self.prompts, self.items, self.sampler, self.reader = prompts, items, sampler, reader
+        self.evidence = Evidence(spec, algorithm.max_pull(spec))
+        self.used: Counter[bytes] = Counter()
+        self._loop, self._stream, self._report = loop, stream, report
+        self._seed, self._round = first_seed, 0
+
+    def answer(self, round_key: Key, allocation: Allocation) -> Stats:
+        """One round: ask for all its pulls at once, read them, sum them up.
+
+        Raises:
+            Stopped: the run cannot go on; what was paid for is in the journal.
+        """
+        pulls = plan_pulls(round_key, allocation, self.train, self.algorithm.queries)
+        wants = [self._want(*map(int, place)) for place in zip(pulls.prompt, pulls.query, pulls.scale, strict=True)]
+        width = self.algorithm.max_pull(self.spec)
+        outcomes = np.zeros((len(wants), width, len(self.strategy.aggregate)), np.float32)
+        if wants:
+            self._loop.run(self._ask(wants, pulls, outcomes))
+        units = unit_sums(self.strategy, outcomes, pulls.scale)
+        self.evidence.add(pulls.prompt, pulls.scale, units)
+        self._round += 1
+        return stats_of(self.spec, pulls, units, allocation, self.algorithm.reuse)
+
+    def _want(self, prompt: int, query: int, scale: int) -> Want:
+        cell = cell_of(self._stream, self.sampler.endpoint, self.prompts[prompt], self.items[query].text)
+        want = Want(self.prompts[prompt], cell, self.used[cell.digest], scale, self._seed)
+        self.used[cell.digest] += scale
+        self._seed += scale
+        return want
+
+    async def _ask(self, wants: list[Want], pulls: Pulls, outcomes: np.ndarray) -> None:
+        done = 0
+
+        async def one(place: int) -> None:
+            nonlocal done
+            want, item = wants[place], self.items[pulls.query[place]]
+            draws = await self.sampler.draws(want)
+            found = await self.reader.read(want.cell, want.first, item, want.prompt.text, draws)
+            outcomes[place, : want.count] = self.reader.outcomes(item, found)
+            done += 1
+            self._report(Step(self._round, done, len(wants)))
+
+        await in_parallel(map(partial(partial, one), range(len(wants))), self.sampler)
+
+
+async def in_parallel(jobs: Iterator[Callable], sampler: Sampler) -> None:
+    """Run jobs, twice as many at a time as requests may be under way, so that reading delays no request.
+
+    When one fails nothing more is sent; what is under way is waited for, and kept, for a while.
+    """
+
+    async def worker() -> None:
+        for job in jobs:
+            if sampler.stopping is not None:
+                raise Stopped(sampler.stopping)
+            await job()
+
+    tasks = [asyncio.create_task(worker()) for _ in range(2 * sampler.endpoint.concurrency[2])]
+    try:
+        done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        failed = [error for task in done if (error := task.exception()) is not None]
+        if failed:
+            sampler.stop(str(failed[0]))
+            if pending:
+                await asyncio.wait(pending, timeout=GRACE)
+            raise failed[0]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def first_seed(seed: int, offset: int, count: int) -> int:
+    """Where an interval of the journal's global counter lies among the seeds of requests.
+
+    Args:
+        seed: the run's seed; runs with different seeds start at places that a hash decides.
+        offset: the interval's first number (`Journal.span`).
+        count: its length.
+    """
+    if offset + count > SEED_RANGE:
+        raise ValueError(
+            f"the journal has used up {offset:,} of {SEED_RANGE:,} request seeds; use another folder (out)"
+        )
+    base = int.from_bytes(hashlib.sha256(f"request seeds {seed}".encode()).digest()[:8], "big") % SEED_RANGE
+    return base + offset

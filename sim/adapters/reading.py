@@ -1,0 +1,110 @@
+"""Completions of a pull to outcomes: labels to vote on and scores within their declared bounds."""
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from sim.adapters.journal import Cell, Draw, Journal
+from sim.adapters.sampler import REFUSED
+from sim.adapters.scorers.base import UNREADABLE, Item, Scored
+from sim.adapters.settings import Objective
+from sim.utilities import GOLD
+
+FILTERED = ("content_filter", REFUSED)
+TRUNCATED = "length"
+
+
+class Reader:
+    """Reads completions for all objectives.
+
+    Attributes:
+        seen: how many completions ended or were read in each way, for people.
+    """
+
+    def __init__(self, objectives: Sequence[Objective], journal: Journal):
+        self.objectives, self.journal = tuple(objectives), journal
+        self.seen: Counter[str] = Counter()
+
+    async def start(self) -> None:
+        """Let scorers check what they need."""
+        for objective in self.objectives:
+            await objective.scorer.start()
+
+    async def close(self) -> None:
+        """Let scorers go."""
+        for objective in self.objectives:
+            await objective.scorer.close()
+
+    async def read(self, cell: Cell, first: int, item: Item, prompt: str, draws: Sequence[Draw]) -> list[list[Scored]]:
+        """What every objective's scorer found in draws first, first + 1, .. of a cell.
+
+        Raises:
+            ValueError: a score outside its declared bounds, or of the wrong kind.
+        """
+        found = []
+        for objective in self.objectives:
+            scored = await self._scored(objective, cell, first, item, prompt, draws)
+            for one in scored:
+                self._check(objective, one, cell)
+            found.append(scored)
+        self.seen["completions"] += len(draws)
+        self.seen["truncated"] += sum(draw.finish == TRUNCATED for draw in draws)
+        self.seen["filtered"] += sum(draw.finish in FILTERED for draw in draws)
+        for objective, scored in zip(self.objectives, found, strict=True):
+            for one in scored:
+                if one.status != "ok":
+                    self.seen[f"{objective.name}: {one.status}"] += 1
+        return found
+
+    async def _scored(
+        self, objective: Objective, cell: Cell, first: int, item: Item, prompt: str, draws: Sequence[Draw]
+    ) -> list[Scored]:
+        scorer = objective.scorer
+        key = hashlib.sha256(repr((scorer, item.gold)).encode("utf-8", "surrogatepass")).digest()[:16]
+        kept = await self.journal.scores(cell, first, len(draws), key) if scorer.kept else {}
+        blank = {first + place: Scored(UNREADABLE) for place, draw in enumerate(draws) if draw.finish in FILTERED}
+        known = kept | blank
+        asked = [place for place in range(len(draws)) if first + place not in known]
+        if asked:
+            new = await scorer.score(item, prompt, [draws[place].text for place in asked])
+            if len(new) != len(asked):
+                raise ValueError(
+                    f"the scorer of {objective.name!r} gave {len(new)} results for {len(asked)} completions"
+                )
+            known |= {first + place: one for place, one in zip(asked, new, strict=True)}
+            if scorer.kept:
+                await self.journal.keep_scores(cell, first, key, [known[first + place] for place in range(len(draws))])
+        return [known[first + place] for place in range(len(draws))]
+
+    def _check(self, objective: Objective, one: Scored, cell: Cell) -> None:
+        where = f"objective {objective.name!r}, prompt {cell.prompt!r}, query {cell.query[:60]!r}"
+        if one.status != "ok":
+            return
+        if objective.aggregate == "mv":
+            if one.label is None:
+                raise ValueError(
+                    f"{where}: the scorer gave a number; an objective that is voted on needs answers (text)"
+                )
+        elif one.value is None:
+            raise ValueError(f"{where}: the scorer gave an answer without a score; best of N and means need scores")
+        elif not math.isfinite(one.value) or not objective.low <= one.value <= objective.high:
+            bounds = f"[{objective.low:g}, {objective.high:g}]"
+            raise ValueError(f"{where}: the score {one.value:g} lies outside the declared bounds {bounds}")
+
+    def outcomes(self, item: Item, found: Sequence[Sequence[Scored]]) -> np.ndarray:
+        """Outcome vectors of a pull, float32, shape (completion, objective), as `sim.utilities` takes them.
+
+        Labels of a vote are numbered within the pull: the right answer is 0, others follow as they come; all that
+        could not be read share a label, which is wrong.
+        """
+        columns = []
+        for objective, scored in zip(self.objectives, found, strict=True):
+            if objective.aggregate == "mv":
+                numbers: dict[str | None, int] = {objective.scorer.right(item.gold or ""): GOLD}
+                columns.append([numbers.setdefault(one.label, len(numbers)) for one in scored])
+            else:
+                columns.append([objective.unreadable if one.value is None else one.value for one in scored])
+        return np.array(columns, np.float32).T

@@ -1,0 +1,234 @@
+"""Scorers: what they read, what they cannot read, and how a pull becomes outcomes."""
+
+import asyncio
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sim.adapters import scorers
+from sim.adapters.fields import Table
+from sim.adapters.journal import Cell, Draw, Journal
+from sim.adapters.reading import Reader
+from sim.adapters.scorers.base import OK, UNREADABLE, Item, Scored, Scorer
+from sim.adapters.scorers.text import Choice, Exact, JsonField, Number, Regex, canonical_number
+from sim.adapters.settings import Objective
+
+CELL = Cell("tune", "u", "m", "{}", (("user", "hello"),), "p", "q")
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("The answer is 42.", "42"),
+        ("1,000.50 dollars", "1000.5"),
+        ("x = -3", "-3"),
+        ("10-3", "3"),
+        ("f(2)-7", "7"),
+        ("so \u22125", "-5"),
+        ("1.5e3", "1500"),
+        ("0.000", "0"),
+        ("-0", "0"),
+        (".5", "0.5"),
+        ("1,00", "00"),
+        ("12,345,678", "12345678"),
+        ("7.", "7"),
+        ("007", "7"),
+        ("none at all", None),
+        ("", None),
+        ("1e999999999", None),
+        ("9" * 1000, None),
+        ("\u0663", "3"),
+    ],
+)
+def test_numbers_are_read_and_made_canonical(text: str, answer: str | None):
+    expected = "0" if answer == "00" else answer
+    assert Number().answer(text) == expected
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**9), max_value=10**9, places=6))
+def test_every_number_is_read_back(number: Decimal):
+    assert Decimal(Number().answer(f"it is {number:,f} indeed") or "nan") == number
+    assert canonical_number(str(number)) == canonical_number(f"{number:f}00" if "." in f"{number:f}" else str(number))
+
+
+def test_numbers_can_be_rounded():
+    assert Number(2).answer("3.14159") == Number(2).answer("3.141") == "3.14"
+    assert Number(0).answer("2.5") == "2"
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("B", "B"),
+        (" b ", "B"),
+        ("(C)", "C"),
+        ("The answer is (D).", "D"),
+        ("Answer: **A**", "A"),
+        (r"\boxed{\text{B}}", "B"),
+        ("A is wrong, so the answer is B", "B"),
+        ("First (A), then (B)", "B"),
+        ("A bad day", "A"),
+        ("Every Dog", None),
+        ("E", None),
+        ("I can't", None),
+        ("", None),
+    ],
+)
+def test_letters_of_a_choice_are_read(text: str, answer: str | None):
+    assert Choice().answer(text) == answer
+
+
+def test_other_answers_are_read():
+    assert Exact().answer("  Paris\n") == "Paris"
+    assert Exact(ignore_case=True).answer("PARIS") == Exact(ignore_case=True).right("paris")
+    assert Exact().answer(" \n") is None
+    tagged = Regex(r"<a>(.*?)</a>")
+    assert tagged.answer("<a>x</a> no, <a> y </a>") == "y"
+    assert tagged.answer("<a></a>") is None
+    assert tagged.right(" y") == "y"
+    field = JsonField("result.value")
+    assert field.answer('I think {"a": 1} hm {"result": {"value": [1, {"b": 2}]}} {"x": 1}') == '[1, {"b": 2}]'
+    assert field.answer('{"result": {"value": "text "}}') == "text"
+    assert field.answer("{" * 100_000) is None
+    assert field.answer('{"result": 3}') is None
+
+
+def objective(scorer: Scorer, aggregate: str = "mv", low: float = 0.0, high: float = 1.0) -> Objective:
+    return Objective("o", aggregate, scorer, low, high, low)
+
+
+def read(objectives: list[Objective], texts: list[str], item: Item, finish: str = "stop") -> tuple[np.ndarray, Reader]:
+    async def go() -> tuple[np.ndarray, Reader]:
+        journal = Journal(":memory:")
+        reader = Reader(objectives, journal)
+        found = await reader.read(CELL, 0, item, "p", [Draw(text, finish) for text in texts])
+        journal.close()
+        return reader.outcomes(item, found), reader
+
+    return asyncio.run(go())
+
+
+def test_a_vote_numbers_answers_with_the_right_one_first():
+    outcomes, reader = read([objective(Number())], ["7", "4.0", "none", "7.00", "4", "8", "??"], Item("2+2", "4"))
+    assert outcomes.T.tolist() == [[1, 0, 2, 1, 0, 3, 2]]
+    assert reader.seen == {"completions": 7, "truncated": 0, "filtered": 0, "o: unreadable": 2}
+
+
+def test_what_cannot_be_read_has_the_declared_score():
+    worst = Objective("o", "mean", Number(), -1.0, 1.0, -0.5)
+    outcomes, _ = read([worst, objective(Exact(), "bon")], ["4", "x", "5"], Item("2+2", "4"))
+    assert outcomes.tolist() == [[1.0, 1.0], [-0.5, 0.0], [0.0, 0.0]]
+
+
+def test_filtered_and_truncated_answers_are_outcomes():
+    _, reader = read([objective(Number())], ["4", ""], Item("2+2", "4"), "length")
+    assert reader.seen["truncated"] == 2
+    outcomes, reader = read([objective(Number())], ["4", ""], Item("2+2", "4"), "content_filter")
+    assert outcomes.T.tolist() == [[1, 1]]
+    assert reader.seen["filtered"] == 2
+
+
+class Fixed(Scorer):
+    """Gives what it was told to give, and counts calls."""
+
+    kept = True
+
+    def __init__(self, *found: Scored):
+        self.found, self.calls = list(found), 0
+
+    def __repr__(self) -> str:
+        return "Fixed()"
+
+    async def score(self, item: Item, prompt: str, texts) -> list[Scored]:
+        self.calls += 1
+        return self.found[: len(texts)]
+
+
+@pytest.mark.parametrize(
+    ("scored", "aggregate", "said"),
+    [
+        (Scored(OK, None, 1.5), "bon", r"the score 1.5 lies outside the declared bounds \[0, 1\]"),
+        (Scored(OK, None, float("nan")), "mean", "the score nan lies outside"),
+        (Scored(OK, None, float("inf")), "mean", "the score inf lies outside"),
+        (Scored(OK, "x", None), "mean", "an answer without a score"),
+        (Scored(OK, None, 0.5), "mv", "the scorer gave a number"),
+    ],
+)
+def test_a_scorer_that_breaks_its_contract_is_an_error(scored: Scored, aggregate: str, said: str):
+    with pytest.raises(ValueError, match=said):
+        read([objective(Fixed(scored), aggregate)], ["a"], Item("q", "g"))
+    with pytest.raises(ValueError, match="gave 1 results for 2 completions"):
+        read([objective(Fixed(scored), aggregate)], ["a", "b"], Item("q", "g"))
+
+
+def test_kept_scores_are_not_computed_again():
+    async def go() -> None:
+        journal, scorer = Journal(":memory:"), Fixed(Scored(OK, None, 0.1), Scored(OK, None, 0.2))
+        reader, item = Reader([objective(scorer, "mean")], journal), Item("q")
+        draws = [Draw("a", "stop"), Draw("b", "stop")]
+        first = await reader.read(CELL, 0, item, "p", draws)
+        assert await reader.read(CELL, 0, item, "p", draws) == first
+        assert scorer.calls == 1
+        await reader.read(CELL, 0, Item("q", "another answer"), "p", draws)
+        assert scorer.calls == 2
+        journal.close()
+
+    asyncio.run(go())
+
+
+MODULE = """
+def length(query, gold, text):
+    return len(text) / 10
+
+def letter(query, gold, text):
+    return text[0] if text else None
+
+def broken(query, gold, text):
+    raise KeyError("nothing\\nthere")
+
+def odd(query, gold, text):
+    return [1]
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Table:
+    (tmp_path / "my_scores.py").write_text(MODULE)
+    monkeypatch.delitem(__import__("sys").modules, "my_scores", raising=False)
+    return Table(tmp_path / "run.toml", "objectives[0]", {"scorer": "callable"})
+
+
+def user(module: Table, name: str) -> Scorer:
+    table = Table(module.file, module.where, module.content | {"function": f"my_scores:{name}"})
+    return scorers.read(table)
+
+
+def test_functions_of_the_user_score(module: Table):
+    outcomes, _ = read([objective(user(module, "length"), "mean")], ["abc", ""], Item("q"))
+    assert outcomes.T.tolist() == [pytest.approx([0.3, 0.0])]
+    outcomes, _ = read([objective(user(module, "letter"))], ["abc", "", "g"], Item("q", "g"))
+    assert outcomes.T.tolist() == [[1, 2, 0]]
+
+
+@pytest.mark.parametrize(("name", "said"), [("broken", "failed on a completion"), ("odd", r"returned \[1\]; expected")])
+def test_functions_of_the_user_that_fail_are_named(name: str, said: str, module: Table):
+    with pytest.raises(ValueError, match=rf"scorer my_scores:{name} .*{said}|{said}"):
+        read([objective(user(module, name), "mean")], ["abc"], Item("q"))
+
+
+def test_an_edited_function_is_another_scorer(module: Table):
+    before = repr(user(module, "length"))
+    assert "0x" not in before
+    file = Path(module.file).parent / "my_scores.py"
+    file.write_text(MODULE + "# edited\n")
+    assert repr(user(module, "length")) != before
+
+
+def test_gold_that_cannot_be_read_is_an_error():
+    with pytest.raises(ValueError, match="the right answer 'none' cannot be read"):
+        read([objective(Number())], ["4"], Item("2+2", "none"))
+    assert Scored(UNREADABLE).value is None
