@@ -53,6 +53,8 @@ def refused(result: Result, sentence: str) -> None:
         ("env",),
         ("env", "import"),
         ("data", "fetch"),
+        ("tune",),
+        ("ask",),
     ],
 )
 def test_help_is_quick_to_come(arguments: tuple[str, ...]):

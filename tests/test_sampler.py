@@ -24,7 +24,7 @@ PRICES = {"m": Prices(3, 7)}
 FREE = Caps(10**9, None, None)
 
 
-def endpoint(url: str, max_n: int = 16, timeout: float = 10.0) -> Endpoint:
+def endpoint(url: str, max_n: int = 16, timeout: float = 600.0) -> Endpoint:
     return Endpoint(url, "", timeout, 1000.0, max_n, "max_tokens", True, 64, (16, 1, 64))
 
 
@@ -56,7 +56,7 @@ def sample(
     path: Path | str = ":memory:",
     caps: Caps = FREE,
     max_n: int = 16,
-    timeout: float = 10.0,
+    timeout: float = 600.0,
     key: str = KEY,
     check: Callable[[Sampler], None] = lambda sampler: None,
 ) -> Outcome:

@@ -140,6 +140,19 @@ class Journal:
         money = self._one("SELECT coalesce(sum(money), 0) FROM attempts")[0]
         return Amount(int(sums[0]), int(sums[1]), money)
 
+    def usage(self, cells: Sequence[bytes]) -> tuple[float, float] | None:
+        """Mean prompt tokens of a request and completion tokens of a completion, over settled attempts in these cells.
+
+        None where a settled attempt has no usable report.
+        """
+        marks = ", ".join("?" * len(cells))
+        row = self._one(
+            "SELECT count(*), count(prompt_tokens), total(prompt_tokens), total(completion_tokens), total(completions) "
+            f"FROM attempts WHERE state = '{SETTLED}' AND cell IN ({marks})",
+            *cells,
+        )
+        return (row[2] / row[1], row[3] / row[4]) if row[0] and row[0] == row[1] else None
+
     def span(self, name: str, size: int) -> int:
         """The first number of an interval of `size` that belongs to `name` alone, the same whenever asked.
 

@@ -7,7 +7,7 @@ import os
 
 import typer
 
-from sim.cli import compare, data, plan, theory, verify, worlds
+from sim.cli import compare, data, live, plan, theory, verify, worlds
 
 app = typer.Typer(
     name="iapo",
@@ -30,6 +30,8 @@ app.command("agnostic")(theory.agnostic)
 app.command("algorithms")(compare.algorithms)
 app.command("verify")(verify.verify)
 app.command("plan")(plan.plan)
+app.command("tune")(live.tune)
+app.command("ask")(live.ask)
 app.add_typer(env_app, name="env")
 env_app.command("list")(worlds.list_)
 env_app.command("show")(worlds.show)

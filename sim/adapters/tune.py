@@ -1,0 +1,298 @@
+"""A live run from configuration to policy: probe, plan, rounds, answer.
+
+Everything that costs money goes through one `Sampler` and one journal. The probe measures what a completion of every
+prompt costs; the rounds are the algorithm's; the answer is its policy, with estimates from all pulls together.
+"""
+
+import asyncio
+import hashlib
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from sim import runner
+from sim.adapters import queries
+from sim.adapters.evidence import Estimate, half_width
+from sim.adapters.journal import Journal
+from sim.adapters.ledger import Amount, Ledger
+from sim.adapters.live import Live, Step, first_seed, in_parallel
+from sim.adapters.policy import Arm, Choice
+from sim.adapters.protocol import Client
+from sim.adapters.reading import Reader
+from sim.adapters.retry import Clock
+from sim.adapters.sampler import Sampler, Want, cell_of
+from sim.adapters.scorers.base import Item
+from sim.adapters.settings import MONEY, Config
+from sim.core import Allocation, Key, Queries, Spec, Stats, Trial
+from sim.envs.contexts import describe
+from sim.kernels import counter, rounds
+from sim.utilities import Strategy
+
+LEVEL = 0.95
+DRY_RUNS = 16
+"""Runs on made-up rewards from which a plan is read."""
+
+
+class Session:
+    """What a live command holds open: journal, connections, scorers, the event loop."""
+
+    def __init__(self, config: Config, journal: Journal, client: Client, loop: asyncio.Runner, capped: bool = True):
+        self.config, self.journal, self.client, self.loop = config, journal, client, loop
+        clock = Clock(loop.get_loop().time, asyncio.sleep, random.Random(config.seed))
+        caps = config.caps if capped else None
+        self.ledger = Ledger(caps, journal.charged())
+        self.sampler = Sampler(client, config.endpoint, config.prices, journal, self.ledger, clock)
+        self.reader = Reader(config.objectives, journal)
+
+
+@contextmanager
+def session(
+    config: Config, connect: Callable[[], Client], journal: str | None = None, capped: bool = True
+) -> Iterator[Session]:
+    """Open everything, and close it whatever happens.
+
+    Args:
+        config: the run.
+        connect: makes the client.
+        journal: where to keep what is paid for; the configuration's place when None.
+        capped: whether the configuration's caps hold.
+    """
+    kept = Journal(config.journal if journal is None else journal)
+    try:
+        with asyncio.Runner() as loop:
+            made = Session(config, kept, connect(), loop, capped)
+            try:
+                loop.run(made.reader.start())
+                yield made
+            finally:
+                loop.run(made.reader.close())
+                loop.run(made.client.close())
+    finally:
+        kept.close()
+
+
+class Costs(NamedTuple):
+    """Tokens and cost per completion of every prompt.
+
+    Attributes:
+        cost: in the configuration's measure, as contexts weigh it, shape (prompt,).
+        prompt_tokens, completion_tokens: mean per completion request and per completion; NaN without a probe.
+    """
+
+    cost: np.ndarray
+    prompt_tokens: np.ndarray
+    completion_tokens: np.ndarray
+
+
+def probe(live: Session, items: Sequence[Item]) -> Costs:
+    """What completions cost: as configured, or measured on a few queries (drawn by the seed, the same for all prompts).
+
+    Raises:
+        ValueError: the server reports no usage, so that nothing can be measured.
+    """
+    config = live.config
+    size = len(config.prompts)
+    given = [prompt.cost for prompt in config.prompts]
+    if all(cost is not None for cost in given):
+        return Costs(np.array(given, np.float64), np.full(size, np.nan), np.full(size, np.nan))
+    num_queries, count = min(config.probe[0], len(items)), config.probe[1]
+    chosen = random.Random(f"probe {config.seed}").sample(range(len(items)), num_queries)
+    total = size * num_queries * count
+    seed = first_seed(config.seed, live.journal.span(f"probe {total}", total), total)
+    wants = []
+    for prompt in config.prompts:
+        for query in chosen:
+            cell = cell_of("probe", config.endpoint, prompt, items[query].text)
+            wants.append(Want(prompt, cell, 0, count, seed))
+            seed += count
+    live.loop.run(in_parallel(iter([partial(live.sampler.draws, want) for want in wants]), live.sampler))
+    before, after = np.full(size, np.nan), np.full(size, np.nan)
+    for place, prompt in enumerate(config.prompts):
+        own = [want.cell.digest for want in wants if want.prompt is prompt]
+        usage = live.journal.usage(own)
+        if usage is None:
+            raise ValueError(
+                f"the server reports no usable token counts for prompt {prompt.name!r}; give every prompt a cost"
+            )
+        before[place], after[place] = usage
+    share = {"each": 1.0, "shared": 1.0 / config.max_scale, "ignore": 0.0}[config.prompt_tokens]
+    cost = share * before + after
+    if config.cost_measure == "money":
+        prices = [config.prices[prompt.model] for prompt in config.prompts]
+        each = np.array([[price.prompt, price.completion] for price in prices]) / MONEY
+        cost = share * before * each[:, 0] + after * each[:, 1]
+    return Costs(cost, before, after)
+
+
+def world(config: Config, costs: Costs) -> tuple[Spec, Strategy]:
+    """What the algorithm knows, and how completions become rewards."""
+    return describe(
+        tuple(one.aggregate for one in config.objectives),
+        np.array([context.weights for context in config.contexts], np.float64),
+        np.array([context.cost_weight for context in config.contexts], np.float64),
+        jnp.asarray(costs.cost, jnp.float32),
+        config.max_scale,
+        np.array([1.0 if one.aggregate == "mv" else max(abs(one.low), abs(one.high)) for one in config.objectives]),
+        config.max_scale + 1 if config.votes else 1,
+        config.tie,
+    )
+
+
+class Plan(NamedTuple):
+    """What a run will do.
+
+    Attributes:
+        rounds: of every round: pulls, prompts pulled, largest scale, completions; from one dry run. Empty for rules
+            that pull one arm at a time.
+        worst: completions, tokens and money that the rounds can cost at most, without failed attempts.
+        expected: the same, with the tokens that the probe measured; None where costs were configured.
+    """
+
+    rounds: tuple[tuple[int, int, int, int], ...]
+    worst: Amount
+    expected: Amount | None
+
+
+def plan(config: Config, spec: Spec, costs: Costs, items: Sequence[Item], sampler: Sampler) -> Plan:
+    """Read a plan from dry runs on random rewards; the first is shown, the dearest counts.
+
+    Raises:
+        ValueError: the budget is too small for the algorithm.
+    """
+    each = [_dearest(sampler, config, place, items) for place in range(len(config.prompts))]
+    worst, expected, shown = Amount(), None, ()
+    for number in range(DRY_RUNS):
+        steps, pulled, pulls = _dry_run(config, spec, number)
+        shown = shown or steps
+        parts = [Amount(0, int(n) * one.tokens, int(n) * one.money) for n, one in zip(pulled, each, strict=True)]
+        found = Amount(config.budget)
+        for part in parts:
+            found = found.plus(part)
+        worst = Amount(*map(max, worst, found))
+        if not np.isnan(costs.prompt_tokens).any():
+            likely = _likely(config, costs, pulled, pulls)
+            expected = likely if expected is None else Amount(*map(max, expected, likely))
+    return Plan(shown if len(shown) <= 64 else (), worst, expected)
+
+
+def _dearest(sampler: Sampler, config: Config, prompt: int, items: Sequence[Item]) -> Amount:
+    own = config.prompts[prompt]
+    longest = max(items, key=lambda item: len(item.text.encode("utf-8", "replace")))
+    return sampler.worst(own, cell_of("plan", config.endpoint, own, longest.text), 1)
+
+
+def _likely(config: Config, costs: Costs, pulled: np.ndarray, pulls: np.ndarray) -> Amount:
+    """Prompt tokens once per request, completion tokens per completion."""
+    requests = np.maximum(pulls, pulled / config.endpoint.max_n)
+    before, after = requests * costs.prompt_tokens, pulled * costs.completion_tokens
+    prices = [config.prices[prompt.model] for prompt in config.prompts]
+    money = sum(b * price.prompt + a * price.completion for b, a, price in zip(before, after, prices, strict=True))
+    return Amount(int(pulled.sum()), int(np.ceil((before + after).sum())), int(np.ceil(money)))
+
+
+def _dry_run(config: Config, spec: Spec, seed: int) -> tuple[tuple, np.ndarray, np.ndarray]:
+    """Rounds, and completions and pulls of every prompt, of a run whose rewards are random."""
+    rng, steps = np.random.default_rng(seed), []
+    pulled, pulls = np.zeros(spec.num_prompts), np.zeros(spec.num_prompts)
+    width, reuse = config.algorithm.max_pull(spec), config.algorithm.reuse
+
+    def answer(key: Key, allocation: Allocation) -> Stats:
+        prompt, scale, number = (np.asarray(leaf) for leaf in allocation)
+        np.add.at(pulled, prompt, scale * number)
+        np.add.at(pulls, prompt, number)
+        on = number > 0
+        steps.append(
+            (int(number.sum()), len(set(prompt[on])), int(scale[on].max(initial=0)), int((scale * number).sum()))
+        )
+        blocks = np.asarray(rounds.block_counts(allocation, width, reuse))
+        shape = (len(prompt), spec.num_tasks, blocks.shape[1])
+        total = rng.uniform(0, 1, shape).astype(np.float32) * blocks[:, None]
+        return Stats(jnp.asarray(total), jnp.asarray(blocks))
+
+    runner.run_rounds(spec, config.algorithm, config.budget, run_key(seed), answer)
+    return tuple(steps), pulled, pulls
+
+
+def run_key(seed: int) -> Key:
+    """The key of a live run: that of trial 0 of its seed."""
+    return counter.fold(runner.trial_key(seed, 0), runner.RUN)
+
+
+class Result(NamedTuple):
+    """What came out of a run."""
+
+    choices: tuple[Choice, ...]
+    trial: Trial
+    estimate: Estimate
+
+
+def rounds_of(
+    live: Session, items: Sequence[Item], spec: Spec, strategy: Strategy, report: Callable[[Step], None]
+) -> Result:
+    """Run the algorithm against the model.
+
+    Raises:
+        Stopped: the run cannot go on; started again, it goes on where it stopped.
+    """
+    config = live.config
+    identity = repr((config.algorithm_text, config.budget, config.max_scale, config.seed, config.prompts, items))
+    name = f"tune {hashlib.sha256(identity.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+    seed = first_seed(config.seed, live.journal.span(name, config.budget), config.budget)
+    train = Queries(jnp.arange(len(items), dtype=jnp.int32))
+    asking = Live(
+        spec, strategy, config.algorithm, train, config.prompts, items, live.sampler, live.reader, live.loop, "tune",
+        seed, report,
+    )  # fmt: skip
+    trial = runner.run_rounds(spec, config.algorithm, config.budget, run_key(config.seed), asking.answer)
+    found = asking.evidence.estimate()
+    return Result(choose(config, trial, found), trial, found)
+
+
+def choose(config: Config, trial: Trial, found: Estimate) -> tuple[Choice, ...]:
+    """The policy's arm of every context with its interval, the runner-up and the best single completion."""
+    num_arms = len(config.prompts) * config.max_scale
+    choices = []
+
+    def arm(context: int, prompt: int, scale: int) -> Arm:
+        name = config.prompts[prompt].name
+        if scale > found.value.shape[2] or not np.isfinite(found.value[context, prompt, scale - 1]):
+            return Arm(name, scale)
+        value = float(found.value[context, prompt, scale - 1])
+        half = half_width(found, context, prompt, scale, LEVEL, num_arms)
+        pulls = int(found.pulls[prompt, scale - 1])
+        return Arm(name, scale, value, *((value - half, value + half) if np.isfinite(half) else (None, None)), pulls)
+
+    for context, place in enumerate(config.contexts):
+        prompt, scale = int(trial.policy.prompt[context]), int(trial.policy.scale[context])
+        values = np.where(np.isfinite(found.value[context]), found.value[context], -np.inf)
+        single = int(values[:, 0].argmax())
+        others = values.copy()
+        if scale <= others.shape[1]:
+            others[prompt, scale - 1] = -np.inf
+        second = np.unravel_index(others.argmax(), others.shape)
+        runner_up = arm(context, int(second[0]), int(second[1]) + 1) if np.isfinite(others.max()) else None
+        alone = arm(context, single, 1) if np.isfinite(values[single, 0]) else None
+        choices.append(Choice(place.name, arm(context, prompt, scale), runner_up, alone))
+    return tuple(choices)
+
+
+def load_items(config: Config) -> tuple[Item, ...]:
+    """The queries, each with a right answer that the scorers can read.
+
+    Raises:
+        ValueError: a right answer cannot be read, before anything is asked.
+    """
+    items = queries.read(config.queries)
+    for number, item in enumerate(items, start=1):
+        for objective in config.objectives:
+            if item.gold is not None and objective.scorer.needs_gold:
+                try:
+                    objective.scorer.right(item.gold)
+                except ValueError as error:
+                    raise ValueError(f"{config.queries.file}: row {number}: {error}") from None
+    return items

@@ -1,0 +1,270 @@
+"""`iapo tune` and `iapo ask`: the algorithms against a real model."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sim.cli import common
+
+if TYPE_CHECKING:
+    from sim.adapters.ledger import Amount
+    from sim.adapters.live import Step
+    from sim.adapters.policy import Arm
+    from sim.adapters.settings import Config
+    from sim.adapters.tune import Plan, Result, Session
+
+
+@common.command
+def tune(
+    config: Annotated[Path, typer.Argument(help="The run, a TOML file.", metavar="CONFIG")],
+    example: Annotated[bool, typer.Option("--example", help="Write an example with every key to CONFIG.")] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Say what the run would cost, and stop. Runs the probe.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before spending.")] = False,
+) -> None:
+    """Choose a prompt and a scale for a live model, within hard caps.
+
+    Checks everything first; measures what completions cost by a small probe; says what the run costs at most; asks; and
+    ends with the arm of every context, an interval and the runner-up. Everything paid for is kept in OUT/journal.sqlite
+    before it is used: the same command goes on where it was stopped. Writes OUT/policy.json and OUT/arms.csv.
+
+    Example: iapo tune --example run.toml, then iapo tune run.toml --plan
+    """
+    if example:
+        return _write_example(config)
+    from sim.adapters import config as reading
+    from sim.adapters import policy as file
+    from sim.adapters import tune as driver
+
+    run = reading.load(config)
+    items = driver.load_items(run)
+    with _connected(run) as live:
+        _confirm_probe(live, run, len(items), yes or plan)
+        costs = driver.probe(live, items)
+        spec, strategy = driver.world(run, costs)
+        _show_plan(run, driver.plan(run, spec, costs, items, live.sampler), live, len(items))
+        if plan:
+            return None
+        if not yes and not typer.confirm("Spend it?"):
+            common.stop("stopped before the first round; the probe is kept", common.INTERRUPTED)
+        before = live.ledger.spent
+        with _progress() as report:
+            result = driver.rounds_of(live, items, spec, strategy, report)
+        spent, charged = live.ledger.spent, live.ledger.spent.minus(before)
+        seen = dict(live.reader.seen)
+    facts = {
+        "algorithm": run.algorithm_text,
+        "budget": run.budget,
+        "seed": run.seed,
+        "queries": len(items),
+        "seen": seen,
+    }
+    file.save(run.out / "policy.json", run, result.choices, _amounts(spent), facts)
+    _save_arms(run, result)
+    _show_result(run, result, spent, charged, seen)
+    return None
+
+
+@common.command
+def ask(
+    policy: Annotated[Path, typer.Argument(help="A policy.json that `iapo tune` wrote.")],
+    query: Annotated[str, typer.Argument(help="The query.")],
+    context: Annotated[
+        str | None, typer.Option(help="Name of a context.", show_default="the only one, if there is one")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="First seed of the request.")] = 0,
+) -> None:
+    """Answer one query with the arm that a policy chose for a context.
+
+    Example: iapo ask results/capitals/policy.json "What is the capital of Peru?" --context "cost 0"
+    """
+    from sim.adapters import config as reading
+    from sim.adapters import policy as file
+    from sim.adapters import sampler
+    from sim.adapters.scorers.base import Item
+
+    answers = file.load(policy)
+    names = list(answers.choices)
+    if context is None and len(names) == 1:
+        context = names[0]
+    if context not in answers.choices:
+        asked = "--context is needed" if context is None else f"--context is {context!r}"
+        raise ValueError(f"{asked}; {policy} has {', '.join(map(repr, names))}")
+    run = reading.load(answers.config)
+    chosen = answers.choices[context].chosen
+    weights = next((one for one in run.contexts if one.name == context), None)
+    if weights is None:
+        raise ValueError(f"{answers.config} has no context {context!r} any more; tune again")
+    prompt = answers.prompts[chosen.prompt]
+    if any(one.aggregate == "bon" and one.scorer.needs_gold for one in run.objectives):
+        raise ValueError("best of N needs scores of completions whose right answer is not known; this scorer has none")
+    if prompt.model not in run.prices:
+        raise ValueError(f"{answers.config} does not know the model {prompt.model!r} any more; tune again")
+    with _connected(run, ":memory:", capped=False) as live:
+        item = Item(query)
+        want = sampler.Want(prompt, sampler.cell_of("ask", run.endpoint, prompt, query), 0, chosen.scale, seed)
+        draws = live.loop.run(live.sampler.draws(want))
+        found = live.loop.run(live.reader.read(want.cell, 0, item, prompt.text, draws))
+        answer = file.combine(run.objectives, weights, draws, found)
+        spent = live.ledger.spent
+    typer.echo(answer.text)
+    votes = ", ".join(f"{label} {count}" for label, count in answer.votes.items())
+    typer.echo(f"{chosen.prompt}, N = {chosen.scale}; {votes or 'no vote'}; {_amount(spent)}", err=True)
+
+
+def _write_example(path: Path) -> None:
+    from importlib import resources
+
+    from sim.envs.files import write_whole
+
+    if path.exists():
+        raise ValueError(f"{path} exists; name a new file for the example")
+    content = (resources.files("sim.adapters") / "example.toml").read_bytes()
+    write_whole(path, lambda file: file.write(content))
+    typer.echo(f"wrote {path}; it also needs queries.jsonl beside it, a row per query: question and answer")
+
+
+@contextmanager
+def _connected(run: "Config", journal: str | None = None, capped: bool = True) -> "Iterator[Session]":
+    """An open session; being stopped says where everything is."""
+    from sim.adapters import tune as driver
+    from sim.adapters.config import read_key
+    from sim.adapters.openai_client import OpenAIClient
+
+    key = read_key(run.endpoint)
+    try:
+        with driver.session(run, lambda: OpenAIClient(run.endpoint, key), journal, capped) as live:
+            yield live
+    except KeyboardInterrupt:
+        kept = f"everything paid for is in {run.journal}; the same command goes on from there"
+        common.stop("stopped" if journal else f"stopped; {kept}", common.INTERRUPTED)
+
+
+def _confirm_probe(live: "Session", run: "Config", num_queries: int, yes: bool) -> None:
+    if yes or all(prompt.cost is not None for prompt in run.prompts):
+        return
+    each = min(run.probe[0], num_queries) * run.probe[1]
+    if not typer.confirm(f"Probe what completions cost ({each * len(run.prompts):,} completions in all)?"):
+        common.stop("stopped before the first request; give every prompt a cost to do without a probe", 130)
+
+
+def _show_plan(run: "Config", plan: "Plan", live: "Session", num_queries: int) -> None:
+    console = common.console()
+    console.print(
+        f"{run.name}: {run.algorithm_text} on {len(run.prompts)} prompts, N <= {run.max_scale}, {num_queries} queries, "
+        f"{len(run.contexts)} contexts"
+    )
+    if plan.rounds:
+        rows = [
+            (place + 1, prompts, scale, pulls, f"{n:,}") for place, (pulls, prompts, scale, n) in enumerate(plan.rounds)
+        ]
+        columns = (">round", ">prompts left", ">largest N", ">pulls", ">completions")
+        console.print(common.table("Rounds (a dry run on random rewards)", columns, rows))
+    rows = [("at most, without repeats", *_columns(plan.worst))]
+    if plan.expected is not None:
+        rows.append(("expected from the probe", *_columns(plan.expected)))
+    rows += [("spent so far", *_columns(live.ledger.spent)), ("caps", *_caps(run))]
+    console.print(common.table("Cost", ("", ">completions", ">tokens", ">money"), rows))
+
+
+def _caps(run: "Config") -> tuple[str, ...]:
+    from sim.adapters.settings import MONEY
+
+    money = "-" if run.caps.money is None else f"{run.caps.money / MONEY:,.4f}"
+    return (f"{run.caps.completions:,}", "-" if run.caps.tokens is None else f"{run.caps.tokens:,}", money)
+
+
+def _columns(amount: "Amount") -> tuple[str, ...]:
+    from sim.adapters.settings import MONEY
+
+    return (f"{amount.completions:,}", f"{amount.tokens:,}", f"{amount.money / MONEY:,.4f}")
+
+
+def _amount(amount: "Amount") -> str:
+    completions, tokens, money = _columns(amount)
+    return f"{completions} completions, {tokens} tokens, money {money}"
+
+
+def _amounts(amount: "Amount") -> dict[str, float | int]:
+    from sim.adapters.settings import MONEY
+
+    return {"completions": amount.completions, "tokens": amount.tokens, "money": amount.money / MONEY}
+
+
+@contextmanager
+def _progress() -> "Iterator[Callable[[Step], None]]":
+    """What reports pulls: a bar on a terminal, else a line per round."""
+    if not sys.stderr.isatty():
+
+        def line(step: "Step") -> None:
+            if step.done == step.pulls and step.pulls > 1:
+                typer.echo(f"round {step.round + 1}: {step.pulls:,} pulls done", err=True)
+
+        yield line
+        return
+    from rich import progress
+    from rich.console import Console
+
+    columns = ("[progress.description]{task.description}", progress.BarColumn(), progress.MofNCompleteColumn())
+    timing = ("pulls, gone", progress.TimeElapsedColumn(), "left", progress.TimeRemainingColumn())
+    with progress.Progress(*columns, *timing, console=Console(stderr=True)) as bar:
+        task = bar.add_task("asking", total=None)
+        yield lambda step: bar.update(
+            task, completed=step.done, total=step.pulls, description=f"round {step.round + 1}"
+        )
+
+
+def _show_result(run: "Config", result: "Result", spent: "Amount", charged: "Amount", seen: dict[str, int]) -> None:
+    console = common.console()
+    rows = [
+        (
+            choice.context,
+            choice.chosen.prompt,
+            choice.chosen.scale,
+            _interval(choice.chosen),
+            *_second(choice.runner_up),
+        )
+        for choice in result.choices
+    ]
+    columns = ("context", "prompt", ">N", ">value (95 % interval)", "runner-up", ">N", ">value")
+    caption = "Intervals allow for having chosen among all arms; '-': fewer than two pulls."
+    console.print(common.table(f"\n{run.name}: the policy", columns, rows, caption))
+    odd = ", ".join(f"{name} {count:,}" for name, count in seen.items() if name != "completions" and count)
+    console.print(f"\n{seen.get('completions', 0):,} completions read{f' ({odd})' if odd else ''}.")
+    console.print(f"This call: {_amount(charged)}. In all: {_amount(spent)}.")
+    typer.echo(f"\nIn {run.out}: policy.json, arms.csv, journal.sqlite")
+
+
+def _interval(arm: "Arm") -> str:
+    if arm.value is None:
+        return "-"
+    ends = "" if arm.low is None or arm.high is None else f" ({arm.low:.4f} to {arm.high:.4f})"
+    return f"{arm.value:.4f}{ends}"
+
+
+def _second(arm: "Arm | None") -> tuple[object, ...]:
+    return ("-", "", "") if arm is None else (arm.prompt, arm.scale, "-" if arm.value is None else f"{arm.value:.4f}")
+
+
+def _save_arms(run: "Config", result: "Result") -> None:
+    import numpy as np
+    import pandas as pd
+
+    from sim import tables
+
+    found = result.estimate
+    context, prompt, scale = (axis.ravel() for axis in np.indices(found.value.shape))
+    columns = {
+        "context": np.array([one.name for one in run.contexts])[context],
+        "prompt": np.array([one.name for one in run.prompts])[prompt],
+        "scale": scale + 1,
+        "value": found.value.ravel(),
+        "se": found.se.ravel(),
+        "pulls": found.pulls[prompt, scale],
+    }
+    tables.save(pd.DataFrame(columns).query("pulls > 0"), run.out / "arms.csv")

@@ -1,0 +1,244 @@
+"""Live runs end to end against a local server: the right answer, the same after a stop, and every refusal before it."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from live_server import KEY, Model, serving, words
+from typer.testing import CliRunner, Result
+
+from sim.adapters import policy
+from sim.adapters.journal import Draw, Journal
+from sim.adapters.policy import Arm, combine
+from sim.adapters.scorers.base import OK, UNREADABLE, Scored
+from sim.adapters.scorers.text import Exact
+from sim.adapters.settings import Context, Objective
+from sim.cli import app, common
+
+pytest.importorskip("openai", reason="the extra [llm] is not installed")
+
+RUN = """
+name = "digits"
+out = "out"
+strategy = "mv"
+[endpoint]
+base_url = "URL"
+model = "m"
+key_variable = "LIVE_TEST_KEY"
+concurrency = { start = 8, most = 8 }
+timeout = 900
+deadline = 1800
+[prices]
+prompt = 1.0
+completion = 2.0
+[[prompts]]
+name = "weak"
+text = "[0.45] {query}"
+max_tokens = 10
+[[prompts]]
+name = "strong"
+text = "[0.75] {query}"
+max_tokens = 10
+[[prompts]]
+name = "wrong"
+text = "[0.10] {query}"
+max_tokens = 10
+[queries]
+file = "q.jsonl"
+gold = "gold"
+[[objectives]]
+name = "right"
+scorer = "number"
+[contexts]
+cost_weights = [0.0, 1.0]
+[tune]
+budget = 400
+max_scale = 4
+"""
+
+
+def digit(prompt: str, number: int) -> str:
+    """Right with the probability that the prompt names; else another digit, now and then none."""
+    chance, gold = re.match(r"\[(.*)\] .*(\d)", prompt).groups()  # type: ignore[union-attr]
+    draw = words(prompt, number)
+    if draw % 1000 < 1000 * float(chance):
+        return f"It is {gold}."
+    return "no idea" if draw % 7 == 0 else f"It is {(int(gold) + 1 + draw % 9) % 10}."
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    rows = [json.dumps({"query": f"query {k} has the digit {k % 10}", "gold": k % 10}) for k in range(30)]
+    (tmp_path / "q.jsonl").write_text("\n".join(rows))
+    monkeypatch.setenv("LIVE_TEST_KEY", KEY)
+    return tmp_path
+
+
+def iapo(*arguments: object) -> Result:
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+def write(folder: Path, url: str, text: str = RUN) -> Path:
+    file = folder / "run.toml"
+    file.write_text(text.replace("URL", url))
+    return file
+
+
+def rows(folder: Path) -> pd.DataFrame:
+    """Draws and their seeds, in order: what two runs must agree in."""
+    journal = Journal(folder / "out" / "journal.sqlite")
+    found = journal._base.execute("SELECT hex(cell), draw, seed, finish, text FROM draws ORDER BY 1, 2").fetchall()
+    journal.close()
+    return pd.DataFrame(found)
+
+
+def test_a_run_finds_the_better_prompt_and_says_what_it_cost(folder: Path):
+    model = Model(answer=digit)
+    with serving(model) as url:
+        file = write(folder, url)
+        planned = iapo("tune", file, "--plan")
+        assert planned.exit_code == 0, planned.output
+        probing = 3 * 4 * 4
+        assert model.completions == probing
+        assert "at most, without repeats" in planned.stdout
+        assert "expected from the probe" in planned.stdout
+        result = iapo("tune", file, "--yes")
+        assert result.exit_code == 0, result.output
+        asked = len(model.requests)
+        again = iapo("tune", file, "--yes")
+        assert again.exit_code == 0
+        assert len(model.requests) == asked, "nothing is asked twice"
+        content = json.loads((folder / "out" / "policy.json").read_text())
+        assert content["spent"]["completions"] == model.completions <= probing + 400
+        assert content["spent"]["tokens"] == model.tokens
+        free = content["policy"]["cost 0"]
+        assert free["chosen"]["prompt"] == "strong"
+        assert free["chosen"]["low"] < free["chosen"]["value"] < free["chosen"]["high"]
+        assert free["single"]["prompt"] == "strong"
+        assert content["policy"]["cost 1"]["chosen"]["scale"] == 1
+        assert content["run"]["seen"]["right: unreadable"] > 0
+        arms = pd.read_csv(folder / "out" / "arms.csv")
+        best = arms[(arms["context"] == "cost 0") & (arms["prompt"] == "strong") & (arms["scale"] == 1)].iloc[0]
+        assert abs(best["value"] - 0.75) <= 5 * best["se"]
+        answered = iapo("ask", folder / "out" / "policy.json", "what has the digit 7", "--context", "cost 0")
+        assert answered.exit_code == 0, answered.output
+        assert re.fullmatch(r"(It is \d\.|no idea)\n", answered.stdout)
+        refused = iapo("ask", folder / "out" / "policy.json", "what has the digit 7")
+        assert refused.exit_code == common.USER_ERROR
+        assert "--context is needed" in refused.stderr
+
+
+def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(folder: Path):
+    """Stopped three times by its cap, then by an outage of the key; then allowed to end."""
+    whole, parts = folder / "whole", folder / "parts"
+    for part in (whole, parts):
+        part.mkdir()
+        (part / "q.jsonl").write_text((folder / "q.jsonl").read_text())
+    model = Model(answer=digit)
+    with serving(model) as url:
+        text = RUN.replace("URL", url)
+        priced = text.replace('name = "weak"', 'name = "weak"\ncost = 5').replace('"strong"', '"strong"\ncost = 5')
+        priced = priced.replace('"wrong"', '"wrong"\ncost = 5')
+        assert iapo("tune", write(whole, url, priced), "--yes").exit_code == 0
+        undisturbed = model.completions
+        for stop in (50, 30, 20):
+            last = len(model.requests) + stop
+            model.fault = lambda number, body, last=last: "quota" if number > last else None
+            stopped = iapo("tune", write(parts, url, priced), "--yes")
+            assert stopped.exit_code == common.USER_ERROR
+            assert re.fullmatch(r"(round .*\n)*error: HTTP 429: no money left \(prompt .*\)\n", stopped.stderr)
+            assert not (parts / "out" / "policy.json").exists()
+        model.fault = lambda number, body: None
+        assert iapo("tune", write(parts, url, priced), "--yes").exit_code == 0
+        assert model.completions == 2 * undisturbed
+    pd.testing.assert_frame_equal(rows(whole), rows(parts))
+    left, right = (json.loads((part / "out" / "policy.json").read_text()) for part in (whole, parts))
+    assert left["policy"] == right["policy"]
+
+
+def test_the_key_is_in_no_file(folder: Path):
+    model = Model(answer=digit, fault=lambda number, body: ("echo", "401", None)[min(number % 11, 2)])
+    model.fault = lambda number, body: "echo" if number % 11 == 3 else None
+    with serving(model) as url:
+        result = iapo("tune", write(folder, url), "--yes")
+    assert result.exit_code == 0, result.output
+    shown = [
+        result.output.encode(),
+        result.stderr.encode(),
+        *(p.read_bytes() for p in folder.rglob("*") if p.is_file()),
+    ]
+    assert len(shown) > 5
+    assert not any(KEY.encode() in content for content in shown)
+    assert b"***" in b"".join(shown)
+
+
+def test_a_cap_below_the_budget_of_repeats_stops_the_run(folder: Path):
+    model = Model(answer=digit, fault=lambda number, body: "billed-500" if number % 3 == 0 else None)
+    with serving(model) as url:
+        text = RUN + "[caps]\ncompletions = 400\n"
+        result = iapo("tune", write(folder, url, text), "--yes")
+    assert result.exit_code == common.USER_ERROR
+    assert re.search(r"error: caps.completions is 400, .* nothing is lost \(prompt", result.stderr)
+    assert model.completions <= 400
+
+
+def test_wrong_gold_and_missing_keys_are_refused_before_the_first_request(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    model = Model(answer=digit)
+    with serving(model) as url:
+        file = write(folder, url)
+        monkeypatch.delenv("LIVE_TEST_KEY")
+        assert "LIVE_TEST_KEY" in iapo("tune", file, "--yes").stderr
+        monkeypatch.setenv("LIVE_TEST_KEY", KEY)
+        (folder / "q.jsonl").write_text('{"query": "a 1", "gold": 1}\n{"query": "b 2", "gold": "two"}')
+        refused = iapo("tune", file, "--yes")
+        assert refused.exit_code == common.USER_ERROR
+        assert "row 2: the right answer 'two' cannot be read" in refused.stderr
+    assert model.requests == []
+
+
+def test_the_example_is_written_once(tmp_path: Path):
+    assert iapo("tune", "--example", tmp_path / "new.toml").exit_code == 0
+    assert "[[prompts]]" in (tmp_path / "new.toml").read_text()
+    again = iapo("tune", "--example", tmp_path / "new.toml")
+    assert again.exit_code == common.USER_ERROR
+    assert "exists" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "is no policy file"),
+        ("[]", "names no schema"),
+        ('{"schema": "iapo-policy", "version": 9}', "has version 9"),
+    ],
+)
+def test_what_is_no_policy_is_refused(content: str, said: str, tmp_path: Path):
+    (tmp_path / "p.json").write_text(content)
+    with pytest.raises(ValueError, match=said):
+        policy.load(tmp_path / "p.json")
+
+
+def test_one_answer_is_made_of_many_as_the_strategy_values_them():
+    def objective(name: str, how: str) -> Objective:
+        return Objective(name, how, Exact(), -1.0, 1.0, -1.0)
+
+    draws = [Draw(text, "stop") for text in ("a0", "b1", "b2", "c3", "??")]
+    labels = [Scored(OK, text[0]) if text[0] != "?" else Scored(UNREADABLE) for text, _ in draws]
+    scores = [Scored(OK, None, value) for value in (0.9, 0.1, 0.2, 1.0, 0.5)]
+    context = Context("c", (1.0, 1.0), 0.0, 1.0)
+    both = combine([objective("v", "mv"), objective("s", "bon")], context, draws, [labels, scores])
+    assert (both.text, both.label, both.votes) == ("b2", "b", {"b": 2, "a": 1, "c": 1})
+    best = combine([objective("s", "bon")], Context("c", (-1.0,), 0.0, 1.0), draws, [scores])
+    assert best.text == "b1"
+    assert combine([objective("s", "mean")], context, draws, [scores]).text == "a0"
+    nothing = combine([objective("v", "mv")], context, draws[4:], [labels[4:]])
+    assert (nothing.text, nothing.label) == ("??", None)
+    assert Arm("p", 1).value is None
+    assert np.isfinite(context.cost_weight)
+    assert os.environ.get("LIVE_TEST_KEY") is None
