@@ -55,6 +55,9 @@ def refused(result: Result, sentence: str) -> None:
         ("data", "fetch"),
         ("tune",),
         ("ask",),
+        ("record",),
+        ("replay",),
+        ("journal", "list"),
     ],
 )
 def test_help_is_quick_to_come(arguments: tuple[str, ...]):

@@ -242,6 +242,10 @@ class Journal:
         ]
         await self.write([("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?, ?, ?)", row) for row in rows])
 
+    def rows(self, query: str, *values: Any) -> list[Any]:
+        """All rows of a query."""
+        return self._thread.submit(lambda: self._base.execute(query, values).fetchall()).result()
+
     async def write(self, statements: Sequence[tuple[str, tuple[Any, ...]]]) -> None:
         """Execute statements, all or none; returns when they are on disk."""
         loop = asyncio.get_running_loop()

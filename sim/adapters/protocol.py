@@ -132,6 +132,17 @@ class Client(Protocol):
         ...
 
 
+class Offline:
+    """A `Client` that sends nothing, for what reads journals."""
+
+    async def complete(self, request: Request, timeout: float) -> Reply:
+        """Refuse."""
+        raise Fatal("nothing is sent here; the journal lacks a completion")
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
 def read_reply(status: int, content: bytes, retry_after: float | None = None) -> Reply:
     """The reply in an HTTP response, or the `CallError` that it amounts to."""
     try:

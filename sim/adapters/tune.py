@@ -27,7 +27,7 @@ from sim.adapters.reading import Reader
 from sim.adapters.retry import Clock
 from sim.adapters.sampler import Sampler, Want, cell_of
 from sim.adapters.scorers.base import Item
-from sim.adapters.settings import MONEY, Config
+from sim.adapters.settings import MONEY, Config, Prompt
 from sim.core import Allocation, Key, Queries, Spec, Stats, Trial
 from sim.envs.contexts import describe
 from sim.kernels import counter, rounds
@@ -64,6 +64,7 @@ def session(
     """
     kept = Journal(config.journal if journal is None else journal)
     try:
+        kept.note("config", str(config.file.resolve()))
         with asyncio.Runner() as loop:
             made = Session(config, kept, connect(), loop, capped)
             try:
@@ -120,13 +121,16 @@ def probe(live: Session, items: Sequence[Item]) -> Costs:
                 f"the server reports no usable token counts for prompt {prompt.name!r}; give every prompt a cost"
             )
         before[place], after[place] = usage
+    cost = [completion_cost(config, *one) for one in zip(config.prompts, before, after, strict=True)]
+    return Costs(np.array(cost), before, after)
+
+
+def completion_cost(config: Config, prompt: Prompt, before: float, after: float) -> float:
+    """Cost of one completion in the configuration's measure, from mean prompt and completion tokens."""
+    price = config.prices[prompt.model]
+    units = (price.prompt / MONEY, price.completion / MONEY) if config.cost_measure == "money" else (1.0, 1.0)
     share = {"each": 1.0, "shared": 1.0 / config.max_scale, "ignore": 0.0}[config.prompt_tokens]
-    cost = share * before + after
-    if config.cost_measure == "money":
-        prices = [config.prices[prompt.model] for prompt in config.prompts]
-        each = np.array([[price.prompt, price.completion] for price in prices]) / MONEY
-        cost = share * before * each[:, 0] + after * each[:, 1]
-    return Costs(cost, before, after)
+    return float(share * before * units[0] + after * units[1])
 
 
 def world(config: Config, costs: Costs) -> tuple[Spec, Strategy]:

@@ -7,7 +7,7 @@ import os
 
 import typer
 
-from sim.cli import compare, data, live, plan, theory, verify, worlds
+from sim.cli import compare, data, journal, live, plan, theory, verify, worlds
 
 app = typer.Typer(
     name="iapo",
@@ -23,6 +23,8 @@ data_app = typer.Typer(
     help="The environments that the paper's authors released.", no_args_is_help=True, rich_markup_mode=None
 )
 
+journal_app = typer.Typer(help="What live runs paid for.", no_args_is_help=True, rich_markup_mode=None)
+
 app.command("compare")(compare.compare)
 app.command("values")(worlds.values)
 app.command("hardness")(theory.hardness)
@@ -32,6 +34,12 @@ app.command("verify")(verify.verify)
 app.command("plan")(plan.plan)
 app.command("tune")(live.tune)
 app.command("ask")(live.ask)
+app.command("record")(journal.record)
+app.command("replay")(journal.replay)
+app.add_typer(journal_app, name="journal")
+journal_app.command("list")(journal.list_)
+journal_app.command("export")(journal.export)
+journal_app.command("compact")(journal.compact)
 app.add_typer(env_app, name="env")
 env_app.command("list")(worlds.list_)
 env_app.command("show")(worlds.show)

@@ -43,7 +43,7 @@ def tune(
 
     run = reading.load(config)
     items = driver.load_items(run)
-    with _connected(run) as live:
+    with connected(run) as live:
         _confirm_probe(live, run, len(items), yes or plan)
         costs = driver.probe(live, items)
         spec, strategy = driver.world(run, costs)
@@ -53,7 +53,7 @@ def tune(
         if not yes and not typer.confirm("Spend it?"):
             common.stop("stopped before the first round; the probe is kept", common.INTERRUPTED)
         before = live.ledger.spent
-        with _progress() as report:
+        with progress() as report:
             result = driver.rounds_of(live, items, spec, strategy, report)
         spent, charged = live.ledger.spent, live.ledger.spent.minus(before)
         seen = dict(live.reader.seen)
@@ -105,7 +105,7 @@ def ask(
         raise ValueError("best of N needs scores of completions whose right answer is not known; this scorer has none")
     if prompt.model not in run.prices:
         raise ValueError(f"{answers.config} does not know the model {prompt.model!r} any more; tune again")
-    with _connected(run, ":memory:", capped=False) as live:
+    with connected(run, ":memory:", capped=False) as live:
         item = Item(query)
         want = sampler.Want(prompt, sampler.cell_of("ask", run.endpoint, prompt, query), 0, chosen.scale, seed)
         draws = live.loop.run(live.sampler.draws(want))
@@ -114,7 +114,7 @@ def ask(
         spent = live.ledger.spent
     typer.echo(answer.text)
     votes = ", ".join(f"{label} {count}" for label, count in answer.votes.items())
-    typer.echo(f"{chosen.prompt}, N = {chosen.scale}; {votes or 'no vote'}; {_amount(spent)}", err=True)
+    typer.echo(f"{chosen.prompt}, N = {chosen.scale}; {votes or 'no vote'}; {amount_text(spent)}", err=True)
 
 
 def _write_example(path: Path) -> None:
@@ -130,7 +130,7 @@ def _write_example(path: Path) -> None:
 
 
 @contextmanager
-def _connected(run: "Config", journal: str | None = None, capped: bool = True) -> "Iterator[Session]":
+def connected(run: "Config", journal: str | None = None, capped: bool = True) -> "Iterator[Session]":
     """An open session; being stopped says where everything is."""
     from sim.adapters import tune as driver
     from sim.adapters.config import read_key
@@ -185,7 +185,8 @@ def _columns(amount: "Amount") -> tuple[str, ...]:
     return (f"{amount.completions:,}", f"{amount.tokens:,}", f"{amount.money / MONEY:,.4f}")
 
 
-def _amount(amount: "Amount") -> str:
+def amount_text(amount: "Amount") -> str:
+    """An amount in words."""
     completions, tokens, money = _columns(amount)
     return f"{completions} completions, {tokens} tokens, money {money}"
 
@@ -197,7 +198,7 @@ def _amounts(amount: "Amount") -> dict[str, float | int]:
 
 
 @contextmanager
-def _progress() -> "Iterator[Callable[[Step], None]]":
+def progress() -> "Iterator[Callable[[Step], None]]":
     """What reports pulls: a bar on a terminal, else a line per round."""
     if not sys.stderr.isatty():
 
@@ -207,12 +208,12 @@ def _progress() -> "Iterator[Callable[[Step], None]]":
 
         yield line
         return
-    from rich import progress
+    from rich import progress as rich
     from rich.console import Console
 
-    columns = ("[progress.description]{task.description}", progress.BarColumn(), progress.MofNCompleteColumn())
-    timing = ("pulls, gone", progress.TimeElapsedColumn(), "left", progress.TimeRemainingColumn())
-    with progress.Progress(*columns, *timing, console=Console(stderr=True)) as bar:
+    columns = ("[progress.description]{task.description}", rich.BarColumn(), rich.MofNCompleteColumn())
+    timing = ("pulls, gone", rich.TimeElapsedColumn(), "left", rich.TimeRemainingColumn())
+    with rich.Progress(*columns, *timing, console=Console(stderr=True)) as bar:
         task = bar.add_task("asking", total=None)
         yield lambda step: bar.update(
             task, completed=step.done, total=step.pulls, description=f"round {step.round + 1}"
@@ -236,7 +237,7 @@ def _show_result(run: "Config", result: "Result", spent: "Amount", charged: "Amo
     console.print(common.table(f"\n{run.name}: the policy", columns, rows, caption))
     odd = ", ".join(f"{name} {count:,}" for name, count in seen.items() if name != "completions" and count)
     console.print(f"\n{seen.get('completions', 0):,} completions read{f' ({odd})' if odd else ''}.")
-    console.print(f"This call: {_amount(charged)}. In all: {_amount(spent)}.")
+    console.print(f"This call: {amount_text(charged)}. In all: {amount_text(spent)}.")
     typer.echo(f"\nIn {run.out}: policy.json, arms.csv, journal.sqlite")
 
 

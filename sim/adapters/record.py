@@ -1,0 +1,148 @@
+"""Live completions to an environment in the open format, so that everything the testbed does works on the user's task.
+
+`record` asks for the same number of completions of every prompt on every query, as the paper built its environments
+(Mahmud et al., arXiv 2508.10030, section 5: 128 each). `replay` takes what a tuning run happened to see.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sim.adapters.journal import Cell, Draw
+from sim.adapters.live import Step, first_seed, in_parallel
+from sim.adapters.sampler import Want, cell_of
+from sim.adapters.scorers.base import Item, Scored
+from sim.adapters.tune import Session, completion_cost
+from sim.envs.dataset import Dataset
+from sim.envs.logs import from_log
+
+UNREAD = "(unreadable)"
+"""The answer of completions that cannot be read; no query has it as its right answer."""
+
+
+def record(live: Session, items: Sequence[Item], count: int, report: Callable[[Step], None]) -> Dataset:
+    """Ask for `count` completions of every prompt on every query, and make an environment of them.
+
+    Raises:
+        Stopped: the run cannot go on; started again, it goes on where it stopped.
+    """
+    config = live.config
+    total = len(config.prompts) * len(items) * count
+    seed = first_seed(config.seed, live.journal.span(f"record {total}", total), total)
+    wants = []
+    for prompt in config.prompts:
+        for item in items:
+            cell = cell_of("record", config.endpoint, prompt, item.text)
+            wants.append((Want(prompt, cell, 0, count, seed), item))
+            seed += count
+    rows: list[list[dict[str, Any]]] = [[] for _ in wants]
+    done = 0
+
+    async def one(place: int) -> None:
+        nonlocal done
+        want, item = wants[place]
+        rows[place] = await _rows(live, want.cell, item, await live.sampler.draws(want))
+        done += 1
+        report(Step(0, done, len(wants)))
+
+    live.loop.run(in_parallel(iter([partial(one, place) for place in range(len(wants))]), live.sampler))
+    return _environment(live, [row for part in rows for row in part], f"{count} completions each")
+
+
+def replay(live: Session, items: Sequence[Item], stream: str = "tune") -> tuple[Dataset, str]:
+    """An environment of the completions that the journal has of a stream, and what had to be left out.
+
+    Every prompt needs completions of every query. Of the prompts, the most asked ones are kept, as many as make the
+    largest table of (prompt, query) without a gap.
+
+    Raises:
+        ValueError: no two prompts share a query.
+    """
+    config = live.config
+    cells = {
+        (p, x): cell_of(stream, config.endpoint, prompt, item.text)
+        for p, prompt in enumerate(config.prompts)
+        for x, item in enumerate(items)
+    }
+    have = dict(live.journal.rows("SELECT cell, count(*) FROM draws GROUP BY cell"))
+    counts = np.zeros((len(config.prompts), len(items)), int)
+    for place, cell in cells.items():
+        counts[place] = have.get(cell.digest, 0)
+    order = np.argsort(-(counts > 0).sum(axis=1), kind="stable")
+    sizes = [(m * int((counts[order[:m]] > 0).all(axis=0).sum()), m) for m in range(1, len(order) + 1)]
+    best, kept = max((size for size in sizes if size[1] > 1), default=(0, 0))
+    if best == 0:
+        raise ValueError(f"{config.journal}: no two prompts have completions of the same query; record instead")
+    prompts = sorted(map(int, order[:kept]))
+    queries = np.flatnonzero((counts[prompts] > 0).all(axis=0)).tolist()
+
+    async def read() -> list[dict[str, Any]]:
+        rows = []
+        for p in prompts:
+            for x in queries:
+                draws = await live.journal.draws(cells[p, x], 0, 2**31)
+                rows += await _rows(live, cells[p, x], items[x], [draws[number] for number in sorted(draws)])
+        return rows
+
+    dropped = [config.prompts[p].name for p in range(len(config.prompts)) if p not in prompts]
+    left = f"{len(items) - len(queries)} of {len(items)} queries"
+    if dropped:
+        left += f" and the prompts {', '.join(dropped)}"
+    made = _environment(live, live.loop.run(read()), f"replay of {stream}")
+    return made, left
+
+
+async def _rows(live: Session, cell: Cell, item: Item, draws: Sequence[Draw]) -> list[dict[str, Any]]:
+    """A row per completion as `sim.envs.logs` takes them, without its cost."""
+    found = await live.reader.read(cell, 0, item, cell.prompt, draws)
+    rows = []
+    for place in range(len(draws)):
+        row: dict[str, Any] = {"prompt": cell.prompt, "query": cell.query, "cell": cell.digest}
+        for objective, scored in zip(live.config.objectives, found, strict=True):
+            row[f"o {objective.name}"] = _entry(objective.aggregate, scored[place], objective.unreadable)
+            if objective.aggregate == "mv":
+                row["gold"] = objective.scorer.right(item.gold or "")
+        rows.append(row)
+    return rows
+
+
+def _entry(aggregate: str, scored: Scored, unreadable: float) -> str | float:
+    if aggregate == "mv":
+        return UNREAD if scored.label is None else scored.label
+    return unreadable if scored.value is None else scored.value
+
+
+def _environment(live: Session, rows: list[dict[str, Any]], how: str) -> Dataset:
+    """Rows to a data set; a prompt's cost is configured, or the mean that the server reported."""
+    config = live.config
+    frame = pd.DataFrame(rows)
+    costs = {}
+    for prompt in config.prompts:
+        own = frame.loc[frame["prompt"] == prompt.name, "cell"].unique()
+        if len(own) == 0:
+            continue
+        usage = live.journal.usage([bytes(cell) for cell in own]) if prompt.cost is None else None
+        if usage is None and prompt.cost is None:
+            raise ValueError(f"the server reports no usable token counts for prompt {prompt.name!r}; give it a cost")
+        costs[prompt.name] = prompt.cost if usage is None else completion_cost(config, prompt, *usage)
+    frame["cost"] = [costs[name] for name in frame["prompt"]]
+    votes = [one for one in config.objectives if one.aggregate == "mv"]
+    data = from_log(
+        frame,
+        name=config.name,
+        aggregate=tuple(one.aggregate for one in config.objectives),
+        objectives=tuple(f"o {one.name}" for one in config.objectives),
+        objective_weights=np.array([context.weights for context in config.contexts], np.float64),
+        cost_weights=np.array([context.cost_weight for context in config.contexts], np.float64),
+        max_scale=config.max_scale,
+        gold="gold" if votes else None,
+        cost="cost",
+        context_names=tuple(context.name for context in config.contexts),
+    )
+    probabilities = np.array([context.probability for context in config.contexts])
+    source = {"source": f"live completions ({how})", "models": sorted({prompt.model for prompt in config.prompts})}
+    return replace(data, tie=config.tie, context_probs=probabilities, provenance=data.provenance | source)

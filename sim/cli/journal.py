@@ -1,0 +1,167 @@
+"""`iapo record`, `iapo replay` and `iapo journal`: what a live model answered, kept and made an environment of."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sim.cli import common
+from sim.cli.live import amount_text, connected, progress
+
+if TYPE_CHECKING:
+    from sim.envs.dataset import Dataset
+
+Place = Annotated[Path, typer.Argument(help="A journal.sqlite, or the folder that holds it.", metavar="JOURNAL")]
+
+
+@common.command
+def record(
+    config: Annotated[Path, typer.Argument(help="The run, a TOML file as for `iapo tune`.", metavar="CONFIG")],
+    to: Annotated[Path, typer.Option(help="The .npz file to write.")],
+    completions: Annotated[int, typer.Option("--completions", "-n", help="Of every prompt on every query.")] = 128,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before spending.")] = False,
+) -> None:
+    """Ask for all prompts x queries x completions, and write an environment that the whole testbed can study.
+
+    The caps of CONFIG hold. Everything is kept in the journal: the same command goes on where it was stopped.
+
+    Example: iapo record run.toml -n 64 --to mine.npz, then iapo values mine.npz
+    """
+    from sim.adapters import config as reading
+    from sim.adapters import record as room
+    from sim.adapters import tune as driver
+    from sim.envs import files
+
+    _check_name(to)
+    if completions < 1:
+        raise ValueError(f"completions is {completions}; it must be at least 1")
+    run = reading.load(config)
+    items = driver.load_items(run)
+    total = len(run.prompts) * len(items) * completions
+    if total > run.caps.completions:
+        raise ValueError(
+            f"{run.file}: caps.completions is {run.caps.completions:,}; {len(run.prompts)} prompts x {len(items)} "
+            f"queries x {completions} completions are {total:,}"
+        )
+    with connected(run) as live:
+        if not yes and not typer.confirm(f"Ask for {total:,} completions ({amount_text(live.ledger.spent)} so far)?"):
+            common.stop("stopped before the first request", common.INTERRUPTED)
+        with progress() as report:
+            data = room.record(live, items, completions, report)
+        spent = live.ledger.spent
+    files.save(data, to)
+    typer.echo(f"wrote {to}: {_sizes(data)}; in all {amount_text(spent)}")
+
+
+@common.command
+def replay(
+    journal: Place,
+    to: Annotated[Path, typer.Option(help="The .npz file to write.")],
+    stream: Annotated[str, typer.Option(help="tune, record, or another that `iapo journal list` shows.")] = "tune",
+) -> None:
+    """Make an environment of what a run saw, with the scorers of its configuration as it is now.
+
+    Prompts and queries are left out until every prompt has completions of every query. Arms that the run dropped early
+    have few completions: an exact value of such an environment says what was seen, not what is true.
+
+    Example: iapo replay results/capitals --to seen.npz
+    """
+    from sim.adapters import config as reading
+    from sim.adapters import logs
+    from sim.adapters import record as room
+    from sim.adapters import tune as driver
+    from sim.adapters.protocol import Offline
+    from sim.envs import files
+
+    _check_name(to)
+    kept = logs.open_existing(journal)
+    place, file = kept.note("config"), str(kept.path)
+    kept.close()
+    if place is None:
+        raise ValueError(f"{file}: names no configuration; it was not made by a run")
+    run = reading.load(place)
+    with driver.session(run, Offline, file, capped=False) as live:
+        data, left = room.replay(live, driver.load_items(run), stream)
+    files.save(data, to)
+    typer.echo(f"wrote {to}: {_sizes(data)}; left out: {left}")
+
+
+@common.command
+def list_(journal: Place) -> None:
+    """Show what was asked and what it cost, by stream and prompt."""
+    from sim.adapters import logs
+    from sim.adapters.settings import MONEY
+
+    kept = logs.open_existing(journal)
+    found, total = logs.spending(kept), kept.charged()
+    kept.close()
+    rows = [
+        (
+            one.stream,
+            one.model,
+            one.prompt,
+            one.requests,
+            one.ambiguous,
+            one.void,
+            f"{one.draws:,}",
+            one.copies,
+            f"{one.completions:,}",
+            f"{one.tokens:,}",
+            f"{one.money / MONEY:,.4f}",
+        )
+        for one in found
+    ]
+    columns = (
+        "stream",
+        "model",
+        "prompt",
+        ">requests",
+        ">maybe billed",
+        ">unbilled",
+        ">completions",
+        ">copies",
+        ">charged",
+        ">tokens",
+        ">money",
+    )
+    caption = "maybe billed: without a reply, charged at their worst. copies: completions with the text of another one."
+    console = common.console()
+    console.print(common.table(None, columns, rows, caption))
+    console.print(f"\nIn all: {amount_text(total)}.")
+
+
+@common.command
+def export(journal: Place, to: Annotated[Path, typer.Option(help="The .jsonl or .parquet file to write.")]) -> None:
+    """Write every completion, a row each. JSONL keeps any text as it was."""
+    from sim.adapters import logs
+
+    kept = logs.open_existing(journal)
+    try:
+        count = logs.export(kept, to)
+    finally:
+        kept.close()
+    typer.echo(f"wrote {to}: {count:,} completions")
+
+
+@common.command
+def compact(journal: Place) -> None:
+    """Forget requests that cost nothing, and give room back to the disk. Completions and charges stay."""
+    from sim.adapters import logs
+
+    kept = logs.open_existing(journal)
+    try:
+        before, after = logs.compact(kept)
+    finally:
+        kept.close()
+    typer.echo(f"{before:,} bytes before, {after:,} after")
+
+
+def _check_name(to: Path) -> None:
+    if to.suffix != ".npz":
+        raise ValueError(f"--to is {to}; the name of an environment file ends in .npz")
+
+
+def _sizes(data: "Dataset") -> str:
+    return (
+        f"{data.num_prompts} prompts, {data.num_queries} queries, {data.num_contexts} contexts, N <= {data.max_scale}"
+    )

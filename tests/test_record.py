@@ -1,0 +1,104 @@
+"""Live completions become environments, and journals can be listed, exported and compacted."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from live_server import KEY, Model, serving
+from test_tune import RUN, digit, iapo, write
+
+from sim.adapters import logs
+from sim.adapters.journal import Journal
+from sim.cli import common
+from sim.envs import files
+
+pytest.importorskip("openai", reason="the extra [llm] is not installed")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    rows = [json.dumps({"query": f"query {k} has the digit {k}", "gold": k}) for k in range(6)]
+    (tmp_path / "q.jsonl").write_text("\n".join(rows))
+    monkeypatch.setenv("LIVE_TEST_KEY", KEY)
+    return tmp_path
+
+
+def test_a_recorded_environment_holds_what_the_model_answered(folder: Path):
+    model = Model(answer=digit)
+    with serving(model) as url:
+        file = write(folder, url)
+        result = iapo("record", file, "--to", folder / "w.npz", "-n", 20, "--yes")
+        assert result.exit_code == 0, result.output
+        assert model.completions == 3 * 6 * 20
+        asked = len(model.requests)
+        assert iapo("record", file, "--to", folder / "again.npz", "-n", 20, "--yes").exit_code == 0
+        assert iapo("replay", folder / "out", "--to", folder / "replay.npz", "--stream", "record").exit_code == 0
+        assert len(model.requests) == asked
+        dear = iapo("record", file, "--to", folder / "w.npz", "-n", 1000, "--yes")
+        assert dear.exit_code == common.USER_ERROR
+        assert "3 prompts x 6 queries x 1000 completions are 18,000" in dear.stderr
+    data, again, replay = (files.load(folder / name) for name in ("w.npz", "again.npz", "replay.npz"))
+    assert data.prompt_names == ("weak", "strong", "wrong")
+    assert data.context_names == ("cost 0", "cost 1")
+    iapo("journal", "export", folder / "out", "--to", folder / "all.jsonl")
+    log = pd.read_json(folder / "all.jsonl", lines=True)
+    assert len(log) == 360
+    gold = np.take_along_axis(data.probs, np.broadcast_to(data.answers[None, :, None], (3, 6, 1)), axis=2)[..., 0]
+    for p, prompt in enumerate(data.prompt_names):
+        for x in range(6):
+            own = log[(log["prompt"] == prompt) & (log["query"] == f"query {x} has the digit {x}")]
+            assert gold[p, x] == pytest.approx((own["text"] == f"It is {x}.").mean())
+    assert np.array_equal(data.probs, again.probs)
+    assert np.array_equal(data.probs, replay.probs)
+    tokens = log["text"].str.len() // 4
+    prompts = [len(f"[0.45] query {x} has the digit {x}") // 4 for x in range(6)]
+    assert data.costs == pytest.approx(
+        [np.mean(prompts) + tokens[log["prompt"] == name].mean() for name in data.prompt_names]
+    )
+    assert iapo("values", folder / "w.npz").exit_code == 0
+
+
+def test_what_tuning_saw_is_an_environment_where_it_has_no_gaps(folder: Path):
+    model = Model(answer=digit)
+    with serving(model) as url:
+        file = write(folder, url, RUN.replace("[tune]", '[tune]\nalgorithm = "uniform"'))
+        empty = iapo("replay", folder / "out", "--to", folder / "seen.npz")
+        assert "no such journal" in empty.stderr
+        assert iapo("tune", file, "--yes").exit_code == 0
+    result = iapo("replay", folder / "out" / "journal.sqlite", "--to", folder / "seen.npz")
+    assert result.exit_code == 0, result.output
+    data = files.load(folder / "seen.npz")
+    kept = [name for name in ("weak", "strong", "wrong") if name in data.prompt_names]
+    assert tuple(kept) == data.prompt_names
+    queries = data.provenance["queries"]
+    assert f"left out: {6 - len(queries)} of 6 queries" in result.stdout
+    assert data.provenance["source"] == "live completions (replay of tune)"
+    nothing = iapo("replay", folder / "out", "--to", folder / "seen.npz", "--stream", "ask")
+    assert nothing.exit_code == common.USER_ERROR
+    assert "record instead" in nothing.stderr
+
+
+def test_a_journal_is_listed_exported_and_compacted(folder: Path):
+    model = Model(answer=digit, fault=lambda number, body: "429" if number % 2 else None)
+    with serving(model) as url:
+        text = RUN.replace("[tune]", "[caps]\ntokens = 100_000_000\n[tune]")
+        assert iapo("record", write(folder, url, text), "--to", folder / "w.npz", "-n", 2, "--yes").exit_code == 0
+    listed = iapo("journal", "list", folder / "out")
+    assert listed.exit_code == 0, listed.output
+    assert "In all: 36 completions" in listed.stdout
+    assert iapo("journal", "export", folder / "out", "--to", folder / "all.parquet").exit_code == 0
+    assert len(pd.read_parquet(folder / "all.parquet")) == 36
+    assert "ends in .jsonl or .parquet" in iapo("journal", "export", folder / "out", "--to", folder / "x.txt").stderr
+    journal = Journal(folder / "out" / "journal.sqlite")
+    before, charged = logs.completions(journal), journal.charged()
+    refused = sum(one.void for one in logs.spending(journal))
+    assert refused == len(model.faults) > 0
+    journal.close()
+    assert iapo("journal", "compact", folder / "out").exit_code == 0
+    journal = Journal(folder / "out" / "journal.sqlite")
+    assert sum(one.void for one in logs.spending(journal)) == 0
+    pd.testing.assert_frame_equal(logs.completions(journal), before)
+    assert journal.charged() == charged
+    journal.close()
