@@ -143,7 +143,7 @@ BAD = {
     "overspends": ("[tune]", '[tune]\nalgorithm = "psst:budget_rule=reference"', "tune.algorithm .* may spend more"),
     "budget": ("budget = 100", "budget = 1e3", "tune.budget is 1000.0; expected a whole number"),
     "scale": ("max_scale = 4", "max_scale = 512", "tune.max_scale is 512; expected a whole number from 1 to 256"),
-    "cap": ("[tune]", "[caps]\ncompletions = 99\n[tune]", "caps.completions is 99, below tune.budget"),
+    "cap": ("[tune]", "[caps]\ncompletions = 99\n[tune]", "caps.completions is 99, below what the rounds need"),
     "cap of money": ("[tune]", "[caps]\nmoney = 0\n[tune]", "caps.money is 0; expected a finite number above 0"),
     "price": ("[tune]", "[prices]\nprompt = 0.0000001\n[tune]", "prices.prompt is 1e-07; .* at most 6 decimals"),
     "price of whom": ("[tune]", "[prices]\nmodels.x = { prompt = 1 }\n[tune]", "prices.models.x is no model"),

@@ -13,7 +13,7 @@ from sim.adapters.journal import Cell, Draw, Journal
 from sim.adapters.ledger import Amount, Ledger
 from sim.adapters.protocol import Usage
 from sim.adapters.retry import Stopped
-from sim.adapters.scorers.base import Scored
+from sim.adapters.scoring import Scored
 from sim.adapters.settings import Caps
 
 CELL = Cell("tune", "http://x/v1", "m", "{}", (("user", "hello"),), "p", "q")

@@ -16,7 +16,7 @@ from sim.adapters.live import Live, Step, first_seed, in_parallel, plan_pulls, u
 from sim.adapters.reading import Reader
 from sim.adapters.retry import Stopped
 from sim.adapters.sampler import Sampler, Want
-from sim.adapters.scorers.base import OK, Item, Scored, Scorer
+from sim.adapters.scoring import OK, Item, Scored, Scorer
 from sim.adapters.settings import Endpoint, Objective, Prompt
 from sim.core import Allocation
 from sim.envs.dataset import Dataset

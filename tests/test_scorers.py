@@ -13,8 +13,8 @@ from sim.adapters import scorers
 from sim.adapters.fields import Table
 from sim.adapters.journal import Cell, Draw, Journal
 from sim.adapters.reading import Reader
-from sim.adapters.scorers.base import OK, UNREADABLE, Item, Scored, Scorer
 from sim.adapters.scorers.text import Choice, Exact, JsonField, Number, Regex, canonical_number
+from sim.adapters.scoring import OK, UNREADABLE, Item, Scored, Scorer
 from sim.adapters.settings import Objective
 
 CELL = Cell("tune", "u", "m", "{}", (("user", "hello"),), "p", "q")

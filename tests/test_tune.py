@@ -14,8 +14,8 @@ from typer.testing import CliRunner, Result
 from sim.adapters import policy
 from sim.adapters.journal import Draw, Journal
 from sim.adapters.policy import Arm, combine
-from sim.adapters.scorers.base import OK, UNREADABLE, Scored
 from sim.adapters.scorers.text import Exact
+from sim.adapters.scoring import OK, UNREADABLE, Scored
 from sim.adapters.settings import Context, Objective
 from sim.cli import app, common
 

@@ -5,7 +5,7 @@
 * `retry`, `pace`: the one retry loop, and how many requests are under way at a time.
 * `ledger`, `journal`: no cap is exceeded; every completion is on disk before it is used.
 * `sampler`: draws of (prompt, query), each asked for once.
-* `scorers`: completions to answers and scores.
-* `live`, `tune`, `policy`: the rounds of an algorithm against a live model, and what comes out.
-* `record`: completions to an environment in the open format.
+* `scoring`, `scorers`, `reading`: completions to answers, scores and outcomes.
+* `live`, `evidence`, `tune`, `policy`: the rounds of an algorithm against a live model, and what comes out.
+* `record`, `logs`: completions to an environment in the open format; what a journal holds.
 """

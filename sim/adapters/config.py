@@ -12,6 +12,7 @@ import numpy as np
 from sim import algorithms
 from sim.adapters import scorers
 from sim.adapters.fields import Table
+from sim.adapters.scorers.judge import Judge
 from sim.adapters.settings import MONEY, SLOT, Caps, Config, Context, Endpoint, Objective, Prices, Prompt, QueryFile
 from sim.core import Algorithm
 from sim.utilities import AGGREGATES, MAX_SCALE, TIES
@@ -45,7 +46,8 @@ def load(path: str | Path) -> Config:
     shares = cost.choice("prompt_tokens", ("each", "shared", "ignore"), "each")
     probe = (cost.whole("probe_queries", 4, high=10**6), cost.whole("probe_completions", 4, high=MAX_SCALE))
     cost.done()
-    prices = _prices(top.table("prices", needed=False), {prompt.model for prompt in prompts})
+    judges = [one.scorer.model for one in objectives if isinstance(one.scorer, Judge)]
+    prices = _prices(top.table("prices", needed=False), {prompt.model for prompt in prompts} | set(judges))
     if measure == "money" and not any(price.prompt or price.completion for price in prices.values()):
         raise cost.wrong("measure", "is 'money', but [prices] names no price above 0")
     config = Config(
@@ -64,7 +66,7 @@ def load(path: str | Path) -> Config:
         algorithm=_algorithm(tune, text),
         budget=budget,
         max_scale=max_scale,
-        caps=_caps(top.table("caps", needed=False), budget, len(prompts) * probe[0] * probe[1]),
+        caps=_caps(top.table("caps", needed=False), budget * (1 + len(judges)), len(prompts) * probe[0] * probe[1]),
         cost_measure=measure,
         prompt_tokens=shares,
         probe=probe,
@@ -287,7 +289,7 @@ def _algorithm(table: Table, text: str) -> Algorithm:
 def _caps(table: Table, budget: int, probing: int) -> Caps:
     completions = table.whole("completions", budget + budget // 10 + 256 + probing)
     if completions < budget:
-        raise table.wrong("completions", f"is {completions}, below tune.budget ({budget})")
+        raise table.wrong("completions", f"is {completions}, below what the rounds need ({budget})")
     money = table.number("money", None, low=0, high=9 * 10**6, open_low=True)
     found = Caps(completions, table.whole("tokens", None), None if money is None else int(money * MONEY))
     table.done()

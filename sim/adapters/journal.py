@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 from sim.adapters.ledger import Amount
 from sim.adapters.protocol import Usage
 from sim.adapters.retry import Stopped
-from sim.adapters.scorers.base import Scored
+from sim.adapters.scoring import Scored
 
 T = TypeVar("T")
 VERSION = 1

@@ -20,7 +20,7 @@ from sim.adapters.evidence import Evidence
 from sim.adapters.reading import Reader
 from sim.adapters.retry import Stopped
 from sim.adapters.sampler import Sampler, Want, cell_of
-from sim.adapters.scorers.base import Item
+from sim.adapters.scoring import Item
 from sim.adapters.settings import Prompt
 from sim.core import Algorithm, Allocation, Key, Queries, Spec, Stats
 from sim.kernels import blocks, rounds

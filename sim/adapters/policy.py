@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sim.adapters.journal import Draw
-from sim.adapters.scorers.base import Scored
+from sim.adapters.scoring import Scored
 from sim.adapters.settings import Config, Context, Objective, Prompt
 from sim.envs.files import write_whole
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sim.adapters.scorers.base import Item
+from sim.adapters.scoring import Item
 from sim.adapters.settings import QueryFile
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from sim.adapters.journal import Cell, Draw, Journal
 from sim.adapters.sampler import REFUSED
-from sim.adapters.scorers.base import UNREADABLE, Item, Scored
+from sim.adapters.scoring import UNREADABLE, Item, Scored
 from sim.adapters.settings import Objective
 from sim.utilities import GOLD
 

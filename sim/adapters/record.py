@@ -15,7 +15,7 @@ import pandas as pd
 from sim.adapters.journal import Cell, Draw
 from sim.adapters.live import Step, first_seed, in_parallel
 from sim.adapters.sampler import Want, cell_of
-from sim.adapters.scorers.base import Item, Scored
+from sim.adapters.scoring import Item, Scored
 from sim.adapters.tune import Session, completion_cost
 from sim.envs.dataset import Dataset
 from sim.envs.logs import from_log

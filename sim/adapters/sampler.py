@@ -24,13 +24,13 @@ MESSAGE_TOKENS = 8
 
 
 class Want(NamedTuple):
-    """Draws first, .., first + count - 1 of a cell, with seeds seed, .., seed + count - 1."""
+    """Draws first, .., first + count - 1 of a cell, with seeds seed, .., seed + count - 1, or without seeds."""
 
     prompt: Prompt
     cell: Cell
     first: int
     count: int
-    seed: int
+    seed: int | None
 
 
 def cell_of(stream: str, endpoint: Endpoint, prompt: Prompt, query: str) -> Cell:
@@ -118,7 +118,9 @@ class Sampler:
             if self.stopping is not None:
                 raise Stopped(self.stopping)
             await self.ledger.reserve(worst)
-            seed = want.seed + first - want.first if self.endpoint.send_seed else None
+            seed = None
+            if self.endpoint.send_seed and want.seed is not None:
+                seed = want.seed + first - want.first
             attempt = await self.journal.begin(want.cell, first, n, seed, worst)
             state, charged, draws, usage, note = VOID, Amount(), [], None, ""
             problem: Exception | None = None

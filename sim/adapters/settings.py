@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sim.adapters.scorers.base import Scorer
+from sim.adapters.scoring import Scorer
 from sim.core import Algorithm
 
 SLOT = "{query}"

@@ -26,7 +26,8 @@ from sim.adapters.protocol import Client
 from sim.adapters.reading import Reader
 from sim.adapters.retry import Clock
 from sim.adapters.sampler import Sampler, Want, cell_of
-from sim.adapters.scorers.base import Item
+from sim.adapters.scorers.judge import Judge
+from sim.adapters.scoring import Item
 from sim.adapters.settings import MONEY, Config, Prompt
 from sim.core import Allocation, Key, Queries, Spec, Stats, Trial
 from sim.envs.contexts import describe
@@ -48,6 +49,8 @@ class Session:
         self.ledger = Ledger(caps, journal.charged())
         self.sampler = Sampler(client, config.endpoint, config.prices, journal, self.ledger, clock)
         self.reader = Reader(config.objectives, journal)
+        for objective in config.objectives:
+            objective.scorer.attach(self.sampler)
 
 
 @contextmanager
@@ -174,7 +177,7 @@ def plan(config: Config, spec: Spec, costs: Costs, items: Sequence[Item], sample
         steps, pulled, pulls = _dry_run(config, spec, number)
         shown = shown or steps
         parts = [Amount(0, int(n) * one.tokens, int(n) * one.money) for n, one in zip(pulled, each, strict=True)]
-        found = Amount(config.budget)
+        found = Amount(config.budget * (1 + sum(isinstance(one.scorer, Judge) for one in config.objectives)))
         for part in parts:
             found = found.plus(part)
         worst = Amount(*map(max, worst, found))
@@ -187,7 +190,12 @@ def plan(config: Config, spec: Spec, costs: Costs, items: Sequence[Item], sample
 def _dearest(sampler: Sampler, config: Config, prompt: int, items: Sequence[Item]) -> Amount:
     own = config.prompts[prompt]
     longest = max(items, key=lambda item: len(item.text.encode("utf-8", "replace")))
-    return sampler.worst(own, cell_of("plan", config.endpoint, own, longest.text), 1)
+    worst = sampler.worst(own, cell_of("plan", config.endpoint, own, longest.text), 1)
+    for objective in config.objectives:
+        if isinstance(objective.scorer, Judge):
+            read = sampler.worst(*objective.scorer.request(longest, "four" * own.max_tokens), 1)
+            worst = worst.plus(read)
+    return worst
 
 
 def _likely(config: Config, costs: Costs, pulled: np.ndarray, pulls: np.ndarray) -> Amount:

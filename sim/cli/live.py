@@ -86,7 +86,7 @@ def ask(
     from sim.adapters import config as reading
     from sim.adapters import policy as file
     from sim.adapters import sampler
-    from sim.adapters.scorers.base import Item
+    from sim.adapters.scoring import Item
 
     answers = file.load(policy)
     names = list(answers.choices)

@@ -3,9 +3,12 @@
 from collections.abc import Callable
 
 from sim.adapters.fields import Table
-from sim.adapters.scorers.base import Scorer
 from sim.adapters.scorers.code import Code
+from sim.adapters.scorers.judge import Judge
+from sim.adapters.scorers.maths import Math
+from sim.adapters.scorers.rewards import Classify, GetReward
 from sim.adapters.scorers.text import Choice, Exact, JsonField, Number, Regex
+from sim.adapters.scoring import Scorer
 
 SCORERS: dict[str, Callable[[Table], Scorer]] = {
     "exact": Exact.read,
@@ -14,6 +17,10 @@ SCORERS: dict[str, Callable[[Table], Scorer]] = {
     "regex": Regex.read,
     "json": JsonField.read,
     "callable": Code.read,
+    "math": Math.read,
+    "classify": Classify.read,
+    "get_reward": GetReward.read,
+    "judge": Judge.read,
 }
 """Name in the configuration -> what reads its options."""
 

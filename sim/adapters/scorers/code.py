@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sim.adapters.fields import Table
-from sim.adapters.scorers.base import OK, UNREADABLE, Item, Scored, Scorer
+from sim.adapters.scoring import OK, UNREADABLE, Item, Scored, Scorer
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,9 @@ class Scorer(abc.ABC):
         """The label of the right answer."""
         return gold.strip()
 
+    def attach(self, sampler: Any) -> None:  # noqa: B027
+        """Give the scorer what draws completions, if it asks a model itself."""
+
     async def start(self) -> None:  # noqa: B027
         """Check what can be checked before money is spent."""
 

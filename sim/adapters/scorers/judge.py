@@ -1,0 +1,101 @@
+"""A language model as judge: a chat completion about every completion, from which a score is read.
+
+Judging is paid for like everything else: it goes through the same sampler, under the same caps, into the same journal,
+and is not asked again. Requests carry no seed.
+"""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sim.adapters.fields import Table
+from sim.adapters.journal import Cell
+from sim.adapters.sampler import Sampler, Want, cell_of
+from sim.adapters.scorers.text import Number, canonical_number
+from sim.adapters.scoring import OK, UNREADABLE, Item, Scored, Scorer
+from sim.adapters.settings import Prompt
+
+_SLOTS = re.compile(r"\{(query|completion|gold)\}")
+
+
+@dataclass(frozen=True)
+class Judge(Scorer):
+    """Asks a model on the same endpoint for a number.
+
+    Attributes:
+        model: who judges.
+        template: the user message, with {query}, {completion} and perhaps {gold}.
+        max_tokens, temperature: of the judgement.
+        pattern: its first group is the score; None takes the last number.
+    """
+
+    model: str
+    template: str
+    max_tokens: int = 256
+    temperature: float = 0.0
+    pattern: str | None = None
+    _sampler: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
+    _asked: dict[bytes, asyncio.Task[Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    votes = False
+    needs_gold = False
+
+    @classmethod
+    def read(cls, table: Table) -> "Judge":
+        """From a table of the configuration."""
+        template = table.text("template")
+        for slot in ("{query}", "{completion}"):
+            if slot not in template:
+                raise table.wrong("template", f"has no {slot} slot; the judge needs it")
+        pattern = table.text("pattern", None)
+        try:
+            groups = 1 if pattern is None else re.compile(pattern).groups
+        except re.error as error:
+            raise table.wrong("pattern", f"is {pattern!r}, which is no regular expression ({error})") from None
+        if groups < 1:
+            raise table.wrong("pattern", f"is {pattern!r}; it needs a group that holds the score")
+        longest = table.whole("max_tokens", cls.max_tokens, high=10**6)
+        temperature = table.number("temperature", cls.temperature, low=0, high=10)
+        return cls(table.text("model"), template, longest, temperature, pattern)
+
+    def attach(self, sampler: Sampler) -> None:
+        """Use this sampler from now on."""
+        self._sampler[:] = [sampler]
+
+    def request(self, item: Item, completion: str) -> tuple[Prompt, Cell]:
+        """What is asked about a completion. Slots are filled in one pass: braces inside what fills them mean nothing.
+
+        Raises:
+            ValueError: the template has a {gold} slot and the query has no right answer.
+        """
+        filling = {"query": item.text, "completion": completion, "gold": item.gold}
+        if item.gold is None and "{gold}" in self.template:
+            raise ValueError("the judge's template has a {gold} slot, but queries.gold names no column")
+        text = _SLOTS.sub(lambda slot: str(filling[slot[1]]), self.template)
+        prompt = Prompt("(judge)", "{query}", "", self.model, self.max_tokens, self.temperature, None, None)
+        return prompt, cell_of("judge", self._sampler[0].endpoint, prompt, text)
+
+    async def score(self, item: Item, prompt: str, texts: Sequence[str]) -> list[Scored]:
+        """One judgement per completion."""
+        return list(await asyncio.gather(*(self._one(item, text) for text in texts)))
+
+    async def _one(self, item: Item, text: str) -> Scored:
+        judge, cell = self.request(item, text)
+        task = self._asked.get(cell.digest)
+        if task is None:  # equal completions of a query share a judgement, also while it is under way
+            task = asyncio.create_task(self._sampler[0].draws(Want(judge, cell, 0, 1, None)))
+            self._asked[cell.digest] = task
+            task.add_done_callback(lambda _: self._asked.pop(cell.digest, None))
+        (said,) = await asyncio.shield(task)
+        number = self.number(said.text)
+        return Scored(UNREADABLE) if number is None else Scored(OK, None, number)
+
+    def number(self, text: str) -> float | None:
+        """The score in a judgement; None where there is none."""
+        if self.pattern is None:
+            found = Number().answer(text)
+        else:
+            matches = list(re.finditer(self.pattern, text))
+            found = canonical_number((matches[-1][1] or "").strip()) if matches else None
+        return None if found is None else float(found)

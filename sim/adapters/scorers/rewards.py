@@ -1,0 +1,200 @@
+"""Reward models over HTTP: vLLM's /classify and OpenRLHF's /get_reward.
+
+A reward must be the model's raw number. vLLM answers /classify with a sigmoid under the name `probs` unless told
+otherwise, and servers that do not know `use_activation` ignore it: at the start two texts are scored both ways, and a
+server whose "raw" answers are activated is refused.
+"""
+
+import asyncio
+import json
+import math
+import os
+import random
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from sim.adapters.fields import Table
+from sim.adapters.protocol import Ambiguous, CallError, Transient, failure
+from sim.adapters.redact import Redactor
+from sim.adapters.retry import Clock, Rule, persist
+from sim.adapters.scoring import OK, Item, Scored, Scorer
+
+_PROBE = ("What is two and two?", ("Two and two is four.", "I do not want to say."))
+
+
+@dataclass(frozen=True)
+class RewardModel(Scorer):
+    """What the two protocols share.
+
+    Attributes:
+        url: the whole address of the method.
+        template: the text that is scored, with {query} and {completion} slots: the model's own chat template.
+        key_variable: environment variable with the key; empty for none.
+        timeout: seconds for one request.
+    """
+
+    url: str
+    template: str
+    key_variable: str = ""
+    timeout: float = 120.0
+    votes = False
+    needs_gold = False
+    kept = True
+
+    def texts(self, query: str, completions: Sequence[str]) -> list[str]:
+        """What is scored. Slots are filled at once: braces inside a query or a completion mean nothing."""
+        before, _, rest = self.template.partition("{query}")
+        between, _, after = rest.partition("{completion}")
+        return [before + query + between + text + after for text in completions]
+
+    async def score(self, item: Item, prompt: str, texts: Sequence[str]) -> list[Scored]:
+        """One reward per completion, by one request."""
+        return [Scored(OK, None, value) for value in await self.rewards(item.text, texts)]
+
+    async def rewards(self, query: str, completions: Sequence[str]) -> list[float]:
+        """The model's numbers."""
+        raise NotImplementedError
+
+    async def post(self, body: dict[str, Any]) -> Any:
+        """The JSON answer to a JSON body, with retries.
+
+        Raises:
+            ValueError: there is none.
+        """
+        loop = asyncio.get_running_loop()
+        clock = Clock(loop.time, asyncio.sleep, random.Random(0))
+        try:
+            return await persist(
+                lambda: asyncio.to_thread(self._once, body), Rule(5 * self.timeout), clock, lambda: False
+            )
+        except (CallError, ValueError) as error:
+            raise ValueError(f"reward model at {self.url}: {error}") from None
+
+    def _once(self, body: dict[str, Any]) -> Any:
+        headers, key = {"Content-Type": "application/json"}, os.environ.get(self.key_variable, "")
+        redactor = Redactor(key)
+        if key:
+            headers["Authorization"] = f"Bearer {key}"
+        request = urllib.request.Request(self.url, json.dumps(body).encode(), headers)
+        problem: Exception
+        try:
+            with urllib.request.urlopen(request, timeout=self.timeout) as response:
+                return json.loads(redactor.clean(response.read()))
+        except urllib.error.HTTPError as error:
+            content = redactor.clean(error.read())
+            error.close()
+            problem = failure(error.code, _json(content), None, content)
+        except urllib.error.URLError as error:
+            problem = Transient(f"no connection ({redactor.text(str(error.reason))})")
+        except ValueError:
+            problem = Ambiguous("the answer is no JSON")
+        except OSError as error:
+            problem = Ambiguous(f"the connection broke ({redactor.text(str(error))})")
+        raise problem
+
+    def numbers(self, values: Any, count: int) -> list[float]:
+        """Finite numbers, as many as were asked for."""
+        fits = isinstance(values, list) and len(values) == count
+        if not fits or not all(
+            isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in values
+        ):
+            raise ValueError(
+                f"reward model at {self.url}: answered {repr(values)[:120]} where {count} numbers were due"
+            )
+        return [float(value) for value in values]
+
+
+def _common(table: Table) -> dict[str, Any]:
+    url = table.text("url")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
+        raise table.wrong("url", f"is {url!r}; expected http://... or https://... without user and password")
+    template = table.text("template")
+    if template.count("{query}") != 1 or template.count("{completion}") != 1:
+        raise table.wrong("template", "must hold {query} and {completion}, once each: the model's own chat template")
+    if template.index("{query}") > template.index("{completion}"):
+        raise table.wrong("template", "must hold {query} before {completion}")
+    timeout = table.number("timeout", 120.0, low=0, high=3600, open_low=True)
+    return {
+        "url": url,
+        "template": template,
+        "key_variable": table.text("key_variable", "", blank=True),
+        "timeout": timeout,
+    }
+
+
+def _json(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True)
+class Classify(RewardModel):
+    """vLLM's POST /classify.
+
+    Attributes:
+        model: its name on the server.
+        head: which of the model's outputs is the reward.
+        raw: whether the raw number is wanted; False takes what the server's activation makes of it.
+    """
+
+    model: str = ""
+    head: int = 0
+    raw: bool = True
+
+    @classmethod
+    def read(cls, table: Table) -> "Classify":
+        """From a table of the configuration."""
+        raw = table.flag("raw", True)
+        return cls(**_common(table), model=table.text("model"), head=table.whole("head", 0, low=0), raw=raw)
+
+    async def start(self) -> None:
+        """Score two texts both ways; refuse a server that activates what it should not."""
+        if not self.raw:
+            return
+        query, texts = _PROBE
+        raw, activated = [await self._outputs(query, texts, activation) for activation in (False, True)]
+        if raw == activated:
+            raise ValueError(
+                f"reward model at {self.url}: ignores use_activation, so that its numbers may be activated ones; start "
+                "it with an identity activation and say raw = false, or use a newer server"
+            )
+
+    async def rewards(self, query: str, completions: Sequence[str]) -> list[float]:
+        """One output of every completion."""
+        return await self._outputs(query, completions, not self.raw)
+
+    async def _outputs(self, query: str, completions: Sequence[str], activation: bool) -> list[float]:
+        body = {"model": self.model, "input": self.texts(query, completions), "use_activation": activation}
+        answer = await self.post(body)
+        rows = answer.get("data") if isinstance(answer, dict) else None
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise ValueError(f"reward model at {self.url}: answered {repr(answer)[:120]}, without data")
+        rows = sorted(rows, key=lambda row: row.get("index", 0))
+        outputs = [row.get("probs") for row in rows]
+        if not all(isinstance(one, list) and len(one) > self.head for one in outputs):
+            raise ValueError(f"reward model at {self.url}: has no output number {self.head} (head)")
+        return self.numbers([one[self.head] for one in outputs if isinstance(one, list)], len(completions))
+
+
+@dataclass(frozen=True)
+class GetReward(RewardModel):
+    """OpenRLHF's POST /get_reward."""
+
+    @classmethod
+    def read(cls, table: Table) -> "GetReward":
+        """From a table of the configuration."""
+        return cls(**_common(table))
+
+    async def rewards(self, query: str, completions: Sequence[str]) -> list[float]:
+        """The rewards of one request."""
+        size = len(completions)
+        body = {"query": self.texts(query, completions), "prompts": [query] * size, "labels": [""] * size}
+        answer = await self.post(body)
+        return self.numbers(answer.get("rewards") if isinstance(answer, dict) else answer, size)

@@ -1,0 +1,110 @@
+"""A model as judge: asked once per distinct completion, paid for under the same caps, read like any other answer."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from live_server import KEY, Model, serving, words
+from test_tune import iapo
+
+from sim.adapters import scorers
+from sim.adapters.fields import Table
+from sim.adapters.journal import Journal
+from sim.adapters.scorers.judge import Judge
+
+pytest.importorskip("openai", reason="the extra [llm] is not installed")
+
+RUN = """
+strategy = "bon"
+out = "out"
+[endpoint]
+base_url = "URL"
+model = "m"
+key_variable = "LIVE_TEST_KEY"
+timeout = 900
+deadline = 1800
+[[prompts]]
+name = "short"
+text = "short {query}"
+cost = 1
+max_tokens = 20
+[[prompts]]
+name = "long"
+text = "long {query}"
+cost = 1
+max_tokens = 20
+[queries]
+file = "q.jsonl"
+[[objectives]]
+scorer = "judge"
+model = "j"
+template = "Q: {query} A: {completion} Score 0 to 1."
+max_tokens = 9
+[contexts]
+cost_weights = [0.0]
+[tune]
+budget = 60
+max_scale = 2
+"""
+
+
+def both(prompt: str, number: int) -> str:
+    """Answers of three kinds, and judgements of them: long ones are better."""
+    judged = re.match(r"Q: .* A: (.*) Score", prompt)
+    if judged:
+        return {"x": "I say 0.1", "xx": "0.5, say I", "xxx": "1"}.get(judged[1], "no score")
+    return "x" * (1 + words(prompt, number) % 2 + (prompt[0] == "l"))
+
+
+def test_a_judge_decides_and_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LIVE_TEST_KEY", KEY)
+    (tmp_path / "q.jsonl").write_text('{"query": "a {completion}"}\n{"query": "b"}\n')
+    model, file = Model(answer=both), tmp_path / "run.toml"
+    with serving(model) as url:
+        file.write_text(RUN.replace("URL", url))
+        result = iapo("tune", file, "--yes")
+        assert result.exit_code == 0, result.output
+        asked = len(model.requests)
+        assert iapo("tune", file, "--yes").exit_code == 0
+        assert len(model.requests) == asked
+    judgements = [body["messages"][0]["content"] for body in model.requests if body["model"] == "j"]
+    assert len(judgements) == len(set(judgements)) == 2 * 3
+    assert "Q: a {completion} A: x Score 0 to 1." in judgements
+    assert all("seed" not in body for body in model.requests if body["model"] == "j")
+    content = json.loads((tmp_path / "out" / "policy.json").read_text())
+    (choice,) = content["policy"].values()
+    assert choice["chosen"]["prompt"] == "long"
+    assert 0.5 <= choice["chosen"]["value"] <= 1
+    journal = Journal(tmp_path / "out" / "journal.sqlite")
+    assert journal.charged().completions == model.completions == 6 + content["run"]["seen"]["completions"]
+    journal.close()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "number"),
+    [
+        (None, "7 of 10: 0.7", 0.7),
+        (None, "none", None),
+        (r"score: (\S+)", "score: 0.25 of 1", 0.25),
+        (r"score: (\S+)", "score: high", None),
+        (r"score: (\S+)", "0.5", None),
+    ],
+)
+def test_scores_are_read_from_judgements(pattern: str | None, text: str, number: float | None):
+    assert Judge("j", "{query}{completion}", pattern=pattern).number(text) == number
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"template": "{query}"}, "template has no {completion} slot"),
+        ({"pattern": "x"}, "pattern is 'x'; it needs a group"),
+        ({"pattern": "("}, "no regular expression"),
+        ({"model": ""}, "model is empty"),
+    ],
+)
+def test_bad_options_are_refused(change: dict, said: str):
+    options = {"scorer": "judge", "model": "j", "template": "{query}{completion}"} | change
+    with pytest.raises(ValueError, match=said):
+        scorers.read(Table(Path("run.toml"), "objectives[0]", options))

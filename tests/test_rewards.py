@@ -1,0 +1,140 @@
+"""Reward models over HTTP: raw numbers, checked answers, and servers that do what they were not asked."""
+
+import asyncio
+import json
+import math
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sim.adapters import scorers
+from sim.adapters.fields import Table
+from sim.adapters.scorers.rewards import Classify, GetReward, RewardModel
+from sim.adapters.scoring import Item, Scored
+
+TEMPLATE = "<u>{query}</u><a>{completion}</a>"
+
+
+@contextmanager
+def serving(answer: Callable[[dict[str, Any], int], Any], seen: list[Any]) -> Iterator[str]:
+    """A server that answers a body, and its number, with JSON; an integer is a status, text is sent as it is."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            seen.append((self.path, self.headers["Authorization"], body))
+            found = answer(body, len(seen) - 1)
+            status = found if isinstance(found, int) else 200
+            data = found.encode() if isinstance(found, str) else json.dumps(found).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def logit(text: str) -> float:
+    return len(text) / 10 - 4
+
+
+def vllm(body: dict[str, Any], number: int) -> Any:
+    """/classify as vLLM has it: activated unless told otherwise, rows in any order."""
+    raw = [[logit(text), -1.0] for text in body["input"]]
+    rows = [row if body.get("use_activation") is False else [1 / (1 + math.exp(-x)) for x in row] for row in raw]
+    return {"data": [{"index": i, "probs": row} for i, row in enumerate(rows)][::-1]}
+
+
+def start_and_score(scorer: RewardModel, query: str, texts: Sequence[str]) -> list[Scored]:
+    async def go() -> list[Scored]:
+        await scorer.start()
+        return await scorer.score(Item(query), "p", texts)
+
+    return asyncio.run(go())
+
+
+def test_classify_gives_raw_numbers_in_order():
+    seen: list[Any] = []
+    with serving(vllm, seen) as url:
+        scorer = Classify(f"{url}/classify", TEMPLATE, model="rm")
+        found = start_and_score(scorer, "a {completion}?", ["x", "{query} yy"])
+        other = start_and_score(Classify(f"{url}/classify", TEMPLATE, model="rm", head=1), "a", ["x"])
+    texts = ["<u>a {completion}?</u><a>x</a>", "<u>a {completion}?</u><a>{query} yy</a>"]
+    assert [one.value for one in found] == [logit(text) for text in texts]
+    assert seen[2][2] == {"model": "rm", "input": texts, "use_activation": False}
+    assert other[0].value == -1.0
+
+
+def test_a_server_that_ignores_the_flag_is_refused():
+    with serving(lambda body, number: vllm(body | {"use_activation": True}, number), []) as url:
+        with pytest.raises(ValueError, match="ignores use_activation"):
+            start_and_score(Classify(f"{url}/classify", TEMPLATE, model="rm"), "q", ["x"])
+        accepted = start_and_score(Classify(f"{url}/classify", TEMPLATE, model="rm", raw=False), "q", ["x"])
+    assert 0 < (accepted[0].value or 0) < 1
+
+
+def test_get_reward_speaks_its_protocol():
+    seen: list[Any] = []
+    with serving(lambda body, number: {"rewards": [logit(text) for text in body["query"]]}, seen) as url:
+        found = start_and_score(GetReward(f"{url}/get_reward", TEMPLATE), "q", ["x", "yy"])
+    assert [one.value for one in found] == [logit("<u>q</u><a>x</a>"), logit("<u>q</u><a>yy</a>")]
+    assert seen[0][2]["prompts"] == ["q", "q"]
+    assert seen[0][2]["labels"] == ["", ""]
+
+
+@pytest.mark.parametrize(
+    "answer", [{"rewards": [1.0]}, {"rewards": [1.0, None]}, {"rewards": [1.0, True]}, {"reward": []}, [], 400, 404]
+)
+def test_answers_that_are_not_rewards_are_errors(answer: Any):
+    with serving(lambda body, number: answer, []) as url, pytest.raises(ValueError, match="reward model at http"):
+        start_and_score(GetReward(f"{url}/get_reward", TEMPLATE), "q", ["x", "yy"])
+    nan = '{"rewards": [NaN, 1]}'
+    with serving(lambda body, number: nan, []) as url, pytest.raises(ValueError, match="where 2 numbers were due"):
+        start_and_score(GetReward(f"{url}/get_reward", TEMPLATE), "q", ["x", "yy"])
+
+
+def test_a_busy_server_is_asked_again_and_the_key_is_sent_and_not_told(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RM_KEY", "sk-secret")
+    seen: list[Any] = []
+    with serving(lambda body, number: 503 if number == 0 else {"rewards": [1.0]}, seen) as url:
+        scorer = GetReward(f"{url}/get_reward", TEMPLATE, key_variable="RM_KEY")
+        assert start_and_score(scorer, "q", ["x"])[0].value == 1.0
+    assert [key for _, key, _ in seen] == ["Bearer sk-secret"] * 2
+    assert "sk-secret" not in repr(scorer)
+    told = r"answered '\*\*\*'"
+    with serving(lambda body, number: {"rewards": "sk-secret"}, []) as url, pytest.raises(ValueError, match=told):
+        start_and_score(GetReward(f"{url}/get_reward", TEMPLATE, key_variable="RM_KEY"), "q", ["x"])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"url": "ftp://x"}, "url is 'ftp://x'"),
+        ({"url": "http://me:pw@x"}, "url is .* without user"),
+        ({"template": "{query}"}, "template must hold {query} and {completion}, once each"),
+        ({"template": "{completion}{query}"}, "template must hold {query} before"),
+        ({"model": None}, "model is missing"),
+        ({"head": -1}, "head is -1"),
+    ],
+)
+def test_bad_options_are_refused(change: dict[str, Any], said: str):
+    options = {"scorer": "classify", "url": "http://x/classify", "template": TEMPLATE, "model": "rm"} | change
+    content = {key: value for key, value in options.items() if value is not None}
+    with pytest.raises(ValueError, match=said):
+        scorers.read(Table(Path("run.toml"), "objectives[0]", content))
