@@ -162,6 +162,21 @@ def test_a_server_that_breaks_its_limits_ends_the_run(usage: str, choices: str):
         sample(Model(usage=usage, choices=choices), [("a", 4)])
 
 
+HOSTILE = ["\x00", "\ud800", "\x1b[31m", "'; DROP TABLE draws; --", "=1+1", "a\r\nb", "\u202e", "", "x" * 10**6]
+
+
+def test_hostile_answers_come_through_as_they_were(tmp_path: Path):
+    """Query and answer over HTTP and out of the journal again."""
+    model = Model(answer=lambda prompt, number: HOSTILE[number % len(HOSTILE)])
+    pulls = [(text[:50] or "q", len(HOSTILE)) for text in HOSTILE if "\ud800" not in text]
+    found = sample(model, pulls, tmp_path / "j")
+    assert [sorted(texts) for texts in found.texts] == [sorted(HOSTILE)] * len(pulls)
+    journal = Journal(tmp_path / "j")
+    kept = {row[0].decode("utf-8", "surrogatepass") for row in journal.rows("SELECT text FROM draws")}
+    assert kept == set(HOSTILE)
+    journal.close()
+
+
 def storm(seed: int, share: float, kinds: Sequence[str]) -> Callable:
     """Faults in a share of all requests, decided by the request's number."""
 
