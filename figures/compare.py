@@ -43,12 +43,7 @@ def draw(summary: "pd.DataFrame") -> Figure:
             panel.set_visible(False)
         for panel in panels[:, 0]:
             panel.set_ylabel("average contextual return, 95 % intervals")
-        handles = [
-            Line2D(
-                [], [], color=look.color, linewidth=look.width, linestyle=look.line, marker=look.marker, markersize=4.5
-            )
-            for look in looks.values()
-        ]
+        handles = [Line2D([], [], marker=look.marker, markersize=4.5, **_line(look)) for look in looks.values()]
         figure.legend(handles, names, loc="outside right center", frameon=False, handlelength=2.6)
     return figure
 
@@ -77,7 +72,8 @@ def _panel(panel: Axes, rows: "pd.DataFrame", looks: dict[str, style.Look]) -> N
 
 
 def _line(look: style.Look) -> dict[str, Any]:
-    return {"color": look.color, "linewidth": look.width, "linestyle": look.line, "zorder": look.order}
+    line = {"color": look.color, "linewidth": look.width, "linestyle": look.line, "zorder": look.order}
+    return line | {"markerfacecolor": look.face}
 
 
 def _limit(panel: Axes, rows: "pd.DataFrame", learners: list[str]) -> None:

@@ -1,10 +1,16 @@
-"""What all figures share: type, colours that colour-blind readers tell apart, and files equal byte for byte."""
+"""What all figures share: sizes, type, one look per algorithm, and files equal byte for byte.
+
+An algorithm has the same colour, marker and label in every figure, whatever else is in it. Exact values are lines,
+simulation is markers with intervals (thin lines guide the eye), bounds are dashed.
+"""
 
 from pathlib import Path
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from sim.envs.files import write_whole
 
@@ -22,48 +28,156 @@ RC: dict[Any, Any] = {
     "pdf.fonttype": 42,
     "svg.hashsalt": "iapo-testbed",
 }
+"""For screens."""
+PAPER: dict[Any, Any] = RC | {
+    "font.size": 7,
+    "axes.titlesize": 7.5,
+    "axes.labelsize": 7,
+    "xtick.labelsize": 6.5,
+    "ytick.labelsize": 6.5,
+    "legend.fontsize": 6.5,
+    "axes.linewidth": 0.6,
+    "axes.titlepad": 3.5,
+    "axes.labelpad": 2.0,
+    "xtick.major.width": 0.5,
+    "ytick.major.width": 0.5,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.minor.size": 1.5,
+    "ytick.minor.size": 1.5,
+    "xtick.major.pad": 2.0,
+    "ytick.major.pad": 2.0,
+    "lines.linewidth": 1.0,
+    "lines.markersize": 3.2,
+    "grid.linewidth": 0.4,
+    "legend.handlelength": 1.8,
+    "legend.columnspacing": 1.2,
+    "legend.frameon": False,
+}
+"""For print, at the size at which figures are drawn."""
+COLUMN, PAGE = 3.3, 7.0
+"""Inches: one column of a two-column paper, and both."""
 DPI = 160
+PRINT_DPI = 220
 
-INK, GREY = "#1a1a1a", "#8c8c8c"
+INK, GREY, WARNING = "#1a1a1a", "#8c8c8c", "#c00000"
 STRONG = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 MUTED = ("#332288", "#e69f00", "#56b4e9", "#882255", "#44aa99", "#999933", "#aa4499", "#117733")
 """Okabe and Ito's palette for what a figure is about, Tol's muted one (and two more) for what it is compared with."""
-MARKERS = ("s", "^", "D", "v", "P", "X", "<", ">")
+_SPARE_MARKERS = ("d", "*", "8", "1", "2", "3")
 
 
 class Look(NamedTuple):
-    """How an algorithm is drawn everywhere."""
+    """How an algorithm is drawn everywhere.
+
+    Attributes:
+        color: of line and marker.
+        width: of the line, points, on screens.
+        line: style of the line.
+        marker: empty for what does not learn: a level line.
+        order: what is drawn later covers what came before.
+        label: what people call it.
+        face: inside of the marker; white for an algorithm with options.
+    """
 
     color: str
     width: float
     line: str
     marker: str
     order: int
+    label: str
+    face: str
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """Arguments of `Axes.errorbar` and `Line2D` in print: thin line, marker."""
+        width = {"linewidth": 0.55 * self.width, "elinewidth": 0.6, "markersize": 3.4, "markeredgewidth": 0.6}
+        return width | self._common
+
+    @property
+    def handle(self) -> Line2D:
+        """An entry of a legend."""
+        return Line2D([], [], linewidth=0.55 * self.width, markersize=3.6, markeredgewidth=0.6, **self._common)
+
+    @property
+    def _common(self) -> dict[str, Any]:
+        own = {"color": self.color, "linestyle": self.line, "marker": self.marker or "None", "zorder": self.order}
+        return own | {"markerfacecolor": self.face}
+
+
+_FIXED: dict[str, tuple[str, str, str]] = {
+    "psst": ("#0072b2", "o", "PSST"),
+    "psst+k1": ("#d55e00", "^", "PSST+K1"),
+    "psst+k4": ("#009e73", "s", "PSST+K4"),
+    "psst+k8": ("#cc79a7", "D", "PSST+K8"),
+    "uniform": ("#999933", "v", "uniform"),
+    "epsilon-greedy": ("#e69f00", "<", "epsilon-greedy"),
+    "softmax": ("#882255", ">", "softmax"),
+    "ucb": ("#56b4e9", "P", "UCB"),
+    "triple-n1": ("#117733", "X", "TRIPLE, N = 1"),
+    "triple-random": ("#aa4499", "p", "TRIPLE, random N"),
+    "sequential-halving": ("#332288", "h", "halving, no sharing"),
+    "successive-rejects": ("#44aa99", "H", "successive rejects"),
+}
+"""Name -> colour, marker, label: add a line for a new algorithm."""
+
+
+def look(name: str) -> Look:
+    """The look of an algorithm, by its name with options.
+
+    PSST and its kin are thick; options keep the colour and hollow the marker; the oracle is dashed and what is random
+    dotted. A name that is not known here gets a colour of its own from the palette by a checksum.
+    """
+    base, _, options = name.partition(":")
+    said = f", {options}" if options else ""
+    if base == "oracle":
+        return Look(INK, 1.4, "--", "", 2, f"best on train{said}", INK)
+    if base == "random":
+        return Look(GREY, 1.4, ":", "", 1, f"random{said}", GREY)
+    draw = crc32(name.encode())
+    known = (MUTED[draw % len(MUTED)], _SPARE_MARKERS[draw // 8 % len(_SPARE_MARKERS)], base)
+    color, marker, label = _FIXED.get(base, known)
+    strong = base.startswith("psst")
+    line = ("-.", ":")[draw % 2] if options else "-"
+    face = "white" if options else color
+    return Look(color, 2.0 if strong else 1.0, line, marker, 4 if strong else 3, label + said, face)
 
 
 def looks(names: list[str]) -> dict[str, Look]:
-    """A look for every algorithm: PSST and its kin thick and round, baselines thin, oracle dashed, random dotted."""
-    found, kin, others = {}, 0, 0
-    for name in names:
-        base = name.partition(":")[0]
-        if base == "oracle":
-            found[name] = Look(INK, 1.4, "--", "", 2)
-        elif base == "random":
-            found[name] = Look(GREY, 1.4, ":", "", 1)
-        elif base.startswith("psst"):
-            found[name] = Look(STRONG[kin % len(STRONG)], 2.0, ("-", "-.")[kin // len(STRONG) % 2], "o", 4)
-            kin += 1
-        else:
-            line = ("-", "-.")[others // len(MUTED) % 2]
-            found[name] = Look(MUTED[others % len(MUTED)], 1.0, line, MARKERS[others % len(MARKERS)], 3)
-            others += 1
-    return found
+    """The look of each of these algorithms."""
+    return {name: look(name) for name in names}
 
 
-def save(figure: Figure, path: Path) -> Path:
+def paper(width: float, height: float, **grid: Any) -> tuple[Figure, Any]:
+    """A figure for print and its panels, shape (row, column); call inside `mpl.rc_context(style.PAPER)`.
+
+    Args:
+        width: inches, usually `COLUMN` or `PAGE`.
+        height: inches.
+        **grid: arguments of `Figure.subplots`.
+    """
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(squeeze=False, **grid)
+
+
+def legend(figure: Figure, names: list[str], columns: int, extra: dict[str, Line2D] | None = None) -> None:
+    """A legend of algorithms above all panels."""
+    handles = {look(name).label: look(name).handle for name in names} | (extra or {})
+    figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=columns)
+
+
+def thousands(axes: Any, budgets: list[int]) -> None:
+    """A logarithmic axis of budgets that names each as 500, 1k, 20k."""
+    axes.set_xscale("log")
+    axes.set_xticks(budgets, [f"{t / 1000:g}k" if t >= 1000 else f"{t}" for t in budgets])
+    axes.set_xticks([], minor=True)
+    axes.grid(axis="x", visible=False)
+
+
+def save(figure: Figure, path: Path, rc: dict[Any, Any] = RC, dpi: int = DPI) -> Path:
     """Write a figure as .png or .pdf; equal figures give equal files, which appear whole or not at all."""
     metadata = {"CreationDate": None, "ModDate": None} if path.suffix == ".pdf" else {}
     kind = path.suffix.removeprefix(".")
-    with mpl.rc_context(RC):
-        write_whole(path, lambda file: figure.savefig(file, format=kind, dpi=DPI, metadata=metadata))
+    with mpl.rc_context(rc):
+        write_whole(path, lambda file: figure.savefig(file, format=kind, dpi=dpi, metadata=metadata))
     return path

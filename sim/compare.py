@@ -28,7 +28,7 @@ FILES = ("trials.parquet", "summary.csv", "contexts.csv", "provenance.json")
 """What a comparison writes."""
 
 _BLOCK_TRIALS = runner.CALL
-_BLOCK_BYTES = 2**28
+_BLOCK_BYTES = 2**29
 """A block of trials is so small that its exact values need no more memory."""
 
 
@@ -84,6 +84,7 @@ class Result(NamedTuple):
         reused: cells that were finished before.
         exact: seconds that this call spent on exact values.
         wall: seconds that this call took.
+        provenance: settings, versions and timing.
     """
 
     trials: "pd.DataFrame"
@@ -94,6 +95,7 @@ class Result(NamedTuple):
     reused: int
     exact: float
     wall: float
+    provenance: dict[str, Any]
 
 
 def compare(
@@ -118,6 +120,22 @@ def compare(
         ValueError: the plan cannot be carried out, or `out` cannot be written to.
         Interrupted: on Ctrl-C.
     """
+    result = run(plan, out, exact, executor=executor, report=report)
+    written = (result.trials, result.summary, result.contexts, result.provenance)
+    for name, table in zip(FILES, written, strict=True):
+        tables.save(table, out / name)
+    return result
+
+
+def run(
+    plan: Plan,
+    out: Path,
+    exact: Exact,
+    *,
+    executor: Executor | None = None,
+    report: Callable[[Step], None] | None = None,
+) -> Result:
+    """`compare` without writing its tables: only cells are kept, in `out`/cells, where several plans may share them."""
     start = perf_counter()
     worlds = check(plan)
     folder = tables.cell_folder(out)
@@ -136,10 +154,7 @@ def compare(
         raise Interrupted(sum(cell.path.exists() for cell in everything), len(everything)) from None
     result = _collect(plan, blocks, worlds)
     result = result._replace(reused=len(everything) - len(missing), exact=spent.exact, wall=perf_counter() - start)
-    written = (result.trials, result.summary, result.contexts, _provenance(plan, blocks, worlds, result))
-    for name, table in zip(FILES, written, strict=True):
-        tables.save(table, out / name)
-    return result
+    return result._replace(provenance=_provenance(plan, blocks, worlds, result))
 
 
 def check(plan: Plan) -> dict[str, NamedSource]:
@@ -248,7 +263,7 @@ def _collect(plan: Plan, blocks: dict[str, list[Block]], worlds: dict[str, Named
     summary = tables.summarise(rows, plan.reference)
     held_out = {world.name: holds_out(world.source) for world in worlds.values()}
     tidy = pd.concat(contexts, ignore_index=True)
-    return Result(rows, tidy, summary, held_out, seconds, reused=0, exact=0.0, wall=0.0)
+    return Result(rows, tidy, summary, held_out, seconds, 0, 0.0, 0.0, {})
 
 
 def _load(cell: Cell) -> cells.Outcome:

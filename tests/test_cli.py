@@ -50,6 +50,7 @@ def refused(result: Result, sentence: str) -> None:
         ("algorithms",),
         ("hardness",),
         ("agnostic",),
+        ("figures",),
         ("env",),
         ("env", "import"),
         ("data", "fetch"),

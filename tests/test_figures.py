@@ -31,6 +31,13 @@ def test_every_algorithm_has_a_look_of_its_own():
     assert looks["psst:ties=index"].width == looks["psst"].width > looks["ucb"].width
 
 
+def test_a_look_does_not_depend_on_what_else_is_in_the_figure():
+    names = [*algorithms.ALGORITHMS, "psst:ties=index", "mine"]
+    assert all(style.looks([name])[name] == look for name, look in style.looks(names[::-1]).items())
+    assert len({style.look(name).color for name in algorithms.ALGORITHMS}) == len(algorithms.ALGORITHMS)
+    assert len({style.look(name).marker for name in algorithms.ALGORITHMS}) == len(algorithms.ALGORITHMS) - 1
+
+
 def test_a_panel_per_environment_and_a_legend_entry_per_algorithm():
     names = list(algorithms.ALGORITHMS)
     figure = compare.draw(summary(names))

@@ -7,7 +7,7 @@ import os
 
 import typer
 
-from sim.cli import compare, data, journal, live, plan, theory, verify, worlds
+from sim.cli import compare, data, figures, journal, live, plan, theory, verify, worlds
 
 app = typer.Typer(
     name="iapo",
@@ -40,6 +40,7 @@ app.add_typer(journal_app, name="journal")
 journal_app.command("list")(journal.list_)
 journal_app.command("export")(journal.export)
 journal_app.command("compact")(journal.compact)
+app.command("figures")(figures.figures)
 app.add_typer(env_app, name="env")
 env_app.command("list")(worlds.list_)
 env_app.command("show")(worlds.show)

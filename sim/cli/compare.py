@@ -66,7 +66,7 @@ def compare(
     env, out = [workers.everywhere(name, dask) for name in env], out if dask is None else out.resolve()
     plan = driver.Plan(tuple(env), texts, tuple(budget), trials, seed, reference, chunk)
     try:
-        with workers.pool(processes, dask, cache_dir) as pool, _progress() as report:
+        with workers.pool(processes, dask, cache_dir) as pool, progress() as report:
             result = driver.compare(plan, out, exact_values, executor=pool, report=report)
     except driver.Interrupted as stopped:
         kept = f"{stopped.kept} of {stopped.total} cells are kept in {out}"
@@ -81,7 +81,7 @@ def compare(
 
 
 @contextmanager
-def _progress() -> "Iterator[Callable[[Step], None]]":
+def progress() -> "Iterator[Callable[[Step], None]]":
     """What reports steps: a bar on a terminal, else a line per environment and algorithm."""
     if not sys.stderr.isatty():
         lines = _Lines()

@@ -11,15 +11,17 @@ To add an environment: write a function without arguments that returns a `Datase
 own query law), a `Source` or a `NamedSource`, in a file of its own, and add one line to `ENVS`.
 """
 
+import re
 from collections.abc import Callable
+from dataclasses import fields, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sim.core import Source
 from sim.envs import continuous, families, synthetic
 from sim.envs.dataset import Dataset
-from sim.envs.sources import NamedSource, fixed
+from sim.envs.sources import FixedSource, NamedSource, fixed
 
 
 class Entry(NamedTuple):
@@ -46,10 +48,20 @@ ENVS: dict[str, Entry] = {
 def get(name_or_path: str | Path) -> NamedSource:
     """The environment with this name, or the one in this file, whose queries every trial splits 80/20.
 
+    Either may be followed by options, as in `synth-bernoulli:num_prompts=8,cost_weights=0+1` (fields of the source that
+    hold a number, or numbers joined by +) or `MATH_final.pkl:tie=half` (`tie` of a data set); they join the name.
+
     Raises:
-        ValueError: nothing has this name, or the file cannot be used.
+        ValueError: nothing has this name, the file cannot be used, or an option does not exist.
     """
-    name = str(name_or_path)
+    text = str(name_or_path)
+    if text in ENVS or Path(text).exists():
+        return _plain(text)
+    found = re.fullmatch(r"(.+?):([a-z_]+=[^:]*)", text)
+    return _plain(text) if found is None else _with_options(_plain(found[1]), found[2])
+
+
+def _plain(name: str) -> NamedSource:
     if name in ENVS:
         return _named(name, ENVS[name].build())
     if Path(name).suffix in (".npz", ".pkl") or Path(name).exists():
@@ -61,6 +73,47 @@ def get(name_or_path: str | Path) -> NamedSource:
         f"no environment is called {name!r}; did you mean {near!r}? "
         f"Known are {', '.join(ENVS)}, and a path to a .npz or .pkl file works too"
     )
+
+
+def _with_options(world: NamedSource, text: str) -> NamedSource:
+    """The environment with fields changed."""
+    thing = world.source if world.data is None else world.data
+    known = {"tie": world.data.tie} if world.data is not None else _numbers(thing)
+    changes = {}
+    for item in text.split(","):
+        option, _, value = item.partition("=")
+        if option not in known:
+            allowed = f"allowed are {', '.join(known)}" if known else "it has none"
+            raise ValueError(f"{world.name} has no option {option!r}; {allowed}")
+        changes[option] = _parsed(f"{world.name}: {option}", value, known[option])
+    name = f"{world.name}:{text}"
+    if world.data is not None:
+        held = isinstance(world.source, FixedSource) and world.source.num_train < world.data.num_queries
+        return fixed(replace(world.data, name=name, **changes), 0.8 if held else 1.0)
+    changed: Any = replace(world.source, **changes)
+    return NamedSource(name, changed)
+
+
+def _numbers(source: Any) -> dict[str, Any]:
+    """Fields of a fresh source that hold a number or a row of numbers."""
+    if not source.fresh:
+        return {}
+    found = {field.name: getattr(source, field.name) for field in fields(source)}
+    return {
+        name: value
+        for name, value in found.items()
+        if isinstance(value, int | float) or (isinstance(value, tuple) and isinstance(value[0], float))
+    }
+
+
+def _parsed(what: str, text: str, default: Any) -> Any:
+    try:
+        if isinstance(default, tuple):
+            return tuple(float(part) for part in text.split("+"))
+        return type(default)(text)
+    except ValueError:
+        kinds = {int: "a whole number", float: "a number", tuple: "numbers joined by +"}
+        raise ValueError(f"{what} is {text!r}; expected {kinds[type(default)]}") from None
 
 
 def _named(name: str, built: Dataset | Source | NamedSource) -> NamedSource:

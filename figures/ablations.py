@@ -1,0 +1,86 @@
+"""What each decision inside PSST is worth: one option changed at a time.
+
+"half credit" runs and scores the environment with the released code's credit for tied votes (1/2 instead of 1/t): its
+differences are to PSST on that same environment. Where votes are between two answers both credits are the same.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from figures import panels, style
+from figures.lab import Lab, summary
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SWEEP: dict[str, Any] = {
+    "envs": ("synth-bernoulli", "MATH", "CQA", "synth-categorical", "HH", "Summarization"),
+    "variants": {
+        "data of the last round only": "psst:fresh=true",
+        "ties by index": "psst:ties=index",
+        "reference budget (overspends)": "psst:budget_rule=reference",
+        "as released (reference, index)": "psst:budget_rule=reference,ties=index",
+        "screening, K = 4": "psst+k4",
+        "screening, K = 4, last round only": "psst+k4:fresh=true",
+    },
+    "credit": {"MATH": "MATH:tie=half", "CQA": "CQA:tie=half"},
+    "budgets": (1000, 5000, 20000),
+    "trials": 1000,
+}
+SMOKE: dict[str, Any] = {
+    "envs": ("crossover",),
+    "variants": {"data of the last round only": "psst:fresh=true"},
+    "credit": {"crossover": "crossover:tie=half"},
+    "budgets": (50, 200),
+    "trials": 16,
+}
+_CREDIT = "half credit for ties"
+
+
+def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
+    """`figures.lab.summary` with the column variant: what was changed ("" for PSST itself).
+
+    Half credit: rows of PSST on "NAME:tie=half", variant "half credit for ties".
+    """
+    import pandas as pd
+
+    names = {text: said for said, text in sweep["variants"].items()}
+    parts = [summary(lab.compare(sweep | {"algorithms": ("psst", *names)}))]
+    halves = [half for env, half in sweep["credit"].items() if lab.at_hand([env])]
+    if halves:
+        parts.append(summary(lab.compare(sweep | {"envs": halves, "algorithms": ("psst", "psst:fresh=true")})))
+    table = pd.concat(parts, ignore_index=True)
+    table["variant"] = [
+        _CREDIT + (", last round only" if "fresh" in text else "") if env in halves else names.get(text, "")
+        for env, text in zip(table["env"], table["algorithm"], strict=True)
+    ]
+    return table
+
+
+def draw(table: "pd.DataFrame") -> Figure:
+    """Difference to PSST in ACR with 95 % intervals: a row per variant, a colour per budget."""
+    import matplotlib as mpl
+
+    rows = table[(table["variant"].fillna("") != "") & ~table["env"].str.contains(":")]
+    figure, axes = panels.by_environment(rows, height=2.3)
+    budgets = sorted(rows["budget"].unique())
+    colors = dict(zip(budgets, mpl.colormaps["viridis"](np.linspace(0.05, 0.8, len(budgets))), strict=True))
+    variants = list(dict.fromkeys(rows["variant"]))
+    for panel, (_, of_env) in zip(axes, rows.groupby("env", sort=False), strict=True):
+        for i, budget in enumerate(budgets):
+            own = of_env[of_env["budget"] == budget].set_index("variant").reindex(variants)
+            at = np.arange(len(variants)) + 0.2 * (i - (len(budgets) - 1) / 2)
+            half = panels.Z * own["diff_sem"].fillna(0.0)
+            look = {"fmt": "o", "ms": 2.8, "color": colors[budget], "elinewidth": 0.8}
+            panel.errorbar(own["diff_mean"], at, xerr=half, **look)
+        panel.axvline(0.0, color=style.INK, linewidth=0.8)
+        panel.set_ylim(len(variants) - 0.5, -0.5)
+        panel.set_yticks(range(len(variants)), variants if panel is axes[0] else [""] * len(variants))
+        panel.set_xlabel("ACR less that of PSST")
+        panel.locator_params(axis="x", nbins=5)
+    handles = {f"T = {t:,}": Line2D([], [], color=colors[t], marker="o", linestyle="") for t in budgets}
+    style.legend(figure, [], columns=len(handles), extra=handles)
+    return figure

@@ -1,0 +1,89 @@
+"""What awareness of the inference strategy is worth (the paper's Figure 5).
+
+IAPO chooses prompt and N together; TRIPLE chooses the prompt by single answers and deploys it with N = 1 or a random N;
+PSST+K1 chooses the prompt by single answers, then N for that prompt. The dashed limits are what the last two reach with
+exact values instead of samples: no budget takes them farther.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from figures import panels, style
+from figures.lab import SEED, Lab, summary
+from sim import cells, tables
+from sim.cli import truth
+from theory.agnostic import losses
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SWEEP: dict[str, Any] = {
+    "envs": ("synth-bernoulli", "MATH", "CQA", "synth-categorical", "HH", "Summarization"),
+    "algorithms": ("psst", "psst+k1", "psst+k4", "triple-n1", "triple-random"),
+    "budgets": (1000, 2000, 5000, 10000, 20000),
+    "trials": 1000,
+    "limit_trials": 200,
+}
+SMOKE: dict[str, Any] = {
+    "envs": ("crossover",),
+    "algorithms": ("psst", "psst+k1", "psst+k4", "triple-n1", "triple-random"),
+    "budgets": (50, 200, 500),
+    "trials": 16,
+    "limit_trials": 4,
+}
+
+LIMITS = {"best prompt at N = 1": "triple-n1", "the same with its best N": "psst+k1", "best arm": "oracle"}
+"""Limit -> the algorithm that tends to it."""
+
+
+def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
+    """`figures.lab.summary` with a row per limit of each environment, algorithm "limit: ..." and budget 0."""
+    import pandas as pd
+
+    result = lab.compare(sweep)
+    rows = []
+    for env in lab.at_hand(sweep["envs"]):
+        limits = _limits(lab, env, sweep["limit_trials"])
+        best = limits[:, -1].mean()
+        for name, acr in zip(LIMITS, limits.T, strict=True):
+            row = {"env": env, "algorithm": f"limit: {name}", "budget": 0, "trials": len(acr)}
+            rows.append(
+                row | {"acr_mean": acr.mean(), "acr_sem": float(tables.sem(acr)), "gain": best / acr.mean() - 1}
+            )
+    return pd.concat([summary(result), pd.DataFrame(rows)], ignore_index=True)
+
+
+def _limits(lab: Lab, env: str, trials: int) -> np.ndarray:
+    """ACR on test of each trial's choice by exact training values: a column for each of `LIMITS`."""
+    world = lab.get(env)
+    probs = cells.context_probs(world)
+    found = []
+    for seen, of in zip(*truth.exact_values(world, SEED, 0, trials), strict=True):
+        lost = losses(of, seen)
+        best = of.reshape(len(of), -1)[np.arange(len(of)), seen.reshape(len(seen), -1).argmax(axis=1)]
+        found.append([float(value @ probs) for value in (lost.best - lost.single, lost.best - lost.tuned, best)])
+    return np.array(found)
+
+
+def draw(table: "pd.DataFrame") -> Figure:
+    """Average contextual return on held-out queries with 95 % intervals and limits, a panel per environment."""
+    figure, axes = panels.by_environment(table)
+    simulated = table[table["budget"] > 0]
+    for panel, (env, rows) in zip(axes, simulated.groupby("env", sort=False), strict=True):
+        panels.against_budget(panel, rows)
+        low, high = panel.get_ylim()
+        for name, like in LIMITS.items():
+            own = table[(table["env"] == env) & (table["algorithm"] == f"limit: {name}")]["acr_mean"].iloc[0]
+            panel.axhline(own, color=style.look(like).color, linestyle="--", linewidth=0.8, zorder=2)
+            low, high = min(low, own), max(high, own)
+        panel.set_ylim(low - 0.02 * (high - low), high + 0.02 * (high - low))
+    axes[0].set_ylabel("average contextual return")
+    extra = {
+        f"limit: {name}": Line2D([], [], color=style.look(like).color, linestyle="--", linewidth=0.8)
+        for name, like in LIMITS.items()
+    }
+    style.legend(figure, list(dict.fromkeys(simulated["algorithm"])), columns=4, extra=extra)
+    return figure

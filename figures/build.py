@@ -1,0 +1,170 @@
+"""Tables and pictures of figures: made where they are missing or were made from something else, and kept.
+
+A table is a small CSV file with a JSON file beside it that says what it was computed from. It is computed again where
+its SWEEP, its number of trials or an environment at hand is another; one that holds an environment whose file is not at
+hand is left as it is. An edited program does not make a table old by itself, but its provenance tells.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import matplotlib as mpl
+
+from figures import registry, style
+from figures.lab import SEED, Lab
+from sim import store, tables
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+HOME = Path(__file__).resolve().parent
+_DIGITS = "%.10g"
+PROGRAM = ("sim.compare", "sim.algorithms", "sim.envs", "theory.agnostic", "theory.exact", "theory.verify")
+"""What the tables depend on, with all that these import."""
+
+
+class Asked(NamedTuple):
+    """What is to be made.
+
+    Attributes:
+        out: folder of the tables and pictures: out/tables and out/rendered.
+        smoke: the small SWEEP of each figure instead of the full one.
+        trials: instead of those of every SWEEP.
+        recompute: make tables again that are up to date.
+        redraw: compute nothing.
+    """
+
+    out: Path = HOME
+    smoke: bool = False
+    trials: int | None = None
+    recompute: bool = False
+    redraw: bool = False
+
+
+class Made(NamedTuple):
+    """One figure that was made, with the seconds its table took (0 if it was there), and what to tell about it."""
+
+    name: str
+    files: tuple[Path, ...]
+    seconds: float
+    note: str
+
+
+def sweep_of(name: str, asked: Asked) -> dict[str, Any]:
+    """The SWEEP of a figure as it will be run."""
+    module = registry.module(name)
+    sweep = module.SWEEP | (module.SMOKE if asked.smoke else {})
+    return sweep | ({"trials": asked.trials} if asked.trials is not None and "trials" in sweep else {})
+
+
+def state(name: str, asked: Asked, lab: Lab) -> tuple[str, str]:
+    """Whether a figure's table is "missing", "current", "old" or "kept", and why in a few words.
+
+    "kept": another sweep or other files are asked for, but an environment in it is not at hand.
+    """
+    record = _record(asked.out, name)
+    if record is None or not _table_path(asked.out, name).is_file():
+        return "missing", "no table yet"
+    had, wanted = record["inputs"], _inputs(name, asked, lab)
+    changed = [key for key in wanted if had.get(key) != wanted[key]]
+    if changed:
+        gone = sorted(set(had.get("environments", {})) - set(wanted["environments"]))
+        lost = [env for env in gone if env in _names(sweep_of(name, asked))]
+        if lost:
+            return "kept", f"holds {', '.join(lost)}, whose file is not at hand"
+        return "old", f"{', '.join(changed)} changed"
+    later = "" if record["program"] == store.program_digest(*PROGRAM) else "made by an earlier version of the program"
+    return "current", later
+
+
+def build(
+    names: Sequence[str], asked: Asked, lab: Lab, tell: Callable[[str], None] = lambda _: None
+) -> "tuple[list[Made], dict[str, pd.DataFrame]]":
+    """Make figures, those first that others are computed from.
+
+    Args:
+        names: figures, all when empty.
+        asked: what is to be made.
+        lab: what to make it with.
+        tell: told the name of each figure before its table is computed.
+
+    Returns:
+        What was made, and the tables by name.
+    """
+    wanted = registry.with_needs(list(names))
+    for name in wanted:  # complain before the work
+        sweep_of(name, asked)
+    made, known = [], {}
+    for name in wanted:
+        start, (status, note) = perf_counter(), state(name, asked, lab)
+        if asked.redraw and status == "missing":
+            raise ValueError(f"{_table_path(asked.out, name)}: no such table; leave out --redraw to compute it")
+        again = not asked.redraw and (status in ("missing", "old") or (asked.recompute and status != "kept"))
+        if again:
+            tell(name)
+            compute(name, asked, lab._replace(tables=known))
+            note = ""
+        known[name] = tables.load(_table_path(asked.out, name))
+        files = () if names and name not in names else render(name, known[name], asked.out)
+        made.append(Made(name, files, perf_counter() - start if again else 0.0, note))
+    return made, known
+
+
+def compute(name: str, asked: Asked, lab: Lab) -> None:
+    """Compute a figure's table and keep it with its provenance."""
+    start, sweep = perf_counter(), sweep_of(name, asked)
+    table = registry.module(name).compute(sweep, lab)
+    path = _table_path(asked.out, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    origin = tables.provenance(sweep | {"seed": SEED}, {"wall_seconds": round(perf_counter() - start, 1)})
+    digest = store.program_digest(*PROGRAM)
+    record = {"figure": name, "inputs": _inputs(name, asked, lab), "program": digest} | origin
+    path.with_suffix(".json").unlink(missing_ok=True)  # a table is never found beside another table's record
+    _save(table, path)
+    tables.save(record, path.with_suffix(".json"))
+
+
+def render(name: str, table: "pd.DataFrame", out: Path) -> tuple[Path, ...]:
+    """Draw a figure as .pdf, for print, and .png."""
+    folder = out / "rendered"
+    folder.mkdir(parents=True, exist_ok=True)
+    with mpl.rc_context(style.PAPER):
+        figure = registry.module(name).draw(table)
+    save = [folder / f"{name}.{kind}" for kind in ("pdf", "png")]
+    return tuple(style.save(figure, path, style.PAPER, style.PRINT_DPI) for path in save)
+
+
+def _inputs(name: str, asked: Asked, lab: Lab) -> dict[str, Any]:
+    """What a table is computed from, comparable after a round trip through JSON."""
+    sweep = sweep_of(name, asked)
+    held = {env: store.digest(lab.get(env).data) for env in lab.at_hand(_names(sweep)) if lab.get(env).data is not None}
+    needs = {need: store.digest(_record(asked.out, need)) for need in registry.FIGURES[name].needs}
+    return json.loads(json.dumps({"sweep": sweep, "environments": held, "tables": needs}))
+
+
+def _names(sweep: dict[str, Any]) -> Sequence[str]:
+    return sweep.get("envs", ())
+
+
+def _record(out: Path, name: str) -> dict[str, Any] | None:
+    path = _table_path(out, name).with_suffix(".json")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        raise ValueError(f"{path}: no JSON; delete it and its table is computed again") from None
+
+
+def _table_path(out: Path, name: str) -> Path:
+    return out / "tables" / f"{name}.csv"
+
+
+def _save(table: "pd.DataFrame", path: Path) -> None:
+    from sim.envs.files import write_whole
+
+    text = table.to_csv(index=False, lineterminator="\n", float_format=_DIGITS)
+    write_whole(path, lambda file: file.write(text.encode()))

@@ -1,0 +1,68 @@
+"""How much the constants of the baselines matter: epsilon, temperature and UCB's exploration constant."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from figures import panels, style
+from figures.lab import Lab, summary
+from sim import algorithms
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SWEEP: dict[str, Any] = {
+    "envs": ("synth-bernoulli", "MATH"),
+    "constants": {
+        "epsilon-greedy:epsilon": (0.02, 0.15, 0.4, 0.8),
+        "softmax:temperature": (0.01, 0.05, 0.2, 1.0),
+        "ucb:constant": (0.02, 0.1, 0.3, 1.0),
+    },
+    "budgets": (1000, 5000),
+    "trials": 1000,
+}
+SMOKE: dict[str, Any] = {
+    "envs": ("crossover",),
+    "constants": {"ucb:constant": (0.1, 1.0)},
+    "budgets": (50, 200),
+    "trials": 16,
+}
+
+
+def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
+    """`figures.lab.summary` with the columns base, option and constant (empty for PSST)."""
+    names = {}
+    for text, values in sweep["constants"].items():
+        base, option = text.split(":")
+        default = algorithms.options(base)[option]
+        names |= {(base if value == default else f"{text}={value}"): (base, option, value) for value in values}
+    table = summary(lab.compare(sweep | {"algorithms": ("psst", *names)}))
+    for column, (name, nothing) in enumerate((("base", ""), ("option", ""), ("constant", np.nan))):
+        table[name] = [names[text][column] if text in names else nothing for text in table["algorithm"]]
+    return table
+
+
+def draw(table: "pd.DataFrame") -> Figure:
+    """ACR against the constant, a panel per environment and budget; PSST as a level band."""
+    groups = list(dict.fromkeys(zip(table["env"], table["budget"], strict=True)))
+    figure, grid = style.paper(style.PAGE, 2.0, nrows=1, ncols=max(len(groups), 2))
+    for axes, (env, budget) in zip(grid.flat, groups, strict=False):
+        rows = table[(table["env"] == env) & (table["budget"] == budget)]
+        ours = rows[rows["algorithm"] == "psst"].iloc[0]
+        half = panels.Z * np.nan_to_num(ours["acr_sem"])
+        color = style.look("psst").color
+        axes.axhspan(ours["acr_mean"] - half, ours["acr_mean"] + half, color=color, alpha=0.25, lw=0)
+        axes.axhline(ours["acr_mean"], color=color, lw=1.1)
+        for base, own in rows.dropna(subset="constant").groupby("base", sort=False):
+            look = style.look(str(base))
+            axes.errorbar(own["constant"], own["acr_mean"], panels.Z * own["acr_sem"].fillna(0.0), **look.kwargs)
+        axes.set_xscale("log")
+        axes.set_xlabel("constant")
+        axes.set_title(f"{env}, T = {budget:,}", loc="left", fontweight="bold")
+    for axes in grid.flat[len(groups) :]:
+        axes.set_visible(False)
+    grid[0, 0].set_ylabel("average contextual return")
+    bases = [base for base in dict.fromkeys(table["base"].dropna()) if base]
+    style.legend(figure, ["psst", *bases], columns=5)
+    return figure

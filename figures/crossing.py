@@ -1,0 +1,143 @@
+"""Prompts crossing over as N grows, and the best (prompt, N) of every context (the paper's Figure 2). Exact values.
+
+Where worlds are drawn afresh for every trial, that of trial 0 is shown.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from figures import style
+from figures.lab import Lab
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SWEEP: dict[str, Any] = {
+    "envs": ("MATH", "CQA", "HH", "Summarization", "synth-bernoulli", "synth-categorical"),
+    "digits": 5,
+    "shown": 10,
+}
+SMOKE: dict[str, Any] = {"envs": ("crossover", "bon-two-scales")}
+
+CURVE, BEST, CROSSING = "curve", "best", "crossing"
+_COLORS = (*style.STRONG, *style.MUTED)
+_LINES = ("-", "--", "-.", ":")
+
+
+def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
+    """Values over N where completions cost least, the best arm of every context, and how many pairs cross.
+
+    Columns: env, kind, context, weight (share of the first objective), cost (of a completion, mean over prompts),
+    prompt, scale, value. Kinds: "curve", a value of a prompt that leads at some N or is one of the `shown` best;
+    "best", the best arm of a context; "crossing", the share of all pairs of prompts whose order at N = 1 is strictly
+    reversed at the largest N (prompt and scale are 0).
+    """
+    import pandas as pd
+
+    rows = []
+    for env in lab.at_hand(sweep["envs"]):
+        values, contexts = np.round(lab.values(env), sweep["digits"]), lab.contexts(env)
+        cheap = cheapest([context.cost for context in contexts])
+        for prompt in _shown(values[cheap], sweep["shown"]):
+            of = values[cheap, prompt]
+            rows += [(env, CURVE, *contexts[cheap], prompt, n, value) for n, value in enumerate(of, start=1)]
+        for context, of_context in zip(contexts, values, strict=True):
+            prompt, scale = divmod(int(of_context.argmax()), of_context.shape[1])
+            rows.append((env, BEST, *context, prompt, scale + 1, of_context[prompt, scale]))
+            rows.append((env, CROSSING, *context, 0, 0, _reversed(of_context)))
+    return pd.DataFrame(rows, columns=["env", "kind", "context", "weight", "cost", "prompt", "scale", "value"])
+
+
+def _shown(values: np.ndarray, number: int) -> list[int]:
+    """Prompts that lead at some N, and the best ones."""
+    return sorted({*values.argmax(axis=0).tolist(), *np.argsort(-values.max(axis=1), kind="stable")[:number].tolist()})
+
+
+def _reversed(values: np.ndarray) -> float:
+    """Share of pairs of prompts whose order at N = 1 is reversed at the largest N."""
+    first, last = (np.sign(of[:, None] - of[None, :]) for of in (values[:, 0], values[:, -1]))
+    return float((first * last < 0).sum() / max(first.size - len(first), 1))
+
+
+def cheapest(costs: list[float]) -> int:
+    """The middle one of the contexts in which completions cost least."""
+    least = np.flatnonzero(np.isclose(costs, min(costs)))
+    return int(least[len(least) // 2])
+
+
+def draw(table: "pd.DataFrame") -> Figure:
+    """Above: value against N, prompts that lead at some N in colour, other good ones grey. Below: best arms."""
+    envs = list(dict.fromkeys(table["env"]))
+    figure, panels = style.paper(style.PAGE, 3.7, nrows=2, ncols=len(envs), height_ratios=(1.7, 1.0))
+    for column, env in enumerate(envs):
+        own = table[table["env"] == env]
+        curves, best = own[own["kind"] == CURVE], own[own["kind"] == BEST]
+        colors = _colors(curves, best)
+        _curves(panels[0, column], curves, colors)
+        panels[0, column].set_title(env, loc="left", fontweight="bold")
+        _contexts(panels[1, column], best, colors)
+    panels[0, 0].set_ylabel("exact value, lowest cost")
+    return figure
+
+
+def leaders(curves: "pd.DataFrame") -> list[int]:
+    """Prompts that are best at some N, in the order of N."""
+    top = curves.loc[curves.groupby("scale")["value"].idxmax()]
+    return list(dict.fromkeys(top.sort_values("scale")["prompt"].tolist()))
+
+
+def _colors(curves: "pd.DataFrame", best: "pd.DataFrame") -> dict[int, tuple[str, str]]:
+    """Colour and line of the prompts that lead somewhere."""
+    shown = list(dict.fromkeys([*leaders(curves), *best["prompt"]]))
+    return {p: (_COLORS[i % len(_COLORS)], _LINES[i // len(_COLORS) % 4]) for i, p in enumerate(shown)}
+
+
+def _curves(axes: Axes, curves: "pd.DataFrame", colors: dict[int, tuple[str, str]]) -> None:
+    leading = leaders(curves)
+    for prompt, own in curves.groupby("prompt"):
+        color, line = colors[int(str(prompt))] if prompt in leading else ("#cfcfcf", "-")
+        strong = prompt in leading
+        label = f"prompt {prompt}" if strong else None
+        axes.plot(
+            own["scale"], own["value"], line, color=color, lw=1.3 if strong else 0.5, zorder=2 + strong, label=label
+        )
+    last = int(curves["scale"].max())
+    axes.set_xscale("log", base=2)
+    ticks = [n for n in (1, 2, 4, 8, 16, 32, 64, 128) if n <= last]
+    axes.set_xticks(ticks, [str(n) for n in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("N")
+    lead = curves[curves["prompt"].isin(leading)]["value"]
+    low, high = lead.min(), lead.max()
+    axes.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
+    axes.legend(loc="lower right", frameon=True, framealpha=0.85, edgecolor="none", borderpad=0.2, labelspacing=0.2)
+
+
+def _contexts(axes: Axes, best: "pd.DataFrame", colors: dict[int, tuple[str, str]]) -> None:
+    """A cell per context: columns are weights, rows are costs; in it the prompt (colour, above) and N (below)."""
+    weights, costs = (sorted(best[name].unique()) for name in ("weight", "cost"))
+    costs = [cost for i, cost in enumerate(costs) if i == 0 or not np.isclose(cost, costs[i - 1])]
+    for _, row in best.iterrows():
+        x, y = weights.index(row["weight"]), int(np.isclose(costs, row["cost"]).argmax())
+        axes.add_patch(_cell(x, y, colors[row["prompt"]][0]))
+        size = 6.0 if len(weights) < 6 else 4.6
+        axes.text(x, y, f"{row['prompt']}\n{row['scale']}", ha="center", va="center", fontsize=size, linespacing=0.95)
+    axes.set_xlim(-0.5, len(weights) - 0.5)
+    axes.set_ylim(len(costs) - 0.5, -0.5)
+    axes.set_yticks(range(len(costs)), [f"{cost:.2g}" for cost in costs])
+    axes.set_ylabel("cost")
+    names = [f"{weight:.1g}" for weight in weights]
+    axes.set_xticks(range(len(weights)), names if len(weights) > 1 else [""])
+    axes.set_xlabel("weight of objective 1" if len(weights) > 1 else "best prompt (above), its N (below)")
+    axes.grid(visible=False)
+    axes.tick_params(length=0)
+
+
+def _cell(x: int, y: int, color: str) -> Any:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, facecolor=color, alpha=0.35, edgecolor="white", linewidth=0.5)

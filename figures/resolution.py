@@ -1,0 +1,84 @@
+"""What a number of trials can resolve: 200, as in the paper, against those of our own tables.
+
+From the standard deviation s of paired differences in ACR between PSST and another algorithm: the difference that n
+trials detect with probability `power` in a two-sided test at level `alpha` is (z_{1 - alpha/2} + z_power) s / sqrt(n),
+with alpha divided by the number of comparisons of one environment where all are to hold at once (Bonferroni).
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from figures import panels, style
+from figures.lab import Lab
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SWEEP: dict[str, Any] = {"trials_compared": (200, 1000, 5000), "alpha": 0.05, "power": 0.8}
+SMOKE: dict[str, Any] = {}
+
+
+def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
+    """A row per environment, algorithm, budget and number of trials n.
+
+    Columns: env, algorithm, budget, n, difference (PSST's ACR less the other's, in our trials), difference_sem, sd (of
+    paired differences), detectable (one comparison), detectable_all (all of the environment at once), comparisons.
+    """
+    import pandas as pd
+    from scipy import stats
+
+    given = lab.tables["exploration"]
+    others = given[~given["algorithm"].isin(("psst", "random", "oracle"))]
+    reach = stats.norm.isf(1 - sweep["power"])
+    rows = []
+    for env, part in others.groupby("env", sort=False):
+        z_one = stats.norm.isf(sweep["alpha"] / 2) + reach
+        z_all = stats.norm.isf(sweep["alpha"] / 2 / len(part)) + reach
+        for row in part.to_dict("records"):
+            sd = row["diff_sem"] * np.sqrt(row["trials"])
+            for n in sweep["trials_compared"]:
+                found = (-row["diff_mean"], row["diff_sem"], sd, z_one * sd / n**0.5, z_all * sd / n**0.5)
+                rows.append((env, row["algorithm"], row["budget"], n, *found, len(part)))
+    columns = ["env", "algorithm", "budget", "n", "difference", "difference_sem", "sd", "detectable", "detectable_all"]
+    return pd.DataFrame(rows, columns=[*columns, "comparisons"])
+
+
+def resolved(table: "pd.DataFrame") -> "pd.DataFrame":
+    """Per environment and n: the median detectable difference, and the share of differences seen that exceed theirs."""
+    rows = table.assign(
+        one=table["difference"].abs() >= table["detectable"], all=table["difference"].abs() >= table["detectable_all"]
+    )
+    by = rows.groupby(["env", "n"], sort=False)
+    named = {"detectable": ("detectable", "median"), "detectable_all": ("detectable_all", "median")}
+    return by.agg(**named, one=("one", "mean"), all=("all", "mean")).reset_index()
+
+
+def draw(table: "pd.DataFrame") -> Figure:
+    """Differences seen, ordered by size, as markers; what n trials detect as level lines."""
+    figure, axes = panels.by_environment(table, height=2.2)
+    numbers = sorted(table["n"].unique())
+    colors = dict(zip(numbers, (style.WARNING, style.INK, style.GREY), strict=False))
+    for panel, (_, rows) in zip(axes, table.groupby("env", sort=False), strict=True):
+        seen = rows[rows["n"] == numbers[0]].assign(size=lambda t: t["difference"].abs()).sort_values("size")
+        at = np.arange(len(seen))
+        for name in dict.fromkeys(rows["algorithm"]):
+            own = (seen["algorithm"] == name).to_numpy()
+            look = style.look(name)
+            panel.plot(at[own], seen["size"][own], linestyle="", marker=look.marker, color=look.color, ms=2.8)
+        for n in numbers:
+            level = rows.loc[rows["n"] == n, "detectable_all"].median()
+            panel.axhline(level, color=colors[n], linestyle="--", linewidth=0.9)
+            spot = {"color": colors[n], "fontsize": 6, "ha": "right", "va": "bottom"}
+            panel.text(0.3 * len(seen), level * 1.04, f"n = {n:,}", **spot)
+        panel.set_yscale("log")
+        panel.set_ylim(max(1e-5, seen["size"].min() / 2), seen["size"].max() * 2)
+        panel.set_xlabel("comparison, by size of difference")
+        panel.set_xticks([])
+    axes[0].set_ylabel("|ACR difference to PSST|")
+    extra = {"detected by n trials (median)": Line2D([], [], color=style.INK, linestyle="--", lw=0.9)}
+    names = list(dict.fromkeys(table["algorithm"]))
+    style.legend(figure, names, columns=4, extra=extra)
+    return figure

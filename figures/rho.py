@@ -1,0 +1,65 @@
+"""How much of the budget screening should take: PSST+K4 and PSST+K1 over rho."""
+
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from figures import panels, style
+from figures.lab import Lab, summary
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SWEEP: dict[str, Any] = {
+    "envs": ("synth-bernoulli", "MATH", "CQA", "synth-categorical", "HH", "Summarization"),
+    "kept": (1, 4),
+    "rho": (0.05, 0.1, 0.2, 0.4, 0.7),
+    "budgets": (1000, 5000, 20000),
+    "trials": 1000,
+}
+SMOKE: dict[str, Any] = {"envs": ("crossover",), "kept": (1,), "rho": (0.2, 0.6), "budgets": (50, 200), "trials": 16}
+_DEFAULT = 0.2
+
+
+def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
+    """`figures.lab.summary` with the columns kept and rho (both empty for PSST)."""
+    names = {
+        f"psst+k{k}" if rho == _DEFAULT else f"psst+k{k}:rho={rho}": (k, rho)
+        for k in sweep["kept"]
+        for rho in sweep["rho"]
+    }
+    table = summary(lab.compare(sweep | {"algorithms": ("psst", *names)}))
+    for column, name in enumerate(("kept", "rho")):
+        table[name] = [names[text][column] if text in names else np.nan for text in table["algorithm"]]
+    return table
+
+
+def draw(table: "pd.DataFrame") -> Figure:
+    """Difference to PSST in ACR against rho: a colour per budget, a marker per K, 95 % intervals."""
+    figure, axes = panels.by_environment(table, height=2.1)
+    budgets = sorted(table["budget"].unique())
+    colors = dict(zip(budgets, mpl.colormaps["viridis"](np.linspace(0.05, 0.8, len(budgets))), strict=True))
+    kept = sorted(int(k) for k in table["kept"].dropna().unique())
+    for panel, (_, rows) in zip(axes, table.groupby("env", sort=False), strict=True):
+        for i, k in enumerate(kept):
+            for budget, own in rows[rows["kept"] == k].groupby("budget"):
+                at = own["rho"] + 0.006 * (i - (len(kept) - 1) / 2)
+                look = {
+                    "color": colors[budget],
+                    "marker": style.look(f"psst+k{k}").marker,
+                    "lw": 0.9,
+                    "elinewidth": 0.6,
+                }
+                panel.errorbar(at, own["diff_mean"], panels.Z * own["diff_sem"].fillna(0.0), **look)
+        panel.axhline(0.0, color=style.INK, linewidth=0.8)
+        panel.set_xlabel("rho, share of the budget for screening")
+    axes[0].set_ylabel("ACR less that of PSST")
+    handles = {f"T = {budget:,}": Line2D([], [], color=colors[budget], lw=1.5) for budget in budgets}
+    for k in kept:
+        marker = style.look(f"psst+k{k}").marker
+        handles[f"K = {k}"] = Line2D([], [], color=style.GREY, marker=marker, linestyle="")
+    style.legend(figure, [], columns=len(handles), extra=handles)
+    return figure

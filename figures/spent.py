@@ -1,0 +1,42 @@
+"""Budget actually spent: completions over budget, hard rule and the released code's rule."""
+
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure
+
+from figures import panels, style
+from figures.lab import Lab
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SWEEP: dict[str, Any] = {"leave_out": ("random", "oracle")}
+SMOKE: dict[str, Any] = {}
+
+COLUMNS = ["env", "algorithm", "budget", "trials", "spent_mean", "spent_max"]
+
+
+def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
+    """Columns env, algorithm, budget, trials, spent_mean, spent_max and share (spent_mean / budget)."""
+    import pandas as pd
+
+    table = pd.concat([lab.tables["exploration"], lab.tables["ablations"]])[COLUMNS]
+    kept = ~table["algorithm"].isin(sweep["leave_out"]) & ~table["env"].str.contains(":")
+    table = table[kept].drop_duplicates(COLUMNS[:3])
+    return table.assign(share=table["spent_mean"] / table["budget"]).reset_index(drop=True)
+
+
+def draw(table: "pd.DataFrame") -> Figure:
+    """Share of the budget that was spent, a panel per environment."""
+    figure, axes = panels.by_environment(table, height=2.1)
+    for panel, (_, rows) in zip(axes, table.groupby("env", sort=False), strict=True):
+        for name, own in rows.groupby("algorithm", sort=False):
+            own = own.sort_values("budget")
+            panel.errorbar(own["budget"], own["share"], **style.look(str(name)).kwargs)
+        panel.axhline(1.0, color=style.INK, linewidth=0.8)
+        style.thousands(panel, sorted(int(t) for t in rows["budget"].unique()))
+        panel.set_xlabel("budget (completions)")
+        panel.yaxis.set_major_formatter("{x:.0%}")
+    axes[0].set_ylabel("spent, mean over trials")
+    style.legend(figure, list(dict.fromkeys(table["algorithm"])), columns=4)
+    return figure

@@ -1,0 +1,116 @@
+"""`iapo figures`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sim.cli import common
+from sim.cli.compare import executor, progress, usable_cores, use_compilation_cache
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from figures.build import Asked, Made
+    from figures.lab import Lab
+
+Data = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="FILE-or-FOLDER",
+        help="Where the authors' released files are (MATH_final.pkl, ...); environments without one are left out.",
+        show_default="the folder of `iapo data fetch`",
+    ),
+]
+Smoke = Annotated[bool, typer.Option("--smoke", help="Tiny sweeps of everything, in two minutes, in a folder apart.")]
+Trials = Annotated[
+    int | None, typer.Option(help="Trials per point.", show_default="those of each figure's SWEEP", min=1)
+]
+Workers = Annotated[int | None, typer.Option(help="Processes that share the work.", show_default="one per core, <= 8")]
+Cache = Annotated[
+    Path | None, typer.Option(help="Keep compiled programs here for later runs.", show_default="not kept")
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder for tables/ and rendered/.", show_default="figures of this project, results/smoke with --smoke"
+    ),
+]
+SMOKE_OUT = Path("results/smoke")
+CELLS = Path("results/figures")
+
+
+@common.command
+def figures(
+    name: Annotated[list[str] | None, typer.Argument(help="From --list.", show_default="all of them")] = None,
+    data: Data = None,
+    smoke: Smoke = False,
+    redraw: Annotated[bool, typer.Option("--redraw", help="Draw kept tables; compute nothing.")] = False,
+    recompute: Annotated[bool, typer.Option("--recompute", help="Make tables again that are up to date.")] = False,
+    list_: Annotated[
+        bool, typer.Option("--list", help="Say which figures there are and whether they are made.")
+    ] = False,
+    trials: Trials = None,
+    workers: Workers = None,
+    out: Out = None,
+    cache_dir: Cache = None,
+) -> None:
+    """Make the figures of the paper and more, from tables that are kept.
+
+    A table is computed where it is missing, or was made from another sweep or other files; pictures (.pdf for print,
+    .png) are always drawn. Finished parts are kept in results/figures: the same command goes on where it was stopped,
+    and a table that was deleted comes back with the same numbers.
+
+    Example: iapo figures exploration --data MATH_final.pkl
+    """
+    from figures import build, registry
+
+    asked = build.Asked(folder_of(out, smoke), smoke, trials, recompute, redraw)
+    lab_here = lab(data, asked)
+    names = registry.with_needs(name or []) if list_ else list(name or [])
+    if list_:
+        rows = [(one, *build.state(one, asked, lab_here), registry.FIGURES[one].shows) for one in names]
+        common.console().print(common.table(None, ("name", "table", "why", "what it shows"), rows))
+        return
+    made, _ = make(names, asked, data, workers, cache_dir)
+    for one in made:
+        said = [f"{one.name}:", f"table in {one.seconds:.0f} s;" if one.seconds else "table kept;"]
+        said += [f"({one.note});"] if one.note else []
+        typer.echo(" ".join([*said, *(str(path) for path in one.files)]))
+
+
+def folder_of(out: Path | None, smoke: bool) -> Path:
+    """The folder of tables and pictures."""
+    from figures import build
+
+    return out or (SMOKE_OUT if smoke else build.HOME)
+
+
+def lab(data: list[Path] | None, asked: "Asked") -> "Lab":
+    """What figures are made with, without processes."""
+    from figures import lab as room
+    from sim.envs.fetch import data_folder
+
+    places = data if data else [folder for folder in [data_folder()] if folder.is_dir()]
+    return room.Lab(room.files_in(places), SMOKE_OUT if asked.smoke else CELLS, {})
+
+
+def make(
+    names: list[str], asked: "Asked", data: list[Path] | None, workers: int | None, cache_dir: Path | None
+) -> "tuple[list[Made], dict[str, pd.DataFrame]]":
+    """Make figures with progress on stderr; Ctrl-C says what is kept."""
+    from figures import build
+    from sim.store import Interrupted
+
+    workers = min(usable_cores(), 8) if workers is None else workers
+    if workers < 1:
+        raise ValueError(f"workers is {workers}; it must be at least 1")
+    use_compilation_cache(cache_dir)
+    plain = lab(data, asked)
+    try:
+        with executor(workers, cache_dir) as pool, progress() as report:
+            ready = plain._replace(executor=pool, report=report)
+            return build.build(names, asked, ready, lambda name: typer.echo(f"{name}: computing", err=True))
+    except Interrupted as stopped:
+        kept = f"{stopped.kept} of {stopped.total} cells of the figure are kept in {plain.folder}"
+        common.stop(f"stopped: {kept}; the same command goes on from there", common.INTERRUPTED)

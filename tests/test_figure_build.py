@@ -1,0 +1,255 @@
+"""Tables of figures are kept, come back with the same numbers, and say what they were computed from."""
+
+import ast
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from figures import build, exploration, panels, registry, style
+from figures.build import Asked
+from figures.lab import Lab, files_in, summary
+from sim import compare, envs, tables
+from sim.cli import app
+from sim.store import Interrupted
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMITTED = sorted((ROOT / "figures" / "tables").glob("*.csv"))
+
+
+def lab(folder: Path, **files: Path) -> Lab:
+    return Lab(files, folder, {})
+
+
+def cut_off(figure: Any) -> float:
+    """By how many inches what is drawn leaves the figure, once it is laid out."""
+    with mpl.rc_context(style.PAPER):
+        figure.draw_without_rendering()
+        drawn = figure.get_tightbbox()
+    width, height = figure.get_size_inches()
+    return float(max(-drawn.x0, -drawn.y0, drawn.x1 - width, drawn.y1 - height))
+
+
+@pytest.mark.parametrize("name", registry.FIGURES)
+def test_a_figure_is_one_file_with_literal_sweeps(name: str):
+    module: Any = registry.module(name)
+    tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
+    literals = {
+        node.target.id: ast.literal_eval(ast.unparse(node.value))
+        for node in tree.body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and _is_plain(node.value)
+    }
+    assert literals["SWEEP"] == module.SWEEP
+    assert literals["SMOKE"] == module.SMOKE
+    assert set(module.SMOKE) <= set(module.SWEEP)
+    assert callable(module.compute)
+    assert callable(module.draw)
+    assert all(list(registry.FIGURES).index(need) < list(registry.FIGURES).index(name) for need in needs(name))
+
+
+def needs(name: str) -> tuple[str, ...]:
+    return registry.FIGURES[name].needs
+
+
+def _is_plain(node: ast.AST | None) -> bool:
+    return node is not None and not any(isinstance(part, ast.Name | ast.Call) for part in ast.walk(node))
+
+
+def test_a_deleted_table_comes_back_the_same_and_a_kept_one_is_not_computed(tmp_path: Path):
+    asked = Asked(tmp_path, smoke=True)
+    (made,), known = build.build(["utility"], asked, lab(tmp_path))
+    table, record = tmp_path / "tables" / "utility.csv", tmp_path / "tables" / "utility.json"
+    before = table.read_bytes()
+    assert made.seconds > 0
+    assert [path.name for path in made.files] == ["utility.pdf", "utility.png"]
+    assert all(path.stat().st_size > 1000 for path in made.files)
+    picture = made.files[1].read_bytes()
+
+    (again,), _ = build.build(["utility"], asked, lab(tmp_path))
+    assert again.seconds == 0
+    assert again.files[1].read_bytes() == picture
+    table.unlink()
+    (anew,), _ = build.build(["utility"], asked, lab(tmp_path))
+    assert anew.seconds > 0
+    assert table.read_bytes() == before
+    assert set(known["utility"]["strategy"]) == {"mv", "bon"}
+    assert json.loads(record.read_text())["settings"] == {"steps": 10, "max_scale": 32} | {
+        **{"scales": [1, 3, 7, 15, 31], "costs": [0.001, 0.005, 0.02]},
+        "seed": 0,
+    }
+
+
+def test_another_sweep_makes_a_table_old_and_another_program_is_told(tmp_path: Path):
+    build.build(["utility"], Asked(tmp_path, smoke=True), lab(tmp_path))
+    assert build.state("utility", Asked(tmp_path, smoke=True), lab(tmp_path)) == ("current", "")
+    assert build.state("utility", Asked(tmp_path), lab(tmp_path)) == ("old", "sweep changed")
+    record = tmp_path / "tables" / "utility.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"program": "another"}))
+    state, note = build.state("utility", Asked(tmp_path, smoke=True), lab(tmp_path))
+    assert (state, note) == ("current", "made by an earlier version of the program")
+
+
+def test_a_table_whose_environment_is_not_at_hand_is_left_as_it_is(tmp_path: Path):
+    """Otherwise the released environments would vanish from the committed tables on a machine without their files."""
+    asked, released = Asked(tmp_path), {"sweep": {}, "environments": {"MATH": "digest"}, "tables": {}}
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    (folder / "crossing.csv").write_text("env,kind\n")
+    (folder / "crossing.json").write_text(json.dumps({"inputs": released, "program": ""}))
+    state, note = build.state("crossing", asked, lab(tmp_path))
+    assert (state, note) == ("kept", "holds MATH, whose file is not at hand")
+    with pytest.raises(ValueError, match="no such table; leave out --redraw"):
+        build.build(["utility"], asked._replace(redraw=True), lab(tmp_path))
+
+
+def test_crossing_finds_the_crossover(tmp_path: Path):
+    _, known = build.build(["crossing"], Asked(tmp_path, smoke=True), lab(tmp_path))
+    own = known["crossing"][known["crossing"]["env"] == "crossover"]
+    curves = own[own["kind"] == "curve"].set_index(["prompt", "scale"])["value"]
+    assert curves[0, 1] == 0.65 > curves[1, 1] == 0.62
+    assert curves[0, 10] < curves[1, 10]
+    best = own[own["kind"] == "best"].iloc[0]
+    assert (best["prompt"], best["scale"]) == (1, 9)
+    assert own.loc[own["kind"] == "crossing", "value"].to_list() == [1.0]
+
+
+@pytest.fixture(scope="module")
+def small() -> dict[str, Any]:
+    return exploration.SMOKE | {"algorithms": ("psst", "random"), "budgets": (50, 200), "trials": 8}
+
+
+def test_simulated_tables_resume_where_they_were_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: dict[str, Any]
+):
+    monkeypatch.setattr(exploration, "SMOKE", small)
+    steps = []
+
+    def stop(step: compare.Step) -> None:
+        steps.append(step)
+        if step.algorithm == "psst":
+            raise KeyboardInterrupt
+
+    asked = Asked(tmp_path / "out", smoke=True)
+    with pytest.raises(Interrupted) as stopped:
+        build.build(["exploration"], asked, lab(tmp_path)._replace(report=stop))
+    assert (stopped.value.kept, stopped.value.total) == (1, 4)
+    assert not (tmp_path / "out" / "tables" / "exploration.csv").exists()
+    later: list[compare.Step] = []
+    _, known = build.build(["exploration"], asked, lab(tmp_path)._replace(report=later.append))
+    assert [step.algorithm for step in later if step.algorithm] == ["psst", "random", "random"]
+    whole = summary(lab(tmp_path / "apart").compare(small))
+    pd.testing.assert_frame_equal(known["exploration"], whole, rtol=1e-9, check_dtype=False)
+
+
+def test_paired_differences_by_hand():
+    rows = [
+        ("e", a, 10, t, acr, 0.0, 0.0, 10)
+        for a, of in (("psst", (0.8, 0.9)), ("ucb", (0.5, 0.7)))
+        for t, acr in enumerate(of)
+    ]
+    trials = pd.DataFrame(rows, columns=list(tables.TRIALS))
+    result: Any = compare.Result(trials, trials, tables.summarise(trials, "psst"), {}, 0, 0.0, 0.0, {})
+    found = summary(result).set_index("algorithm")
+    np.testing.assert_allclose(found.loc["ucb", ["diff_mean", "diff_sem"]].to_list(), [-0.25, 0.05])
+    np.testing.assert_allclose(found.loc["ucb", "gain"], 0.85 / 0.6 - 1)
+    spread = np.array([0.8 - 0.85 / 0.6 * 0.5, 0.9 - 0.85 / 0.6 * 0.7]) / 0.6
+    np.testing.assert_allclose(found.loc["ucb", "gain_sem"], spread.std(ddof=1) / 2**0.5)
+    assert found.loc["psst", ["diff_mean", "gain"]].to_list() == [0.0, 0.0]
+
+
+def test_released_files_are_found_by_name(tmp_path: Path):
+    (tmp_path / "MATH_final.pkl").write_text("")
+    (tmp_path / "other.pkl").write_text("")
+    assert files_in([tmp_path]) == {"MATH": tmp_path / "MATH_final.pkl"}
+    assert files_in([tmp_path / "MATH_final.pkl"]) == {"MATH": tmp_path / "MATH_final.pkl"}
+    with pytest.raises(ValueError, match=r"other\.pkl: not called as a file that the authors released"):
+        files_in([tmp_path / "other.pkl"])
+    with pytest.raises(ValueError, match="no such file or folder"):
+        files_in([tmp_path / "nowhere"])
+    here = lab(tmp_path, MATH=tmp_path / "MATH_final.pkl")
+    assert here.at_hand(["MATH", "CQA", "crossover", "CQA:tie=half", "MATH:tie=half"]) == [
+        *("MATH", "crossover", "MATH:tie=half")
+    ]
+    assert here.text("MATH:tie=half") == f"{tmp_path / 'MATH_final.pkl'}:tie=half"
+
+
+def test_environments_take_options(tmp_path: Path):
+    source: Any = envs.get("synth-bernoulli:num_prompts=4,cost_weights=0+0.5").source
+    assert (source.num_prompts, source.cost_weights, source.max_scale) == (4, (0.0, 0.5), 32)
+    world = envs.get("crossover:tie=half")
+    assert world.data is not None
+    assert (world.name, world.data.tie) == ("crossover:tie=half", "half")
+    for text, sentence in (
+        ("synth-bernoulli:prompts=4", "synth-bernoulli has no option 'prompts'; allowed are num_prompts, max_scale"),
+        ("crossover:max_scale=4", "crossover has no option 'max_scale'; allowed are tie"),
+        ("synth-bernoulli:num_prompts=four", "num_prompts is 'four'; expected a whole number"),
+        ("crosover:tie=half", "no environment is called 'crosover'"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            envs.get(text)
+
+
+def test_a_pdf_is_as_wide_as_a_page_and_embeds_its_fonts(tmp_path: Path):
+    (made,), _ = build.build(["utility"], Asked(tmp_path, smoke=True), lab(tmp_path))
+    content = made.files[0].read_bytes()
+    assert b"/MediaBox [ 0 0 504 " in content  # 7 inches
+    assert b"/FontFile2" in content
+    assert b"/Type3" not in content
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
+def test_committed_tables_are_drawn_with_nothing_cut_off(path: Path):
+    with mpl.rc_context(style.PAPER):
+        figure = registry.module(path.stem).draw(tables.load(path))
+    assert figure.get_figwidth() <= style.PAGE
+    assert cut_off(figure) <= 0.01
+    assert path.stat().st_size < 150_000
+    assert path.with_suffix(".json").is_file()
+
+
+def test_a_cut_text_is_seen():
+    with mpl.rc_context(style.PAPER):
+        figure, grid = style.paper(style.COLUMN, 2.0, nrows=1, ncols=1)
+        grid[0, 0].text(1.4, 0.5, "far out", transform=grid[0, 0].transAxes)
+        figure.set_layout_engine("none")
+    assert cut_off(figure) > 0.5
+
+
+def test_intervals_as_text():
+    assert panels.interval(0.5, 0.01, 3) == "0.500 [0.480, 0.520]"
+    assert panels.interval(0.5, np.nan, 2) == "0.50"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("utilty",), "no figure is called 'utilty'; did you mean 'utility'"),
+        (("utility", "--data", "nowhere"), "nowhere: no such file or folder"),
+        (("utility", "--workers", "0"), "workers is 0"),
+        (("utility", "--redraw"), "no such table"),
+    ],
+)
+def test_the_command_refuses_in_one_sentence(tmp_path: Path, arguments: tuple[str, ...], sentence: str):
+    result = CliRunner().invoke(app, ["figures", *arguments, "--out", str(tmp_path)])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert sentence in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_makes_and_lists(tmp_path: Path):
+    made = CliRunner().invoke(app, ["figures", "utility", "--smoke", "--workers", "1", "--out", str(tmp_path)])
+    assert made.exit_code == 0, made.output
+    assert "utility: table in" in made.stdout
+    assert "utility.pdf" in made.stdout
+    listed = CliRunner().invoke(app, ["figures", "--list", "--smoke", "--out", str(tmp_path)])
+    assert listed.exit_code == 0, listed.output
+    states = {line.split()[0]: line.split()[1] for line in listed.stdout.splitlines()[1:] if line.strip()}
+    assert states["utility"] == "current"
+    assert states["crossing"] == "missing"
