@@ -39,7 +39,8 @@ class Lab(NamedTuple):
         folder: where cells are kept, shared by all figures.
         tables: other figures' tables, by name.
         executor: where cells are computed; in this process when None.
-        report: told about each finished step.
+        report: told about each finished step of a comparison.
+        report_other: told about each finished step of a verification.
     """
 
     files: dict[str, Path]
@@ -47,6 +48,7 @@ class Lab(NamedTuple):
     tables: "dict[str, pd.DataFrame]"
     executor: Executor | None = None
     report: Callable[[Any], None] | None = None
+    report_other: Callable[[Any], None] | None = None
 
     def at_hand(self, names: Iterable[str]) -> list[str]:
         """Those of the environments that can be used here."""

@@ -24,6 +24,9 @@ FIGURES: dict[str, Entry] = {
     "rho": Entry("figures.rho", "how much of the budget screening should take"),
     "constants": Entry("figures.constants", "how much the baselines' constants matter"),
     "spent": Entry("figures.spent", "budget actually spent", ("exploration", "ablations")),
+    "hard": Entry("figures.hard", "environments built to break one thing each"),
+    "structure": Entry("figures.structure", "how the advantage grows with |P|, Nmax and |C|"),
+    "bounds": Entry("figures.bounds", "failure probability against every bound"),
     "resolution": Entry("figures.resolution", "what 200 trials can resolve", ("exploration",)),
     "scale-gain": Entry("figures.scale_gain", "what a larger Nmax is worth"),
 }

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from figures.build import Asked, Made
     from figures.lab import Lab
+    from theory.verify import Step
 
 Data = Annotated[
     list[Path] | None,
@@ -109,8 +110,12 @@ def make(
     plain = lab(data, asked)
     try:
         with executor(workers, cache_dir) as pool, progress() as report:
-            ready = plain._replace(executor=pool, report=report)
+            ready = plain._replace(executor=pool, report=report, report_other=_step_of_verify)
             return build.build(names, asked, ready, lambda name: typer.echo(f"{name}: computing", err=True))
     except Interrupted as stopped:
         kept = f"{stopped.kept} of {stopped.total} cells of the figure are kept in {plain.folder}"
         common.stop(f"stopped: {kept}; the same command goes on from there", common.INTERRUPTED)
+
+
+def _step_of_verify(step: "Step") -> None:
+    typer.echo(f"{step.family}: {step.kind} {step.rule} ({step.done} of {step.total} cells)", err=True)

@@ -4,7 +4,8 @@
 * `tabular`, `continuous`: the pytrees that answer pulls inside jit.
 * `contexts`: weights and costs to a learner's `Spec` and a `Strategy`.
 * `sources`: one world with reshuffled queries, or a fresh world per trial.
-* `synthetic`: families drawn afresh for every trial. `families`: small worlds with known answers.
+* `synthetic`: families drawn afresh for every trial. `families`: small worlds with known answers. `hard`: worlds built
+  to break one thing each.
 * `files`, `released`, `unpickle`: our open format, and the files of the paper's authors.
 
 To add an environment: write a function without arguments that returns a `Dataset` (a small world that is its
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sim.core import Source
-from sim.envs import continuous, families, synthetic
+from sim.envs import continuous, families, hard, synthetic
 from sim.envs.dataset import Dataset
 from sim.envs.sources import FixedSource, NamedSource, fixed
 
@@ -42,6 +43,14 @@ ENVS: dict[str, Entry] = {
     "crossover": Entry("MV: better alone (.65 > .62), worse at N = 10 (.63 < .77)", families.crossover),
     "beta-bon": Entry("BoN over Beta scores: 8 prompts, N <= 16, 20 queries", continuous.beta_bon),
     "gaussian-bon": Entry("BoN over Gaussian mixtures: 8 prompts, N <= 16, 20 queries", continuous.gaussian_bon),
+    "deceptive": Entry("MV, hard: the best arm's prompt is the worst of 16 by single answers", hard.deceptive),
+    "query-noise": Entry("MV, hard: completions of a query all say the same", hard.query_noise),
+    "heavy-tails": Entry("BoN, hard: rare jackpots decide", hard.heavy_tails),
+    "near-ties": Entry("MV, hard: 32 prompts within a hundredth of each other", hard.near_ties),
+    "many-prompts": Entry("MV, hard: 256 prompts, four of them good", hard.many_prompts),
+    "many-contexts": Entry("BoN, hard: 132 contexts, every prompt best in some", hard.many_contexts),
+    "long-scales": Entry("MV, hard: N <= 128, best N from 1 to 127", hard.long_scales),
+    "uneven-costs": Entry("BoN, hard: costs differ a hundredfold, the better the dearer", hard.uneven_costs),
 }
 
 

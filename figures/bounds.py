@@ -1,0 +1,95 @@
+"""Failure probability against every bound on the worlds of `iapo verify`, and regret against what bounds promise.
+
+The expected simple regret is at most the largest gap times the probability of failure: bounds on the one are bounds on
+the other.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from figures import style
+from figures.lab import SEED, Lab
+from theory import verify
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SWEEP: dict[str, Any] = {
+    "families": ("two-arm", "graded halving", "bon, two scales", "mv, three scales", "random"),
+    "quick": True,
+}
+SMOKE: dict[str, Any] = {"families": ("two-arm",)}
+
+CLAIMS = {
+    "theorem 1 as printed": "#c00000",
+    "theorem 1 as printed, accumulated": "#c00000",
+    "theorem 1 corrected": "#0072b2",
+    "theorem A, Chernoff": "#009e73",
+    "LCPB": "#e69f00",
+    "LCPB, accumulated": "#e69f00",
+}
+"""The bounds that are drawn, with their colours; the table holds all."""
+_RULES = {"psst, fresh": "fresh data in every round", "psst": "accumulated data"}
+_LOWEST = 1e-9
+KEPT = [
+    *("family", "instance", "rule", "budget", "claim", "bound", "exact", "failures", "trials"),
+    *("simulated", "simulated_low", "simulated_high", "verdict", "against"),
+]
+
+
+def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
+    """The rows of `theory.verify`'s table about failure in any context and round; columns `KEPT`."""
+    plan = verify.Plan(sweep["quick"], SEED, None, tuple(sweep["families"]))
+    found = verify.verify(plan, lab.folder / "verify", executor=lab.executor, report=lab.report_other).table
+    return found.loc[(found["context"] == "any") & (found["round"] == "any"), KEPT].reset_index(drop=True)
+
+
+def draw(table: "pd.DataFrame") -> Figure:
+    """A panel per family, PSST on fresh data above and on accumulated data below."""
+    first = table[table["instance"] == table.groupby("family", sort=False)["instance"].transform("first")]
+    families = list(dict.fromkeys(first["family"]))
+    columns = max(len(families), 2)
+    figure, grid = style.paper(style.PAGE, 3.2, nrows=2, ncols=columns, sharey=True)
+    for row, (rule, said) in zip(grid, _RULES.items(), strict=True):
+        for axes, family in zip(row, families, strict=False):
+            own = first[(first["family"] == family) & (first["rule"] == rule)]
+            axes.set_visible(len(own) > 0)
+            if len(own):
+                _panel(axes, own)
+                axes.set_title(family, loc="left", fontweight="bold")
+        for axes in row[len(families) :]:
+            axes.set_visible(False)
+        row[0].set_ylabel(f"P(miss), {said}")
+    names = [name for name in CLAIMS if name in set(first["claim"]) and "accumulated" not in name]
+    extra = {
+        "exact": Line2D([], [], color=style.INK, lw=1.4),
+        "simulated, 95 % interval": Line2D([], [], linestyle="", marker="o", color=style.INK, mfc="white", ms=3.4),
+        "violated": Line2D([], [], linestyle="", marker="x", color=style.WARNING, ms=4),
+    } | {name: Line2D([], [], linestyle="--", color=CLAIMS[name], lw=1.0) for name in names}
+    style.legend(figure, [], columns=4, extra=extra)
+    return figure
+
+
+def _panel(axes: Axes, rows: "pd.DataFrame") -> None:
+    truth = rows[rows["claim"].fillna("") == ""].sort_values("budget")
+    for name, color in CLAIMS.items():
+        own = rows[rows["claim"] == name].sort_values("budget")
+        axes.plot(own["budget"], own["bound"].clip(lower=1e-300), "--", color=color, lw=1.0)
+        wrong = own[own["verdict"] == "violated"]
+        axes.plot(wrong["budget"], wrong["bound"].clip(lower=_LOWEST), "x", color=style.WARNING, ms=4, zorder=6)
+    exact = truth.dropna(subset="exact")
+    axes.plot(exact["budget"], exact["exact"], color=style.INK, lw=1.4, zorder=4)
+    seen = truth[truth["failures"] > 0]
+    error = [seen["simulated"] - seen["simulated_low"], seen["simulated_high"] - seen["simulated"]]
+    look: dict[str, Any] = {"mfc": "white", "color": style.INK, "ms": 3.0, "elinewidth": 0.7, "zorder": 5}
+    axes.errorbar(seen["budget"], seen["simulated"], np.maximum(error, 0.0), fmt="o", **look)
+    unseen = truth[truth["failures"] == 0]
+    axes.plot(unseen["budget"], unseen["simulated_high"], "v", color=style.GREY, ms=2.6)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_ylim(_LOWEST, 3.0)
+    axes.set_xlabel("budget")

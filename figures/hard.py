@@ -1,0 +1,68 @@
+"""Environments that push one part of the structure to its limit each (`sim.envs.hard`): who is broken by what."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from figures import panels, style
+from figures.lab import Lab, summary
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SWEEP: dict[str, Any] = {
+    "envs": (
+        "deceptive",
+        "query-noise",
+        "heavy-tails",
+        "near-ties",
+        "many-prompts",
+        "many-contexts",
+        "long-scales",
+        "uneven-costs",
+    ),
+    "algorithms": ("psst", "psst+k1", "psst+k4", "uniform", "ucb", "triple-n1", "random"),
+    "budgets": (1000, 5000),
+    "trials": 1000,
+}
+SMOKE: dict[str, Any] = {
+    "envs": ("near-ties",),
+    "algorithms": ("psst", "random"),
+    "budgets": (500,),
+    "trials": 8,
+}
+
+
+def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
+    """`figures.lab.summary` with the column share: mean regret over that of a random arm."""
+    table = summary(lab.compare(sweep))
+    floor = table[table["algorithm"] == "random"].set_index(["env", "budget"])["regret_mean"]
+    at = list(zip(table["env"], table["budget"], strict=True))
+    return table.assign(share=table["regret_mean"] / floor.loc[at].to_numpy())
+
+
+def draw(table: "pd.DataFrame") -> Figure:
+    """Simple regret over that of a random arm with 95 % intervals, a row per environment, a panel per budget."""
+    envs, budgets = (list(dict.fromkeys(table[name])) for name in ("env", "budget"))
+    names = [name for name in dict.fromkeys(table["algorithm"]) if style.look(name).marker]
+    figure, grid = style.paper(style.PAGE, 0.9 + 0.32 * len(envs), nrows=1, ncols=max(len(budgets), 2), sharey=True)
+    for axes, budget in zip(grid[0], budgets, strict=False):
+        for i, name in enumerate(names):
+            own = table[(table["algorithm"] == name) & (table["budget"] == budget)].set_index("env").reindex(envs)
+            at = np.arange(len(envs)) + 0.11 * (i - (len(names) - 1) / 2)
+            half = panels.Z * (own["regret_sem"] * own["share"] / own["regret_mean"]).fillna(0.0)
+            axes.errorbar(own["share"], at, xerr=half, **(style.look(name).kwargs | {"linestyle": ""}))
+        axes.axvline(1.0, color=style.GREY, linestyle=":", linewidth=0.8)
+        axes.set_xscale("log")
+        axes.set_ylim(len(envs) - 0.5, -0.5)
+        axes.set_yticks(range(len(envs)), envs)
+        axes.grid(axis="y", visible=False)
+        for line in range(1, len(envs)):
+            axes.axhline(line - 0.5, color="#e4e4e4", linewidth=0.5)
+        axes.set_xlabel("simple regret / that of a random arm")
+        axes.set_title(f"T = {budget:,}", loc="left", fontweight="bold")
+    for axes in grid[0, len(budgets) :]:
+        axes.set_visible(False)
+    style.legend(figure, names, columns=len(names))
+    return figure

@@ -1,0 +1,143 @@
+"""How the advantage of using the structure grows with |P|, Nmax and |C|: PSST against halving that shares nothing.
+
+Halving on |C| |P| Nmax unrelated arms pulls every context's arms apart and uses a pull for its own N only. For each
+size, what counts is the budget at which the mean simple regret falls to a target, interpolated between budgets.
+"""
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from figures import panels, style
+from figures.lab import Lab, summary
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SWEEP: dict[str, Any] = {
+    "base": {"num_prompts": 8, "max_scale": 8, "cost_weights": 3},
+    "sizes": {"num_prompts": (4, 8, 16, 32), "max_scale": (2, 4, 8, 16, 32), "cost_weights": (1, 3, 9)},
+    "algorithms": ("psst", "sequential-halving"),
+    "budgets": (100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200),
+    "trials": 1000,
+    "target": 0.03,
+}
+SMOKE: dict[str, Any] = {
+    "base": {"num_prompts": 3, "max_scale": 2, "cost_weights": 2},
+    "sizes": {"cost_weights": (2,)},
+    "budgets": (50, 200, 800),
+    "trials": 16,
+}
+
+AXES = {"num_prompts": "|P|", "max_scale": "Nmax", "cost_weights": "|C|"}
+_TOP_COST = 1.0
+
+
+class Needed(NamedTuple):
+    """Budget at which the mean regret falls to the target: value, and ends of a 95 % interval.
+
+    Not reached within the budgets tried: infinite. Reached at the smallest one: that one.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
+    """`figures.lab.summary` of every size: columns axis, size, prompts, max_scale, contexts and target beside it."""
+    import pandas as pd
+
+    parts = []
+    for axis, sizes in sweep["sizes"].items():
+        for size in sizes:
+            at = sweep["base"] | {axis: size}
+            table = summary(lab.compare(sweep | {"envs": (environment(**at),)}))
+            named = {"axis": axis, "size": size, "prompts": at["num_prompts"], "max_scale": at["max_scale"]}
+            parts.append(table.assign(**named, contexts=at["cost_weights"], target=sweep["target"]))
+    return pd.concat(parts, ignore_index=True)
+
+
+def environment(num_prompts: int, max_scale: int, cost_weights: int) -> str:
+    """Name of a Synth-Bernoulli environment of these sizes, cost weights spread evenly from 0."""
+    weights = "+".join(f"{weight:g}" for weight in np.linspace(0, _TOP_COST, cost_weights).round(4))
+    return f"synth-bernoulli:num_prompts={num_prompts},max_scale={max_scale},cost_weights={weights}"
+
+
+def needed(rows: "pd.DataFrame") -> Needed:
+    """The budget that one algorithm needs on one environment.
+
+    Args:
+        rows: of the table, one per budget.
+    """
+    rows = rows.sort_values("budget")
+    budget, mean = rows["budget"].to_numpy(float), rows["regret_mean"].to_numpy(float)
+    half = panels.Z * rows["regret_sem"].fillna(0.0).to_numpy(float)
+    target = float(rows["target"].iloc[0])
+    return Needed(*(_crossing(budget, curve, target) for curve in (mean, mean - half, mean + half)))
+
+
+def _crossing(budget: np.ndarray, regret: np.ndarray, target: float) -> float:
+    """Where a curve falls to the target for good, linear between the logarithms of the budgets."""
+    above = np.flatnonzero(regret > target)
+    if len(above) == 0:
+        return float(budget[0])
+    last = above[-1]
+    if last == len(budget) - 1:
+        return np.inf
+    share = (regret[last] - target) / (regret[last] - regret[last + 1])
+    return float(np.exp(np.log(budget[last]) * (1 - share) + np.log(budget[last + 1]) * share))
+
+
+def factors(table: "pd.DataFrame") -> "pd.DataFrame":
+    """How many times PSST's budget halving without sharing needs, per size, with a conservative interval.
+
+    Columns: axis, size, prompts, max_scale, contexts, product (|C| Nmax), psst, halving, factor, low, high. The
+    interval runs from the worst to the best ends of both budgets' intervals.
+    """
+    import pandas as pd
+
+    rows = []
+    for (axis, size), part in table.groupby(["axis", "size"], sort=False):
+        ours, theirs = (needed(part[part["algorithm"] == name]) for name in ("psst", "sequential-halving"))
+        first = part.iloc[0]
+        sizes = (first["prompts"], first["max_scale"], first["contexts"], first["max_scale"] * first["contexts"])
+        factor = (theirs.value / ours.value, theirs.low / ours.high, theirs.high / ours.low)
+        rows.append((axis, size, *sizes, ours.value, theirs.value, *factor))
+    columns = ["axis", "size", "prompts", "max_scale", "contexts", "product", "psst", "halving"]
+    return pd.DataFrame(rows, columns=[*columns, "factor", "low", "high"])
+
+
+def draw(table: "pd.DataFrame") -> Figure:
+    """The factor against each size, |C| Nmax dashed, and |C| (Nmax + 1) / 2: what scoring each arm on its own costs."""
+    found = factors(table)
+    axes_of = list(dict.fromkeys(found["axis"]))
+    figure, grid = style.paper(style.PAGE, 2.1, nrows=1, ncols=max(3, len(axes_of)))
+    look = style.look("sequential-halving")
+    for axes, name in zip(grid[0], axes_of, strict=False):
+        own = found[(found["axis"] == name) & np.isfinite(found["factor"])].sort_values("size")
+        high = np.where(np.isfinite(own["high"]), own["high"], own["factor"] * 4)
+        error = np.maximum([own["factor"] - own["low"], high - own["factor"]], 0.0)
+        axes.errorbar(own["size"], own["factor"], error, **look.kwargs)
+        every = found[found["axis"] == name].sort_values("size")
+        axes.plot(every["size"], every["product"], "--", color=style.INK, lw=0.9)
+        axes.plot(every["size"], every["contexts"] * (every["max_scale"] + 1) / 2, "--", color=style.GREY, lw=0.9)
+        beyond = found[(found["axis"] == name) & ~np.isfinite(found["factor"])]
+        for size in beyond["size"]:
+            axes.annotate("not reached", (size, every["product"].max()), ha="center", va="bottom", fontsize=6)
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.set_xticks(every["size"], [str(size) for size in every["size"]])
+        axes.set_xlabel(AXES[name])
+    for axes in grid[0, len(axes_of) :]:
+        axes.set_visible(False)
+    grid[0, 0].set_ylabel("budget without sharing / PSST's")
+    extra = {
+        "measured, 95 % interval": look.handle,
+        "|C| Nmax": Line2D([], [], linestyle="--", color=style.INK, lw=0.9),
+        "|C| (Nmax + 1) / 2": Line2D([], [], linestyle="--", color=style.GREY, lw=0.9),
+    }
+    style.legend(figure, [], columns=3, extra=extra)
+    return figure
