@@ -1,8 +1,8 @@
 """What awareness of the inference strategy is worth (the paper's Figure 5).
 
 IAPO chooses prompt and N together; TRIPLE chooses the prompt by single answers and deploys it with N = 1 or a random N;
-PSST+K1 chooses the prompt by single answers, then N for that prompt. The dashed limits are what the last two reach with
-exact values instead of samples: no budget takes them farther.
+PSST+K1 chooses the prompt by single answers, then N for that prompt. The dashed limits are what the last two
+choose with exact values instead of samples: what they tend to. (Where single answers deceive, noise lifts them above.)
 """
 
 from typing import TYPE_CHECKING, Any

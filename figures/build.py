@@ -113,6 +113,11 @@ def build(
     return made, known
 
 
+def origins(names: Sequence[str], out: Path) -> dict[str, dict[str, Any]]:
+    """The provenance of tables that were made."""
+    return {name: _record(out, name) or {} for name in names}
+
+
 def compute(name: str, asked: Asked, lab: Lab) -> None:
     """Compute a figure's table and keep it with its provenance."""
     start, sweep = perf_counter(), sweep_of(name, asked)

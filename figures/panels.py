@@ -42,32 +42,37 @@ def against_budget(axes: Axes, rows: "pd.DataFrame", what: str = "acr") -> None:
     budgets = sorted(int(t) for t in rows["budget"].unique())
     names = list(dict.fromkeys(rows["algorithm"]))
     learners = [name for name in names if style.look(name).marker]
-    seen = []
+    reach, highest = {}, {}
     for name in names:
         own, look = rows[rows["algorithm"] == name].sort_values("budget"), style.look(name)
         mean, half = own[f"{what}_mean"].to_numpy(float), Z * own[f"{what}_sem"].fillna(0.0).to_numpy(float)
-        if not look.marker:
-            continue
-        shift = _DODGE * (learners.index(name) - (len(learners) - 1) / 2)
-        at = own["budget"].to_numpy(float) * (budgets[-1] / budgets[0]) ** (shift / 2)
-        axes.errorbar(at, mean, half, **look.kwargs)
-        seen += [*(mean - half), *(mean + half)]
+        if look.marker:
+            shift = _DODGE * (learners.index(name) - (len(learners) - 1) / 2)
+            at = own["budget"].to_numpy(float) * (budgets[-1] / budgets[0]) ** (shift / 2)
+            axes.errorbar(at, mean, half, **look.kwargs)
+        else:
+            axes.axhline(mean.mean(), color=look.color, linestyle=look.line, linewidth=0.8, zorder=look.order)
+        reach[name] = ((mean - half).min(), (mean + half).max())
+        highest[name] = mean.max()
     style.thousands(axes, budgets)
     axes.set_xlabel("budget (completions)")
-    levels = {n: rows.loc[rows["algorithm"] == n, f"{what}_mean"].mean() for n in names if n not in learners}
-    seen += [value for name, value in levels.items() if name.startswith("oracle")]
-    if what != "acr" or not seen:
-        return
-    low, high = min(seen), max(seen)
+    if what == "acr":
+        _limit(axes, reach, highest)
+
+
+def _limit(axes: Axes, reach: dict[str, tuple[float, float]], highest: dict[str, float]) -> None:
+    """The range of what learns and of the oracle; what lies far below all others is named at the edge."""
+    inside = {name: ends for name, ends in reach.items() if style.look(name).marker or name.startswith("oracle")}
+    for name in [name for name in inside if len(inside) > 2]:
+        low, high = (f(ends[i] for other, ends in inside.items() if other != name) for i, f in enumerate((min, max)))
+        if inside[name][1] < low - 0.5 * (high - low):
+            del inside[name]
+    low, high = (f(ends[i] for ends in (inside or reach).values()) for i, f in enumerate((min, max)))
     margin = 0.05 * (high - low) or 0.01
     axes.set_ylim(low - margin, high + margin)
-    for name, value in levels.items():
-        look = style.look(name)
-        if value >= low - margin:
-            axes.axhline(value, color=look.color, linestyle=look.line, linewidth=0.8, zorder=look.order)
-        else:
-            text = f"{look.label} {value:.3f} \N{DOWNWARDS ARROW}"
-            axes.text(0.99, 0.02, text, transform=axes.transAxes, ha="right", va="bottom", color=style.GREY, fontsize=6)
+    below = [f"{style.look(name).label} {highest[name]:.2f}" for name, ends in reach.items() if ends[1] < low - margin]
+    text = ", ".join(below) + (" \N{DOWNWARDS ARROW}" if below else "")
+    axes.text(0.99, 0.02, text, transform=axes.transAxes, ha="right", va="bottom", color=style.GREY, fontsize=6)
 
 
 def interval(value: float, sem: float, digits: int = 4) -> str:

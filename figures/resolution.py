@@ -72,7 +72,7 @@ def draw(table: "pd.DataFrame") -> Figure:
             level = rows.loc[rows["n"] == n, "detectable_all"].median()
             panel.axhline(level, color=colors[n], linestyle="--", linewidth=0.9)
             spot = {"color": colors[n], "fontsize": 6, "ha": "right", "va": "bottom"}
-            panel.text(0.3 * len(seen), level * 1.04, f"n = {n:,}", **spot)
+            panel.text(len(seen) - 1, level * 1.04, f"n = {n:,}", **spot)
         panel.set_yscale("log")
         panel.set_ylim(max(1e-5, seen["size"].min() / 2), seen["size"].max() * 2)
         panel.set_xlabel("comparison, by size of difference")

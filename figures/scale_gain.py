@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 SWEEP: dict[str, Any] = {
     "envs": ("MATH", "CQA", "HH", "Summarization", "synth-bernoulli", "synth-categorical"),
-    "trials": 40,
+    "draws": 40,
     "caps": (1, 2, 4, 8, 16, 32),
 }
-SMOKE: dict[str, Any] = {"envs": ("crossover", "mv-three-scales"), "trials": 4}
+SMOKE: dict[str, Any] = {"envs": ("crossover", "mv-three-scales"), "draws": 4}
 ALL, FREE = "all contexts", "lowest cost"
 
 
@@ -34,7 +34,7 @@ def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
     rows = []
     for env in lab.at_hand(sweep["envs"]):
         world, contexts = lab.get(env), lab.contexts(env)
-        _, test = truth.exact_values(world, SEED, 0, sweep["trials"])
+        _, test = truth.exact_values(world, SEED, 0, sweep["draws"])
         probs, cost = cells.context_probs(world), np.array([context.cost for context in contexts])
         free = probs * np.isclose(cost, cost.min())
         for contexts_of, weights in ((ALL, probs), (FREE, free / free.sum())):

@@ -116,6 +116,14 @@ def test_theory_imports_what_defines_the_worlds_and_runs_the_rules(path: Path) -
     assert not any(name.split(".")[0] in {"figures", "tests", "benchmarks", "notebooks"} for name in names)
 
 
+@pytest.mark.parametrize("path", sources("figures"), ids=module_of)
+def test_figures_use_rooms_and_not_the_command(path: Path) -> None:
+    """Of the command only exact values; `python -m figures` is the command itself."""
+    commands = {name.removeprefix("sim.cli.") for name, _ in imports(path) if name.startswith("sim.cli")}
+    assert all(name.split(".")[0] == "truth" for name in commands) or path.stem == "__main__"
+    assert not any(name.split(".")[0] in {"tests", "benchmarks", "notebooks"} for name, _ in imports(path))
+
+
 @pytest.mark.parametrize("path", sources("sim/algorithms"), ids=module_of)
 def test_no_algorithm_touches_an_environment(path: Path) -> None:
     names = {name for name, _ in imports(path)}

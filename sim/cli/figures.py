@@ -1,4 +1,4 @@
-"""`iapo figures`."""
+"""`iapo figures` and `iapo claims`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -78,6 +78,46 @@ def figures(
         said = [f"{one.name}:", f"table in {one.seconds:.0f} s;" if one.seconds else "table kept;"]
         said += [f"({one.note});"] if one.note else []
         typer.echo(" ".join([*said, *(str(path) for path in one.files)]))
+
+
+@common.command
+def claims(
+    data: Data = None,
+    smoke: Smoke = False,
+    trials: Trials = None,
+    workers: Workers = None,
+    out: Out = None,
+    cache_dir: Cache = None,
+    into: Annotated[
+        Path | None, typer.Option(help="Also put the short table between the marks <!-- claims --> of this text.")
+    ] = None,
+) -> None:
+    """Judge the paper's claims C1 to C10 from the tables of the figures; write tables/claims.md.
+
+    Tables that are missing or old are made first, as by `iapo figures`; each claim has a stated test. Environments
+    whose files are not at hand are not testable here, and are judged as soon as --data has them.
+
+    Example: iapo claims --data MATH_final.pkl
+    """
+    from figures import build
+    from figures import claims as rooms
+    from sim.envs.files import write_whole
+
+    asked = build.Asked(folder_of(out, smoke), smoke, trials)
+    text = None if into is None else into.read_text(encoding="utf-8")
+    if text is not None:
+        rooms.into(text, "")  # complain before the work
+    _, tables = make(rooms.needs(), asked, data, workers, cache_dir)
+    short, path = rooms.short(tables), asked.out / "tables" / "claims.md"
+    whole = rooms.ledger(tables, build.origins(rooms.needs(), asked.out))
+    write_whole(path, lambda file: file.write(whole.encode()))
+    if into is not None and text is not None:
+        changed = rooms.into(text, short)
+        write_whole(into, lambda file: file.write(changed.encode()))
+    found = rooms.judge(tables)
+    rows = [(name, claim.says, rooms.overall(claim, found[name])) for name, claim in rooms.CLAIMS.items()]
+    common.console().print(common.table(None, ("claim", "what is claimed", "verdict"), rows))
+    typer.echo(f"\nIn {path}: numbers, intervals, tests")
 
 
 def folder_of(out: Path | None, smoke: bool) -> Path:

@@ -1,0 +1,215 @@
+"""The ledger of the paper's claims C1 to C10, each judged from the tables of the figures by a stated rule.
+
+A judge is a function of the tables that returns a finding per environment. To add a claim: a judge and a line in
+`CLAIMS`. Nothing here is simulated, and no verdict is written down: other tables give other verdicts.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from figures import _judges
+from figures._judges import NOT, OPEN, PARTLY, REPRODUCED, Finding
+from sim.envs.fetch import RELEASED
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Tables = "dict[str, pd.DataFrame]"
+
+
+class Claim(NamedTuple):
+    """A claim of the paper.
+
+    Attributes:
+        says: what is claimed.
+        number: what the paper gives for it.
+        test: how it is judged here, as a rule that a reader could apply.
+        needs: the figures whose tables it is judged from, the first one shows it.
+        judge: a finding per environment.
+        some: whether one environment suffices ("on some", "up to").
+        envs: released environments that it is about.
+    """
+
+    says: str
+    number: str
+    test: str
+    needs: tuple[str, ...]
+    judge: Callable[[dict[str, Any]], list[Finding]]
+    some: bool = False
+    envs: tuple[str, ...] = ("MATH", "CQA", "HH", "Summarization")
+
+
+CLAIMS: dict[str, Claim] = {
+    "C1": Claim(
+        "Prompts cross over as N grows.",
+        "shown on MATH",
+        "exact values, lowest cost: more than one prompt leads at some N",
+        ("crossing",),
+        _judges.crossing,
+    ),
+    "C2": Claim(
+        "The best (prompt, N) depends on the context's weights and cost.",
+        "shown on two tasks",
+        "exact values: over contexts, the best N and the best prompt both change (partly: one of them)",
+        ("crossing",),
+        _judges.contexts,
+    ),
+    "C3": Claim(
+        "PSST and PSST+K beat all exploration baselines at nearly every budget.",
+        "nearly every budget",
+        "PSST against uniform, epsilon-greedy, softmax and UCB at every budget, paired Wilcoxon, Holm's correction, "
+        "level .05: at least 90 % won and none lost (partly: more won than lost)",
+        ("exploration",),
+        _judges.baselines,
+    ),
+    "C4": Claim(
+        "PSST+K is faster at small budgets; full PSST is best at large ones.",
+        "by figure",
+        "paired Wilcoxon, Holm's correction: some PSST+K above PSST at one of the two smallest budgets, and PSST above "
+        "some PSST+K and below none at the largest (partly: one of the two)",
+        ("exploration",),
+        _judges.screening,
+    ),
+    "C5": Claim(
+        "K = 1 is deceived on some environments.",
+        "by figure",
+        "PSST+K1 below PSST at the largest budget, paired Wilcoxon with Holm's correction, level .05",
+        ("exploration",),
+        _judges.deceived,
+        some=True,
+    ),
+    "C6": Claim(
+        "IAPO beats disjoint optimisation by up to 25 % and prompt-only optimisation by up to 50 %.",
+        "25 %, 50 %",
+        "largest relative gain in ACR of PSST over PSST+K1, and over TRIPLE, of all budgets: its 95 % interval reaches "
+        "the paper's number for both (partly: both are above zero)",
+        ("awareness",),
+        _judges.gains,
+        some=True,
+    ),
+    "C7": Claim(
+        "About 5,000 completions are enough on the real tasks.",
+        "5,000",
+        "ACR of PSST at 5,000 completions is at least 99 % of that at the largest budget and of the best arm on train "
+        "(partly: only the first)",
+        ("exploration",),
+        _judges.enough,
+    ),
+    "C8": Claim(
+        "The error bound of Theorem 1 holds.",
+        "Theorem 1",
+        "bound as printed against the exact or simulated probability, simultaneous 95 % intervals: violated nowhere",
+        ("bounds",),
+        _judges.theorem,
+        envs=(),
+    ),
+    "C9": Claim(
+        "Ignoring the structure costs a factor of order |C| Nmax in budget.",
+        "order |C| Nmax",
+        "budget to a mean regret of .05, halving without sharing over PSST: slope of log factor on log(|C| Nmax) in "
+        "[.75, 1.25], and factor / (|C| Nmax) within [1/3, 3] (partly: the slope is at least .25)",
+        ("structure",),
+        _judges.structure,
+        envs=(),
+    ),
+    "C10": Claim(
+        "Utility gains fade beyond N = 16.",
+        "16",
+        "exact values on test queries, mean over contexts: arms with N <= 16 attain at least 90 % of the gain of Nmax "
+        "over N = 1 (partly: 75 %)",
+        ("scale-gain",),
+        _judges.fading,
+    ),
+}
+"""Claims by their numbers in the order of the paper."""
+ORDER = (REPRODUCED, PARTLY, NOT, OPEN)
+
+
+def needs() -> list[str]:
+    """The figures whose tables are needed."""
+    return list(dict.fromkeys(name for claim in CLAIMS.values() for name in claim.needs))
+
+
+def judge(tables: "dict[str, pd.DataFrame]") -> dict[str, list[Finding]]:
+    """The findings of every claim, those that cannot be had here included."""
+    found = {}
+    for name, claim in CLAIMS.items():
+        findings = claim.judge(tables)
+        missing = [env for env in claim.envs if env not in {finding.env for finding in findings}]
+        found[name] = [*findings, *(_missing(env) for env in missing)]
+    return found
+
+
+def _missing(env: str) -> Finding:
+    return Finding(env, f"{env}_final.pkl is not at hand: `iapo data fetch {env}`, then `iapo claims`", OPEN)
+
+
+def overall(claim: Claim, findings: Iterable[Finding]) -> str:
+    """The verdict over environments: of the best one where one suffices, else the same everywhere or partly."""
+    verdicts = {finding.verdict for finding in findings} - {OPEN}
+    if not verdicts:
+        return OPEN
+    if claim.some:
+        return min(verdicts, key=ORDER.index)
+    return verdicts.pop() if len(verdicts) == 1 else PARTLY
+
+
+def short(tables: "dict[str, pd.DataFrame]") -> str:
+    """A Markdown table with a row per claim."""
+    rows = []
+    for name, findings in judge(tables).items():
+        claim = CLAIMS[name]
+        by = {said: [f.env for f in findings if f.verdict == said] for said in ORDER}
+        where = "; ".join(f"{said}: {', '.join(envs)}" for said, envs in by.items() if envs)
+        rows.append((name, claim.says, claim.number, f"**{overall(claim, findings)}**", where))
+    return _markdown(("claim", "what is claimed", "paper", "verdict", "where"), rows)
+
+
+def ledger(tables: "dict[str, pd.DataFrame]", origins: dict[str, dict[str, Any]]) -> str:
+    """The whole ledger in Markdown: a row per claim, then every claim with its test and a row per environment.
+
+    Args:
+        tables: of the figures in `needs()`.
+        origins: the provenance of each table.
+    """
+    parts = ["# The paper's claims, judged", _preamble(origins), short(tables)]
+    for name, findings in judge(tables).items():
+        claim = CLAIMS[name]
+        parts.append(f"## {name}. {claim.says}")
+        figures = ", ".join(f"`{need}`" for need in claim.needs)
+        parts.append(f"Paper: {claim.number}. Test: {claim.test}. Figure: {figures}.")
+        rows = [(finding.env, finding.ours, finding.verdict) for finding in findings]
+        parts.append(_markdown(("environment", "ours, 95 % intervals in brackets", "verdict"), rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def _preamble(origins: dict[str, dict[str, Any]]) -> str:
+    used = [
+        f"`{name}` {origin['settings']['trials']:,}"
+        for name, origin in origins.items()
+        if "trials" in origin["settings"]
+    ]
+    return (
+        "Written by `iapo claims` from the tables beside it; nothing here is typed in. PSST is ours: hard budgets, "
+        "random ties, 1/t credit for tied votes. ACR is scored by exact values on held-out queries. Trials per point: "
+        f"{', '.join(used)}. Of the released environments, {', '.join(RELEASED)} can be fetched; those whose file was "
+        "not at hand are not testable here."
+    )
+
+
+def into(text: str, table: str) -> str:
+    """A text with the table between its two marks.
+
+    Raises:
+        ValueError: the marks are not there.
+    """
+    start, end = "<!-- claims -->\n", "<!-- /claims -->"
+    if start not in text or end not in text:
+        raise ValueError(f"no marks {start.strip()} and {end} between which the claims could go")
+    head, rest = text.split(start, 1)
+    return f"{head}{start}{table}\n{end}{rest.split(end, 1)[1]}"
+
+
+def _markdown(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = [list(head), ["---"] * len(list(head)), *rows]
+    return "\n".join("| " + " | ".join(entry.replace("|", "\\|") for entry in line) + " |" for line in lines)

@@ -1,0 +1,196 @@
+"""Verdicts follow from tables by the stated rules: tables built to earn each verdict, and all of the ledger."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from figures import _judges, build, claims, crossing
+from figures._judges import NOT, OPEN, PARTLY, REPRODUCED, Finding
+from sim.cli import app
+
+TABLES = Path(__file__).resolve().parents[1] / "figures" / "tables"
+
+
+def exploration(
+    diffs: dict[str, tuple[float, ...]], p: float = 1e-6, budgets: tuple[int, ...] = (500, 1000, 5000)
+) -> Any:
+    """A table in which each algorithm differs from PSST by these amounts, significantly unless the difference is 0."""
+    rows = [
+        ("e", name, t, 0.8 + diff, 0.001, diff, 0.001, 1.0 if diff == 0 else p)
+        for name, of in {"psst": (0.0,) * len(budgets), "oracle": (0.0,) * len(budgets), **diffs}.items()
+        for t, diff in zip(budgets, of, strict=True)
+    ]
+    columns = ["env", "algorithm", "budget", "acr_mean", "acr_sem", "diff_mean", "diff_sem", "p_holm"]
+    return {"exploration": pd.DataFrame(rows, columns=columns)}
+
+
+def verdict(found: list[Finding]) -> str:
+    (one,) = found
+    return one.verdict
+
+
+@pytest.mark.parametrize(
+    ("ucb", "expected"),
+    [((-0.1, -0.1, -0.1), REPRODUCED), ((-0.1, -0.1, 0.0), PARTLY), ((-0.1, 0.1, 0.1), NOT), ((0.0, 0.0, 0.0), NOT)],
+)
+def test_baselines(ucb: tuple[float, ...], expected: str):
+    assert verdict(_judges.baselines(exploration({"ucb": ucb}))) == expected
+
+
+def test_one_loss_among_many_wins_is_partly():
+    """Nine in ten won is enough only where nothing is lost."""
+    budgets = tuple(range(1, 21))
+    won, lost = (
+        exploration({"ucb": (-0.1,) * 19 + (0.0,)}, budgets=budgets),
+        exploration({"ucb": (-0.1,) * 19 + (0.1,)}, budgets=budgets),
+    )
+    assert [verdict(_judges.baselines(table)) for table in (won, lost)] == [REPRODUCED, PARTLY]
+
+
+@pytest.mark.parametrize(
+    ("k4", "expected"),
+    [
+        ((0.1, 0.0, -0.1), REPRODUCED),
+        ((0.0, 0.1, -0.1), REPRODUCED),
+        ((0.1, 0.1, 0.1), PARTLY),
+        ((0.0, 0.0, -0.1), PARTLY),
+        ((0.0, 0.0, 0.0), NOT),
+    ],
+)
+def test_screening(k4: tuple[float, ...], expected: str):
+    assert verdict(_judges.screening(exploration({"psst+k4": k4}))) == expected
+
+
+def test_differences_that_are_not_significant_do_not_count():
+    table = exploration({"psst+k1": (0.1, 0.1, -0.1), "ucb": (-0.1, -0.1, -0.1)}, p=0.2)
+    judges = (_judges.screening, _judges.deceived, _judges.baselines)
+    assert [verdict(judge(table)) for judge in judges] == [NOT, NOT, NOT]
+
+
+def test_deceived():
+    assert verdict(_judges.deceived(exploration({"psst+k1": (0.1, 0.1, -0.1)}))) == REPRODUCED
+    assert verdict(_judges.deceived(exploration({"psst+k1": (-0.1, -0.1, 0.1)}))) == NOT
+
+
+@pytest.mark.parametrize(
+    ("gain", "sem", "expected"),
+    [(0.6, 0.01, REPRODUCED), (0.49, 0.01, REPRODUCED), (0.1, 0.01, PARTLY), (0.1, 0.1, NOT)],
+)
+def test_gains(gain: float, sem: float, expected: str):
+    rows = [("e", name, 1000, g, sem) for name, g in (("psst", 0.0), ("psst+k1", gain), ("triple-n1", gain))]
+    table = pd.DataFrame(rows, columns=["env", "algorithm", "budget", "gain", "gain_sem"])
+    assert verdict(_judges.gains({"awareness": table})) == expected
+
+
+def test_enough():
+    def at(first: float, last: float, oracle: float) -> str:
+        table = exploration({}, budgets=(5000, 20000))["exploration"]
+        table["acr_mean"] = [first, last, oracle, oracle]
+        return verdict(_judges.enough({"exploration": table}))
+
+    assert at(0.80, 0.80, 0.80) == REPRODUCED
+    assert at(0.80, 0.80, 0.84) == PARTLY
+    assert at(0.70, 0.80, 0.80) == NOT
+
+
+def test_theorem():
+    columns = ["family", "claim", "budget", "bound", "exact", "simulated", "simulated_low", "simulated_high", "verdict"]
+    holds = ("a", "theorem 1 as printed", 100, 0.5, 0.1, 0.1, 0.0, 0.2, "holds")
+    wrong = ("b", "theorem 1 as printed", 2000, 6.2e-9, 3.7e-6, 0.0, 0.0, 1e-4, "violated")
+    vacuous = ("c", "theorem 1 as printed", 10, 2.0, 0.9, 0.9, 0.8, 1.0, "vacuous")
+    found = _judges.theorem({"bounds": pd.DataFrame([holds, wrong, vacuous], columns=columns)})
+    assert [(one.env, one.verdict) for one in found] == [("a", REPRODUCED), ("b", NOT), ("c", OPEN)]
+    assert "at T = 2,000 it promises 6.2e-09, the truth is 3.7e-06 (exact)" in found[1].ours
+
+
+@pytest.mark.parametrize(("power", "expected"), [(1.0, REPRODUCED), (0.5, PARTLY), (0.0, NOT)])
+def test_structure_from_budgets_that_are_needed(power: float, expected: str):
+    """PSST reaches the target at T = 100; halving at 100 (|C| Nmax)^power."""
+    rows = []
+    for axis, size, scale, contexts in (("max_scale", 2, 2, 1), ("max_scale", 8, 8, 1), ("cost_weights", 4, 8, 4)):
+        for name, need in (("psst", 100.0), ("sequential-halving", 100 * (scale * contexts) ** power)):
+            for t in (10, 100, 1000, 10_000):
+                rows.append((axis, size, 4, scale, contexts, name, t, 0.05 * need / t, 0.0, 0.05))
+    columns = ["axis", "size", "prompts", "max_scale", "contexts", "algorithm", "budget", "regret_mean", "regret_sem"]
+    found = _judges.structure({"structure": pd.DataFrame(rows, columns=[*columns, "target"])})
+    assert verdict(found) == expected
+    # linear between logarithms, so that only budgets on the grid come out exactly
+    slope = float(found[0].ours.split(";")[0].removeprefix("slope "))
+    assert abs(slope - power) < 0.15
+
+
+def test_fading():
+    def of(values: tuple[float, ...]) -> str:
+        rows = [("e", "all contexts", cap, value) for cap, value in zip((1, 16, 32), values, strict=True)]
+        return verdict(_judges.fading({"scale-gain": pd.DataFrame(rows, columns=["env", "contexts", "cap", "value"])}))
+
+    assert [of((0.0, share, 1.0)) for share in (0.95, 0.8, 0.5)] == [REPRODUCED, PARTLY, NOT]
+
+
+def test_crossing_and_contexts():
+    curves = [
+        ("e", "curve", "c", 1.0, 0.0, p, n, v)
+        for p, of in ((0, (0.6, 0.6)), (1, (0.5, 0.7)))
+        for n, v in enumerate(of, 1)
+    ]
+    best = [("e", "best", "c", 1.0, 0.0, 1, 2, 0.7), ("e", "best", "d", 1.0, 1.0, 1, 1, 0.5)]
+    share = [("e", "crossing", "c", 1.0, 0.0, 0, 0, 1.0)]
+    table = {
+        "crossing": pd.DataFrame(
+            curves + best + share, columns=["env", "kind", "context", "weight", "cost", "prompt", "scale", "value"]
+        )
+    }
+    assert crossing.leaders(table["crossing"][table["crossing"]["kind"] == "curve"]) == [0, 1]
+    assert verdict(_judges.crossing(table)) == REPRODUCED
+    assert verdict(_judges.contexts(table)) == PARTLY
+    assert "best prompt 0 at N = 1, 1 at N = 2" in _judges.crossing(table)[0].ours
+
+
+def test_overall():
+    some, every = claims.CLAIMS["C5"], claims.CLAIMS["C3"]
+    findings = [Finding("a", "", REPRODUCED), Finding("b", "", NOT), Finding("c", "", OPEN)]
+    assert claims.overall(some, findings) == REPRODUCED
+    assert claims.overall(every, findings) == PARTLY
+    assert claims.overall(every, findings[1:]) == NOT
+    assert claims.overall(every, findings[2:]) == OPEN
+
+
+def test_marks():
+    assert claims.into("a\n<!-- claims -->\nold\n<!-- /claims -->\nb", "| new |") == (
+        "a\n<!-- claims -->\n| new |\n<!-- /claims -->\nb"
+    )
+    with pytest.raises(ValueError, match="no marks"):
+        claims.into("a", "b")
+
+
+def test_the_committed_ledger_is_what_the_committed_tables_say():
+    from sim import tables
+
+    path = TABLES / "claims.md"
+    known = {name: tables.load(TABLES / f"{name}.csv") for name in claims.needs()}
+    assert path.read_text(encoding="utf-8") == claims.ledger(known, build.origins(claims.needs(), TABLES.parent))
+    readme = TABLES.parents[1] / "README.md"
+    assert claims.into(readme.read_text(encoding="utf-8"), claims.short(known)) == readme.read_text(encoding="utf-8")
+    findings = claims.judge(known)
+    assert list(findings) == [f"C{i}" for i in range(1, 11)]
+    assert all(findings.values())
+
+
+def test_a_file_without_marks_is_refused_before_the_work(tmp_path: Path):
+    (tmp_path / "text.md").write_text("nothing")
+    result = CliRunner().invoke(app, ["claims", "--out", str(tmp_path), "--into", str(tmp_path / "text.md")])
+    assert result.exit_code == 2
+    assert "no marks" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["text.md"]
+
+
+def test_released_files_that_are_not_at_hand_are_said():
+    table = exploration({"psst+k1": (0.1, 0.1, -0.1)})["exploration"].assign(env="MATH")
+    found = [claims._missing(env) for env in claims.CLAIMS["C5"].envs if env not in set(table["env"])]
+    assert [one.env for one in found] == ["CQA", "HH", "Summarization"]
+    assert all(one.verdict == OPEN and "iapo data fetch" in one.ours for one in found)
+    assert np.isfinite(table["acr_mean"]).all()

@@ -1,0 +1,77 @@
+"""Every notebook runs from top to bottom at the small size that it names itself, and is kept without outputs."""
+
+import ast
+import io
+import json
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+SAYS = {
+    "quickstart": ["votes of ten:   [0.63 0.77]", "best arm: prompt 1 with N = 9, value 0.7738"],
+    "ground_truth": ["N = 1: best prompt 0", "N = 10: best prompt 1", "N = 3: not safe"],
+    "bounds": ["promises less than the truth at T = [800, 2000]", "6.18e-09", "3.68e-06"],
+    "own_algorithm": ["spent "],
+    "own_logs": ["free: best is careful", "3 prompts, 12 queries"],
+}
+"""What must be among the output: numbers that are known from elsewhere."""
+
+
+def sources(path: Path) -> tuple[list[tuple[str, bool]], dict[str, Any]]:
+    """Code cells with whether they hold the parameters, and the values of a small run."""
+    book = json.loads(path.read_text(encoding="utf-8"))
+    cells = [cell for cell in book["cells"] if cell["cell_type"] == "code"]
+    code = [("".join(cell["source"]), "parameters" in cell["metadata"].get("tags", ())) for cell in cells]
+    return code, book["metadata"]["iapo"]["smoke"]
+
+
+def run(path: Path) -> tuple[dict[str, Any], str]:
+    """Run a notebook cell by cell; a cell that ends in an expression shows it."""
+    code, smoke = sources(path)
+    names: dict[str, Any] = {"__name__": "__main__"}
+    said = io.StringIO()
+    with redirect_stdout(said):
+        for number, (source, parameters) in enumerate(code):
+            exec(compile(source, f"{path.name}[{number}]", "exec"), names)
+            if parameters:
+                assert set(smoke) <= set(names), "the small run sets parameters that the notebook does not have"
+                names.update(smoke)
+    return names, said.getvalue()
+
+
+def test_all_are_there():
+    assert sorted(SAYS) == [path.stem for path in NOTEBOOKS]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_kept_without_outputs_and_says_what_one_will_know(path: Path):
+    book = json.loads(path.read_text(encoding="utf-8"))
+    first = "".join(book["cells"][0]["source"])
+    assert first.startswith("# ")
+    assert "At the end you will " in first
+    for cell in book["cells"]:
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == []
+            assert cell["execution_count"] is None
+    ids = [cell["id"] for cell in book["cells"]]
+    assert len(set(ids)) == len(ids)
+    code, _ = sources(path)
+    assert [parameters for _, parameters in code] == [True] + [False] * (len(code) - 1)
+    for source, _ in code:
+        ast.parse(source)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_runs_and_says_what_is_known(path: Path):
+    names, said = run(path)
+    assert [line for line in SAYS[path.stem] if line not in said] == []
+    if path.stem == "own_algorithm":
+        from sim import algorithms
+
+        summary = names["result"].summary
+        assert (summary["spent_max"] <= summary["budget"]).all()
+        assert algorithms.ALGORITHMS.pop("two-stages") is names["TwoStages"]
