@@ -27,6 +27,7 @@ class Claim(NamedTuple):
         needs: the figures whose tables it is judged from, the first one shows it.
         judge: a finding per environment.
         some: whether one environment suffices ("on some", "up to").
+        always: whether one counterexample refutes it.
         envs: released environments that it is about.
     """
 
@@ -36,6 +37,7 @@ class Claim(NamedTuple):
     needs: tuple[str, ...]
     judge: Callable[[dict[str, Any]], list[Finding]]
     some: bool = False
+    always: bool = False
     envs: tuple[str, ...] = ("MATH", "CQA", "HH", "Summarization")
 
 
@@ -101,6 +103,7 @@ CLAIMS: dict[str, Claim] = {
         "bound as printed against the exact or simulated probability, simultaneous 95 % intervals: violated nowhere",
         ("bounds",),
         _judges.theorem,
+        always=True,
         envs=(),
     ),
     "C9": Claim(
@@ -145,12 +148,14 @@ def _missing(env: str) -> Finding:
 
 
 def overall(claim: Claim, findings: Iterable[Finding]) -> str:
-    """The verdict over environments: of the best one where one suffices, else the same everywhere or partly."""
+    """The verdict over environments: the best where one suffices, the worst where one refutes, else partly if mixed."""
     verdicts = {finding.verdict for finding in findings} - {OPEN}
     if not verdicts:
         return OPEN
     if claim.some:
         return min(verdicts, key=ORDER.index)
+    if claim.always and NOT in verdicts:
+        return NOT
     return verdicts.pop() if len(verdicts) == 1 else PARTLY
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SWEEP: dict[str, Any] = {
     "envs": ("synth-bernoulli", "MATH", "CQA", "synth-categorical", "HH", "Summarization"),
     "kept": (1, 4),
-    "rho": (0.05, 0.1, 0.2, 0.4, 0.7),
+    "rho": (0.05, 0.2, 0.4, 0.7),
     "budgets": (1000, 5000, 20000),
     "trials": 1000,
 }

@@ -130,6 +130,7 @@ def draw(table: "pd.DataFrame") -> Figure:
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
         axes.set_xticks(every["size"], [str(size) for size in every["size"]])
+        style.plain_log(axes.yaxis)
         axes.set_xlabel(AXES[name])
     for axes in grid[0, len(axes_of) :]:
         axes.set_visible(False)

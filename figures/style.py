@@ -11,6 +11,7 @@ from zlib import crc32
 import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from sim.envs.files import write_whole
 
@@ -172,6 +173,21 @@ def thousands(axes: Any, budgets: list[int]) -> None:
     axes.set_xticks(budgets, [f"{t / 1000:g}k" if t >= 1000 else f"{t}" for t in budgets])
     axes.set_xticks([], minor=True)
     axes.grid(axis="x", visible=False)
+
+
+def plain_log(axis: Any, powers: bool = False) -> None:
+    """Labels of a logarithmic axis at 1, 2, 5 times powers of ten as plain numbers, or at powers of ten only.
+
+    Args:
+        axis: `Axes.xaxis` or `Axes.yaxis`.
+        powers: label powers of ten, as such.
+    """
+    axis.set_major_locator(LogLocator(10, subs=(1.0,) if powers else (1.0, 2.0, 5.0), numticks=20 if not powers else 6))
+    axis.set_minor_locator(NullLocator())
+    if not powers:
+        axis.set_major_formatter(
+            FuncFormatter(lambda value, _: f"{value / 1000:g}k" if value >= 1000 else f"{value:g}")
+        )
 
 
 def save(figure: Figure, path: Path, rc: dict[Any, Any] = RC, dpi: int = DPI) -> Path:

@@ -155,6 +155,7 @@ def test_overall():
     findings = [Finding("a", "", REPRODUCED), Finding("b", "", NOT), Finding("c", "", OPEN)]
     assert claims.overall(some, findings) == REPRODUCED
     assert claims.overall(every, findings) == PARTLY
+    assert claims.overall(claims.CLAIMS["C8"], findings) == NOT
     assert claims.overall(every, findings[1:]) == NOT
     assert claims.overall(every, findings[2:]) == OPEN
 
