@@ -58,6 +58,7 @@ def draw(table: "pd.DataFrame") -> Figure:
             look = style.look(str(base))
             axes.errorbar(own["constant"], own["acr_mean"], panels.Z * own["acr_sem"].fillna(0.0), **look.kwargs)
         axes.set_xscale("log")
+        style.plain_log(axes.xaxis)
         axes.set_xlabel("constant")
         axes.set_title(f"{env}, T = {budget:,}", loc="left", fontweight="bold")
     for axes in grid.flat[len(groups) :]:

@@ -55,6 +55,7 @@ def draw(table: "pd.DataFrame") -> Figure:
             axes.errorbar(own["share"], at, xerr=half, **(style.look(name).kwargs | {"linestyle": ""}))
         axes.axvline(1.0, color=style.GREY, linestyle=":", linewidth=0.8)
         axes.set_xscale("log")
+        style.plain_log(axes.xaxis)
         axes.set_ylim(len(envs) - 0.5, -0.5)
         axes.set_yticks(range(len(envs)), envs)
         axes.grid(axis="y", visible=False)

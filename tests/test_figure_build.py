@@ -253,3 +253,22 @@ def test_the_command_makes_and_lists(tmp_path: Path):
     states = {line.split()[0]: line.split()[1] for line in listed.stdout.splitlines()[1:] if line.strip()}
     assert states["utility"] == "current"
     assert states["crossing"] == "missing"
+
+
+@pytest.mark.slow
+def test_smoke_makes_every_figure_and_the_ledger(tmp_path: Path):
+    out = tmp_path / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        made = CliRunner().invoke(app, ["figures", "--smoke", "--out", str(out), "--workers", "1"])
+        assert made.exit_code == 0, made.output
+        judged = CliRunner().invoke(app, ["claims", "--smoke", "--out", str(out), "--workers", "1"])
+    assert judged.exit_code == 0, judged.output
+    assert {path.stem for path in (out / "rendered").glob("*.pdf")} == set(registry.FIGURES)
+    assert [line.split()[0] for line in judged.stdout.splitlines() if line.startswith("C")] == [
+        f"C{i}" for i in range(1, 11)
+    ]
+    assert (out / "tables" / "claims.md").is_file()
+    for name in registry.FIGURES:
+        with mpl.rc_context(style.PAPER):
+            assert cut_off(registry.module(name).draw(tables.load(out / "tables" / f"{name}.csv"))) <= 0.01
