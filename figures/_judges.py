@@ -57,8 +57,8 @@ def contexts(tables: Tables) -> list[Finding]:
         prompts, scales = best["prompt"].nunique(), best["scale"].nunique()
         arms = len(best[["prompt", "scale"]].drop_duplicates())
         said = (
-            f"{arms} best arms in {len(best)} contexts: {prompts} prompt{'s' * (prompts > 1)}, N from {best['scale'].min()} to "
-            f"{best['scale'].max()} (exact)"
+            f"{arms} best arms in {len(best)} contexts: {prompts} prompt{'s' * (prompts > 1)}, "
+            f"N from {best['scale'].min()} to {best['scale'].max()} (exact)"
         )
         verdict = (NOT, PARTLY, REPRODUCED)[(prompts > 1) + (scales > 1)]
         found.append(Finding(env, said, verdict))

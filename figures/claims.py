@@ -112,8 +112,8 @@ CLAIMS: dict[str, Claim] = {
     "C9": Claim(
         "Ignoring the structure costs a factor of order |C| Nmax in budget.",
         "order |C| Nmax",
-        "budget to a mean regret of .05, halving without sharing over PSST, on Synth-Bernoulli of varied size: exponent "
-        "of |C| and of Nmax, by least squares of logarithms, within [.75, 1.25] (partly: one of them)",
+        "budget to a mean regret of .05, halving without sharing over PSST, on Synth-Bernoulli of varied size: "
+        "exponent of |C| and of Nmax, by least squares of logarithms, within [.75, 1.25] (partly: one of them)",
         ("structure",),
         _judges.structure,
         envs=(),
@@ -200,8 +200,8 @@ def _preamble(origins: dict[str, dict[str, Any]]) -> str:
     return (
         "Written by `iapo claims` from the tables beside it; nothing here is typed in. PSST is ours: hard budgets, "
         "random ties, 1/t credit for tied votes. ACR is scored by exact values on held-out queries. Trials per point: "
-        f"{', '.join(used)}. Of worlds that are drawn afresh per trial, C1 and C2 show that of trial 0. Released environments "
-        "whose file was not at hand are not testable here."
+        f"{', '.join(used)}. Of worlds that are drawn afresh per trial, C1 and C2 show that of trial 0. "
+        "Released environments whose file was not at hand are not testable here."
     )
 
 
