@@ -1,5 +1,7 @@
 """Flags under which every test runs; nothing here imports the packages under test."""
 
+import gc
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -8,6 +10,10 @@ from jaxtyping import install_import_hook
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+MOST_MAPS = 20_000
+"""Memory maps after which compiled programs are dropped. Every program holds some; Linux allows a process 65,530 by
+default, and the compiler ends the process when they are used up."""
 
 _hook = install_import_hook(("sim", "theory"), "beartype.beartype")
 
@@ -19,3 +25,13 @@ def math_path() -> Path:
     if not path.exists():
         pytest.skip("MATH_final.pkl is not at hand (expected in ../shared/data)")
     return path
+
+
+@pytest.fixture(autouse=True)
+def _few_programs() -> Iterator[None]:
+    """Drop compiled programs before there are too many for one process."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()

@@ -153,7 +153,7 @@ def test_paired_differences_by_hand():
         for t, acr in enumerate(of)
     ]
     trials = pd.DataFrame(rows, columns=list(tables.TRIALS))
-    result: Any = compare.Result(trials, trials, tables.summarise(trials, "psst"), {}, 0, 0.0, 0.0, {})
+    result: Any = compare.Result(trials, trials, tables.summarise(trials, "psst"), {}, {}, 0, 0.0, 0.0, {})
     found = summary(result).set_index("algorithm")
     np.testing.assert_allclose(found.loc["ucb", ["diff_mean", "diff_sem"]].to_list(), [-0.25, 0.05])
     np.testing.assert_allclose(found.loc["ucb", "gain"], 0.85 / 0.6 - 1)

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sim.cli import common
-from sim.cli.compare import executor, progress, usable_cores, use_compilation_cache
+from sim.cli import common, workers
+from sim.cli.compare import progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,10 +26,6 @@ Data = Annotated[
 Smoke = Annotated[bool, typer.Option("--smoke", help="Tiny sweeps of everything, in two minutes, in a folder apart.")]
 Trials = Annotated[
     int | None, typer.Option(help="Trials per point.", show_default="those of each figure's SWEEP", min=1)
-]
-Workers = Annotated[int | None, typer.Option(help="Processes that share the work.", show_default="one per core, <= 8")]
-Cache = Annotated[
-    Path | None, typer.Option(help="Keep compiled programs here for later runs.", show_default="not kept")
 ]
 Out = Annotated[
     Path | None,
@@ -52,9 +48,9 @@ def figures(
         bool, typer.Option("--list", help="Say which figures there are and whether they are made.")
     ] = False,
     trials: Trials = None,
-    workers: Workers = None,
+    processes: workers.Workers = None,
     out: Out = None,
-    cache_dir: Cache = None,
+    cache_dir: workers.CacheDir = None,
 ) -> None:
     """Make the figures of the paper and more, from tables that are kept.
 
@@ -71,9 +67,9 @@ def figures(
     names = registry.with_needs(name or []) if list_ else list(name or [])
     if list_:
         rows = [(one, *build.state(one, asked, lab_here), registry.FIGURES[one].shows) for one in names]
-        common.console().print(common.table(None, ("name", "table", "why", "what it shows"), rows))
+        common.show(common.console(), None, ("name", "table", "~why", "~what it shows"), rows)
         return
-    made, _ = make(names, asked, data, workers, cache_dir)
+    made, _ = make(names, asked, data, processes, cache_dir)
     for one in made:
         said = [f"{one.name}:", f"table in {one.seconds:.0f} s;" if one.seconds else "table kept;"]
         said += [f"({one.note});"] if one.note else []
@@ -85,9 +81,9 @@ def claims(
     data: Data = None,
     smoke: Smoke = False,
     trials: Trials = None,
-    workers: Workers = None,
+    processes: workers.Workers = None,
     out: Out = None,
-    cache_dir: Cache = None,
+    cache_dir: workers.CacheDir = None,
     into: Annotated[
         Path | None, typer.Option(help="Also put the short table between the marks <!-- claims --> of this text.")
     ] = None,
@@ -107,7 +103,7 @@ def claims(
     text = None if into is None else into.read_text(encoding="utf-8")
     if text is not None:
         rooms.into(text, "")  # complain before the work
-    _, tables = make(rooms.needs(), asked, data, workers, cache_dir)
+    _, tables = make(rooms.needs(), asked, data, processes, cache_dir)
     short, path = rooms.short(tables), asked.out / "tables" / "claims.md"
     whole = rooms.ledger(tables, build.origins(rooms.needs(), asked.out))
     write_whole(path, lambda file: file.write(whole.encode()))
@@ -116,7 +112,7 @@ def claims(
         write_whole(into, lambda file: file.write(changed.encode()))
     found = rooms.judge(tables)
     rows = [(name, claim.says, rooms.overall(claim, found[name])) for name, claim in rooms.CLAIMS.items()]
-    common.console().print(common.table(None, ("claim", "what is claimed", "verdict"), rows))
+    common.show(common.console(), None, ("claim", "~what is claimed", "verdict"), rows)
     typer.echo(f"\nIn {path}: numbers, intervals, tests")
 
 
@@ -137,19 +133,15 @@ def lab(data: list[Path] | None, asked: "Asked") -> "Lab":
 
 
 def make(
-    names: list[str], asked: "Asked", data: list[Path] | None, workers: int | None, cache_dir: Path | None
+    names: list[str], asked: "Asked", data: list[Path] | None, processes: int | None, cache_dir: Path | None
 ) -> "tuple[list[Made], dict[str, pd.DataFrame]]":
     """Make figures with progress on stderr; Ctrl-C says what is kept."""
     from figures import build
     from sim.store import Interrupted
 
-    workers = min(usable_cores(), 8) if workers is None else workers
-    if workers < 1:
-        raise ValueError(f"workers is {workers}; it must be at least 1")
-    use_compilation_cache(cache_dir)
     plain = lab(data, asked)
     try:
-        with executor(workers, cache_dir) as pool, progress() as report:
+        with workers.pool(processes, None, cache_dir) as pool, progress() as report:
             ready = plain._replace(executor=pool, report=report, report_other=_step_of_verify)
             return build.build(names, asked, ready, lambda name: typer.echo(f"{name}: computing", err=True))
     except Interrupted as stopped:

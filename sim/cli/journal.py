@@ -126,7 +126,7 @@ def list_(journal: Place) -> None:
     )
     caption = "maybe billed: without a reply, charged at their worst. copies: completions with the text of another one."
     console = common.console()
-    console.print(common.table(None, columns, rows, caption))
+    common.show(console, None, columns, rows, caption)
     console.print(f"\nIn all: {amount_text(total)}.")
 
 

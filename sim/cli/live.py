@@ -164,12 +164,12 @@ def _show_plan(run: "Config", plan: "Plan", live: "Session", num_queries: int) -
             (place + 1, prompts, scale, pulls, f"{n:,}") for place, (pulls, prompts, scale, n) in enumerate(plan.rounds)
         ]
         columns = (">round", ">prompts left", ">largest N", ">pulls", ">completions")
-        console.print(common.table("Rounds (a dry run on random rewards)", columns, rows))
+        common.show(console, "Rounds (a dry run on random rewards)", columns, rows)
     rows = [("at most, without repeats", *_columns(plan.worst))]
     if plan.expected is not None:
         rows.append(("expected from the probe", *_columns(plan.expected)))
     rows += [("spent so far", *_columns(live.ledger.spent)), ("caps", *_caps(run))]
-    console.print(common.table("Cost", ("", ">completions", ">tokens", ">money"), rows))
+    common.show(console, "Cost", ("", ">completions", ">tokens", ">money"), rows)
 
 
 def _caps(run: "Config") -> tuple[str, ...]:
@@ -234,7 +234,8 @@ def _show_result(run: "Config", result: "Result", spent: "Amount", charged: "Amo
     ]
     columns = ("context", "prompt", ">N", ">value (95 % interval)", "runner-up", ">N", ">value")
     caption = "Intervals allow for having chosen among all arms; '-': fewer than two pulls."
-    console.print(common.table(f"\n{run.name}: the policy", columns, rows, caption))
+    console.print()
+    common.show(console, f"{run.name}: the policy", columns, rows, caption)
     odd = ", ".join(f"{name} {count:,}" for name, count in seen.items() if name != "completions" and count)
     console.print(f"\n{seen.get('completions', 0):,} completions read{f' ({odd})' if odd else ''}.")
     console.print(f"This call: {amount_text(charged)}. In all: {amount_text(spent)}.")
