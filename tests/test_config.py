@@ -186,6 +186,7 @@ def test_bad_configurations_are_many():
         ("q.jsonl", '{"text": 1}', "row 1 has no 'query'"),
         ("q.jsonl", '{"query": null}', "row 1 holds None as 'query'"),
         ("q.jsonl", '{"query": "a"}\n{"query": "a"}', "row 2 repeats the query of row 1"),
+        ("q.jsonl", '{"query": "a\\ud800"}', "which is no valid Unicode"),
         ("q.csv", "query,gold\na,1\n ,2\n", "row 2 holds ' ' as 'query'"),
         ("q.parquet", "no table", "cannot be read as a table"),
     ],

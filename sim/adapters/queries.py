@@ -31,7 +31,10 @@ def _text(source: QueryFile, row: dict[str, Any], column: str, number: int) -> s
     value = row[column]
     if isinstance(value, bool) or not isinstance(value, str | int | float) or value != value or not str(value).strip():
         raise ValueError(f"{source.file}: row {number} holds {value!r} as {column!r}; expected text or a number")
-    return str(value)
+    text = str(value)
+    if text.encode("utf-8", "replace").decode() != text:
+        raise ValueError(f"{source.file}: row {number} holds {value!r} as {column!r}, which is no valid Unicode")
+    return text
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

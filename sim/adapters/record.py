@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from sim.adapters.journal import Cell, Draw
-from sim.adapters.live import Step, first_seed, in_parallel
+from sim.adapters.live import Step, in_parallel
 from sim.adapters.sampler import Want, cell_of
 from sim.adapters.scoring import Item, Scored
 from sim.adapters.tune import Session, completion_cost
@@ -32,7 +32,7 @@ def record(live: Session, items: Sequence[Item], count: int, report: Callable[[S
     """
     config = live.config
     total = len(config.prompts) * len(items) * count
-    seed = first_seed(config.seed, live.journal.span(f"record {total}", total), total)
+    seed = live.seeds("record", total, items)
     wants = []
     for prompt in config.prompts:
         for item in items:

@@ -118,6 +118,9 @@ class Sampler:
             if self.stopping is not None:
                 raise Stopped(self.stopping)
             await self.ledger.reserve(worst)
+            if self.stopping is not None:  # the run ended while this waited for room
+                await self.ledger.settle(worst, Amount())
+                raise Stopped(self.stopping)
             seed = None
             if self.endpoint.send_seed and want.seed is not None:
                 seed = want.seed + first - want.first

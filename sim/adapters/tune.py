@@ -52,6 +52,12 @@ class Session:
         for objective in config.objectives:
             objective.scorer.attach(self.sampler)
 
+    def seeds(self, purpose: str, count: int, *what: object) -> int:
+        """The first of `count` request seeds that belong to this purpose, these prompts and `what` alone."""
+        identity = repr((self.config.seed, self.config.prompts, count, what))
+        name = f"{purpose} {hashlib.sha256(identity.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+        return first_seed(self.config.seed, self.journal.span(name, count), count)
+
 
 @contextmanager
 def session(
@@ -107,7 +113,7 @@ def probe(live: Session, items: Sequence[Item]) -> Costs:
     num_queries, count = min(config.probe[0], len(items)), config.probe[1]
     chosen = random.Random(f"probe {config.seed}").sample(range(len(items)), num_queries)
     total = size * num_queries * count
-    seed = first_seed(config.seed, live.journal.span(f"probe {total}", total), total)
+    seed = live.seeds("probe", total, chosen, count, items)
     wants = []
     for prompt in config.prompts:
         for query in chosen:
@@ -252,9 +258,7 @@ def rounds_of(
         Stopped: the run cannot go on; started again, it goes on where it stopped.
     """
     config = live.config
-    identity = repr((config.algorithm_text, config.budget, config.max_scale, config.seed, config.prompts, items))
-    name = f"tune {hashlib.sha256(identity.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
-    seed = first_seed(config.seed, live.journal.span(name, config.budget), config.budget)
+    seed = live.seeds("tune", config.budget, config.algorithm_text, config.max_scale, items)
     train = Queries(jnp.arange(len(items), dtype=jnp.int32))
     asking = Live(
         spec, strategy, config.algorithm, train, config.prompts, items, live.sampler, live.reader, live.loop, "tune",

@@ -69,7 +69,8 @@ class Judge(Scorer):
         Raises:
             ValueError: the template has a {gold} slot and the query has no right answer.
         """
-        filling = {"query": item.text, "completion": completion, "gold": item.gold}
+        sendable = completion.encode("utf-8", "replace").decode()  # a request holds no lone surrogates
+        filling = {"query": item.text, "completion": sendable, "gold": item.gold}
         if item.gold is None and "{gold}" in self.template:
             raise ValueError("the judge's template has a {gold} slot, but queries.gold names no column")
         text = _SLOTS.sub(lambda slot: str(filling[slot[1]]), self.template)
