@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from figures import compare, style
+from figures import compare, scale, style
 from sim import algorithms, tables
+
+EXPONENTS = (("prompts", 1.0), ("budget", 0.5))
 
 
 def summary(names: list[str], envs: tuple[str, ...] = ("one", "two"), budgets: tuple[int, ...] = (500, 1000, 5000)):
@@ -67,3 +69,13 @@ def test_a_floor_below_the_panel_is_named():
     table.loc[table["algorithm"] == "random", "acr_mean"] = 0.1
     texts = [text.get_text() for text in compare.draw(table).axes[0].texts]
     assert texts == ["random 0.100 \N{DOWNWARDS ARROW}"]
+
+
+def test_the_exponent_of_a_power_law_is_found_and_drawn() -> None:
+    """Seen to fail with the slope of cost against size, not of their logarithms."""
+    size = np.array([1.0, 10.0, 100.0, 1000.0])
+    parts = [pd.DataFrame({"axis": name, "size": size, "trial": 1e-6 * size**power}) for name, power in EXPONENTS]
+    for part, (_, power) in zip(parts, EXPONENTS, strict=True):
+        assert scale.exponent(part) == pytest.approx(power)
+    figure = scale.draw(pd.concat(parts, ignore_index=True))
+    assert [panel.get_title(loc="left") for panel in figure.axes] == ["exponent 1.00", "exponent 0.50"]
