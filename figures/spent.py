@@ -10,7 +10,9 @@ from figures.lab import Lab
 if TYPE_CHECKING:
     import pandas as pd
 
-SWEEP: dict[str, Any] = {"leave_out": ("random", "oracle")}
+SWEEP: dict[str, Any] = {
+    "leave_out": ("random", "oracle", "psst:fresh=true", "psst:ties=index", "psst+k4:fresh=true"),
+}
 SMOKE: dict[str, Any] = {}
 
 COLUMNS = ["env", "algorithm", "budget", "trials", "spent_mean", "spent_max"]
@@ -36,7 +38,9 @@ def draw(table: "pd.DataFrame") -> Figure:
         panel.axhline(1.0, color=style.INK, linewidth=0.8)
         style.thousands(panel, sorted(int(t) for t in rows["budget"].unique()))
         panel.set_xlabel("budget (completions)")
-        panel.yaxis.set_major_formatter("{x:.0%}")
+        panel.set_yscale("log")
+        panel.set_yticks([0.5, 1.0, 2.0, 4.0], ["50%", "100%", "200%", "400%"])
+        panel.set_yticks([], minor=True)
     axes[0].set_ylabel("spent, mean over trials")
     style.legend(figure, list(dict.fromkeys(table["algorithm"])), columns=4)
     return figure
