@@ -65,6 +65,7 @@ INK, GREY, WARNING = "#1a1a1a", "#8c8c8c", "#c00000"
 STRONG = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 MUTED = ("#332288", "#e69f00", "#56b4e9", "#882255", "#44aa99", "#999933", "#aa4499", "#117733")
 """Okabe and Ito's palette for what a figure is about, Tol's muted one (and two more) for what it is compared with."""
+_HOLLOW = ("o", "s", "D", "^", "v", "p", "h")
 _SPARE_MARKERS = ("d", "*", "8", "1", "2", "3")
 
 
@@ -126,7 +127,7 @@ _FIXED: dict[str, tuple[str, str, str]] = {
 def look(name: str) -> Look:
     """The look of an algorithm, by its name with options.
 
-    PSST and its kin are thick; options keep the colour and hollow the marker; the oracle is dashed and what is random
+    PSST and its kin are thick; options keep the colour and hollow a marker of their own; the oracle is dashed and what is random
     dotted. A name that is not known here gets a colour of its own from the palette by a checksum.
     """
     base, _, options = name.partition(":")
@@ -139,6 +140,8 @@ def look(name: str) -> Look:
     known = (MUTED[draw % len(MUTED)], _SPARE_MARKERS[draw // 8 % len(_SPARE_MARKERS)], base)
     color, marker, label = _FIXED.get(base, known)
     strong = base.startswith("psst")
+    if options:
+        marker = _HOLLOW[draw // 2 % len(_HOLLOW)]
     line = ("-.", ":")[draw % 2] if options else "-"
     face = "white" if options else color
     return Look(color, 2.0 if strong else 1.0, line, marker, 4 if strong else 3, label + said, face)
