@@ -127,8 +127,8 @@ _FIXED: dict[str, tuple[str, str, str]] = {
 def look(name: str) -> Look:
     """The look of an algorithm, by its name with options.
 
-    PSST and its kin are thick; options keep the colour and hollow a marker of their own; the oracle is dashed and what is random
-    dotted. A name that is not known here gets a colour of its own from the palette by a checksum.
+    PSST and its kin are thick; options keep the colour and hollow a marker of their own; the oracle is dashed and what
+    is random dotted. A name that is not known here gets a colour of its own from the palette by a checksum.
     """
     base, _, options = name.partition(":")
     said = f", {options}" if options else ""
