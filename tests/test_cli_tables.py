@@ -49,7 +49,7 @@ def test_a_comparison_of_all_algorithms_fits():
     ]
     summary = pd.DataFrame(rows, columns=list(tables.SUMMARY))
     seconds = {("w", name): Seconds(0.0, 12.3, 345.6) for name in names}
-    result = Result(summary, summary, summary, {"w": True}, seconds, reused=0, exact=0.0, wall=0.0)
+    result = Result(summary, summary, summary, {"w": True}, seconds, 0, 0.0, 0.0, {})
     file = io.StringIO()
     compare._table(terminal(file), "w", summary, Plan(("w",), names, budgets, 200, 0, "psst"), result)
     lines = file.getvalue().splitlines()
@@ -159,7 +159,7 @@ def test_progress_bars_show_names_as_they_are(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "160")
     for report, step in (
-        (compare._progress, Step(ODD, "psst", 10, Seconds(), 1, 2)),
+        (compare.progress, Step(ODD, "psst", 10, Seconds(), 1, 2)),
         (verify._progress, VerifyStep("simulation", ODD, "psst", 1.0, 1, 2)),
     ):
         monkeypatch.setattr(sys, "stderr", Terminal())

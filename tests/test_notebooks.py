@@ -65,7 +65,9 @@ def test_kept_without_outputs_and_says_what_one_will_know(path: Path):
         ast.parse(source)
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [pytest.param(p, marks=[pytest.mark.slow] * (p.stem == "own_algorithm"), id=p.stem) for p in NOTEBOOKS]
+)
 def test_runs_and_says_what_is_known(path: Path):
     names, said = run(path)
     assert [line for line in SAYS[path.stem] if line not in said] == []

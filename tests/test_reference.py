@@ -56,7 +56,7 @@ WORLDS = {
 }
 
 
-@pytest.mark.parametrize("name", WORLDS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "bon")) for name in WORLDS])
 @pytest.mark.parametrize("options", ["budget_rule=hard", "budget_rule=reference", "fresh=true"])
 def test_psst_keeps_the_survivors_of_the_reference_in_every_round(name: str, options: str) -> None:
     """Budgets from one completion, where arms stay unpulled, to several pulls of every arm in each round."""
