@@ -109,6 +109,14 @@ class Journal:
         if self.path != ":memory:":
             Path(self.path).parent.mkdir(parents=True, exist_ok=True)
         base = sqlite3.connect(self.path, timeout=2.0, isolation_level=None, check_same_thread=False)
+        try:
+            self._prepare(base)
+        except BaseException:
+            base.close()
+            raise
+        return base
+
+    def _prepare(self, base: sqlite3.Connection) -> None:
         base.execute("PRAGMA locking_mode=EXCLUSIVE")
         mode = base.execute("PRAGMA journal_mode=WAL").fetchone()[0]
         if mode not in ("wal", "memory"):
@@ -127,7 +135,6 @@ class Journal:
         note = "the process ended before the reply; counted as billed"
         base.execute("UPDATE attempts SET state = ?, note = ? WHERE state = ?", (LOST, note, OPEN))
         base.execute("COMMIT")
-        return base
 
     def close(self) -> None:
         """Wait for writes under way and let go of the file."""
