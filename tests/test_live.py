@@ -1,6 +1,7 @@
 """A live run is the trial that the host loop would run on the same completions, and says how sure it is."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import equinox as eqx
@@ -67,7 +68,18 @@ def live(data: Dataset, tape: np.ndarray, algorithm: Any, loop: asyncio.Runner, 
     items = [Item(str(x), "0") for x in range(data.num_queries)]
     sampler: Any = Taped(tape)
     args = (world.known, world.strategy, algorithm, given(data).train, prompts, items, sampler)
-    return Live(*args, Reader(objectives, Journal(":memory:")), loop, "tune", 100, report or (lambda step: None))
+    _journals.append(Journal(":memory:"))
+    return Live(*args, Reader(objectives, _journals[-1]), loop, "tune", 100, report or (lambda step: None))
+
+
+_journals: list[Journal] = []
+
+
+@pytest.fixture(autouse=True)
+def _close_journals() -> Iterator[None]:
+    yield
+    while _journals:
+        _journals.pop().close()
 
 
 CASES = [
