@@ -1,6 +1,7 @@
 """Scorers: what they read, what they cannot read, and how a pull becomes outcomes."""
 
 import asyncio
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 
@@ -103,11 +104,10 @@ def objective(scorer: Scorer, aggregate: str = "mv", low: float = 0.0, high: flo
 
 def read(objectives: list[Objective], texts: list[str], item: Item, finish: str = "stop") -> tuple[np.ndarray, Reader]:
     async def go() -> tuple[np.ndarray, Reader]:
-        journal = Journal(":memory:")
-        reader = Reader(objectives, journal)
-        found = await reader.read(CELL, 0, item, "p", [Draw(text, finish) for text in texts])
-        journal.close()
-        return reader.outcomes(item, found), reader
+        with closing(Journal(":memory:")) as journal:
+            reader = Reader(objectives, journal)
+            found = await reader.read(CELL, 0, item, "p", [Draw(text, finish) for text in texts])
+            return reader.outcomes(item, found), reader
 
     return asyncio.run(go())
 
