@@ -57,12 +57,12 @@ def measure(algorithm: str, prompts: int, scales: int, contexts: int, budget: in
     named, rule = world(prompts, scales, contexts), algorithms.get(algorithm)
     lanes = max(1, min(runner.CHUNK, ELEMENTS // (prompts * scales * contexts), COMPLETIONS // budget))
     start = time.process_time()
-    runner.warm_up(named.source, rule, lanes)
+    runner.warm_up(named.source, rule, lanes, lanes, fused=True)
     compiled = time.process_time() - start
     trials, spent = lanes, 0.0
     while True:
         start = time.process_time()
-        runner.run_trials(named.source, rule, budget, seed=trials, trials=trials, chunk=lanes)
+        runner.run_trials(named.source, rule, budget, seed=trials, trials=trials, chunk=lanes, fused=True)
         spent = time.process_time() - start
         if spent > seconds / 2 or trials >= 4096:
             return {"trial": spent / trials, "compile": compiled, "trials": trials, "lanes": lanes}

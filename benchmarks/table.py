@@ -31,7 +31,7 @@ NAMES = ("psst", "psst+k4", "uniform", "triple-n1", "ucb", "epsilon-greedy", "so
 def ours(named: NamedSource, name: str, budget: int, trials: int, seed: int) -> tuple[float, float]:
     """Core-seconds and completions of one trial, from `trials` of them."""
     start = time.process_time()
-    found = runner.run_trials(named.source, algorithms.get(name), budget, seed=seed, trials=trials)
+    found = runner.run_trials(named.source, algorithms.get(name), budget, seed=seed, trials=trials, fused=True)
     return (time.process_time() - start) / trials, float(found.spent.mean())
 
 
@@ -99,7 +99,7 @@ def main(
     word, byte = word_cost(), byte_cost()
     for named in (worlds.voting(world), worlds.best_of_n()):
         for name in NAMES:
-            runner.warm_up(named.source, algorithms.get(name))
+            runner.warm_up(named.source, algorithms.get(name), trials, fused=True)
             theirs = None
             if reference_code is not None:
                 try:

@@ -17,8 +17,8 @@ TRIALS = 256
 def test_trials(benchmark, build, name: str) -> None:
     """256 trials at T = 5,000, after compiling."""
     source, algorithm = build().source, algorithms.get(name)
-    runner.warm_up(source, algorithm)
-    benchmark(runner.run_trials, source, algorithm, 5000, seed=0, trials=TRIALS)
+    runner.warm_up(source, algorithm, TRIALS, fused=True)
+    benchmark(runner.run_trials, source, algorithm, 5000, seed=0, trials=TRIALS, fused=True)
 
 
 def test_exact_values_of_voting(benchmark) -> None:

@@ -104,7 +104,7 @@ def run_cell(cell: Cell, exact: Exact) -> Seconds:
     if algorithm.sees_truth:
         truth = np.broadcast_to(train, (block.trials, *train.shape[1:]))
     ready = perf_counter()
-    _warm_up(world, cell.algorithm, block.chunk)
+    _warm_up(world, cell.algorithm, block.trials, block.chunk)
     compiled = perf_counter()
     found = runner.run_trials(
         world.source,
@@ -195,6 +195,6 @@ def content_digest(world: NamedSource, exact: Exact) -> str:
 
 
 @lru_cache
-def _warm_up(world: NamedSource, algorithm: str, chunk: int | None) -> None:
+def _warm_up(world: NamedSource, algorithm: str, trials: int, chunk: int | None) -> None:
     """Compile an algorithm for a world's shapes, once per process."""
-    runner.warm_up(world.source, algorithms.get(algorithm), chunk)
+    runner.warm_up(world.source, algorithms.get(algorithm), trials, chunk)

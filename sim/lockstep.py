@@ -65,9 +65,9 @@ def recommend_key(run_key: Key) -> Key:
     return counter.fold(run_key, 0, RECOMMEND)
 
 
-def queries_of(algorithm: Algorithm, train: Queries, run_key: Key) -> Queries:
+def queries_of(rule: str, train: Queries, run_key: Key) -> Queries:
     """The query law that a run starts with: in a random order if it draws without replacement."""
-    if algorithm.queries != "common-wor":
+    if rule != "common-wor":
         return train
     return rounds.in_order(train, counter.fold(run_key, 0, ORDER))
 
@@ -114,7 +114,7 @@ def run(
         axes: Any = jax.tree.map(lambda _: 0 if shared is None else None, spec)
         if truth is not None:
             own = truth[jnp.minimum(slots, num_slots - 1)]
-            spec, axes = (_with_truth(tree, leaf) for tree, leaf in ((spec, own), (axes, 0)))
+            spec, axes = (with_truth(tree, leaf) for tree, leaf in ((spec, own), (axes, 0)))
         return world, spec, axes
 
     def begin(slots: Array, spec: Spec, axes: Any) -> Lanes:
@@ -123,7 +123,7 @@ def run(
         state = jax.vmap(lambda s, _: algorithm.init(s, budget), in_axes=(axes, 0))(spec, slots)
         zero = jnp.zeros_like(slots)
         run_keys = jax.vmap(counter.fold, in_axes=(0, None))(keys, RUN)
-        train = jax.vmap(partial(queries_of, algorithm))(train, run_keys)
+        train = jax.vmap(partial(queries_of, algorithm.queries))(train, run_keys)
         return Lanes(slots, run_keys, zero, zero, train, state)
 
     def refill_and_run(carry: tuple[Array, Lanes, Trial]) -> tuple[Array, Lanes, Trial]:
@@ -149,7 +149,7 @@ def run(
             keys = jax.vmap(round_keys)(lanes.run_key, lanes.round)
             ask = each(lambda s, key, state: algorithm.allocate(key, s, state), keys.allocate, lanes.state)
             ask = ask._replace(pulls=jnp.where(working(lanes)[:, None], ask.pulls, 0))
-            stats = rounds.run_round(world, lanes.train, keys.pull, ask, algorithm)
+            stats = rounds.run_round(world, lanes.train, keys.pull, ask, rounds.Pulling.of(algorithm, world.world.spec))
             state = each(lambda s, key, *rest: algorithm.update(key, s, *rest), keys.update, lanes.state, ask, stats)
             spent = lanes.spent + jnp.sum(ask.scale * ask.pulls, axis=1)
             train = rounds.advance(lanes.train, ask)
@@ -214,5 +214,6 @@ def _choose(which: Bool[Array, " lane"], new: Lanes, old: Lanes) -> Lanes:
     return jax.tree.map(pick, new, old)
 
 
-def _with_truth(tree: Spec, truth: Any) -> Spec:
+def with_truth(tree: Spec, truth: Any) -> Spec:
+    """A spec, or its tree of lane axes, with a truth."""
     return eqx.tree_at(lambda spec: spec.truth, tree, truth, is_leaf=lambda leaf: leaf is None)

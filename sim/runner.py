@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from sim import lockstep
+from sim import batch, lockstep
 from sim.core import Algorithm, Allocation, Environment, Instance, Key, Policy, Queries, Source, Spec, Stats, Trial
 from sim.kernels import counter, rounds, subsets
 from sim.lockstep import RUN as RUN
@@ -24,6 +24,12 @@ CHUNK = 64
 """Default number of trials in progress at a time."""
 CALL = 1024
 """Trials per jitted call."""
+BATCH = 256
+"""Default number of trials in progress at a time where the host calls every round."""
+FEW = 2 * BATCH
+"""Up to so many trials the host calls every round of a rule that has few: compiling then takes longer than running."""
+_BATCH_ARMS = 2**24
+"""Arms over all contexts and trials of a batch beyond which it is made smaller."""
 MAX_BUDGET = 2**24
 """Beyond it float32 no longer counts completions one by one."""
 
@@ -56,6 +62,7 @@ def run_trials(
     trials: int,
     first: int = 0,
     chunk: int | None = None,
+    fused: bool | None = None,
     truth: np.ndarray | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Trials:
@@ -69,6 +76,9 @@ def run_trials(
         trials: how many, numbered from `first`.
         first: number of the first trial.
         chunk: trials in progress at a time; shows in memory and speed, never in the results.
+        fused: whether all rounds are one program (`sim.lockstep`: fast, and slow to compile) or the host calls each
+            (`sim.batch`). By default the first for more than `FEW` trials, for several devices, and for a rule with one
+            row, which has many rounds. Never shows in results.
         truth: exact training values, shape (trial, context, prompt, scale); for an algorithm that
             `sees_truth`.
         progress: called with the number of trials done after each jitted call.
@@ -78,30 +88,45 @@ def run_trials(
     """
     spec = spec_of(source)
     check_budget(algorithm, spec, budget)
-    lanes, slots = _sizes(algorithm, chunk)
-    at_a_time = slots * len(jax.devices())
+    fused, lanes, slots = _sizes(algorithm, spec, trials, chunk, fused)
+    at_a_time = slots * len(_devices(fused))
     parts = []
     for done in range(0, trials, at_a_time):
         count = min(at_a_time, trials - done)
         own = truth[done : done + count] if algorithm.sees_truth and truth is not None else None
-        parts.append(_call(source, algorithm, budget, seed, first + done, count, slots, lanes, own))
+        parts.append(_call(source, algorithm, budget, seed, first + done, count, fused, slots, lanes, own))
         if progress is not None:
             progress(done + count)
     return Trials(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
-def warm_up(source: Source, algorithm: Algorithm, chunk: int | None = None) -> None:
-    """Compile what `run_trials` with this chunk size runs, without running a trial."""
+def warm_up(
+    source: Source, algorithm: Algorithm, trials: int, chunk: int | None = None, fused: bool | None = None
+) -> None:
+    """Compile what `run_trials` runs with these arguments, without running a trial."""
     spec = spec_of(source)
-    lanes, slots = _sizes(algorithm, chunk)
+    fused, lanes, slots = _sizes(algorithm, spec, trials, chunk, fused)
     truth = np.zeros((0, spec.num_contexts, spec.num_prompts, spec.max_scale), np.float32)
-    _call(source, algorithm, 1, 0, 0, 0, slots, lanes, truth if algorithm.sees_truth else None)
+    _call(source, algorithm, 1, 0, 0, 0, fused, slots, lanes, truth if algorithm.sees_truth else None)
 
 
-def _sizes(algorithm: Algorithm, chunk: int | None) -> tuple[int, int]:
-    """Lanes and slots of one device's part of a call."""
+def _sizes(
+    algorithm: Algorithm, spec: Spec, trials: int, chunk: int | None, fused: bool | None
+) -> tuple[bool, int, int]:
+    """Whether rounds are one program, and lanes and slots of one device's part of a call."""
+    if fused is None:
+        fused = trials > FEW or len(jax.devices()) > 1 or algorithm.num_rows(spec) == 1
+    if not fused:
+        wide = trials > CHUNK and BATCH * spec.num_contexts * spec.num_arms <= _BATCH_ARMS
+        lanes = chunk or (BATCH if wide else CHUNK)
+        return fused, lanes, lanes
     lanes = chunk or CHUNK
-    return lanes, lanes if algorithm.sees_truth else max(lanes, CALL)
+    return fused, lanes, lanes if algorithm.sees_truth else max(lanes, CALL)
+
+
+def _devices(fused: bool) -> list[Any]:
+    """The devices that share the trials; a host that calls every round uses one."""
+    return jax.devices() if fused else jax.devices()[:1]
 
 
 def _call(
@@ -111,12 +136,13 @@ def _call(
     seed: int,
     first: int,
     count: int,
+    fused: bool,
     slots: int,
     lanes: int,
     truth: np.ndarray | None,
 ) -> Trials:
-    """Trials first, .., first + count - 1, spread evenly over all devices."""
-    devices = jax.devices()
+    """Trials first, .., first + count - 1, spread evenly over the devices."""
+    devices = _devices(fused)
     each = -(-count // len(devices))
     starts = np.minimum(np.arange(len(devices)) * each, count)
     counts = np.minimum(each, count - starts)
@@ -127,7 +153,9 @@ def _call(
             own[device, :size] = truth[start : start + size]
         own = jnp.asarray(own.reshape(-1, *truth.shape[1:]))
     head = (source, algorithm, jnp.int32(budget), counter.from_seed(seed))
-    if len(devices) == 1:
+    if not fused:
+        found = batch.run(*head, jnp.int32(first), jnp.int32(count), lanes, own)
+    elif len(devices) == 1:
         found = lockstep.run(*head, jnp.int32(first), jnp.int32(count), slots, lanes, own)
     else:
         mesh = jax.make_mesh((len(devices),), ("trial",), axis_types=(jax.sharding.AxisType.Auto,))
@@ -180,7 +208,7 @@ def run_trial(environment: Environment, train: Queries, algorithm: Algorithm, bu
         budget: completions T.
         run_key: `counter.fold(trial_key(seed, t), RUN)`.
     """
-    law = queries_of(algorithm, train, run_key)
+    law = queries_of(algorithm.queries, train, run_key)
 
     def answer(round_key: Key, allocation: Allocation) -> Stats:
         nonlocal law
@@ -253,7 +281,7 @@ def host_round(
                 sums = np.asarray(_one_pull(environment, train, round_key, which, algorithm))
                 units += sums if algorithm.reuse else sums[:, [scale - 1]]
             totals[row] += units.astype(np.float32) * np.float32(spec.unit)
-    return Stats(jnp.asarray(totals), rounds.block_counts(allocation, spec, algorithm))
+    return Stats(jnp.asarray(totals), rounds.block_counts(allocation, rounds.Pulling.of(algorithm, spec)))
 
 
 @eqx.filter_jit

@@ -110,9 +110,7 @@ def arena(kind: str = "drawn", seed: int = 0) -> Dataset:
 
 
 class Given(Source):
-    """One world with a given split for every trial. `traces` counts how often a program is built on it."""
-
-    traces: ClassVar[list[int]] = []
+    """One world with a given split for every trial."""
 
     environment: Environment
     context_probs: Float[Array, " context"]
@@ -123,7 +121,6 @@ class Given(Source):
         return self.environment
 
     def split(self, key: Key) -> tuple[Queries, Queries]:
-        self.traces.append(1)
         return self.train, self.test
 
 

@@ -5,15 +5,17 @@ The suite runs one algorithm of every class; the other names of a class, and all
 
 import dataclasses
 import itertools
+from collections.abc import Iterator
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
-from helpers import Given, agrees, arena, best_of, chi_square, drawn, given, host_trials, majority, mixed, same
+from helpers import agrees, arena, best_of, chi_square, drawn, given, host_trials, majority, mixed, same
 
 from sim import algorithms, runner
 from sim.algorithms import ALGORITHMS
-from sim.core import Algorithm, Designed, Estimating, Source
+from sim.core import Algorithm, Designed, Estimating
 from sim.envs.dataset import Dataset
 from theory import exact
 
@@ -24,17 +26,11 @@ LANES = 64
 
 
 def run(
-    data: Dataset, algorithm: Algorithm, budget: int, trials: int, *, seed: int = 0, first: int = 0, lanes: int = LANES
+    data: Dataset, algorithm: Algorithm, budget: int, trials: int, *, lanes: int = LANES, **rest: Any
 ) -> runner.Trials:
-    return run_source(given(data), truth_of(data), algorithm, budget, trials, seed=seed, first=first, lanes=lanes)
-
-
-def run_source(
-    source: Source, truth: np.ndarray, algorithm: Algorithm, budget: int, trials: int, *, lanes: int, **rest: int
-) -> runner.Trials:
-    told = np.broadcast_to(truth, (trials, *truth.shape))
-    seed, first = rest.get("seed", 0), rest.get("first", 0)
-    return runner.run_trials(source, algorithm, budget, seed=seed, trials=trials, first=first, chunk=lanes, truth=told)
+    told = np.broadcast_to(truth_of(data), (trials, *truth_of(data).shape))
+    rest = {"seed": 0, "chunk": lanes, "truth": told} | rest
+    return runner.run_trials(given(data), algorithm, budget, trials=trials, **rest)
 
 
 def truth_of(data: Dataset) -> np.ndarray:
@@ -72,30 +68,49 @@ def test_answers_are_arms_and_follow_from_the_seed(name: str) -> None:
 def test_a_trial_is_the_same_alone_among_others_and_in_the_host_loop(name: str) -> None:
     """Trials 150 to 152 of a run of 200 on 64 lanes, that is on lanes that were taken over from other trials."""
     algorithm, data = algorithms.get(name), arena()
-    whole = run(data, algorithm, 45, 200)
-    assert same(run(data, algorithm, 45, 3, first=150), part(whole, slice(150, 153)))
+    whole = run(data, algorithm, 45, 200, fused=True)
+    assert same(run(data, algorithm, 45, 200, fused=False), whole)
+    for fused in (True, False):
+        assert same(run(data, algorithm, 45, 3, first=150, fused=fused), part(whole, slice(150, 153)))
     told = np.broadcast_to(truth_of(data), (2, 3, 4, 4))
     assert same(host_trials(given(data), algorithm, 45, 0, 2, told), part(whole, slice(2)))
 
 
+@pytest.fixture
+def compiled() -> Iterator[list[str]]:
+    """The names of the programs compiled since the test began."""
+    names: list[str] = []
+
+    def note(event: str, _: float, **about: Any) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            names.append(about["fun_name"])
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    yield names
+    jax.monitoring.unregister_event_duration_listener(note)
+
+
 @pytest.mark.parametrize("name", EVERY)
-def test_budgets_seeds_and_equal_shaped_worlds_share_one_program(name: str) -> None:
-    """`Given.split` runs when a program is traced, and only then."""
+def test_budgets_seeds_and_equal_shaped_worlds_share_their_programs(name: str, compiled: list[str]) -> None:
     algorithm = algorithms.get(name)
-    run(arena(), algorithm, 30, 5)
-    before = len(Given.traces)
-    run(arena(), algorithm, 77, 5)
-    run(arena(seed=1), algorithm, 30, 9, seed=4, first=1000)
-    run(arena("easy"), algorithms.get(name), 5, 5)
-    assert len(Given.traces) == before
+    for fused in (True, False):
+        run(arena(), algorithm, 30, 5, fused=fused)
+        run(arena(seed=1), algorithm, 30, 5, fused=fused)
+        compiled.clear()
+        run(arena(), algorithm, 77, 5, fused=fused)
+        run(arena(seed=2), algorithm, 30, 9, seed=4, first=1000, fused=fused)
+        run(arena("easy"), algorithms.get(name), 5, 5, fused=fused)
+        assert compiled == []
 
 
-def test_a_second_program_would_be_noticed() -> None:
-    algorithm = algorithms.get("random")
-    run(arena(), algorithm, 30, 5)
-    before = len(Given.traces)
-    run(majority(), algorithm, 30, 5)
-    assert len(Given.traces) > before
+def test_algorithms_that_pull_alike_share_the_program_of_a_round(compiled: list[str]) -> None:
+    """Seen to fail with the algorithm's name as a field of `rounds.Pulling`."""
+    source = given(arena(), train=np.arange(1))  # no other test has one training query, and its programs
+    for name, shared in (("psst", {"jit(pull)", "jit(_draw)"}), ("psst+k4", set()), ("uniform", set())):
+        compiled.clear()
+        runner.run_trials(source, algorithms.get(name), 30, seed=0, trials=5, fused=False)
+        assert "jit(tell)" in compiled
+        assert {"jit(pull)", "jit(_draw)"} & set(compiled) == shared
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -163,8 +178,8 @@ def test_lanes_and_the_host_loop_do_not_show(name: str, world: str, lanes: tuple
     algorithm, data = algorithms.get(name), WORLDS[world]()
     told = np.broadcast_to(truth_of(data), (10, *truth_of(data).shape))
     by_hand = host_trials(given(data), algorithm, 70, 0, 10, told)
-    for number in lanes:
-        assert same(run(data, algorithm, 70, 10, lanes=number), by_hand)
+    for number, fused in itertools.product(lanes, (True, False)):
+        assert same(run(data, algorithm, 70, 10, lanes=number, fused=fused), by_hand)
 
 
 DESIGNED, ESTIMATING = (
@@ -182,8 +197,9 @@ DESIGNS += [("prompt-halving-n8:pull=2", world) for world in WORLDS]
 def test_lanes_and_the_host_loop_do_not_show_under_any_design(name: str, world: str) -> None:
     """Thirty trials on seven lanes, which other trials take over. Seen to fail without `advance` in the host loop."""
     algorithm, data = algorithms.get(name), WORLDS[world]()
-    found = run(data, algorithm, 70, 30, lanes=7)
-    assert same(host_trials(given(data), algorithm, 70, 0, 30), found)
+    by_hand = host_trials(given(data), algorithm, 70, 0, 30)
+    for fused in (True, False):
+        assert same(run(data, algorithm, 70, 30, lanes=7, fused=fused), by_hand)
 
 
 @pytest.mark.parametrize(("name", "world", "lanes"), slow_but(("psst", "fresh"), ["fresh"], (1, 3, 10)))
@@ -191,9 +207,9 @@ def test_lanes_and_the_host_loop_do_not_show_on_fresh_worlds(name: str, world: s
     algorithm, source = algorithms.get(name), drawn(majority())
     truth = np.random.default_rng(0).normal(size=(10, 3, 3, 4))
     by_hand = host_trials(source, algorithm, 50, 3, 10, truth)
-    for number in lanes:
-        found = runner.run_trials(source, algorithm, 50, seed=3, trials=10, chunk=number, truth=truth)
-        assert same(found, by_hand)
+    for number, fused in itertools.product(lanes, (True, False)):
+        settings: Any = {"seed": 3, "trials": 10, "chunk": number, "fused": fused, "truth": truth}
+        assert same(runner.run_trials(source, algorithm, 50, **settings), by_hand)
 
 
 # --- names and options

@@ -64,7 +64,7 @@ def play(algorithm: Algorithm, spec: Spec, budgets: jax.Array, keys: jax.Array):
             state, spent, index, fine = carry
             round_key = counter.fold(key, index)
             ask = algorithm.allocate(counter.fold(round_key, 1), world, state)
-            blocks = rounds.block_counts(ask, spec, algorithm)
+            blocks = rounds.block_counts(ask, rounds.Pulling.of(algorithm, spec))
             stats = invented(counter.fold(round_key, 2), world, algorithm, blocks)
             state = algorithm.update(counter.fold(round_key, 3), world, state, ask, stats)
             return state, spent + ask.completions, index + 1, fine & legal(ask)
@@ -74,7 +74,7 @@ def play(algorithm: Algorithm, spec: Spec, budgets: jax.Array, keys: jax.Array):
         state, spent, _, fine = jax.lax.while_loop(going, turn, start)
 
         ask = algorithm.allocate(key, world, state)
-        blocks = rounds.block_counts(ask, spec, algorithm)
+        blocks = rounds.block_counts(ask, rounds.Pulling.of(algorithm, spec))
         after = algorithm.update(key, world, state, ask, invented(key, world, algorithm, blocks))
         policy = algorithm.recommend(key, spec, after)
         fine_answer = (policy.prompt >= 0) & (policy.prompt < spec.num_prompts)

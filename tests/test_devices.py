@@ -20,15 +20,15 @@ assert len(jax.devices()) == int(sys.argv[1])
 rule, data = algorithms.get(sys.argv[2]), arena()
 truth = exact.values(data)
 told = np.broadcast_to(truth, (101, *truth.shape))
-for chunk in map(int, sys.argv[3:]):
-    found = runner.run_trials(given(data), rule, 60, seed=3, trials=101, chunk=chunk, truth=told)
+for chunk, fused in [(int(size), how) for size in sys.argv[3:] for how in (True, False)]:
+    found = runner.run_trials(given(data), rule, 60, seed=3, trials=101, chunk=chunk, fused=fused, truth=told)
     print(hashlib.sha256(b"".join(np.ascontiguousarray(leaf).tobytes() for leaf in found)).hexdigest())
 """
 SLOW = [pytest.param(name, (1, 7, 64), (1, 2, 4), marks=pytest.mark.slow) for name in ALGORITHMS]
 
 
 def digests(name: str, chunks: tuple[int, ...], devices: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Digests of 101 trials, once for each number of them at a time."""
+    """Digests of 101 trials, for each number of them at a time and for both ways to run rounds."""
     monkeypatch.setenv("XLA_FLAGS", f"--xla_force_host_platform_device_count={devices}")
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     command = [sys.executable, "-c", PROGRAM, str(devices), name, *map(str, chunks)]
@@ -41,6 +41,6 @@ def test_neither_devices_nor_chunks_show(
 ) -> None:
     """101 trials do not divide evenly. Seen to fail with every device starting at the first trial."""
     found = [digest for number in devices for digest in digests(name, chunks, number, monkeypatch)]
-    assert len(found) == len(chunks) * len(devices)
+    assert len(found) == 2 * len(chunks) * len(devices)
     assert set(found) == {found[0]}
     assert len(found[0]) == 64

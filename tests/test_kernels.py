@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sim import lockstep, runner, utilities
 from sim.algorithms import PSST, PromptHalving, SequentialHalving
 from sim.core import Algorithm, Allocation, Queries
-from sim.kernels import blocks, counter, rounds, select
+from sim.kernels import blocks, counter, lanes, rounds, select
 from sim.utilities import Strategy, reward_unit
 
 WORDS = st.integers(0, 2**32 - 1)
@@ -311,8 +311,10 @@ def test_a_round_of_all_trials_is_that_of_one_pull_after_the_other(data, algorit
     rng = np.random.default_rng(4)
     train = laws(data, trials)
     keys = jax.vmap(counter.fold, in_axes=(None, 0))(counter.from_seed(8), jnp.arange(trials))
-    train = jax.vmap(lambda law, key: lockstep.queries_of(algorithm, law, key))(train, keys)
-    run = jax.jit(lambda *batch: rounds.run_round(rounds.World(world, 0), *batch, algorithm))
+    train = jax.vmap(lambda law, key: lockstep.queries_of(algorithm.queries, law, key))(train, keys)
+    run = jax.jit(
+        lambda *batch: rounds.run_round(rounds.World(world, 0), *batch, rounds.Pulling.of(algorithm, world.spec))
+    )
     for _ in range(2):
         allocation = random_allocation(rng, trials, algorithm.num_rows(world.spec), 3, algorithm.max_pull(world.spec))
         fast = run(train, keys, allocation)
@@ -331,7 +333,9 @@ def test_a_row_of_more_pulls_than_one_pass_sums(monkeypatch) -> None:
     allocation = Allocation(jnp.arange(3), jnp.array([4, 1, 4]), jnp.array([70, 3, 0]))
     assert rounds.pass_limits(allocation).tolist() == [16, 64, 16]
     batched = jax.tree.map(lambda leaf: leaf[None], (train, counter.from_seed(1), allocation))
-    run = jax.jit(lambda *batch: rounds.run_round(rounds.World(world, 0), *batch, algorithm))
+    run = jax.jit(
+        lambda *batch: rounds.run_round(rounds.World(world, 0), *batch, rounds.Pulling.of(algorithm, world.spec))
+    )
     slow = runner.host_round(world, train, counter.from_seed(1), allocation, algorithm)
     assert same(slow, jax.tree.map(lambda leaf: leaf[0], run(*batched)))
 
@@ -399,3 +403,24 @@ def test_systematic_sampling_follows_a_weighted_law() -> None:
     assert chi_square(np.bincount(np.asarray(draw(keys)), minlength=6), 20_000 * law)
     counts = np.bincount(met(data, counter.from_seed(5), (400, 600)), minlength=6)
     assert np.all(np.abs(counts - 1000 * law) < 3)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.6, 1.0])
+def test_seldom_is_a_selection(share: float) -> None:
+    """Thirty lanes, of which none, some or all need the rare answer; also of batches of batches, and of one lane.
+
+    Seen to fail with one group only.
+    """
+    rng = np.random.default_rng(7)
+    needs, number = jnp.asarray(rng.random((2, 30)) < share), jnp.asarray(rng.normal(size=(2, 30, 3)), jnp.float32)
+    shift = jnp.float32(2)
+
+    def choose(need: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return lanes.seldom(need, lambda x, shift: (x * shift, x.sum()), (x, x.max()), x, shift)
+
+    expected = np.where(needs[..., None], number * 2, number), np.where(needs, number.sum(-1), number.max(-1))
+    for found, rows in ((jax.vmap(choose)(needs[0], number[0]), 0), (jax.vmap(jax.vmap(choose))(needs, number), ...)):
+        for mine, other in zip(found, expected, strict=True):
+            np.testing.assert_allclose(mine, other[rows], rtol=1e-6)
+    alone = [jax.jit(choose)(needs[0, lane], number[0, lane]) for lane in range(3)]
+    np.testing.assert_allclose([first for first, _ in alone], expected[0][0, :3], rtol=1e-6)

@@ -19,7 +19,6 @@ from sim.adapters.retry import Stopped
 from sim.adapters.sampler import Sampler, Want
 from sim.adapters.scoring import OK, Item, Scored, Scorer
 from sim.adapters.settings import Endpoint, Objective, Prompt
-from sim.algorithms import PSST
 from sim.core import QUERIES, Allocation
 from sim.envs.dataset import Dataset
 from sim.kernels import counter, rounds
@@ -71,7 +70,7 @@ def live(
     items = [Item(str(x), "0") for x in range(data.num_queries)]
     sampler: Any = Taped(tape)
     train = given(data).train
-    train = train if key is None else runner.queries_of(algorithm, train, key)
+    train = train if key is None else runner.queries_of(algorithm.queries, train, key)
     args = (world.known, world.strategy, algorithm, train, prompts, items, sampler)
     _journals.append(Journal(":memory:"))
     return Live(*args, Reader(objectives, _journals[-1]), loop, "tune", 100, report or (lambda step: None))
@@ -134,7 +133,7 @@ def test_a_round_draws_the_queries_that_the_kernel_draws(rule: str):
     data = majority(queries=50, weighted=True)
     allocation = Allocation(*(jnp.asarray(part, jnp.int32) for part in ([0, 1, 2], [2, 3, 1], [5, 0, 9])))
     train, key = given(data).train, counter.from_seed(3)
-    train = lockstep.queries_of(PSST(queries=rule), train, key)
+    train = lockstep.queries_of(rule, train, key)
     pulls = plan_pulls(key, allocation, train, rule)
     expected = []
     for row, pull in [(0, i) for i in range(5)] + [(2, i) for i in range(9)]:

@@ -26,7 +26,7 @@ def test_prompts_are_halved_by_their_best_scale_on_equal_pulls() -> None:
     @jax.jit
     def turn(state):
         ask = rule.allocate(KEY, spec, state)
-        blocks = rounds.block_counts(ask, spec, rule)
+        blocks = rounds.block_counts(ask, rounds.Pulling.of(rule, spec))
         stats = Stats(jnp.asarray(value[:, None], jnp.float32) * blocks[:, None], blocks)
         return ask, blocks, rule.update(KEY, spec, state, ask, stats)
 

@@ -63,7 +63,7 @@ class PullLaws:
                     law = _sum(law, one)
         total = (law.values * float(self.world.spec.unit)).astype(np.float32)
         exact = Allocation(*(jnp.asarray(leaf) for leaf in allocation))
-        blocks = np.asarray(rounds.block_counts(exact, self.world.spec, self.algorithm))
+        blocks = np.asarray(rounds.block_counts(exact, rounds.Pulling.of(self.algorithm, self.world.spec)))
         leaves: list[Any] = [total, np.broadcast_to(blocks, (len(total), *blocks.shape))]
         return Stats(*leaves), law.probability
 

@@ -157,11 +157,11 @@ class RunTape(Tape):
         rows = self.algorithm.num_rows(self.world.spec)
         shape = (num, self.num_rounds, rows, self.num_blocks)
         none = jnp.zeros(shape, jnp.int32)
-        return Made(none, none, none, jnp.zeros((*shape, self.world.spec.num_tasks, self._columns), jnp.float32))
+        return Made(none, none, none, jnp.zeros((*shape, self.world.spec.num_tasks, self._how.num_scales), jnp.float32))
 
     @property
-    def _columns(self) -> int:
-        return self.algorithm.num_scales(self.world.spec)
+    def _how(self) -> rounds.Pulling:
+        return rounds.Pulling.of(self.algorithm, self.world.spec)
 
     def _pull(self, keys: Array, changed: Array, made: Made, allocation: Allocation) -> tuple[Stats, Made]:
         """One round of pulls, made again only where the key or the request changed."""
@@ -179,11 +179,11 @@ class RunTape(Tape):
         laid = jax.tree.map(lambda leaf: (leaf.swapaxes(1, 2) if self._common else leaf).reshape(shape), asked)
         train = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (shape[0], *leaf.shape)), self.train)
         world = rounds.World(self.world, 0)
-        total = rounds.run_round(world, train, keys.reshape(-1, 2), laid, self.algorithm).total
+        total = rounds.run_round(world, train, keys.reshape(-1, 2), laid, self._how).total
         if self._common:
             total = total.reshape(num, blocks, rows, *total.shape[2:]).swapaxes(1, 2)
         total = jnp.where(again[..., None, None], total.reshape(made.total.shape), made.total)
-        counts = rounds.block_counts(allocation, self.world.spec, self.algorithm)
+        counts = rounds.block_counts(allocation, self._how)
         stats = Stats(jnp.sum(total, axis=2), counts)
         return stats, Made(prompt, scale, share, total)
 

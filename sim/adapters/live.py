@@ -117,7 +117,7 @@ def stats_of(spec: Spec, pulls: Pulls, units: np.ndarray, allocation: Allocation
         for first in range(0, len(own), int(limits[row])):
             part = sums[first : first + int(limits[row])].sum(axis=0)
             totals[row] += part.astype(np.float32) * np.float32(spec.unit)
-    return Stats(jnp.asarray(totals), rounds.block_counts(allocation, spec, algorithm))
+    return Stats(jnp.asarray(totals), rounds.block_counts(allocation, rounds.Pulling.of(algorithm, spec)))
 
 
 class Live:

@@ -239,7 +239,7 @@ def _dry_run(config: Config, spec: Spec, seed: int) -> tuple[tuple, np.ndarray, 
         steps.append(
             (int(number.sum()), len(set(prompt[on])), int(scale[on].max(initial=0)), int((scale * number).sum()))
         )
-        blocks = np.asarray(rounds.block_counts(allocation, spec, config.algorithm))
+        blocks = np.asarray(rounds.block_counts(allocation, rounds.Pulling.of(config.algorithm, spec)))
         shape = (len(prompt), spec.num_tasks, blocks.shape[1])
         total = rng.uniform(0, 1, shape).astype(np.float32) * blocks[:, None]
         return Stats(jnp.asarray(total), jnp.asarray(blocks))
@@ -272,7 +272,7 @@ def rounds_of(
     config = live.config
     seed = live.seeds("tune", config.budget, config.algorithm_text, config.max_scale, items)
     train = Queries(jnp.arange(len(items), dtype=jnp.int32))
-    train = runner.queries_of(config.algorithm, train, run_key(config.seed))
+    train = runner.queries_of(config.algorithm.queries, train, run_key(config.seed))
     asking = Live(
         spec, strategy, config.algorithm, train, config.prompts, items, live.sampler, live.reader, live.loop, "tune",
         seed, report,

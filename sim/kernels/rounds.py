@@ -36,6 +36,30 @@ class World(NamedTuple):
     stride: int
 
 
+class Pulling(NamedTuple):
+    """What a round depends on besides shapes, the same for many algorithms: they share one compiled round.
+
+    Attributes:
+        queries: how queries are drawn, one of `core.QUERIES`.
+        estimator: how pulls become statistics, one of `core.ESTIMATORS`.
+        reuse: whether the blocks of a pull count for smaller scales.
+        width: the largest pull.
+        num_scales: scales of which pulls yield statistics.
+    """
+
+    queries: str
+    estimator: str
+    reuse: bool
+    width: int
+    num_scales: int
+
+    @classmethod
+    def of(cls, algorithm: Algorithm, spec: Spec) -> "Pulling":
+        """How an algorithm pulls."""
+        width, num_scales = algorithm.max_pull(spec), algorithm.num_scales(spec)
+        return cls(algorithm.queries, algorithm.estimator, algorithm.reuse, width, num_scales)
+
+
 def pull_key(round_key: UInt32[Array, "2"], row: Int[Array, ""], pull: Int[Array, ""]) -> UInt32[Array, "2"]:
     """The key of one pull."""
     return counter.fold(round_key, row, pull)
@@ -95,11 +119,11 @@ def pass_limits(allocation: Allocation) -> Int[Array, "..."]:
     return jnp.maximum(PASS_COMPLETIONS // jnp.maximum(allocation.scale, 1), 1)
 
 
-def block_counts(allocation: Allocation, spec: Spec, algorithm: Algorithm) -> Float[Array, "... scale"]:
+def block_counts(allocation: Allocation, how: Pulling) -> Float[Array, "... scale"]:
     """Blocks of every scale that an allocation yields."""
     pulls = allocation.pulls[..., None]
-    if algorithm.reuse:
-        pulls = pulls * subsets.blocks_of(allocation.scale, algorithm.num_scales(spec), algorithm.estimator)
+    if how.reuse:
+        pulls = pulls * subsets.blocks_of(allocation.scale, how.num_scales, how.estimator)
     return pulls.astype(jnp.float32)
 
 
@@ -108,7 +132,7 @@ def run_round(
     train: Queries,
     round_keys: UInt32[Array, "trial 2"],
     allocation: Allocation,
-    algorithm: Algorithm,
+    how: Pulling,
 ) -> Stats:
     """Pull everything that a batch of trials asked for.
 
@@ -117,13 +141,13 @@ def run_round(
         train: query law of every trial, leaves with a leading trial axis.
         round_keys: one key per trial.
         allocation: leaves of shape (trial, row).
-        algorithm: how queries are drawn, how large pulls get, and whether blocks are reused.
+        how: how queries are drawn and what pulls yield.
 
     Returns:
         Stats with leading axes (trial, row).
     """
     spec = world.world.spec
-    shape = (*allocation.pulls.shape, spec.num_tasks, algorithm.num_scales(spec))
+    shape = (*allocation.pulls.shape, spec.num_tasks, how.num_scales)
 
     def more(carry: tuple[Array, Array]) -> Array:
         done, _ = carry
@@ -132,12 +156,12 @@ def run_round(
     def one_pass(carry: tuple[Array, Array]) -> tuple[Array, Array]:
         done, total = carry
         take = jnp.minimum(allocation.pulls - done, pass_limits(allocation))
-        units = _one_pass(world, train, round_keys, allocation, done, take, algorithm)
+        units = _one_pass(world, train, round_keys, allocation, done, take, how)
         return done + take, total + units.astype(jnp.float32) * spec.unit.reshape(-1)[0]
 
     start = (jnp.zeros_like(allocation.pulls), jnp.zeros(shape, jnp.float32))
     _, total = jax.lax.while_loop(more, one_pass, start)
-    return Stats(total, block_counts(allocation, spec, algorithm))
+    return Stats(total, block_counts(allocation, how))
 
 
 def _one_pass(
@@ -147,7 +171,7 @@ def _one_pass(
     allocation: Allocation,
     done: Array,
     take: Array,
-    algorithm: Algorithm,
+    how: Pulling,
 ) -> Int[Array, "trial row task scale"]:
     num_trials, num_rows = take.shape
     ends = jnp.cumsum(take.reshape(-1))
@@ -155,7 +179,7 @@ def _one_pass(
     starts = ends - take.reshape(-1)
     spec = world.world.spec
     num_tasks = spec.num_tasks
-    sums = jnp.zeros((num_trials * num_rows, num_tasks, algorithm.num_scales(spec)), jnp.int32)
+    sums = jnp.zeros((num_trials * num_rows, num_tasks, how.num_scales), jnp.int32)
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1), allocation)
     block = min(ROW_BLOCK, num_trials * num_rows)
 
@@ -168,11 +192,11 @@ def _one_pass(
         pull = item - starts[slot] + done.reshape(-1)[slot]
         scale = jnp.where(item < num_pulls, flat.scale[slot], 0)
         keys = _pull_keys(round_keys, trial, row, pull)
-        query_keys = jax.vmap(partial(query_key, algorithm.queries))(round_keys[trial], keys, pull)
+        query_keys = jax.vmap(partial(query_key, how.queries))(round_keys[trial], keys, pull)
         queries = _draw_queries(query_keys, train, trial, pull)
         prompts = flat.prompt[slot] + trial * world.stride
-        units = _pull_rows(world.world, (keys, prompts, queries, scale), algorithm)
-        if not algorithm.reuse:
+        units = _pull_rows(world.world, (keys, prompts, queries, scale), how)
+        if not how.reuse:
             own = jnp.maximum(scale, 1) - 1
             units = jnp.take_along_axis(units, jnp.broadcast_to(own[:, None, None], (block, num_tasks, 1)), axis=2)
         return first + block, sums.at[slot].add(units, indices_are_sorted=True)
@@ -190,18 +214,18 @@ def _pull_keys(round_keys: UInt32[Array, "trial 2"], trial: Array, row: Array, p
 
 
 def _pull_rows(
-    world: Environment, rows: tuple[Array, Array, Array, Array], algorithm: Algorithm
+    world: Environment, rows: tuple[Array, Array, Array, Array], how: Pulling
 ) -> Int[Array, "row task scale"]:
     """The world's `pull_rows`, but no wider than needed where every pull is a single completion, as in a screening."""
-    width, estimator = algorithm.max_pull(world.spec), algorithm.estimator
+    width = how.width
 
     def single() -> Array:
         return jnp.pad(world.pull_rows(*rows, 1), ((0, 0), (0, 0), (0, width - 1)))
 
     def whole() -> Array:
-        return world.pull_rows(*rows, width, estimator)
+        return world.pull_rows(*rows, width, how.estimator)
 
-    few = width == 1 or estimator == "plug-in"
+    few = width == 1 or how.estimator == "plug-in"
     return whole() if few else jax.lax.cond(jnp.max(rows[-1]) <= 1, single, whole)
 
 
