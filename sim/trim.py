@@ -72,13 +72,21 @@ def draw_arm(word: UInt32[Array, ""], weights: Int[Array, "prompt scale"]) -> tu
         word: the random word.
         weights: >= 0, summing to less than 2**31.
     """
-    per_prompt = jnp.sum(weights, axis=1)
-    below = jnp.cumsum(per_prompt)
-    draw = counter.integer(word, below[-1])
-    prompt = jnp.minimum(jnp.sum((below <= draw).astype(jnp.int32)), weights.shape[0] - 1)
-    rest = draw - (below[prompt] - per_prompt[prompt])
-    scale = jnp.sum((jnp.cumsum(weights[prompt]) <= rest).astype(jnp.int32))
-    return prompt, jnp.minimum(scale, weights.shape[1] - 1)
+    prompt, rest = draw_item(word, jnp.sum(weights, axis=1))
+    return prompt, item_at(rest, weights[prompt])
+
+
+def draw_item(word: UInt32[Array, ""], weights: Int[Array, " item"]) -> tuple[Int[Array, ""], Int[Array, ""]]:
+    """An item with probability proportional to whole-number weights, and which unit of its weight was drawn."""
+    below = jnp.cumsum(weights)
+    unit = counter.integer(word, below[-1])
+    item = item_at(unit, weights)
+    return item, unit - (below[item] - weights[item])
+
+
+def item_at(unit: Int[Array, ""], weights: Int[Array, " item"]) -> Int[Array, ""]:
+    """The item that unit number `unit` of all weights belongs to; the last one if there are not so many."""
+    return jnp.minimum(jnp.sum((jnp.cumsum(weights) <= unit).astype(jnp.int32)), weights.shape[0] - 1)
 
 
 def maxima(index: Float[Array, "prompt scale"], allowed: Bool[Array, "prompt scale"]) -> Int[Array, "prompt scale"]:

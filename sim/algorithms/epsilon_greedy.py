@@ -4,15 +4,31 @@ Source: Mahmud et al., arXiv 2508.10030, section 5 (baselines), epsilon 0.15.
 
 Differs from the released code: greedy ties are broken at random (it takes the first arm). As there, an
 arm never pulled counts as 0 while exploring; it is never recommended over one that was.
+
+A step looks at P + Nmax numbers, not at all arms: of every prompt the best estimate is kept.
 """
 
+from functools import partial
+from typing import NamedTuple
+
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, UInt32
+from jaxtyping import Array, Float, Int, UInt32
 
 from sim import trim
-from sim.algorithms.sequential import Sequential
+from sim.algorithms.sequential import Sequential, State, fitting
 from sim.core import Spec
-from sim.kernels import counter
+from sim.kernels import counter, lanes
+
+Arm = tuple[Int[Array, ""], Int[Array, ""]]
+"""Prompt and scale index."""
+
+
+class Best(NamedTuple):
+    """The best of a prompt's estimates over all scales, in every context, and how many scales share it."""
+
+    value: Float[Array, "*prompt context"]
+    ties: Int[Array, "*prompt context"]
 
 
 class EpsilonGreedy(Sequential):
@@ -29,14 +45,37 @@ class EpsilonGreedy(Sequential):
         if not 0 <= self.epsilon <= 1:
             raise ValueError(f"epsilon is {self.epsilon}; it is the probability of exploring, from 0 to 1")
 
-    def weights(
-        self,
-        spec: Spec,
-        word: UInt32[Array, ""],
-        value: Float[Array, "prompt scale"],
-        blocks: Float[Array, "prompt scale"],
-        fits: Bool[Array, "prompt scale"],
-    ) -> Int[Array, "prompt scale"]:
-        """All arms alike when exploring, else the best ones."""
-        greedy = trim.maxima(jnp.where(blocks > 0, value, jnp.float32(0.0)), fits)
-        return jnp.where(counter.to_uniform(word) < self.epsilon, fits.astype(jnp.int32), greedy)
+    def note(self, value: Float[Array, "context scale"], blocks: Float[Array, " scale"]) -> Best:
+        """The best over all scales."""
+        known = _known(value, blocks)
+        best = jnp.max(known, axis=1)
+        return Best(best, jnp.sum((known == best[:, None]).astype(jnp.int32), axis=1))
+
+    def choose(self, spec: Spec, words: UInt32[Array, "2"], state: State, context: Int[Array, ""]) -> Arm:
+        """Any arm that fits when exploring, else one of the best."""
+        explores = counter.to_uniform(words[1]) < self.epsilon
+        reach = jnp.clip(state.left, 1, spec.max_scale)
+        arm = counter.integer(words[0], spec.num_prompts * reach)
+        short = (state.left > 0) & (state.left < spec.max_scale)
+        seen = (words[0], context, state.left, state.value, state.table.blocks)
+        greedy = lanes.seldom(short, partial(_best_that_fits, spec), _best(words[0], context, state), *seen)
+        return jax.tree.map(partial(jnp.where, explores), (arm // reach, arm % reach), greedy)
+
+
+def _best(word: Array, context: Array, state: State) -> Arm:
+    """A random one of the best arms, from what is noted of the prompts."""
+    value, ties = state.noted.value[:, context], state.noted.ties[:, context]
+    best = jnp.max(value)
+    prompt, rest = trim.draw_item(word, jnp.where(value == best, ties, 0))
+    known = _known(state.value[context, prompt], state.table.blocks[prompt])
+    return prompt, trim.item_at(rest, (known == best).astype(jnp.int32))
+
+
+def _best_that_fits(spec: Spec, word: Array, context: Array, left: Array, value: Array, blocks: Array) -> Arm:
+    """The same among the arms that the rest of the budget affords, from all of them."""
+    return trim.draw_arm(word, trim.maxima(_known(value[context], blocks), fitting(spec, left)))
+
+
+def _known(value: Array, blocks: Array) -> Array:
+    """Estimates, 0 for arms never pulled."""
+    return jnp.where(blocks > 0, value, jnp.float32(0.0))

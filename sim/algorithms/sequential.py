@@ -5,8 +5,9 @@ a context at random, chooses an arm by its estimates there, and shares the pull 
 smaller scales.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
@@ -18,16 +19,18 @@ from sim.kernels import counter
 class State(NamedTuple):
     """What is left of the budget, what came back, and the estimated values that follow from it.
 
-    A step changes the values of one prompt only, and only those are computed anew.
+    A step changes the values of one prompt only, and only those are computed anew. `noted` is what a rule keeps of
+    every prompt, leading axis prompt (`Sequential.note`).
     """
 
     left: Int[Array, ""]
     table: estimators.Table
     value: Float[Array, "context prompt scale"]
+    noted: Any
 
 
 class Sequential(Algorithm):
-    """A rule that pulls one arm per step. Abstract: a rule gives `weights`."""
+    """A rule that pulls one arm per step. Abstract: it gives `weights`, or `choose` if it need not see all arms."""
 
     def num_rows(self, spec: Spec) -> int:
         """One row: the arm of this step."""
@@ -36,22 +39,28 @@ class Sequential(Algorithm):
     def init(self, spec: Spec, budget: Int[Array, ""]) -> State:
         """The whole budget, no data."""
         table = estimators.empty(spec)
-        return State(budget, table, estimators.value(spec, table))
+        value = estimators.value(spec, table)
+        return State(budget, table, value, jax.vmap(self.note, in_axes=(1, 0))(value, table.blocks))
 
     def finished(self, spec: Spec, state: State) -> Bool[Array, ""]:
         """When not even a single completion is affordable."""
         return state.left < 1
 
     def allocate(self, key: Key, spec: Spec, state: State) -> Allocation:
-        """One pull of an arm that fits, drawn by the rule's weights in a random context."""
+        """One pull of an arm that fits, chosen in a random context."""
         words = counter.bits(key, (3,))
         context = counter.integer(words[0], spec.num_contexts)
-        scales = jnp.arange(1, spec.max_scale + 1, dtype=jnp.int32)
-        fits = jnp.tile(scales <= state.left, (spec.num_prompts, 1))
-        weights = self.weights(spec, words[2], state.value[context], state.table.blocks, fits)
-        prompt, scale = trim.draw_arm(words[1], weights)
+        prompt, scale = self.choose(spec, words[1:], state, context)
         pulls = (state.left >= 1).astype(jnp.int32)
         return Allocation(prompt[None], scale[None] + 1, pulls[None])
+
+    def choose(
+        self, spec: Spec, words: UInt32[Array, "2"], state: State, context: Int[Array, ""]
+    ) -> tuple[Int[Array, ""], Int[Array, ""]]:
+        """Prompt and scale index of the next pull: by default drawn by the rule's weights."""
+        fits = fitting(spec, state.left)
+        weights = self.weights(spec, words[1], state.value[context], state.table.blocks, fits)
+        return trim.draw_arm(words[0], weights)
 
     def weights(
         self,
@@ -72,15 +81,27 @@ class Sequential(Algorithm):
         """
         raise NotImplementedError
 
+    def note(self, value: Float[Array, "context scale"], blocks: Float[Array, " scale"]) -> Any:
+        """What the rule keeps of a prompt's estimates; they are noted whenever they change. By default nothing."""
+        return ()
+
     def update(self, key: Key, spec: Spec, state: State, allocation: Allocation, stats: Stats) -> State:
         """Pay and add the pull."""
         table, prompt = estimators.add(state.table, allocation, stats), allocation.prompt[0]
-        value = state.value.at[:, prompt].set(estimators.prompt_value(spec, table, prompt))
-        return State(state.left - allocation.completions, table, value)
+        own = estimators.prompt_value(spec, table, prompt)
+        note = self.note(own, table.blocks[prompt])
+        noted = jax.tree.map(lambda all_, new: all_.at[prompt].set(new), state.noted, note)
+        return State(state.left - allocation.completions, table, state.value.at[:, prompt].set(own), noted)
 
     def recommend(self, key: Key, spec: Spec, state: State) -> Policy:
         """The best estimate of every context, ties at random."""
         return trim.best_estimate(key, spec, state.value)
+
+
+def fitting(spec: Spec, left: Int[Array, ""]) -> Bool[Array, "prompt scale"]:
+    """Arms that what is left of the budget affords."""
+    scales = jnp.arange(1, spec.max_scale + 1, dtype=jnp.int32)
+    return jnp.tile(scales <= left, (spec.num_prompts, 1))
 
 
 def most_optimistic(
