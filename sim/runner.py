@@ -28,8 +28,8 @@ BATCH = 256
 """Default number of trials in progress at a time where the host calls every round."""
 FEW = 2 * BATCH
 """Up to so many trials the host calls every round of a rule that has few: compiling then takes longer than running."""
-_BATCH_ARMS = 2**24
-"""Arms over all contexts and trials of a batch beyond which it is made smaller."""
+_BATCH_ARMS = 2**21
+"""Arms over all contexts and trials beyond which a batch is made smaller: more do not fit a cache."""
 MAX_BUDGET = 2**24
 """Beyond it float32 no longer counts completions one by one."""
 
