@@ -46,7 +46,7 @@ def draw(table: "pd.DataFrame") -> Figure:
             line[0].set_ylabel("P(miss in some context)")
             for axes, rule in zip(line, own[family], strict=False):
                 _panel(axes, panels[family, rule], looks)
-                axes.set_title(f"{family}: {rule}", loc="left", fontsize=8, fontweight="bold")
+                axes.set_title(f"{family}:\n{rule}", loc="left", fontsize=8, fontweight="bold")
             for axes in line[len(own[family]) :]:
                 axes.set_visible(False)
         figure.legend(*_legend(looks), loc="outside right center", frameon=False, handlelength=2.6)

@@ -14,7 +14,7 @@ from theory import bounds, chernoff, exact, lcpb
 from theory.enumerate import sequential_halving_error
 
 Bounds = dict[str, Callable[[int], float]]
-TRIALS, MOST = 1000, 16_000
+TRIALS, MOST = 1000, 256_000
 VISIBLE = 1e-3
 """Smaller bounds are beyond so many trials; each budget is chosen so that some bound is larger."""
 LARGEST_BUDGET = 2_000_000
@@ -87,7 +87,7 @@ def verdict(bound: float, failures: int, trials: int) -> str:
 
 
 def examine(seed: int) -> Counter:
-    """Verdicts on the bounds for one random world, one way to run and one budget; 16 times the trials where unresolved.
+    """Verdicts on the bounds for one random world, one way to run and one budget; up to 256 times the trials where unresolved.
 
     A bound, drawn at random, is met at a level between .005 and .9 by choice of the budget: none is vacuous everywhere.
     """

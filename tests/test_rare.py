@@ -134,7 +134,7 @@ def test_runs_from_the_cache_equal_runs_from_scratch(name: str) -> None:
         move = tape.propose(counter.fold(counter.from_seed(2), i), jnp.full(64, 0.3))
         cells, (score, cache) = again(cells, move, cache)
         np.testing.assert_array_equal(score, run(cells)[0])
-    assert len(np.unique(score)) > 16
+    assert len(np.unique(score)) > 8
 
 
 @pytest.mark.parametrize("name", some((), ("psst", "common", "poor", "sequential-halving", "ucb")))

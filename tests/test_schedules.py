@@ -53,9 +53,9 @@ def test_psst_keeps_ceil_of_half() -> None:
     ("algorithm", "rounds"),
     [
         (PSST(), 5),
-        (PSSTTopK(num_kept=1), 3),
-        (PSSTTopK(num_kept=4), 5),
-        (PSSTTopK(num_kept=9), 5),
+        (PSSTTopK(num_kept=1), 4),
+        (PSSTTopK(num_kept=4), 6),
+        (PSSTTopK(num_kept=9), 6),
         (SequentialHalving(), 5),
         (Triple(), 2),
     ],

@@ -237,9 +237,10 @@ def _lead(score: Array, blocks: Array, right: Array, others: Array, place: Array
 
 
 def _trims(state: Any, right: Array) -> bool:
-    """Whether the algorithm keeps a set of active arms per context."""
+    """Whether the algorithm keeps a set of active arms per context, and estimates."""
     active = getattr(state, "active", None)
-    return isinstance(state, psst.State) or (active is not None and active.shape[-2:] == right.shape)
+    told = hasattr(state, "score") or hasattr(state, "table")
+    return isinstance(state, psst.State) or (told and active is not None and active.shape[-2:] == right.shape)
 
 
 def _active(spec: Spec, state: Any) -> Bool[Array, "context arm"]:

@@ -62,8 +62,8 @@ class PSSTTopK(Estimating):
         return Halving(min(self.num_kept, spec.num_prompts) * spec.max_scale, spec.num_arms)
 
     def num_rounds(self, spec: Spec) -> int:
-        """Rounds of the second stage: ceil(log2(K Nmax)), at least 1."""
-        return self.plan(spec).num_rounds
+        """The screening and the rounds of the second stage: 1 + ceil(log2(K Nmax)), at least 2."""
+        return 1 + self.plan(spec).num_rounds
 
     def init(self, spec: Spec, budget: Int[Array, ""]) -> State:
         """Nothing screened yet."""
@@ -73,7 +73,7 @@ class PSSTTopK(Estimating):
 
     def finished(self, spec: Spec, state: State) -> Bool[Array, ""]:
         """After the last round of the second stage."""
-        return state.screened & (state.psst.round >= self.num_rounds(spec))
+        return state.screened & (state.psst.round >= self.plan(spec).num_rounds)
 
     def allocate(self, key: Key, spec: Spec, state: State) -> Allocation:
         """First single completions, uniform over prompts; then PSST."""

@@ -11,18 +11,19 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from sim import estimators, schedules, trim
 from sim.core import Allocation, Designed, Key, Policy, Spec, Stats
 
 
 class State(NamedTuple):
-    """Where the halving stands; arms are ordered by prompt, then scale."""
+    """Where the halving stands; arms are ordered by prompt, then scale. `score` is what the last round halved by."""
 
     budget: Int[Array, ""]
     round: Int[Array, ""]
     active: Bool[Array, "context arm"]
+    score: Float[Array, "context arm"]
 
 
 class SequentialHalving(Designed):
@@ -40,7 +41,8 @@ class SequentialHalving(Designed):
 
     def init(self, spec: Spec, budget: Int[Array, ""]) -> State:
         """All arms active, none pulled."""
-        return State(budget, jnp.int32(0), jnp.ones((spec.num_contexts, spec.num_arms), bool))
+        shape = (spec.num_contexts, spec.num_arms)
+        return State(budget, jnp.int32(0), jnp.ones(shape, bool), jnp.full(shape, -jnp.inf))
 
     def finished(self, spec: Spec, state: State) -> Bool[Array, ""]:
         """After the last round."""
@@ -74,8 +76,8 @@ class SequentialHalving(Designed):
         own = jnp.take_along_axis(total, task[:, None, None], axis=2)[:, :, 0]
         score = estimators.arm_value(spec, own, stats.blocks.reshape(shape))
         active = trim.top_half(score, trim.random_order(key, shape), state.active)
-        active = jnp.where(running, active, state.active)
-        return State(state.budget, state.round + running.astype(jnp.int32), active)
+        active, score = (jnp.where(running, *pair) for pair in ((active, state.active), (score, state.score)))
+        return State(state.budget, state.round + running.astype(jnp.int32), active, score)
 
     def recommend(self, key: Key, spec: Spec, state: State) -> Policy:
         """The one arm left in every context."""
