@@ -87,7 +87,7 @@ def verdict(bound: float, failures: int, trials: int) -> str:
 
 
 def examine(seed: int) -> Counter:
-    """Verdicts on the bounds for one random world, one way to run and one budget; up to 256 times the trials where unresolved.
+    """Verdicts on the bounds for one random world, way to run and budget; up to 256 times the trials where unresolved.
 
     A bound, drawn at random, is met at a level between .005 and .9 by choice of the budget: none is vacuous everywhere.
     """
