@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from sim import batch, lockstep
+from sim import lockstep, stepwise
 from sim.core import Algorithm, Allocation, Environment, Instance, Key, Policy, Queries, Source, Spec, Stats, Trial
 from sim.kernels import counter, rounds, subsets
 from sim.lockstep import RUN as RUN
@@ -77,8 +77,8 @@ def run_trials(
         first: number of the first trial.
         chunk: trials in progress at a time; shows in memory and speed, never in the results.
         fused: whether all rounds are one program (`sim.lockstep`: fast, and slow to compile) or the host calls each
-            (`sim.batch`). By default the first for more than `FEW` trials, for several devices, and for a rule with one
-            row, which has many rounds. Never shows in results.
+            (`sim.stepwise`). By default the first for more than `FEW` trials, for several devices, and for rules with
+            one row, which have many rounds. Never shows in results.
         truth: exact training values, shape (trial, context, prompt, scale); for an algorithm that
             `sees_truth`.
         progress: called with the number of trials done after each jitted call.
@@ -154,7 +154,7 @@ def _call(
         own = jnp.asarray(own.reshape(-1, *truth.shape[1:]))
     head = (source, algorithm, jnp.int32(budget), counter.from_seed(seed))
     if not fused:
-        found = batch.run(*head, jnp.int32(first), jnp.int32(count), lanes, own)
+        found = stepwise.run(*head, jnp.int32(first), jnp.int32(count), lanes, own)
     elif len(devices) == 1:
         found = lockstep.run(*head, jnp.int32(first), jnp.int32(count), slots, lanes, own)
     else:
