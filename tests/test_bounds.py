@@ -119,6 +119,26 @@ def test_budget_too_small_for_a_pull() -> None:
     assert bounds.theorem_b(world, exponents, 7) >= 0.5 <= bounds.theorem_b_blocks(world, exponents, 7)
 
 
+def test_classical_bounds_hold_where_costs_make_a_gap_larger_than_the_range_of_rewards() -> None:
+    """Known costs of 10 between two even coins: one wrong pull in T = 1 is a failure with probability 1/2.
+
+    Seen to fail with gaps over B that are not cut at 1: the bound is then .0058.
+    """
+    dear = bandit([0.5, 0.5])._replace(values=np.array([[[0.5], [-9.5]]]))
+    assert bounds.sequential_halving(dear, 1) >= 0.5
+    four = bandit([0.5] * 4)._replace(values=np.array([[[0.5], [-9.5], [-9.5], [-9.5]]]))
+    for budget, failure in ((2, 0.75), (4, 0.5), (6, 0.25), (7, 0.25)):
+        assert bounds.sequential_halving(four, budget) >= failure
+
+
+def test_exponents_know_what_they_are_of_until_they_are_changed() -> None:
+    world, found = of_kind(queries="common")
+    with pytest.raises(ValueError, match="Theorem A assumes"):
+        bounds.theorem_a(world, found, 9)
+    assert bounds.theorem_a(world, 0.5 * found, 900) > 0
+    assert bounds.theorem_c(world, found, 900) == bounds.theorem_c(world, np.asarray(found), 900)
+
+
 def test_blocks_of_a_pull_are_not_independent() -> None:
     """Completions decided by the query: four pulls of 32 are worth 4 samples, and exponents say so."""
     assert stats.binom.sf(2, 4, 0.5) == 0.3125
@@ -177,7 +197,7 @@ def test_bounds_hold_for_two_arms(gap: float, middle: float) -> None:
                 f"a {name}": bounds.theorem_a(world, exponent, budget),
                 f"b {name}": bounds.theorem_b(world, exponent, budget),
                 f"blocks {name}": bounds.theorem_b_blocks(world, exponent, budget),
-                f"c {name}": bounds.theorem_c(world, exponent, budget),
+                f"c {name}": bounds.theorem_c(world, np.asarray(exponent), budget),
                 f"d {name}": bounds.theorem_d(world, exponent, budget),
                 f"uniform {name}": bounds.uniform(world, exponent, budget),
             }
@@ -216,6 +236,7 @@ def test_bounds_fall_as_the_budget_grows() -> None:
     data = families.bon_query_effects()
     world = problem_of(data)
     one, full = (chernoff.exponents(data, blocks=blocks).chernoff for blocks in ("one", "all"))
+    paired = chernoff.exponents(data, queries="common").chernoff
     for call in (
         bounds.theorem1_printed,
         bounds.theorem1_corrected,
@@ -223,7 +244,7 @@ def test_bounds_fall_as_the_budget_grows() -> None:
         lambda w, t: bounds.theorem_a(w, one, t),
         lambda w, t: bounds.theorem_b(w, one, t),
         lambda w, t: bounds.theorem_b_blocks(w, one, t),
-        lambda w, t: bounds.theorem_c(w, one, t, fresh=False),
+        lambda w, t: bounds.theorem_c(w, paired, t, fresh=False),
         lambda w, t: bounds.theorem_d(w, full, t),
         lambda w, t: bounds.theorem_d(w, full, t, fresh=True),
         lambda w, t: bounds.uniform(w, full, t),
@@ -243,14 +264,10 @@ def test_accumulated_data_need_no_more_budget() -> None:
 
 def test_ties_leave_every_bound_vacuous_and_single_arms_never_fail() -> None:
     tied, alone = bandit([0.6, 0.6, 0.1]), bandit([0.4])
-    for call in (
-        bounds.theorem1_printed,
-        bounds.theorem1_corrected,
-        bounds.theorem_b_closed,
-        bounds.sequential_halving,
-    ):
+    for call in (bounds.theorem1_corrected, bounds.theorem_b_closed, bounds.sequential_halving):
         assert call(tied, 10**9) >= 1
         assert call(alone, 10) == 0
+    assert bounds.theorem1_printed(alone, 10) == 0
     data = bernoulli([0.6, 0.6, 0.1])
     assert bounds.theorem_a(problem_of(data), chernoff.exponents(data).chernoff, 10**9) >= 1
     assert bounds.ucb_e(alone, 10) == 0 == bounds.successive_rejects(alone, 10)
@@ -275,6 +292,12 @@ def test_ucb_e_by_hand() -> None:
         bounds.ucb_e(world, 2000, exploration=200.0)
 
 
+def of_kind(**kind: str) -> tuple[bounds.Problem, np.ndarray]:
+    """A world of several scales, and its exponents of this kind."""
+    data = families.bon_query_effects()
+    return problem_of(data), chernoff.exponents(data, **kind).hoeffding
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -287,6 +310,21 @@ def test_ucb_e_by_hand() -> None:
         (lambda: bounds.theorem_a(bandit(FOUR), -np.ones((1, 4, 1)), 9), "negative"),
         (lambda: bounds.theorem_c(bandit(FOUR), np.ones((1, 4, 1)), 9, replacement=False), "with replacement"),
         (lambda: chernoff.exponents(families.two_arm(), queries="shared"), "independent, common"),
+        (lambda: bounds.theorem_a(*of_kind(queries="common"), 9), "Theorem A assumes .* independent queries"),
+        (lambda: bounds.theorem_a(*of_kind(blocks="all"), 9), "Theorem A assumes .* blocks 'one'"),
+        (lambda: bounds.theorem_b(*of_kind(blocks="all"), 9), "Theorem B assumes"),
+        (lambda: bounds.theorem_b_blocks(*of_kind(queries="common"), 9), "Theorem B assumes"),
+        (lambda: bounds.theorem_c(*of_kind(), 9), "Theorem C assumes .* common queries"),
+        (lambda: bounds.theorem_d(*of_kind(), 9), "Theorem D assumes .* blocks 'all'"),
+        (lambda: bounds.uniform(*of_kind(), 9), "one batch assumes"),
+        (lambda: bounds.theorem1_printed(bandit([0.5, 0.5]), 9), "unique best arm; context 0"),
+        (
+            lambda: bounds.theorem_a(bandit(FOUR)._replace(values=np.full((1, 4, 1), np.nan)), np.ones((1, 4, 1)), 9),
+            "NaN",
+        ),
+        (lambda: chernoff.hoeffding(np.array([-0.2]), 1.0), "gap holds a negative"),
+        (lambda: chernoff.bernstein(np.ones(1), -np.ones(1), np.ones(1)), "variance holds a negative"),
+        (lambda: bounds.ucb_e(bandit(FOUR), 100, exploration=0), "0 < a"),
         (lambda: chernoff.exponents(families.two_arm(), blocks="two"), "one, all"),
     ],
 )

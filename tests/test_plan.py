@@ -38,6 +38,16 @@ def test_what_guarantees_ask_for_is_what_they_promise() -> None:
     assert f"{promised['theorem 1 as printed']:.3e}" == "1.006e-03"
 
 
+def test_no_budget_suffices_where_best_arms_tie_and_finding_out_takes_no_memory(monkeypatch) -> None:
+    """Seen to fail, with no memory left, where LCPB was computed at every budget up to 1e16."""
+    monkeypatch.setattr("theory.lcpb.lcpb", lambda *_, **__: pytest.fail("LCPB was computed"))
+    for one in plan.asked(Case(families.two_arm((0.6, 0.6))), 0.05):
+        assert one.budget is None
+        assert "1e+16" in one.note or "unique best arm" in one.note
+    near = {one.claim: one.note for one in plan.promised(Case(families.two_arm((0.6, 0.599))), 10**7)}
+    assert "up to 1000000 completions" in near["LCPB"]
+
+
 def test_near_misses_ask_for_less(monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted bug seen: arms within epsilon kept in the sum."""
     case = Case(families.bon_two_scales())

@@ -172,7 +172,7 @@ def test_common_queries_may_hurt(pulls: int) -> None:
     failure = float(share[2 * wins < pulls].sum() + share[2 * wins == pulls].sum() / 2)
     for exponent in chernoff.exponents(data, queries="common")[1:]:
         assert failure <= bounds.theorem_c(world, exponent, 2 * pulls)
-    assert failure > bounds.theorem_c(world, chernoff.exponents(data).chernoff, 2 * pulls)
+    assert failure > bounds.theorem_c(world, np.asarray(chernoff.exponents(data).chernoff), 2 * pulls)
     assert failure > bounds.theorem_c(world, chernoff.hoeffding(exact.gaps(world.values), 1.0), 2 * pulls)
 
 

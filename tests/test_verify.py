@@ -45,7 +45,7 @@ def test_what_a_verdict_rests_on() -> None:
     assert Truth().source == ""
     low, high = Truth(None, 0, 1000, replicates).interval(0.05)
     assert low < 1e-8 < high < 2e-8
-    assert _verdicts.level([Truth(0.1), Truth(None, 1, 10), Truth(None, 0, 10, replicates)]) == (0.025, 2)
+    assert _verdicts.level([Truth(0.1), Truth(None, 1, 10), Truth(None, 0, 10, replicates)]) == (0.05 / 3, 3)
     assert _verdicts.level([]) == (0.05, 0)
 
 

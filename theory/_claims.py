@@ -18,6 +18,8 @@ from theory.problem import problem_of
 
 LCPB_ARMS, LCPB_BUDGET = 64, 10_000
 """Most arms and completions for which LCPB is computed here where Nmax > 1: beyond them it takes minutes."""
+LCPB_LONGEST = 1_000_000
+"""Most completions where Nmax = 1: its laws hold a number per pull."""
 
 
 class Case:
@@ -39,7 +41,11 @@ class Case:
         return self._exponents[blocks, queries]
 
     def lcpb(self, budget: int, fresh: bool, survivors: str = "worst") -> float:
-        """The LCPB bound, where it takes seconds."""
+        """The LCPB bound, where it takes seconds; it says nothing where best arms tie."""
+        if not self.problem.profile.all():
+            return 1.0
+        if budget > LCPB_LONGEST:
+            raise ValueError(f"{self.data.name}: LCPB is computed for up to {LCPB_LONGEST} completions")
         if self.problem.max_scale > 1 and (self.problem.num_arms > LCPB_ARMS or budget > LCPB_BUDGET):
             raise ValueError(
                 f"{self.data.name}: LCPB is computed for up to {LCPB_ARMS} arms and {LCPB_BUDGET} completions"

@@ -70,7 +70,7 @@ def build(cells: Iterable[Any], load: Callable[[Any], store.Content]) -> tuple["
 def summary(table: "pd.DataFrame") -> "pd.DataFrame":
     """A row per claim and family: the verdict over all budgets and worlds, how many of each, and how loose it is.
 
-    `ratio` is the smallest bound over what is known of the probability, where the bound says something and either the
+    `ratio` is the smallest bound over what is known of the probability, where the verdict is clear and either the
     probability is exact or at least ten failures were seen.
     """
     import pandas as pd
@@ -81,8 +81,8 @@ def summary(table: "pd.DataFrame") -> "pd.DataFrame":
         counts = {name: int((part["verdict"] == name).sum()) for name in _verdicts.ORDER}
         known = part["exact"].fillna(part["simulated"].where(part["failures"] >= _verdicts.FEW))
         known = known.fillna(part["splitting"].where(part["splitting_note"] == ""))
-        says = part["verdict"] != _verdicts.VACUOUS
-        ratio = (part["bound"] / known)[says & (known > 0)].min()
+        clear = part["verdict"].isin([_verdicts.HOLDS, _verdicts.VIOLATED])
+        ratio = (part["bound"] / known)[clear & (known > 0)].min()
         rows.append((claim, family, _verdicts.together(part["verdict"]), *counts.values(), ratio))
     found = pd.DataFrame(rows, columns=["claim", "family", "verdict", *_verdicts.ORDER, "ratio"])
     order = {name: place for place, name in enumerate(_claims.CLAIMS)}

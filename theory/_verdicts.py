@@ -2,8 +2,9 @@
 
 A verdict rests on the exact probability where it is known, else on an interval: Clopper-Pearson's from simulation, or,
 where simulation saw too few failures, Student's t over the replicates of a splitting estimate that nothing speaks
-against. Intervals are simultaneous by Bonferroni over all those that verdicts rest on: with confidence 95 % every one
-of them covers, and so no verdict that rests on them is wrong.
+against. Intervals are simultaneous by Bonferroni over all those that a verdict could rest on, both kinds of each: with
+confidence 95 % every one of them covers, and so no verdict that rests on them is wrong. Clopper and Pearson's are
+exact; Student's t, over skewed replicates, is approximate.
 """
 
 from collections.abc import Iterable
@@ -77,9 +78,11 @@ def level(truths: Iterable[Truth]) -> tuple[float, int]:
     """The level of each interval so that all hold together, and how many there are.
 
     Args:
-        truths: all that verdicts rest on, each once.
+        truths: all that verdicts rest on, each once; where it is the data that choose between simulation and splitting,
+            both intervals count.
     """
-    number = sum(truth.source in ("simulation", "splitting") for truth in truths)
+    unknown = [truth for truth in truths if truth.exact is None]
+    number = sum((truth.trials > 0) + (truth.replicates is not None) for truth in unknown)
     return ALPHA / max(number, 1), number
 
 

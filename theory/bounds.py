@@ -1,8 +1,8 @@
 """Fixed-budget guarantees: upper bounds on the probability that a policy misses the best arm. One function a result.
 
 A bound is a plain number, reported as the formula gives it: above 1 it says nothing. A violated assumption is a
-ValueError that names it. The best arm is the first where several tie; its rivals then have gap 0 and every bound is
-vacuous, as it must be. Failure means that in some context the answer is another arm than that one.
+ValueError that names it. The best arm is the first where several tie; its rivals then have gap 0 and every bound of
+ours is vacuous, as it must be. Failure means that in some context the answer is another arm than that one.
 
 What holds for what:
 
@@ -26,6 +26,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from theory import exact, hardness
+from theory.chernoff import fitting
 from theory.classical import sequential_halving, successive_rejects, ucb_e
 from theory.problem import Problem, bandit, checked, halving_sizes, num_rounds, over, problem_of, pulls_at_least
 
@@ -75,6 +76,9 @@ def theorem1_printed(problem: Problem, budget: int) -> float:
     if problem.largest_objective > 1:
         size = problem.largest_objective
         raise ValueError(f"Theorem 1 assumes objectives in [-1, 1]; this world has one of size {size:.6g}")
+    tied = (problem.profile == 0).any(axis=1)
+    if tied.any():
+        raise ValueError(f"Theorem 1 assumes a unique best arm; context {int(tied.argmax())} has several")
     h1, h2 = (float(part.max()) for part in hardness.printed(problem.values))
     return _closed(3.0, problem, budget, h1, h2)
 
@@ -109,8 +113,13 @@ def theorem_a_terms(problem: Problem, exponents: Exponent, budget: int) -> Float
     Args:
         problem: the world.
         exponents: per pull, valid for every pull that serves both arms (`chernoff.exponents` with blocks "one").
+            Exponents that are known to be of another kind are refused, here and below; a plain array is taken as it is.
         budget: T, in completions.
     """
+    return _fresh_terms(problem, fitting(exponents, problem.max_scale, "one", "independent", "Theorem A"), budget)
+
+
+def _fresh_terms(problem: Problem, exponents: Exponent, budget: int) -> Float64[np.ndarray, "context round"]:
     rivals, sizes = _rivals(problem, exponents), halving_sizes(problem.num_arms)
     pulls = pulls_at_least(problem, budget, sizes)
     terms = [
@@ -125,6 +134,10 @@ def theorem_b(problem: Problem, exponents: Exponent, budget: int) -> float:
     As `theorem_a_terms` with L_r^min = sum_{s <= r} lam_s^min for lam_r^min, and all |A| - 1 competitors in every
     round, since survivors depend on the data (proofs.md, section 4). Nothing is lost to adaptive sample sizes.
     """
+    return _accumulated(problem, fitting(exponents, problem.max_scale, "one", "independent", "Theorem B"), budget)
+
+
+def _accumulated(problem: Problem, exponents: Exponent, budget: int) -> float:
     rivals, sizes = _rivals(problem, exponents), halving_sizes(problem.num_arms)
     together = np.cumsum(pulls_at_least(problem, budget, sizes))
     return float(
@@ -151,6 +164,7 @@ def theorem_b_blocks(problem: Problem, exponents: Exponent, budget: int) -> floa
         exponents: per pull, valid for every pull that serves both arms (`chernoff.exponents` with blocks "one").
         budget: T, in completions.
     """
+    exponents = fitting(exponents, problem.max_scale, "one", "independent", "Theorem B")
     _rivals(problem, exponents)
     sizes = halving_sizes(problem.num_arms)
     pulls = np.array(pulls_at_least(problem, budget, sizes), np.float64)
@@ -190,7 +204,8 @@ def theorem_c(
     """
     if not replacement:
         raise ValueError("Theorem C assumes queries drawn with replacement; without it rounds are not independent")
-    return theorem_a(problem, exponents, budget) if fresh else theorem_b(problem, exponents, budget)
+    exponents = fitting(exponents, problem.max_scale, "one", "common", "Theorem C")
+    return float(_fresh_terms(problem, exponents, budget).sum()) if fresh else _accumulated(problem, exponents, budget)
 
 
 def theorem_d(problem: Problem, exponents: Exponent, budget: int, *, fresh: bool = False) -> float:
@@ -205,6 +220,7 @@ def theorem_d(problem: Problem, exponents: Exponent, budget: int, *, fresh: bool
         budget: T, in completions.
         fresh: whether each round forgets the data before it.
     """
+    exponents = fitting(exponents, problem.max_scale, "all", "independent", "Theorem D")
     _rivals(problem, exponents)
     sizes = halving_sizes(problem.num_prompts)
     pulls = pulls_at_least(problem, budget, sizes)
@@ -232,6 +248,7 @@ def uniform(problem: Problem, exponents: Exponent, budget: int) -> float:
         budget: T, in completions.
     """
     lam = checked(budget) // (problem.num_prompts * problem.max_scale)
+    exponents = fitting(exponents, problem.max_scale, "all", "independent", "the union bound of one batch")
     return float(np.exp(-_times(lam, _rivals(problem, exponents))).sum())
 
 
@@ -268,6 +285,8 @@ def _rivals(problem: Problem, exponents: np.ndarray) -> np.ndarray:
     """Exponents of each context's competitors, smallest first."""
     if exponents.shape != problem.values.shape:
         raise ValueError(f"exponents have shape {exponents.shape}; the world's arms have {problem.values.shape}")
+    if not np.isfinite(problem.values).all():
+        raise ValueError("the world's values hold a NaN or an infinity; bounds need finite values")
     if not (exponents >= 0).all():
         raise ValueError("exponents hold a negative number or a NaN; exponents are >= 0")
     return np.sort(_without_best(problem, exponents), axis=1)

@@ -17,7 +17,7 @@ Chernoff's bound. Proofs of what is ours: theory/proofs.md, section 1.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int
@@ -38,12 +38,52 @@ _STEPS = 16
 """Golden-section steps over log theta: leaves a relative error of about 1e-5 in I."""
 
 
+class Exponent(np.ndarray):
+    """An array of exponents that knows what it is of: a bound refuses one that does not fit it.
+
+    Attributes:
+        blocks: how much of a pull the estimates use, one of `BLOCKS`; "" where it is not known, as after arithmetic.
+        queries: whether prompts see queries of their own, one of `QUERIES`; "" where it is not known.
+    """
+
+    blocks: str
+    queries: str
+
+    def __array_finalize__(self, other: Any) -> None:
+        """Results of arithmetic are no longer known to be what the operands were."""
+        self.blocks = self.queries = ""
+
+    @classmethod
+    def of(cls, values: np.ndarray, blocks: str, queries: str) -> "Exponent":
+        """Values that are known to be exponents of this kind."""
+        found = values.view(cls)
+        found.blocks, found.queries = blocks, queries
+        return found
+
+
+def fitting(values: np.ndarray, max_scale: int, blocks: str, queries: str, theorem: str) -> np.ndarray:
+    """Exponents as a plain array.
+
+    Raises:
+        ValueError: for exponents that are known to be of another kind than the theorem assumes. With Nmax = 1 a pull is
+            one block, and it is all.
+    """
+    if not isinstance(values, Exponent) or not values.queries:
+        return np.asarray(values)
+    if values.queries != queries or (values.blocks != blocks and max_scale > 1):
+        raise ValueError(
+            f"{theorem} assumes exponents of {queries} queries with blocks {blocks!r} (`chernoff.exponents`); "
+            f"these are of {values.queries} queries with blocks {values.blocks!r}"
+        )
+    return np.asarray(values)
+
+
 class Exponents(NamedTuple):
     """Exponents per pull against the best arm of each context, inf for the best arm itself and 0 at a tie.
 
     Attributes:
         gap: Delta.
-        hoeffding, bernstein, chernoff: the three exponents.
+        hoeffding, bernstein, chernoff: the three exponents, each an `Exponent` that knows its blocks and queries.
     """
 
     gap: Float64[np.ndarray, "context prompt scale"]
@@ -62,6 +102,7 @@ def hoeffding(
         width: range B of one estimate.
         dependent: whether the two estimates may depend on each other.
     """
+    _at_least_zero(gap=gap, width=width)
     return _ratio(gap**2, (2.0 if dependent else 1.0) * np.asarray(width) ** 2 + 0 * gap)
 
 
@@ -75,7 +116,14 @@ def bernstein(
         variance: V = Var D of one pull.
         shortfall: M, the most by which one independent term can fall short of its mean.
     """
+    _at_least_zero(gap=gap, variance=variance, shortfall=shortfall)
     return _ratio(gap**2, 2 * (variance + shortfall * gap / 3))
+
+
+def _at_least_zero(**given: Any) -> None:
+    for name, numbers in given.items():
+        if not np.all(np.asarray(numbers) >= 0):
+            raise ValueError(f"{name} holds a negative number or a NaN; it must be >= 0 everywhere")
 
 
 def exponents(
@@ -119,7 +167,8 @@ def exponents(
         )
         for c in range(data.num_contexts)
     ]
-    return Exponents(*(np.stack(part) for part in zip(*found, strict=True)))
+    found_gap, *kinds = (np.stack(part) for part in zip(*found, strict=True))
+    return Exponents(found_gap, *(Exponent.of(kind, blocks, queries) for kind in kinds))
 
 
 def minimum_log_mgf(
@@ -203,6 +252,7 @@ def _context_exponents(
     variance = np.where(dependent, average(shared, law.weight), own_total + total)
     own_shortfall, shortfall = overall[best] - low, high - overall
     shortfall = np.where(dependent, own_shortfall + shortfall, np.maximum(own_shortfall, shortfall))
+    shortfall = np.maximum(shortfall, 0.0)  # rounding
     flat = hoeffding(gap, high - low)
     flat = np.where(dependent, flat / 2, flat)
     bern = bernstein(gap, variance, shortfall)

@@ -1,6 +1,7 @@
 """Guarantees for classical bandits: unrelated arms, one completion a pull, one context, rewards of range B.
 
-Each is a bound on the probability of a wrong answer, with gaps divided by B; above 1 it says nothing.
+Each is a bound on the probability of a wrong answer, with gaps divided by B and at most 1: known costs can make a gap
+exceed B, and a larger gap only helps. Above 1 a bound says nothing.
 """
 
 import math
@@ -49,7 +50,7 @@ def ucb_e(problem: Problem, budget: int, exploration: float | int | None = None)
     """
     largest = largest_exploration(problem, budget)
     chosen = largest if exploration is None else exploration
-    if not 0 <= chosen <= largest:
+    if not (0 < chosen <= largest or chosen == largest == 0):
         raise ValueError(
             f"exploration is {chosen:.6g}; UCB-E's bound needs 0 < a <= 25 (T - K) / (36 H1) = {largest:.6g}"
         )
@@ -63,15 +64,13 @@ def largest_exploration(problem: Problem, budget: int) -> float:
 
 
 def _classical(problem: Problem, name: str) -> np.ndarray:
-    """Gaps over the range of rewards, of a problem that is a classical bandit."""
+    """Gaps over the range of rewards, at most 1, of a problem that is a classical bandit."""
     if problem.num_contexts != 1 or problem.max_scale != 1:
         raise ValueError(
             f"the bound of {name} is for unrelated arms that cost one completion in one context; "
             f"this world has {problem.num_contexts} contexts and scales up to {problem.max_scale}"
         )
-    profile = problem.profile
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(profile > 0, profile / problem.width[0], 0.0)
+    return hardness.clipped(problem.profile, problem.width)
 
 
 def _more_than_arms(problem: Problem, budget: int) -> int:

@@ -94,14 +94,14 @@ def cost_h1(
         width: range B of the random part of the utility in each context (known costs do not count).
         max_scale: Nmax, the completions of one pull.
     """
-    return max_scale * _largest(_inverse_squares(_clipped(profile, width)))
+    return max_scale * _largest(_inverse_squares(clipped(profile, width)))
 
 
 def cost_h2(
     profile: Float64[np.ndarray, "context competitor"], width: Float64[np.ndarray, " context"], max_scale: int
 ) -> Float64[np.ndarray, " context"]:
     """H2' = max over i >= 2 of i Nmax B^2 / min(Delta_(i), B)^2, in completions; see `cost_h1`."""
-    return max_scale * _largest(_inverse_squares(_clipped(profile, width)) * _ranks(profile))
+    return max_scale * _largest(_inverse_squares(clipped(profile, width)) * _ranks(profile))
 
 
 def printed(values: Float64[np.ndarray, "context prompt scale"]) -> Printed:
@@ -148,7 +148,9 @@ def _inverse_squares(profile: np.ndarray) -> np.ndarray:
         return 1 / profile**2
 
 
-def _clipped(profile: np.ndarray, width: np.ndarray) -> np.ndarray:
+def clipped(
+    profile: Float64[np.ndarray, "context competitor"], width: Float64[np.ndarray, " context"]
+) -> Float64[np.ndarray, "context competitor"]:
     """min(Delta, B) / B; a context without randomness (B = 0) is as hard as one with the largest gap."""
     if (width < 0).any():
         raise ValueError("width is negative; the range of a reward is >= 0")

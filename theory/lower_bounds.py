@@ -160,6 +160,8 @@ def _entropy(mean: float, other: float) -> float:
 
 
 def _long_enough(complexity: float | int, num_arms: int, budget: int) -> None:
+    if num_arms < 2:
+        raise ValueError(f"the lower bound of Carpentier and Locatelli needs at least 2 arms; got {num_arms}")
     least = (complexity / 60) ** 2 * 4 * math.log(6 * checked(budget) * num_arms)
     if not math.isfinite(complexity) or complexity <= 0 or budget < least:
         raise ValueError(

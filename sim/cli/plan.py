@@ -77,6 +77,10 @@ def plan(
         rows = [_finding(one, epsilon) for one in found]
         columns = ("aim", ">target", ">still fails at", ">suffices", ">estimate there", ">99 % interval", ">trials")
         common.show(console, f"{algorithm} simulated, up to T = {most:,}", columns, rows)
+    console.print(
+        "\nGuarantees are about misses; `uniform, near misses` alone is about regrets above epsilon. None is about\n"
+        "the mean regret itself, which is at most the largest gap times the probability of a miss."
+    )
     if csv is not None:
         _write(csv, promises, found, probe)
         typer.echo(f"wrote {csv}")

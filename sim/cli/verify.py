@@ -87,8 +87,8 @@ def _show(result: "Result") -> None:
     _table(console, result)
     console.print(
         f"\nVerdicts rest on exact probabilities or on {result.intervals} simultaneous (Bonferroni) intervals:\n"
-        f"all of them are right with confidence 95 %. This call took {result.wall:.1f} s; {result.reused} cells were "
-        "there before."
+        "all of them are right with confidence 95 % (splitting's intervals are approximate).\n"
+        f"This call took {result.wall:.1f} s; {result.reused} cells were there before."
     )
 
 
@@ -108,15 +108,17 @@ def _table(console: "Console", result: "Result") -> None:
                 continue
             cell = cells.loc[claim, family]
             loose = "" if not cell["ratio"] < float("inf") else f" {_times(cell['ratio'])}"
-            said = cell["verdict"]
-            entries.append(Text.assemble((said, colors[said]), loose))
+            said, left = cell["verdict"], cell["not resolved"]
+            open_ = f", {left} open" if left and said != "not resolved" else ""
+            entries.append(Text.assemble((said, colors[said]), loose, (open_, colors["not resolved"])))
         body.append((claim, *entries))
     common.show(
         console,
         "Verdicts over all budgets and worlds of a family",
         ("bound", *families),
         body,
-        "x: the smallest bound / failure probability found. Empty: its assumptions do not hold there.",
+        "holds: at every budget at which that could be told; open: at how many it could not. x: the smallest bound /\n"
+        "failure probability among the former. vacuous: 1 or more wherever it was tried. Empty: not for such worlds.",
     )
 
 
