@@ -5,17 +5,22 @@ from fractions import Fraction
 from itertools import permutations, product
 from math import comb
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import agrees, chi_square
+from jaxtyping import Array
 from scipy import stats
 
 from sim import algorithms, runner
 from sim.algorithms.psst import PSST
-from sim.core import Algorithm
+from sim.algorithms.sequential import State
+from sim.algorithms.ucb import UCB
+from sim.core import Algorithm, Spec
 from sim.envs import families
 from sim.envs.dataset import Dataset
 from sim.envs.sources import fixed
+from sim.kernels import counter
 from theory import enumerate as enum
 from theory import exact
 
@@ -161,6 +166,11 @@ CASES: dict[str, tuple[Algorithm, int]] = {
     "uniform": (algorithms.get("uniform"), 16),
     "successive-rejects": (algorithms.get("successive-rejects"), 16),
     "triple": (algorithms.get("triple-n1"), 9),
+    "triple-random": (algorithms.get("triple-random"), 5),
+    "random": (algorithms.get("random"), 5),
+    "ucb": (algorithms.get("ucb"), 5),
+    "epsilon-greedy": (algorithms.get("epsilon-greedy:epsilon=0.3"), 4),
+    "softmax": (algorithms.get("softmax:temperature=0.3"), 4),
 }
 
 
@@ -171,7 +181,8 @@ QUICK = ("psst", "psst-poor")
 def test_simulation_follows_the_enumerated_law(name: str) -> None:
     """Answer and spending together, rare outcomes pooled.
 
-    Planted bugs seen: ties to the first arm instead of at random; independent queries in place of common ones.
+    Planted bugs seen: ties to the first arm instead of at random; independent queries in place of common ones; arms
+    drawn by weights counted as equally likely; exploration counted as likely as not.
     """
     algorithm, budget = CASES[name]
     data, trials = two_prompts(), 4096
@@ -208,10 +219,25 @@ def test_training_queries_are_those_asked_for() -> None:
     assert wrong == pytest.approx(enum.failure_probability(other, exact.values(alone))[0], rel=1e-12)
 
 
-@pytest.mark.parametrize("name", ["ucb", "triple-random", "random"])
-def test_algorithms_that_draw_more_than_orders_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="draws more than random orders"):
-        enum.enumerate_runs(two_prompts(), algorithms.get(name), 6)
+class Impatient(UCB):
+    """Uses a random word by itself."""
+
+    def choose(self, spec: Spec, words: Array, state: State, context: Array) -> tuple[Array, Array]:
+        first = (counter.to_uniform(words[0]) < 0.3).astype(jnp.int32)
+        return first, jnp.zeros_like(first)
+
+
+def test_random_words_that_are_no_known_draw_are_refused() -> None:
+    with pytest.raises(ValueError, match="Impatient uses random words as more than an order"):
+        enum.enumerate_runs(two_prompts(), Impatient(), 2)
+
+
+def test_a_random_arm_has_the_law_of_its_draws() -> None:
+    """Every pair of arms in the two contexts equally often; nothing spent."""
+    runs = enum.enumerate_runs(two_prompts(), algorithms.get("random"), 5)
+    contexts, arms = two_prompts().num_contexts, two_prompts().num_prompts * two_prompts().max_scale
+    np.testing.assert_allclose(runs.probability, np.full(arms**contexts, arms**-contexts), rtol=1e-12)
+    assert not runs.spent.any()
 
 
 def test_worlds_too_large_are_refused() -> None:

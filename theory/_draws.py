@@ -60,8 +60,8 @@ class Orders:
         other = self._evaluate(inputs, rows, (2**32 - _GAP * (sizes - ranks)).astype(np.uint32), 1)
         if not np.array_equal(table(forward), table(other)):
             raise ValueError(
-                f"{self.name} draws more than random orders; exact enumeration needs an algorithm whose only "
-                "randomness is the order of ties or of prompts"
+                f"{self.name} uses random words as more than an order; exact enumeration needs an algorithm that draws by "
+                "counter.integer, counter.chance, trim.draw_arm or the order of ties"
             )
         if width == 0:
             return rows, forward, np.ones(len(rows))

@@ -18,7 +18,7 @@ from sim import runner
 from sim.core import Algorithm, Allocation, Spec
 from sim.envs.dataset import Dataset
 from theory import exact
-from theory._draws import Orders
+from theory._choices import Draws
 from theory._halving import HalvingError, halving_error, halving_pulls, sequential_halving_error, top_set_law
 from theory._pull_laws import PullLaws, check_queries
 from theory._tree import merge, pick, size
@@ -56,17 +56,17 @@ class Runs(NamedTuple):
 def enumerate_runs(data: Dataset, algorithm: Algorithm, budget: int, ids: Int[np.ndarray, " id"] | None = None) -> Runs:
     """The exact law of the policy and the spending of one run.
 
-    Random ties are averaged over all their orders, exactly; an algorithm that draws anything else (a random context,
-    an arm by weights) is refused. Pulls follow the float64 tables; the simulator's 32-bit thresholds differ by 2**-33.
+    All that the algorithm draws is averaged over, exactly: orders of ties, a context, an arm by weights. Pulls follow the float64 tables; the simulator's 32-bit thresholds differ by 2**-33.
 
     Args:
         data: a small finite world.
-        algorithm: any algorithm whose own randomness is the order of ties or of prompts.
+        algorithm: any algorithm that draws by `counter.integer`, `counter.chance` and `trim`; words used in another way
+            are refused.
         budget: completions T.
         ids: the training queries; all when None.
 
     Raises:
-        ValueError: the algorithm draws more than orders, the budget is too small for it, or the world is too large.
+        ValueError: the algorithm uses random words in another way, the budget is too small for it, or the world is too large.
     """
     spec = data.environment().spec
     if algorithm.sees_truth:
@@ -117,9 +117,9 @@ class _Steps:
         name = type(algorithm).__name__
         self.common = algorithm.queries == "common"
         self.is_over = jax.jit(jax.vmap(lambda state: algorithm.finished(spec, state)))
-        self.allocate = Orders(lambda key, state: algorithm.allocate(key, spec, state), name)
-        self.update = Orders(lambda key, given: algorithm.update(key, spec, *given), name)
-        self.recommend = Orders(lambda key, state: algorithm.recommend(key, spec, state), name)
+        self.allocate = Draws(lambda key, state: algorithm.allocate(key, spec, state), name)
+        self.update = Draws(lambda key, given: algorithm.update(key, spec, *given), name)
+        self.recommend = Draws(lambda key, state: algorithm.recommend(key, spec, state), name)
 
     def finished(self, states: Any) -> np.ndarray:
         """Which of the states are final."""

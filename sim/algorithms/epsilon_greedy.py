@@ -53,7 +53,7 @@ class EpsilonGreedy(Sequential):
 
     def choose(self, spec: Spec, words: UInt32[Array, "2"], state: State, context: Int[Array, ""]) -> Arm:
         """Any arm that fits when exploring, else one of the best."""
-        explores = counter.to_uniform(words[1]) < self.epsilon
+        explores = counter.chance(words[1], self.epsilon)
         reach = jnp.clip(state.left, 1, spec.max_scale)
         arm = counter.integer(words[0], spec.num_prompts * reach)
         short = (state.left > 0) & (state.left < spec.max_scale)

@@ -9,7 +9,7 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, UInt32
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from sim.core import Key
 
@@ -80,6 +80,11 @@ def integer(word: UInt32[Array, "*shape"], bound: int | Array) -> Int[Array, "*s
     middle = (high_low & low_mask) + (low_high & low_mask) + (low_low >> 16)
     product = (word >> 16) * (bound >> 16) + (high_low >> 16) + (low_high >> 16) + (middle >> 16)
     return product.astype(jnp.int32)
+
+
+def chance(word: UInt32[Array, "*shape"], probability: float | Array) -> Bool[Array, "*shape"]:
+    """Whether an event of this probability (to 2**-23) happens."""
+    return to_uniform(word) < probability
 
 
 def permutation(key: Key, size: int) -> Int[Array, " size"]:
