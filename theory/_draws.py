@@ -1,4 +1,4 @@
-"""Exact averages over an algorithm's own random words, where it uses them only to put items in a random order.
+"""Exact averages over an algorithm's own random words, where they put items in a random order.
 
 Ties at random, and which prompts a poor round pulls, are such orders: with k words in a row all k! orders are equally
 likely. An algorithm takes its words from `sim.kernels.counter.bits`; here that function answers with given words while
@@ -60,8 +60,8 @@ class Orders:
         other = self._evaluate(inputs, rows, (2**32 - _GAP * (sizes - ranks)).astype(np.uint32), 1)
         if not np.array_equal(table(forward), table(other)):
             raise ValueError(
-                f"{self.name} uses random words as more than an order; exact enumeration needs an algorithm that draws by "
-                "counter.integer, counter.chance, trim.draw_arm or the order of ties"
+                f"{self.name} uses random words as more than an order; exact enumeration needs an algorithm that draws "
+                "by counter.integer, counter.chance, trim.draw_arm or the order of ties"
             )
         if width == 0:
             return rows, forward, np.ones(len(rows))

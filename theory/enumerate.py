@@ -56,7 +56,8 @@ class Runs(NamedTuple):
 def enumerate_runs(data: Dataset, algorithm: Algorithm, budget: int, ids: Int[np.ndarray, " id"] | None = None) -> Runs:
     """The exact law of the policy and the spending of one run.
 
-    All that the algorithm draws is averaged over, exactly: orders of ties, a context, an arm by weights. Pulls follow the float64 tables; the simulator's 32-bit thresholds differ by 2**-33.
+    All that the algorithm draws is averaged over, exactly: orders of ties, a context, an arm by weights. Pulls follow the
+    float64 tables; the simulator's 32-bit thresholds differ by 2**-33.
 
     Args:
         data: a small finite world.
@@ -66,7 +67,8 @@ def enumerate_runs(data: Dataset, algorithm: Algorithm, budget: int, ids: Int[np
         ids: the training queries; all when None.
 
     Raises:
-        ValueError: the algorithm uses random words in another way, the budget is too small for it, or the world is too large.
+        ValueError: the algorithm uses random words in another way, the budget is too small for it, or the world is
+            too large.
     """
     spec = data.environment().spec
     if algorithm.sees_truth:
