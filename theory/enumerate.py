@@ -56,8 +56,8 @@ class Runs(NamedTuple):
 def enumerate_runs(data: Dataset, algorithm: Algorithm, budget: int, ids: Int[np.ndarray, " id"] | None = None) -> Runs:
     """The exact law of the policy and the spending of one run.
 
-    All that the algorithm draws is averaged over, exactly: orders of ties, a context, an arm by weights. Pulls follow the
-    float64 tables; the simulator's 32-bit thresholds differ by 2**-33.
+    All that the algorithm draws is averaged over, exactly: orders of ties, a context, an arm by weights. Pulls follow
+    the float64 tables; the simulator's 32-bit thresholds differ by 2**-33.
 
     Args:
         data: a small finite world.
