@@ -169,7 +169,7 @@ CASES: dict[str, tuple[Algorithm, int]] = {
     "triple-random": (algorithms.get("triple-random"), 5),
     "random": (algorithms.get("random"), 5),
     "ucb": (algorithms.get("ucb"), 5),
-    "epsilon-greedy": (algorithms.get("epsilon-greedy:epsilon=0.3"), 4),
+    "epsilon-greedy": (algorithms.get("epsilon-greedy:epsilon=0.02"), 5),
     "softmax": (algorithms.get("softmax:temperature=0.3"), 4),
 }
 
