@@ -72,6 +72,19 @@ def queries_of(rule: str, train: Queries, run_key: Key) -> Queries:
     return rounds.in_order(train, counter.fold(run_key, 0, ORDER))
 
 
+def world_of(source: Source, keys: Array) -> tuple[rounds.World, Spec]:
+    """What the trials with these keys pull from where every trial draws a world of its own, and what learners know."""
+    drawn = jax.vmap(lambda key: source.world(counter.fold(key, WORLD)))(keys)
+    return rounds.World(drawn.merged(), drawn.spec.num_prompts), drawn.spec
+
+
+def start_of(source: Source, rule: str, keys: Array) -> tuple[Array, Queries]:
+    """Run keys and query laws with which the trials with these keys start."""
+    train, _ = jax.vmap(lambda key: source.split(counter.fold(key, SPLIT)))(keys)
+    run_keys = jax.vmap(counter.fold, in_axes=(0, None))(keys, RUN)
+    return run_keys, jax.vmap(partial(queries_of, rule))(train, run_keys)
+
+
 @eqx.filter_jit
 def run(
     source: Source,
@@ -107,8 +120,7 @@ def run(
     def worlds(slots: Array) -> tuple[rounds.World, Spec, Any]:
         """The lanes' worlds, what learners know of them, and its lane axes."""
         if shared is None:
-            drawn = jax.vmap(lambda key: source.world(counter.fold(key, WORLD)))(keys_of(slots))
-            world, spec = rounds.World(drawn.merged(), drawn.spec.num_prompts), drawn.spec
+            world, spec = world_of(source, keys_of(slots))
         else:
             world, spec = rounds.World(shared, 0), shared.spec
         axes: Any = jax.tree.map(lambda _: 0 if shared is None else None, spec)
@@ -118,12 +130,9 @@ def run(
         return world, spec, axes
 
     def begin(slots: Array, spec: Spec, axes: Any) -> Lanes:
-        keys = keys_of(slots)
-        train, _ = jax.vmap(lambda key: source.split(counter.fold(key, SPLIT)))(keys)
+        run_keys, train = start_of(source, algorithm.queries, keys_of(slots))
         state = jax.vmap(lambda s, _: algorithm.init(s, budget), in_axes=(axes, 0))(spec, slots)
         zero = jnp.zeros_like(slots)
-        run_keys = jax.vmap(counter.fold, in_axes=(0, None))(keys, RUN)
-        train = jax.vmap(partial(queries_of, algorithm.queries))(train, run_keys)
         return Lanes(slots, run_keys, zero, zero, train, state)
 
     def refill_and_run(carry: tuple[Array, Lanes, Trial]) -> tuple[Array, Lanes, Trial]:

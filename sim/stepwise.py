@@ -97,14 +97,11 @@ def _draw(source: Source, rule: str, root: Key, first: Int[Array, ""], num_lanes
     numbers = first + jnp.arange(num_lanes, dtype=jnp.int32)
     keys = jax.vmap(counter.fold, in_axes=(None, 0))(root, numbers)
     if source.fresh:
-        drawn = jax.vmap(lambda key: source.world(counter.fold(key, lockstep.WORLD)))(keys)
-        world, spec = drawn.merged(), drawn.spec
+        (world, _), spec = lockstep.world_of(source, keys)
     else:
         world = source.world(root)
         spec = world.spec
-    train, _ = jax.vmap(lambda key: source.split(counter.fold(key, lockstep.SPLIT)))(keys)
-    run_keys = jax.vmap(counter.fold, in_axes=(0, None))(keys, lockstep.RUN)
-    return Given(world, spec, run_keys, jax.vmap(partial(lockstep.queries_of, rule))(train, run_keys))
+    return Given(world, spec, *lockstep.start_of(source, rule, keys))
 
 
 @lru_cache

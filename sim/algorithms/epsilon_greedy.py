@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt32
 
 from sim import trim
-from sim.algorithms.sequential import Sequential, State, fitting
+from sim.algorithms.sequential import Sequential, State, fitting, known
 from sim.core import Spec
 from sim.kernels import counter, lanes
 
@@ -47,9 +47,9 @@ class EpsilonGreedy(Sequential):
 
     def note(self, value: Float[Array, "context scale"], blocks: Float[Array, " scale"]) -> Best:
         """The best over all scales."""
-        known = _known(value, blocks)
-        best = jnp.max(known, axis=1)
-        return Best(best, jnp.sum((known == best[:, None]).astype(jnp.int32), axis=1))
+        value = known(value, blocks)
+        best = jnp.max(value, axis=1)
+        return Best(best, jnp.sum((value == best[:, None]).astype(jnp.int32), axis=1))
 
     def choose(self, spec: Spec, words: UInt32[Array, "2"], state: State, context: Int[Array, ""]) -> Arm:
         """Any arm that fits when exploring, else one of the best."""
@@ -67,15 +67,10 @@ def _best(word: Array, context: Array, state: State) -> Arm:
     value, ties = state.noted.value[:, context], state.noted.ties[:, context]
     best = jnp.max(value)
     prompt, rest = trim.draw_item(word, jnp.where(value == best, ties, 0))
-    known = _known(state.value[context, prompt], state.table.blocks[prompt])
-    return prompt, trim.item_at(rest, (known == best).astype(jnp.int32))
+    row = known(state.value[context, prompt], state.table.blocks[prompt])
+    return prompt, trim.item_at(rest, (row == best).astype(jnp.int32))
 
 
 def _best_that_fits(spec: Spec, word: Array, context: Array, left: Array, value: Array, blocks: Array) -> Arm:
     """The same among the arms that the rest of the budget affords, from all of them."""
-    return trim.draw_arm(word, trim.maxima(_known(value[context], blocks), fitting(spec, left)))
-
-
-def _known(value: Array, blocks: Array) -> Array:
-    """Estimates, 0 for arms never pulled."""
-    return jnp.where(blocks > 0, value, jnp.float32(0.0))
+    return trim.draw_arm(word, trim.maxima(known(value[context], blocks), fitting(spec, left)))

@@ -104,6 +104,11 @@ def fitting(spec: Spec, left: Int[Array, ""]) -> Bool[Array, "prompt scale"]:
     return jnp.tile(scales <= left, (spec.num_prompts, 1))
 
 
+def known(value: Float[Array, "*arms"], blocks: Float[Array, "*#arms"]) -> Float[Array, "*arms"]:
+    """Estimates, 0 for arms never pulled, as the released code has it."""
+    return jnp.where(blocks > 0, value, jnp.float32(0.0))
+
+
 def most_optimistic(
     spec: Spec,
     value: Float[Array, "prompt scale"],

@@ -10,7 +10,7 @@ while exploring; it is never recommended over one that was.
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from sim.algorithms.sequential import Sequential
+from sim.algorithms.sequential import Sequential, known
 from sim.core import Spec
 
 _LARGEST = 1e30
@@ -40,7 +40,7 @@ class Softmax(Sequential):
         fits: Bool[Array, "prompt scale"],
     ) -> Int[Array, "prompt scale"]:
         """Boltzmann weights relative to the best arm."""
-        value = jnp.where(fits, jnp.where(blocks > 0, value, jnp.float32(0.0)), -jnp.inf)
+        value = jnp.where(fits, known(value, blocks), -jnp.inf)
         whole = 2.0 ** (30 - (value.size - 1).bit_length())
         weights = jnp.exp((value - jnp.max(value)) / self.temperature)
         return jnp.round(weights * jnp.float32(whole)).astype(jnp.int32)
