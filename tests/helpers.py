@@ -247,3 +247,18 @@ def same(left: Any, right: Any) -> bool:
         return False
     pairs = zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True)
     return all(np.asarray(a).dtype == np.asarray(b).dtype and np.array_equal(a, b) for a, b in pairs)
+
+
+def bernoulli(means: list[float]) -> Dataset:
+    """Prompts that are right with the given probabilities; one completion a pull."""
+    success = np.array(means)[:, None]
+    return Dataset(
+        name="bernoulli",
+        aggregate=("mv",),
+        probs=np.stack([success, 1 - success], axis=2),
+        answers=np.zeros(1, int),
+        objective_weights=np.ones((1, 1)),
+        cost_weights=np.zeros(1),
+        costs=np.zeros(len(means)),
+        max_scale=1,
+    )
