@@ -113,15 +113,15 @@ class Halving:
         means = [np.einsum("q,qv,vck->ck", self.data.query_distribution, law, value) for value, law in laws]
         return np.stack(means, axis=1) - self.cost
 
-    def failures(self, budget: int, mode: str, trials: int, rng: np.random.Generator, best: np.ndarray) -> int:
-        """Runs in which some context's answer is not its best arm.
+    def failures(self, budget: int, mode: str, trials: int, rng: np.random.Generator, right: np.ndarray) -> int:
+        """Runs in which some context's answer is not one of its right arms.
 
         Args:
             budget: completions of a run.
             mode: one of `MODES`.
             trials: runs.
             rng: source of randomness.
-            best: number of each context's best arm, arms ordered by prompt, then scale.
+            right: mask (context, arm), arms ordered by prompt, then scale.
         """
         data = self.data
         contexts, prompts, scales = data.num_contexts, data.num_prompts, data.max_scale
@@ -152,7 +152,7 @@ class Halving:
             score = self._score(active, total, weight).reshape(trials, contexts, -1)
             active = (_ranks(score, rng) == 0).reshape(active.shape)
         answer = active.reshape(trials, contexts, -1).argmax(axis=2)
-        return int((answer != best).any(axis=1).sum())
+        return int((~right[np.arange(contexts), answer]).any(axis=1).sum())
 
     def _score(self, active: np.ndarray, total: np.ndarray, weight: np.ndarray) -> np.ndarray:
         return np.where(active, total / np.maximum(weight, 1)[:, None] - self.cost, -np.inf)

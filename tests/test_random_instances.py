@@ -54,9 +54,8 @@ def bounds_of(data: Dataset, mode: str) -> Bounds:
 
 
 def best_of(data: Dataset) -> np.ndarray:
-    """Number of each context's best arm; where several are, that which bounds are about."""
-    prompt, scale = exact.best_arms(exact.values(data))
-    return prompt * data.max_scale + scale - 1
+    """Mask (context, arm) of each context's best arm; where several are, that which bounds are about."""
+    return ~bounds.problem_of(data).competitors.reshape(data.num_contexts, -1)
 
 
 def budget_for(bound: Callable[[int], float], target: float) -> int:
@@ -201,5 +200,5 @@ def test_plain_halving_agrees_with_what_is_known() -> None:
         np.testing.assert_allclose(Halving(data).values(), exact.values(data), atol=1e-9)
     for budget in (120, 300):
         truth = sequential_halving_error([0.7, 0.5, 0.45, 0.4, 0.4, 0.35, 0.3, 0.3], budget).total
-        failures = Halving(families.graded_halving()).failures(budget, "fresh", 20_000, rng, np.zeros(1, int))
+        failures = Halving(families.graded_halving()).failures(budget, "fresh", 20_000, rng, np.arange(8)[None] == 0)
         assert abs(failures / 20_000 - truth) < 4.5 * np.sqrt(truth * (1 - truth) / 20_000)

@@ -15,7 +15,7 @@ from sim import evaluate, runner
 from sim.core import Algorithm
 from sim.envs.dataset import Dataset
 from sim.envs.sources import fixed
-from theory import bounds, exact
+from theory import bounds, exact, near_misses
 from theory._claims import CLAIMS, Case
 from theory._verdicts import clopper_pearson
 
@@ -90,8 +90,9 @@ class Found(NamedTuple):
 def asked(case: Case, delta: float, epsilon: float = 0.0) -> list[Asked]:
     """The budget that each guarantee asks for so that a miss (or near miss) has probability at most delta.
 
-    A guarantee against misses is one against near misses. `uniform, near misses` is about those alone: an answer that
-    falls short by more than epsilon has an estimate that reached the best arm's, so that the sum runs over such arms.
+    A guarantee against misses is one against near misses. With a tolerance there are also some about those alone:
+    Theorem E for halving (`near_misses.near_miss`), and for `uniform` the sum over the arms that fall short by more
+    than epsilon, since the answer's estimate has reached the best arm's.
 
     Args:
         case: the world.
@@ -231,4 +232,10 @@ def _guarantees(epsilon: float) -> list[tuple[str, str, Callable[[Case, int], fl
             return bounds.uniform(case.problem, np.where(given.gap > epsilon, given.chernoff, np.inf), budget)
 
         found.append(("uniform, near misses", "uniform", near))
+        for rule, data in (("psst, fresh", "fresh"), ("psst", "blocks"), ("psst, equal pulls", "pulls")):
+
+            def halving(case: Case, budget: int, data: str = data) -> float:
+                return near_misses.near_miss(case.problem, budget, epsilon, data=data)
+
+            found.append((f"theorem E, {data}", rule, halving))
     return found

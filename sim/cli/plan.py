@@ -78,8 +78,8 @@ def plan(
         columns = ("aim", ">target", ">still fails at", ">suffices", ">estimate there", ">99 % interval", ">trials")
         common.show(console, f"{algorithm} simulated, up to T = {most:,}", columns, rows)
     console.print(
-        "\nGuarantees are about misses; `uniform, near misses` alone is about regrets above epsilon. None is about\n"
-        "the mean regret itself, which is at most the largest gap times the probability of a miss."
+        "\nGuarantees are about misses; Theorem E and `uniform, near misses` are about regrets above epsilon. The\n"
+        "mean regret is at most epsilon plus the largest gap times the probability of such a regret."
     )
     if csv is not None:
         _write(csv, promises, found, probe)
