@@ -276,3 +276,35 @@ def test_equal_pulls_weigh_a_pull_as_one_block() -> None:
     np.testing.assert_array_equal(table.blocks, np.full((4, 2), 2.0))
     np.testing.assert_array_equal(table.total[0], np.tile([1.5, 2.0], (4, 1)))
     assert _rules.program("psst") == _rules.program("psst, equal pulls") != _rules.program("psst, common queries")
+
+
+@pytest.mark.parametrize("budget", [7, 12])
+def test_enumeration_is_the_exact_law_of_two_arms(budget: int) -> None:
+    """Of all runs there are, against the recursion of independent arms: in all and by round."""
+    found, _ = verify._enumeration_cell(verify.Cell("enumeration", "two-arm", 0, "psst", budget, 0, 0, None, ""))
+    known = _claims.exact_failure("psst, fresh", families.two_arm(), budget)
+    assert known is not None
+    np.testing.assert_allclose(found["exact"], [known.total, *known.by_round], rtol=1e-12)
+
+
+def test_a_summary_has_a_row_per_world_and_a_family_one_of_all_its_worlds() -> None:
+    rows = [("a", "f", "one", HOLDS, 0.2), ("a", "f", "two", OPEN, 0.1), ("a", "g", "three", VIOLATED, 0.1)]
+    table = pd.DataFrame(rows, columns=["claim", "family", "instance", "verdict", "bound"])
+    table = table.assign(exact=0.1, failures=0, simulated=0.0, splitting=np.nan, splitting_note="", claim="LCPB")
+    whole = _table.summary(table)
+    assert list(whole["instance"]) == ["one", "two", "three"]
+    assert list(whole["ratio"].fillna(0)) == pytest.approx([2, 0, 1])
+    both = _table.by_family(whole).set_index("family")
+    assert list(both["verdict"]) == [HOLDS, VIOLATED]
+    assert list(both[OPEN]) == [1, 0]
+    assert both.loc["f", "ratio"] == pytest.approx(2)
+
+
+@pytest.mark.slow
+def test_the_quick_run_says_that_ours_hold_on_every_family(tmp_path: Path) -> None:
+    """All that `iapo verify --quick` prints: the false bound is caught, and no other."""
+    said = _table.by_family(verify.verify(verify.Plan(quick=True), tmp_path).verdicts)
+    printed = said[said["claim"] == "theorem 1 as printed"].set_index("family")["verdict"]
+    assert printed["two-arm"] == VIOLATED
+    ours: Any = said[said["claim"].map({name: claim.ours for name, claim in _claims.CLAIMS.items()})]
+    assert (ours["verdict"] == HOLDS).all(), ours[ours["verdict"] != HOLDS]

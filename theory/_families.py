@@ -32,6 +32,8 @@ class Family(NamedTuple):
         splitting: (rule, budget) that get an estimate by splitting; per rule the smallest budget is one at which
             simulation sees failures too, and both must agree there.
         quick_splitting: those of the quick run.
+        particles: runs per replicate of an estimate by splitting, in the full run.
+        enumerated: whether runs are enumerated in full, for exact values of every rule.
         instances: worlds in the quick and in the full run.
         share: part of the usual effort spent on a cell.
         hurry: part of that which the quick run spends.
@@ -44,6 +46,8 @@ class Family(NamedTuple):
     rules: tuple[str, ...] = _COMMON
     splitting: tuple[tuple[str, int], ...] = ()
     quick_splitting: tuple[tuple[str, int], ...] = ()
+    particles: int = 1000
+    enumerated: bool = False
     instances: tuple[int, int] = (1, 1)
     share: float = 1.0
     hurry: float = 1.0
@@ -62,6 +66,22 @@ def bon(query_effects: bool) -> Dataset:
 def easy_arms() -> Dataset:
     """Three arms with rewards +-1 and P(+1) = .95, .1, .05: gaps so large that UCB-E's bound is below 1 at 600."""
     return replace(families.two_arm((0.95, 0.1, 0.05)), name="easy-arms")
+
+
+def enumerable(num_contexts: int) -> Dataset:
+    """Best of one or two, so small that every run can be enumerated: two prompts, two queries.
+
+    One context: success (1, .9) and (0, .1), cost weight .3; values (.65, .395) and (-.25, -.505). Two contexts:
+    success (.9, 0) and (0, .1), cost weights 0 and .35; N = 2 is best in the first, N = 1 in the second.
+    """
+    like = families.bon_query_effects()
+    assert like.values is not None
+    success = np.array([[1.0, 0.9], [0.0, 0.1]] if num_contexts == 1 else [[0.9, 0.0], [0.0, 0.1]])
+    found = _replace(
+        like, f"enumerable-{num_contexts}", np.stack([1 - success, success], axis=2), like.values[:2], np.ones(2)
+    )
+    cost_weights = np.array([0.3] if num_contexts == 1 else [0.0, 0.35])
+    return replace(found, objective_weights=np.ones((num_contexts, 1)), cost_weights=cost_weights)
 
 
 def mv_two_prompts() -> Dataset:
@@ -112,7 +132,10 @@ FAMILIES: dict[str, Family] = {
         budgets=(150, 300, 600, 900, 1200, 1800, 2400, 3600, 4800, 7200, 9600),
         quick=(150, 300, 600, 1200, 2400, 4800, 9600),
         rules=(*_COMMON, "successive rejects"),
-        splitting=tuple((rule, t) for rule in ("psst, fresh", "psst") for t in (600, 900, 1200, 1800, 2400)),
+        splitting=(
+            *((rule, t) for rule in ("psst, fresh", "psst") for t in (600, 900, 1200, 1800, 2400)),
+            *(("successive rejects", t) for t in (600, 1200)),
+        ),
         quick_splitting=(("psst", 600), ("psst", 1800)),
         share=2.0,
         hurry=0.75,
@@ -132,20 +155,37 @@ FAMILIES: dict[str, Family] = {
         budgets=(60, 120, 240, 360, 480, 960, 2000, 4000, 16000, 24000),
         quick=(120, 240, 960, 4000, 24000),
         unhurried=("uniform",),
-        splitting=(("psst", 240), ("psst", 360), ("psst", 480), ("psst, fresh", 480), ("psst, fresh", 960)),
+        splitting=(
+            *(("psst", t) for t in (240, 360, 480, 960)),
+            *(("psst, fresh", t) for t in (480, 960, 2000)),
+            *((rule, t) for rule in ("psst, equal pulls", "prompt halving") for t in (360, 960)),
+            *((rule, t) for rule in ("psst, common queries", "uniform") for t in (480, 960)),
+        ),
+        particles=500,
     ),
     "bon, query effects": Family(
         lambda _: bon(query_effects=True),
         budgets=(60, 120, 240, 360, 480, 960, 2000, 4000, 16000, 20000),
         quick=(120, 240, 960, 4000, 20000),
         unhurried=("uniform",),
-        splitting=(("psst", 240), ("psst", 360), ("psst", 480)),
+        splitting=(
+            *(("psst", t) for t in (240, 360, 480, 960)),
+            *(("psst, common queries", t) for t in (240, 480, 960)),
+            *((rule, t) for rule in ("psst, fresh", "psst, equal pulls") for t in (360, 960)),
+            *((rule, t) for rule in ("prompt halving", "uniform") for t in (360, 960)),
+        ),
+        particles=500,
     ),
     "mv, three scales": Family(
         lambda _: mv_two_prompts(),
         budgets=(150, 300, 600, 1200, 2400, 4800, 12000, 24000),
         quick=(300, 1200, 2400, 12000, 24000),
         unhurried=("uniform",),
+        splitting=(
+            *((rule, t) for rule in ("psst", "psst, equal pulls") for t in (300, 600)),
+            *((rule, t) for rule in ("psst, fresh", "prompt halving", "uniform") for t in (600, 1200)),
+        ),
+        particles=500,
     ),
     "random": Family(
         random_bon,
@@ -153,8 +193,19 @@ FAMILIES: dict[str, Family] = {
         quick=(240, 960, 4000, 24000),
         instances=(2, 6),
         unhurried=("uniform",),
+        splitting=tuple((rule, t) for rule in ("psst", "psst, fresh", "uniform") for t in (120, 480)),
+        particles=500,
         share=0.6,
     ),
+    "enumerable": Family(
+        lambda _: enumerable(1),
+        budgets=(8, 16, 24, 32, 48, 64),
+        splitting=(("psst", 32), ("psst", 48)),
+        particles=500,
+        enumerated=True,
+        share=0.02,
+    ),
+    "enumerable, two contexts": Family(lambda _: enumerable(2), budgets=(8, 16, 24, 32), enumerated=True, share=0.02),
     "mv, fifteen scales": Family(
         lambda _: families.mv_three_scales(),
         budgets=(1500, 6000, 24000),

@@ -68,7 +68,7 @@ def build(cells: Iterable[Any], load: Callable[[Any], store.Content]) -> tuple["
 
 
 def summary(table: "pd.DataFrame") -> "pd.DataFrame":
-    """A row per claim and family: the verdict over all budgets and worlds, how many of each, and how loose it is.
+    """A row per claim and world: the verdict over all budgets, how many of each, and how loose the bound is.
 
     `ratio` is the smallest bound over what is known of the probability, where the verdict is clear and either the
     probability is exact or at least ten failures were seen.
@@ -76,17 +76,24 @@ def summary(table: "pd.DataFrame") -> "pd.DataFrame":
     import pandas as pd
 
     rows = []
-    parts: dict[Any, Any] = dict(iter(table[table["claim"] != ""].groupby(["claim", "family"], sort=False)))
-    for (claim, family), part in parts.items():
+    parts: dict[Any, Any] = dict(iter(table[table["claim"] != ""].groupby(["claim", "family", "instance"], sort=False)))
+    for (claim, family, instance), part in parts.items():
         counts = {name: int((part["verdict"] == name).sum()) for name in _verdicts.ORDER}
         known = part["exact"].fillna(part["simulated"].where(part["failures"] >= _verdicts.FEW))
         known = known.fillna(part["splitting"].where(part["splitting_note"] == ""))
         clear = part["verdict"].isin([_verdicts.HOLDS, _verdicts.VIOLATED])
         ratio = (part["bound"] / known)[clear & (known > 0)].min()
-        rows.append((claim, family, _verdicts.together(part["verdict"]), *counts.values(), ratio))
-    found = pd.DataFrame(rows, columns=["claim", "family", "verdict", *_verdicts.ORDER, "ratio"])
+        rows.append((claim, family, instance, _verdicts.together(part["verdict"]), *counts.values(), ratio))
+    found = pd.DataFrame(rows, columns=["claim", "family", "instance", "verdict", *_verdicts.ORDER, "ratio"])
     order = {name: place for place, name in enumerate(_claims.CLAIMS)}
     return found.sort_values("claim", key=lambda column: column.map(order), kind="stable", ignore_index=True)
+
+
+def by_family(summary: "pd.DataFrame") -> "pd.DataFrame":
+    """A `summary` with all worlds of a family in one row."""
+    counts = dict.fromkeys(_verdicts.ORDER, "sum")
+    parts: Any = summary.groupby(["claim", "family"], sort=False)
+    return parts.agg({"verdict": _verdicts.together, **counts, "ratio": "min"}).reset_index()
 
 
 def _entries(cells: list[Any], load: Callable[[Any], store.Content]) -> Iterator[Entry]:
@@ -98,6 +105,8 @@ def _entries(cells: list[Any], load: Callable[[Any], store.Content]) -> Iterator
         data, counts = cell.data, load(cell)
         known = load(at["claims", cell.family, cell.number, "", cell.budget])
         exact = known.arrays.get(cell.rule)
+        if (every := at.get(("enumeration", cell.family, cell.number, cell.rule, cell.budget))) is not None:
+            exact = load(every).arrays["exact"]
         claims = {
             name: value
             for name, value in known.record["claims"].items()

@@ -19,19 +19,23 @@ from sim.envs.dataset import Dataset
 from sim.envs.sources import fixed
 from sim.store import Interrupted
 from theory import _claims, _families, _rules, _table, exact, rare
+from theory.enumerate import enumerate_runs
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FILES = ("verify.parquet", "verify.csv", "verdicts.csv", "provenance.json")
 """What a run writes."""
-QUICK, FULL = 4_000_000, 150_000_000
+QUICK, FULL = 4_000_000, 100_000_000
 """Completions simulated per cell."""
+QUICK_PARTICLES = 500
 _MOST_TRIALS = (200_000, 1_000_000)
 _PART = 2 * 10**9
 """Completions simulated by one task of a pool, or a cell more: minutes."""
 _CHUNK = 64
 _BATCH = 2**16
+_ANSWER = 63
+"""Stands for a failure after the last round; no rule has so many."""
 
 
 class Plan(NamedTuple):
@@ -54,7 +58,7 @@ class Cell(NamedTuple):
     """One piece of work, plain data so that any process can do it.
 
     Attributes:
-        kind: "claims" (bounds and exact values, all rules), "simulation" or "splitting".
+        kind: "claims" (bounds and exact values, all rules), "enumeration", "simulation" or "splitting".
         family: name of the family.
         number: of the instance.
         rule: name of the rule; empty for claims.
@@ -84,6 +88,7 @@ class Cell(NamedTuple):
     def path(self) -> Path:
         """Where the result is kept: under a digest of all it depends on."""
         programs = {"claims": "theory._claims", "simulation": "sim.runner", "splitting": "theory.rare"}
+        programs["enumeration"] = "theory.enumerate"
         what = (self.kind, self.data, self.rule, self.budget, self.effort, self.seed)
         program = store.program_digest(programs[self.kind], "theory._rules")
         return Path(self.folder) / f"{store.digest([*what, program])}.npz"
@@ -105,7 +110,7 @@ class Result(NamedTuple):
 
     Attributes:
         table: a row per world, rule and budget, and per claim, context and round; see `theory._table`.
-        verdicts: a row per claim and family.
+        verdicts: a row per claim and world, see `theory._table.summary`.
         intervals: how many simultaneous intervals the verdicts rest on.
         reused: cells that were there before.
         wall: seconds.
@@ -179,7 +184,9 @@ def cells_of(plan: Plan, folder: str) -> Iterator[Cell]:
                 yield cell("claims", "", budget, 0)
                 trials = _trials(plan.quick, family.share * (family.hurry if plan.quick else 1.0), budget)
                 yield from (cell("simulation", rule, budget, trials) for rule in laws)
-            particles = 500 if plan.quick else 1000
+                if family.enumerated:
+                    yield from (cell("enumeration", rule, budget, 0) for rule in laws)
+            particles = QUICK_PARTICLES if plan.quick else family.particles
             yield from (cell("splitting", rule, budget, particles) for rule, budget in splitting)
 
 
@@ -203,22 +210,31 @@ def _claims_cell(cell: Cell) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return arrays, record
 
 
+def _enumeration_cell(cell: Cell) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The exact failure probability, and its parts by the round of the first failure, from every run there is."""
+    algorithm = _rules.witness(_rules.rule_of(cell.rule, cell.data, cell.budget), right_arms(cell.data))
+    runs = enumerate_runs(cell.data, algorithm, cell.budget)
+    first = _first_failure(runs.prompt.astype(bool), runs.scale)
+    law = np.bincount(first, runs.probability, minlength=_ANSWER + 2)
+    return {"exact": np.append(law[1 : _ANSWER + 1].sum(), np.trim_zeros(law[1:_ANSWER], "b"))}, {}
+
+
 def _simulation_cell(cell: Cell) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Failures in all, by context, and by the round of the first failure (place 0: in the answer)."""
     data = cell.data
     algorithm = _rules.witness(_rules.rule_of(cell.rule, data, cell.budget), right_arms(data))
     source = fixed(data, 1.0).source
-    by_context, by_round, failures = np.zeros(data.num_contexts, np.int64), np.zeros(64, np.int64), 0
+    by_context, by_round, failures = np.zeros(data.num_contexts, np.int64), np.zeros(_ANSWER, np.int64), 0
     for first in range(0, cell.effort, _BATCH):
         trials = min(_BATCH, cell.effort - first)
         found = runner.run_trials(
             source, algorithm, cell.budget, seed=cell.seed, trials=trials, first=first, chunk=_CHUNK
         )
-        wrong, fell = found.prompt.astype(bool), found.scale
+        wrong = found.prompt.astype(bool)
         failures += int(wrong.any(axis=1).sum())
         by_context += wrong.sum(axis=0)
-        earliest = np.where(wrong, np.where(fell == 0, 63, fell), 64).min(axis=1)
-        by_round += np.bincount(earliest[wrong.any(axis=1)] % 63, minlength=64)
+        seen = np.bincount(_first_failure(wrong, found.scale), minlength=_ANSWER + 2)
+        by_round += np.append(seen[_ANSWER], seen[1:_ANSWER])
     counts = {"by_context": by_context, "by_round": by_round}
     return counts, {"failures": failures, "trials": cell.effort}
 
@@ -238,7 +254,17 @@ def _splitting_cell(cell: Cell) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return {"replicates": found.replicates}, {"doubts": list(found.doubts)}
 
 
-_KINDS = {"claims": _claims_cell, "simulation": _simulation_cell, "splitting": _splitting_cell}
+def _first_failure(wrong: np.ndarray, fell: np.ndarray) -> np.ndarray:
+    """Round in which a run's first context failed: `_ANSWER` for its answer, one more for a run that succeeded."""
+    return np.where(wrong, np.where(fell == 0, _ANSWER, fell), _ANSWER + 1).min(axis=1)
+
+
+_KINDS = {
+    "claims": _claims_cell,
+    "enumeration": _enumeration_cell,
+    "simulation": _simulation_cell,
+    "splitting": _splitting_cell,
+}
 
 
 def right_arms(data: Dataset) -> np.ndarray:

@@ -78,8 +78,8 @@ def _progress() -> "Iterator[Callable[[Step], None]]":
 
 
 def _about(step: "Step") -> str:
-    what = {"claims": "bounds", "simulation": f"{step.rule} simulated", "splitting": f"{step.rule} split"}
-    return f"{step.family}: {what[step.kind]}"
+    done = {"simulation": "simulated", "enumeration": "enumerated", "splitting": "split"}
+    return f"{step.family}: {'bounds' if step.kind == 'claims' else f'{step.rule} {done[step.kind]}'}"
 
 
 def _show(result: "Result") -> None:
@@ -96,7 +96,9 @@ def _table(console: "Console", result: "Result") -> None:
     """Verdicts, claim by family, with how loose each bound was at its tightest."""
     from rich.text import Text
 
-    cells = result.verdicts.set_index(["claim", "family"])
+    from theory._table import by_family
+
+    cells = by_family(result.verdicts).set_index(["claim", "family"])
     families = list(dict.fromkeys(result.table["family"]))
     colors = {"violated": "bold red", "holds": "green", "vacuous": "dim", "not resolved": "yellow"}
     body = []
