@@ -26,7 +26,7 @@ CALL = 1024
 """Trials per jitted call."""
 BATCH = 256
 """Default number of trials in progress at a time where the host calls every round."""
-FEW = 2 * BATCH
+FEW = CALL
 """Up to so many trials the host calls every round of a rule that has few: compiling then takes longer than running."""
 _BATCH_ARMS = 2**21
 """Arms over all contexts and trials beyond which a batch is made smaller: more do not fit a cache."""
@@ -124,6 +124,11 @@ def _sizes(
     return fused, lanes, lanes if algorithm.sees_truth else max(lanes, CALL)
 
 
+def traced(algorithm: Algorithm) -> Algorithm:
+    """The algorithm with its real numbers as arrays: other constants then need no other program."""
+    return jax.tree.map(lambda leaf: jnp.float32(leaf) if isinstance(leaf, float) else leaf, algorithm)
+
+
 def _devices(fused: bool) -> list[Any]:
     """The devices that share the trials; a host that calls every round uses one."""
     return jax.devices() if fused else jax.devices()[:1]
@@ -152,7 +157,7 @@ def _call(
         for device, (start, size) in enumerate(zip(starts, counts, strict=True)):
             own[device, :size] = truth[start : start + size]
         own = jnp.asarray(own.reshape(-1, *truth.shape[1:]))
-    head = (source, algorithm, jnp.int32(budget), counter.from_seed(seed))
+    head = (source, traced(algorithm), jnp.int32(budget), counter.from_seed(seed))
     if not fused:
         found = stepwise.run(*head, jnp.int32(first), jnp.int32(count), lanes, own)
     elif len(devices) == 1:
@@ -227,6 +232,7 @@ def run_rounds(
     so that a run whose answers are kept can be repeated up to where it stopped.
     """
     check_budget(algorithm, spec, budget)
+    algorithm = traced(algorithm)
     state = _init(algorithm, spec, jnp.int32(budget))
     spent, index = 0, 0
     while not bool(_finished(algorithm, spec, state)):
