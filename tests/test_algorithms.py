@@ -103,6 +103,16 @@ def test_budgets_seeds_and_equal_shaped_worlds_share_their_programs(name: str, c
         assert compiled == []
 
 
+@pytest.mark.parametrize("option", ["psst+k4:rho", "ucb:constant", "softmax:temperature", "epsilon-greedy:epsilon"])
+def test_constants_of_an_algorithm_share_its_programs(option: str, compiled: list[str]) -> None:
+    """Seen to fail with the real numbers of an algorithm left as they are."""
+    for fused in (True, False):
+        first = run(arena(), algorithms.get(f"{option}=0.3"), 60, 50, fused=fused)
+        compiled.clear()
+        assert not same(first, run(arena(), algorithms.get(f"{option}=0.7"), 60, 50, fused=fused))
+        assert compiled == []
+
+
 def test_algorithms_that_pull_alike_share_the_program_of_a_round(compiled: list[str]) -> None:
     """Seen to fail with the algorithm's name as a field of `rounds.Pulling`."""
     source = given(arena(), train=np.arange(1))  # no other test has one training query, and its programs

@@ -38,7 +38,7 @@ class EpsilonGreedy(Sequential):
         epsilon: probability of exploring, from 0 to 1.
     """
 
-    epsilon: float = 0.15
+    epsilon: float | Float[Array, ""] = 0.15
 
     def __check_init__(self) -> None:
         """Reject what is no probability."""

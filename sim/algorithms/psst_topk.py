@@ -12,7 +12,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from sim import estimators, trim
 from sim.algorithms import psst
@@ -39,7 +39,7 @@ class PSSTTopK(Estimating):
     """
 
     num_kept: int = eqx.field(static=True, default=4)
-    rho: float = eqx.field(static=True, default=0.2)
+    rho: float | Float[Array, ""] = 0.2
     budget_rule: str = eqx.field(static=True, default="hard")
     fresh: bool = eqx.field(static=True, default=False)
     ties: str = eqx.field(static=True, default="random")

@@ -24,7 +24,7 @@ class Softmax(Sequential):
         temperature: in units of utility, from 1e-30 to 1e30.
     """
 
-    temperature: float = 0.05
+    temperature: float | Float[Array, ""] = 0.05
 
     def __check_init__(self) -> None:
         """Reject temperatures that are none."""

@@ -23,7 +23,7 @@ class UCB(Sequential):
         constant: exploration constant, finite and >= 0.
     """
 
-    constant: float = 0.1
+    constant: float | Float[Array, ""] = 0.1
 
     def __check_init__(self) -> None:
         """Reject constants that would shun what is little known."""
