@@ -242,12 +242,18 @@ def _run(
         else:
             fresh = {executor.submit(cells.prepare, b, exact): b for b in needed if worlds[b.env].source.fresh}
             yield from ((fresh[task], task.result()) for task in as_completed(fresh))
-            tasks = {executor.submit(cells.run_group, group, exact): group for group in groups}
+            tasks = {executor.submit(cells.run_group, group, exact): group for group in _in_order(groups)}
             for task in as_completed(tasks):
                 yield from zip(tasks[task], task.result(), strict=True)
         for block in needed:
             if len(blocks[block.env]) > 1:  # exact values of many trials would fill the disk
                 block.exact_path.unlink(missing_ok=True)
+
+
+def _in_order(groups: list[list[Cell]]) -> list[list[Cell]]:
+    """One group of every environment first: it compiles what the others share, which other processes then find."""
+    first = {group[0].block: group for group in reversed(groups)}
+    return sorted(groups, key=lambda group: first[group[0].block] is not group)
 
 
 def _here(groups: list[list[Cell]], exact: Exact) -> Iterator[tuple[Cell | Block, Seconds]]:

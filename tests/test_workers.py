@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import jax
 import pytest
 from distributed import LocalCluster
 from test_compare import PLAN
@@ -20,6 +21,21 @@ def test_a_dask_scheduler_changes_no_byte(tmp_path: Path) -> None:
     compare.compare(PLAN, tmp_path / "here", exact_values)
     for name in ("trials.parquet", "summary.csv", "contexts.csv"):
         assert (tmp_path / "dask" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
+
+
+def folder_of_programs() -> str | None:
+    return jax.config.jax_compilation_cache_dir
+
+
+def test_processes_share_a_folder_of_programs_that_goes_with_them(tmp_path: Path) -> None:
+    """Seen to fail with the given folder alone handed on."""
+    with workers.pool(2, None, None) as executor:
+        assert executor is not None
+        folder = executor.submit(folder_of_programs).result()
+        assert folder is not None
+        assert Path(folder).is_dir()
+    assert not Path(folder).exists()
+    assert folder_of_programs() is None
 
 
 def test_what_cannot_work_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

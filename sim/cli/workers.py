@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
@@ -22,7 +23,8 @@ Dask = Annotated[
     ),
 ]
 CacheDir = Annotated[
-    Path | None, typer.Option(help="Keep compiled programs here for later runs.", show_default="not kept")
+    Path | None,
+    typer.Option(help="Keep compiled programs here for later runs.", show_default="kept until the command ends"),
 ]
 
 _PATIENCE = "10s"
@@ -32,6 +34,8 @@ _PATIENCE = "10s"
 @contextmanager
 def pool(workers: int | None, dask: str | None, cache_dir: Path | None) -> Iterator[Executor | None]:
     """What computes cells; None for this process. Leaving it in a hurry ends what still runs.
+
+    Processes share what they compile, in a folder that goes with them where none is given.
 
     Raises:
         ValueError: the options contradict each other, or Dask is not installed.
@@ -49,7 +53,10 @@ def pool(workers: int | None, dask: str | None, cache_dir: Path | None) -> Itera
     elif workers == 1:
         yield None
     else:
-        with _processes(workers, cache_dir) as executor:
+        with (
+            TemporaryDirectory(prefix="iapo-", ignore_cleanup_errors=True) as programs,
+            _processes(workers, cache_dir or Path(programs)) as executor,
+        ):
             yield executor
 
 
