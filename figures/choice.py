@@ -53,9 +53,11 @@ def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
 
     rows = []
     per_arm = {share * sweep["sizes"]["num_prompts"] * sweep["sizes"]["max_scale"]: share for share in sweep["per_arm"]}
-    for weights, noise in product(sweep["cost_weights"], sweep["noise"]):
-        env = environment(sweep["sizes"], weights, noise)
-        trials = lab.compare(sweep | {"envs": (env,), "budgets": tuple(per_arm)}).trials
+    kinds = list(product(sweep["cost_weights"], sweep["noise"]))
+    envs = [environment(sweep["sizes"], *kind) for kind in kinds]
+    every = lab.compare(sweep | {"envs": envs, "budgets": tuple(per_arm)}).trials
+    for env, (weights, noise) in zip(envs, kinds, strict=True):
+        trials = every[every["env"] == env]
         gap = gaps(truth.exact_values(lab.get(env), SEED, 0, sweep["trials"])[1])
         for half, budget in product((SMALL, LARGE), per_arm):
             chosen = np.flatnonzero(gap <= np.median(gap) if half == SMALL else gap > np.median(gap))

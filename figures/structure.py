@@ -50,13 +50,14 @@ def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
     """`figures.lab.summary` of every size: columns axis, size, prompts, max_scale, contexts and target beside it."""
     import pandas as pd
 
+    every = [(axis, size, sweep["base"] | {axis: size}) for axis, sizes in sweep["sizes"].items() for size in sizes]
+    envs = tuple(dict.fromkeys(environment(**at) for _, _, at in every))
+    found = summary(lab.compare(sweep | {"envs": envs}))
     parts = []
-    for axis, sizes in sweep["sizes"].items():
-        for size in sizes:
-            at = sweep["base"] | {axis: size}
-            table = summary(lab.compare(sweep | {"envs": (environment(**at),)}))
-            named = {"axis": axis, "size": size, "prompts": at["num_prompts"], "max_scale": at["max_scale"]}
-            parts.append(table.assign(**named, contexts=at["cost_weights"], target=sweep["target"]))
+    for axis, size, at in every:
+        named = {"axis": axis, "size": size, "prompts": at["num_prompts"], "max_scale": at["max_scale"]}
+        table = found[found["env"] == environment(**at)]
+        parts.append(table.assign(**named, contexts=at["cost_weights"], target=sweep["target"]))
     return pd.concat(parts, ignore_index=True)
 
 
