@@ -28,6 +28,7 @@ FIGURES: dict[str, Entry] = {
     "structure": Entry("figures.structure", "how the advantage grows with |P|, Nmax and |C|"),
     "choice": Entry("figures.choice", "what to use: least regret by budget per arm, gap, query noise and contexts"),
     "bounds": Entry("figures.bounds", "failure probability against every bound"),
+    "regret": Entry("figures.regret", "simple regret against bounds"),
     "resolution": Entry("figures.resolution", "what 200 trials can resolve", ("exploration",)),
     "scale-gain": Entry("figures.scale_gain", "what a larger Nmax is worth"),
 }

@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from figures import choice, compare, scale, style
-from sim import algorithms, tables
+from figures import choice, compare, regret, scale, style
+from sim import algorithms, envs, tables
+from theory import bounds, exact
+from theory.problem import problem_of
 
 EXPONENTS = (("prompts", 1.0), ("budget", 0.5))
 
@@ -98,3 +100,17 @@ def test_what_to_use_ranks_by_regret_and_keeps_what_cannot_be_told_apart() -> No
 def test_the_gap_is_that_of_prompts_averaged_over_contexts() -> None:
     values = np.array([[[[0.1, 0.9], [0.8, 0.7]], [[0.5, 0.5], [0.2, 0.1]]]])
     np.testing.assert_allclose(choice.gaps(values), [(0.1 + 0.3) / 2])
+
+
+def test_a_bound_on_regret_is_the_largest_gap_times_that_on_a_miss() -> None:
+    """Seen to fail with the smallest gap that is not 0, and without the cap."""
+    data, probs = envs.get("bon-two-scales").data, np.array([0.25, 0.75])
+    assert data is not None
+    most = float(probs @ [(values.max() - values).max() for values in exact.values(data)])
+    case = problem_of(data)
+    claims = ("theorem 1 corrected", "theorem 1 as printed")
+    for budget, capped in ((100, True), (40_000, False)):
+        found = regret.bounds(data, probs, claims, budget)
+        assert found["theorem 1 corrected"] == pytest.approx(most * min(bounds.theorem1_corrected(case, budget), 1.0))
+        assert (found["theorem 1 corrected"] == most) == capped
+    assert set(found) == set(claims)

@@ -1,0 +1,127 @@
+"""Simple regret against bounds, on small worlds whose bounds of `iapo verify` can be computed at any budget.
+
+A miss in a context costs at most that context's largest gap: the expected simple regret, in the mean over contexts, is
+at most the mean largest gap times the probability of a miss in any context, which is what the bounds are on.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from figures import panels, style
+from figures.bounds import CLAIMS as COLORS
+from figures.lab import Lab, summary
+from sim import cells
+from theory import _claims, exact
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sim.envs.dataset import Dataset
+
+SWEEP: dict[str, Any] = {
+    "envs": ("two-arm", "bon-two-scales", "mv-three-scales"),
+    "claims": {
+        "psst:fresh=true": ("theorem 1 as printed", "theorem 1 corrected", "theorem A, Chernoff", "LCPB"),
+        "psst": ("theorem 1 as printed, accumulated", "LCPB, accumulated"),
+    },
+    "budgets": (100, 400, 1600, 6400, 25600),
+    "trials": 1000,
+}
+SMOKE: dict[str, Any] = {
+    "envs": ("two-arm",),
+    "claims": {"psst": ("theorem 1 as printed, accumulated",)},
+    "budgets": (50, 500),
+    "trials": 16,
+}
+_SAID = {"psst:fresh=true": "fresh data", "psst": "accumulated"}
+_LEVEL = 0.05
+
+
+def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
+    """Columns: env, algorithm, budget, claim, trials, regret, low, high, bound.
+
+    Rows without a claim are simulated: the mean simple regret with the ends of a 95 % interval; where no trial missed,
+    `high` is the mean largest gap times the 95 % upper limit of the probability of a miss. Rows with a claim have a
+    bound, capped by the mean largest gap. Bounds that need assumptions a world does not meet are left out.
+    """
+    import pandas as pd
+
+    found = summary(
+        lab.compare(sweep | {"algorithms": ("psst", *(name for name in sweep["claims"] if name != "psst"))})
+    )
+    rows = []
+    for env in lab.at_hand(sweep["envs"]):
+        world: Any = lab.get(env)  # fixed, finite: it has data
+        probs = cells.context_probs(world)
+        most = largest(world.data, probs)
+        for row in found[(found["env"] == env) & found["algorithm"].isin(sweep["claims"])].itertuples():
+            half = panels.Z * np.nan_to_num(row.regret_sem)
+            high = row.regret_mean + half if row.regret_mean > 0 else most * (1 - (_LEVEL / 2) ** (1 / row.trials))
+            low = max(row.regret_mean - half, 0.0)
+            at = (env, row.algorithm, row.budget)
+            rows.append((*at, "", row.trials, row.regret_mean, low, high, np.nan))
+            for claim, bound in bounds(world.data, probs, sweep["claims"][row.algorithm], row.budget).items():
+                rows.append((*at, claim, 0, np.nan, np.nan, np.nan, bound))
+    columns = ["env", "algorithm", "budget", "claim", "trials", "regret", "low", "high", "bound"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def largest(data: "Dataset", probs: np.ndarray) -> float:
+    """The largest gap of a context, mean over contexts: no answer has more regret."""
+    return float(exact.gaps(exact.values(data)).max(axis=(1, 2)) @ probs)
+
+
+def bounds(data: "Dataset", probs: np.ndarray, claims: tuple[str, ...], budget: int) -> dict[str, float]:
+    """Claim -> bound on the expected simple regret, mean over contexts."""
+    known = _claims.values_of(_claims.case_of(data), budget)
+    most = largest(data, probs)
+    return {name: most * min(value, 1.0) for name in claims if not isinstance(value := known[name], str)}
+
+
+def draw(table: "pd.DataFrame") -> Figure:
+    """A panel per world, PSST on fresh data above and on accumulated data below."""
+    envs = list(dict.fromkeys(table["env"]))
+    rules = [name for name in _SAID if name in set(table["algorithm"])]
+    size = {"nrows": len(rules), "ncols": max(len(envs), 2), "sharey": True}
+    figure, grid = style.paper(style.PAGE, 0.5 + 1.45 * len(rules), **size)
+    for row, rule in zip(grid, rules, strict=True):
+        for axes, env in zip(row, envs, strict=False):
+            _panel(axes, table[(table["env"] == env) & (table["algorithm"] == rule)])
+            axes.set_title(env, loc="left", fontweight="bold")
+        for axes in row[len(envs) :]:
+            axes.set_visible(False)
+        row[0].set_ylabel(f"simple regret, {_SAID[rule]}")
+    seen = [name for name in COLORS if name in set(table["claim"].fillna("")) and "accumulated" not in name]
+    extra = {
+        "simulated, 95 % interval": Line2D([], [], linestyle="", marker="o", color=style.INK, mfc="white", ms=3.4),
+        "no miss seen: upper limit": Line2D([], [], linestyle="", marker="v", color=style.GREY, ms=3),
+        "violated": Line2D([], [], linestyle="", marker="x", color=style.WARNING, ms=4),
+    } | {name: Line2D([], [], linestyle="--", color=COLORS[name], lw=1.0) for name in seen}
+    style.legend(figure, [], columns=4, extra=extra)
+    return figure
+
+
+def _panel(axes: Axes, rows: "pd.DataFrame") -> None:
+    truth = rows[rows["claim"].fillna("") == ""].sort_values("budget")
+    for name, color in COLORS.items():
+        own = rows[rows["claim"] == name].sort_values("budget")
+        axes.plot(own["budget"], own["bound"], "--", color=color, lw=1.0)
+        low = truth.set_index("budget")["low"].reindex(own["budget"]).to_numpy()
+        wrong = own[own["bound"].to_numpy() < low]
+        axes.plot(wrong["budget"], wrong["bound"], "x", color=style.WARNING, ms=4, zorder=6)
+    seen, unseen = truth[truth["regret"] > 0], truth[~(truth["regret"] > 0)]
+    floor = 1e-8
+    error = [seen["regret"] - seen["low"].clip(lower=floor), seen["high"] - seen["regret"]]
+    look: dict[str, Any] = {"mfc": "white", "color": style.INK, "ms": 3.0, "elinewidth": 0.7, "zorder": 5}
+    axes.errorbar(seen["budget"], seen["regret"], np.maximum(error, 0.0), fmt="o", **look)
+    axes.plot(unseen["budget"], unseen["high"], "v", color=style.GREY, ms=2.6)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_ylim(floor, 3.0)
+    axes.set_yticks(10.0 ** np.arange(-8, 1, 2))
+    style.thousands(axes, sorted(int(t) for t in rows["budget"].unique()))
+    axes.set_xlabel("budget (completions)")
