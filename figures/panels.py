@@ -69,8 +69,9 @@ def _limit(axes: Axes, reach: dict[str, tuple[float, float]], highest: dict[str,
             del inside[name]
     low, high = (f(ends[i] for ends in (inside or reach).values()) for i, f in enumerate((min, max)))
     margin = 0.05 * (high - low) or 0.01
-    axes.set_ylim(low - margin, high + margin)
     below = [f"{style.look(name).label} {highest[name]:.2f}" for name, ends in reach.items() if ends[1] < low - margin]
+    room = 2.5 * margin if below else margin  # for the names, below what is drawn
+    axes.set_ylim(low - room, high + margin)
     text = ", ".join(below) + (" \N{DOWNWARDS ARROW}" if below else "")
     axes.text(0.99, 0.02, text, transform=axes.transAxes, ha="right", va="bottom", color=style.GREY, fontsize=6)
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 SWEEP: dict[str, Any] = {"trials_compared": (200, 1000, 5000), "alpha": 0.05, "power": 0.8}
 SMOKE: dict[str, Any] = {}
+_BELOW = 10.0
+"""The axis ends at the lowest line divided by this."""
 
 
 def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
@@ -57,24 +59,29 @@ def resolved(table: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def draw(table: "pd.DataFrame") -> Figure:
-    """Differences seen, ordered by size, as markers; what n trials detect as level lines."""
+    """Differences seen, ordered by size, as markers; what n trials detect as level lines.
+
+    Differences far below the lowest line are at the lower edge.
+    """
     figure, axes = panels.by_environment(table, height=2.2)
     numbers = sorted(table["n"].unique())
     colors = dict(zip(numbers, (style.WARNING, style.INK, style.GREY), strict=False))
     for panel, (_, rows) in zip(axes, table.groupby("env", sort=False), strict=True):
         seen = rows[rows["n"] == numbers[0]].assign(size=lambda t: t["difference"].abs()).sort_values("size")
         at = np.arange(len(seen))
+        floor = rows.groupby("n")["detectable_all"].median().min() / _BELOW
+        height = seen["size"].clip(lower=floor)
         for name in dict.fromkeys(rows["algorithm"]):
             own = (seen["algorithm"] == name).to_numpy()
             look = style.look(name)
-            panel.plot(at[own], seen["size"][own], linestyle="", marker=look.marker, color=look.color, ms=2.8)
+            panel.plot(at[own], height[own], linestyle="", marker=look.marker, color=look.color, ms=2.8)
         for n in numbers:
             level = rows.loc[rows["n"] == n, "detectable_all"].median()
             panel.axhline(level, color=colors[n], linestyle="--", linewidth=0.9)
             spot = {"color": colors[n], "fontsize": 6, "ha": "right", "va": "bottom"}
             panel.text(len(seen) - 1, level * 1.04, f"n = {n:,}", **spot)
         panel.set_yscale("log")
-        panel.set_ylim(max(1e-5, seen["size"].min() / 2), seen["size"].max() * 2)
+        panel.set_ylim(height.min() / 1.5, height.max() * 2)
         panel.set_xlabel("comparison, by size of difference")
         panel.set_xticks([])
     axes[0].set_ylabel("|ACR difference to PSST|")
