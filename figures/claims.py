@@ -7,7 +7,7 @@ A judge is a function of the tables that returns a finding per environment. To a
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from figures import _judges
+from figures import _judges, resolution
 from figures._judges import NOT, OPEN, PARTLY, REPRODUCED, Finding
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ ORDER = (REPRODUCED, PARTLY, NOT, OPEN)
 
 def needs() -> list[str]:
     """The figures whose tables are needed."""
-    return list(dict.fromkeys(name for claim in CLAIMS.values() for name in claim.needs))
+    return list(dict.fromkeys([*(name for claim in CLAIMS.values() for name in claim.needs), "resolution"]))
 
 
 def judge(tables: "dict[str, pd.DataFrame]") -> dict[str, list[Finding]]:
@@ -163,14 +163,35 @@ def overall(claim: Claim, findings: Iterable[Finding]) -> str:
 
 
 def short(tables: "dict[str, pd.DataFrame]") -> str:
-    """A Markdown table with a row per claim."""
+    """In Markdown: a table with a row per claim, and what numbers of trials can resolve."""
     rows = []
     for name, findings in judge(tables).items():
         claim = CLAIMS[name]
         by = {said: [f.env for f in findings if f.verdict == said] for said in ORDER}
         where = "; ".join(f"{said}: {', '.join(envs)}" for said, envs in by.items() if envs)
         rows.append((name, claim.says, claim.number, f"**{overall(claim, findings)}**", where))
-    return _markdown(("claim", "what is claimed", "paper", "verdict", "where"), rows)
+    table = _markdown(("claim", "what is claimed", "paper", "verdict", "where"), rows)
+    return f"{table}\n\n{trials(tables['resolution'])}"
+
+
+def trials(table: "pd.DataFrame") -> str:
+    """What 200 trials, as in the paper, and more could and could not resolve, in Markdown."""
+    power, level = (f"{resolution.SWEEP[name]:g}".removeprefix("0") for name in ("power", "alpha"))
+    rows = [
+        (
+            *(row.env, f"{row.n:,}", f"{row.detectable:.4f}", f"{row.detectable_all:.4f}"),
+            *(f"{row.one} of {row.comparisons}", f"{row.all} of {row.comparisons}", row.missed or "none"),
+        )
+        for row in resolution.resolved(table).itertuples()
+    ]
+    head = ("environment", "trials", "detects, alone", "detects, all at once")
+    said = (
+        f"What a number of trials can resolve: the difference in ACR that it detects with probability {power} in a "
+        f"two-sided test at level {level} (median over comparisons), alone and with all comparisons of the environment "
+        "at once, and how many of the differences to PSST in `exploration` are as large (`resolution`; the paper: 200)."
+    )
+    tail = ("resolved, alone", "resolved, all at once", "PSST's largest lead or lag that is not")
+    return f"{said}\n\n{_markdown((*head, *tail), rows)}"
 
 
 def ledger(tables: "dict[str, pd.DataFrame]", origins: dict[str, dict[str, Any]]) -> str:

@@ -49,13 +49,26 @@ def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
 
 
 def resolved(table: "pd.DataFrame") -> "pd.DataFrame":
-    """Per environment and n: the median detectable difference, and the share of differences seen that exceed theirs."""
-    rows = table.assign(
-        one=table["difference"].abs() >= table["detectable"], all=table["difference"].abs() >= table["detectable_all"]
-    )
-    by = rows.groupby(["env", "n"], sort=False)
-    named = {"detectable": ("detectable", "median"), "detectable_all": ("detectable_all", "median")}
-    return by.agg(**named, one=("one", "mean"), all=("all", "mean")).reset_index()
+    """Per environment and n: the median detectable difference, and how many of the differences seen exceed theirs.
+
+    Columns: env, n, detectable, detectable_all, one, all (counts, with one comparison and with all at once),
+    comparisons, missed (the largest difference that n trials would not have found, all at once; empty if none).
+    """
+    import pandas as pd
+
+    rows = []
+    for (env, n), part in table.groupby(["env", "n"], sort=False):
+        size = part["difference"].abs()
+        found = size >= part["detectable_all"]
+        limits = (part["detectable"].median(), part["detectable_all"].median())
+        counts = (int((size >= part["detectable"]).sum()), int(found.sum()), len(part))
+        missed = ""
+        if not found.all():
+            top = part.loc[size[~found].idxmax()]
+            missed = f"{top['difference']:+.4f} over {top['algorithm']} at T = {top['budget']:,}"
+        rows.append((env, n, *limits, *counts, missed))
+    columns = ["env", "n", "detectable", "detectable_all", "one", "all", "comparisons", "missed"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def draw(table: "pd.DataFrame") -> Figure:
