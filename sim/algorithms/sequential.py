@@ -40,7 +40,9 @@ class Sequential(Algorithm):
         """The whole budget, no data."""
         table = estimators.empty(spec)
         value = estimators.value(spec, table)
-        return State(budget, table, value, jax.vmap(self.note, in_axes=(1, 0))(value, table.blocks))
+        note = self.note(value[:, 0], table.blocks[0])  # the same of all: the compiler folds it, of all in seconds
+        noted = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (spec.num_prompts, *leaf.shape)), note)
+        return State(budget, table, value, noted)
 
     def finished(self, spec: Spec, state: State) -> Bool[Array, ""]:
         """When not even a single completion is affordable."""
