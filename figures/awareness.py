@@ -12,9 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from figures import panels, style
-from figures.lab import SEED, Lab, summary
+from figures.lab import Lab, summary
 from sim import cells, tables
-from sim.cli import truth
 from theory.agnostic import losses
 
 if TYPE_CHECKING:
@@ -25,14 +24,12 @@ SWEEP: dict[str, Any] = {
     "algorithms": ("psst", "psst+k1", "psst+k4", "triple-n1", "triple-random"),
     "budgets": (1000, 2000, 5000, 10000, 20000),
     "trials": 1000,
-    "limit_trials": 200,
 }
 SMOKE: dict[str, Any] = {
     "envs": ("crossover",),
     "algorithms": ("psst", "psst+k1", "psst+k4", "triple-n1", "triple-random"),
     "budgets": (50, 200, 500),
     "trials": 16,
-    "limit_trials": 4,
 }
 
 LIMITS = {"best prompt at N = 1": "triple-n1", "the same with its best N": "psst+k1", "best arm": "oracle"}
@@ -46,7 +43,7 @@ def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
     result = lab.compare(sweep)
     rows = []
     for env in lab.at_hand(sweep["envs"]):
-        limits = _limits(lab, env, sweep["limit_trials"])
+        limits = _limits(lab, env, sweep["trials"])
         best = limits[:, -1].mean()
         for name, acr in zip(LIMITS, limits.T, strict=True):
             row = {"env": env, "algorithm": f"limit: {name}", "budget": 0, "trials": len(acr)}
@@ -58,10 +55,9 @@ def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
 
 def _limits(lab: Lab, env: str, trials: int) -> np.ndarray:
     """ACR on test of each trial's choice by exact training values: a column for each of `LIMITS`."""
-    world = lab.get(env)
-    probs = cells.context_probs(world)
+    probs = cells.context_probs(lab.get(env))
     found = []
-    for seen, of in zip(*truth.exact_values(world, SEED, 0, trials), strict=True):
+    for seen, of in zip(*lab.exact(env, trials), strict=True):
         lost = losses(of, seen)
         best = of.reshape(len(of), -1)[np.arange(len(of)), seen.reshape(len(seen), -1).argmax(axis=1)]
         found.append([float(value @ probs) for value in (lost.best - lost.single, lost.best - lost.tuned, best)])

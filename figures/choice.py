@@ -14,9 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from figures import style
-from figures.lab import SEED, Lab
+from figures.lab import Lab
 from sim import tables
-from sim.cli import truth
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +57,7 @@ def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
     every = lab.compare(sweep | {"envs": envs, "budgets": tuple(per_arm)}).trials
     for env, (weights, noise) in zip(envs, kinds, strict=True):
         trials = every[every["env"] == env]
-        gap = gaps(truth.exact_values(lab.get(env), SEED, 0, sweep["trials"])[1])
+        gap = gaps(lab.exact(env, sweep["trials"])[1])
         for half, budget in product((SMALL, LARGE), per_arm):
             chosen = np.flatnonzero(gap <= np.median(gap) if half == SMALL else gap > np.median(gap))
             of_cell = trials[(trials["budget"] == budget) & trials["trial"].isin(chosen)]

@@ -62,6 +62,13 @@ class Lab(NamedTuple):
         """Exact values (context, prompt, scale) over all queries; of trial 0 where worlds are drawn afresh."""
         return truth.whole_values(self.get(name), SEED)
 
+    def exact(self, name: str, trials: int) -> tuple[np.ndarray, np.ndarray]:
+        """Exact values (trial, context, prompt, scale) on train and on test; those that `compare` kept, if it did."""
+        digest = cells.content_digest(self.get(name), truth.exact_values)
+        folder = str(tables.cell_folder(self.folder))
+        block = cells.Block(self.text(name), digest, folder, SEED, 0, trials, None)
+        return cells.exact_values(block, truth.exact_values)
+
     def contexts(self, name: str) -> list[Context]:
         """The contexts of an environment; of trial 0 where worlds are drawn afresh."""
         world = self.get(name)

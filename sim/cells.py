@@ -99,7 +99,7 @@ def run_cell(cell: Cell, exact: Exact) -> Seconds:
     """
     block, start = cell.block, perf_counter()
     world, algorithm = _world(block, exact), algorithms.get(cell.algorithm)
-    train, test = _exact_values(block, exact)
+    train, test = exact_values(block, exact)
     truth = None
     if algorithm.sees_truth:
         truth = np.broadcast_to(train, (block.trials, *train.shape[1:]))
@@ -139,7 +139,7 @@ def load(cell: Cell) -> Outcome | None:
 def prepare(block: Block, exact: Exact) -> Seconds:
     """Have the exact values of a block at hand before its cells need them."""
     start = perf_counter()
-    _exact_values(block, exact)
+    exact_values(block, exact)
     return Seconds(exact=perf_counter() - start)
 
 
@@ -160,7 +160,7 @@ def context_names(world: NamedSource) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=1)
-def _exact_values(block: Block, exact: Exact) -> tuple[np.ndarray, np.ndarray]:
+def exact_values(block: Block, exact: Exact) -> tuple[np.ndarray, np.ndarray]:
     """Exact values on train and test; those of fresh worlds take long and are kept on disk as well."""
     world = _world(block, exact)
     if not world.source.fresh:

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from figures import build, exploration, panels, registry, style
 from figures.build import Asked
-from figures.lab import Lab, files_in, summary
+from figures.lab import SEED, Lab, files_in, summary
 from sim import compare, envs, tables
-from sim.cli import app
+from sim.cli import app, truth
 from sim.store import Interrupted
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -116,6 +116,18 @@ def test_crossing_finds_the_crossover(tmp_path: Path):
     best = own[own["kind"] == "best"].iloc[0]
     assert (best["prompt"], best["scale"]) == (1, 9)
     assert own.loc[own["kind"] == "crossing", "value"].to_list() == [1.0]
+
+
+def test_exact_values_that_a_comparison_kept_are_found_again(tmp_path: Path):
+    """Seen to fail with another seed, and with the folder of the figures for that of their cells."""
+    room, name, trials = lab(tmp_path), "synth-bernoulli:num_prompts=3,max_scale=2,cost_weights=0", 4
+    sweep = {"envs": (name,), "algorithms": ("random",), "budgets": (20,), "trials": trials}
+    room.compare(sweep, reference="random")
+    files = sorted(tmp_path.rglob("*"))
+    found = room.exact(name, trials)
+    assert sorted(tmp_path.rglob("*")) == files
+    for own, expected in zip(found, truth.exact_values(envs.get(name), SEED, 0, trials), strict=True):
+        np.testing.assert_array_equal(own, expected)
 
 
 @pytest.fixture(scope="module")
