@@ -30,8 +30,8 @@ SWEEP: dict[str, Any] = {
 }
 SMOKE: dict[str, Any] = {
     "sizes": {"num_prompts": 3, "max_scale": 2},
-    "cost_weights": ((0.0, 0.5),),
-    "noise": (0.1,),
+    "cost_weights": ((0.0, 1.0),),
+    "noise": (0.08,),
     "per_arm": (8, 32),
     "algorithms": ("psst", "uniform"),
     "trials": 16,
