@@ -23,7 +23,7 @@ Data = Annotated[
         show_default="the folder of `iapo data fetch`",
     ),
 ]
-Smoke = Annotated[bool, typer.Option("--smoke", help="Tiny sweeps of everything, in two minutes, in a folder apart.")]
+Smoke = Annotated[bool, typer.Option("--smoke", help="Tiny sweeps of everything, in three minutes, in a folder apart.")]
 Trials = Annotated[
     int | None, typer.Option(help="Trials per point.", show_default="those of each figure's SWEEP", min=1)
 ]
