@@ -21,6 +21,7 @@ SWEEP: dict[str, Any] = {
         "many-contexts",
         "long-scales",
         "uneven-costs",
+        "random-lengths",
     ),
     "algorithms": ("psst", "psst+k1", "psst+k4", "uniform", "ucb", "triple-n1", "random"),
     "budgets": (1000, 5000),

@@ -110,3 +110,17 @@ def test_costs_decide_which_prompt_is_best():
     assert prompt[0] == data.costs.argmax()
     assert prompt[-1] == data.costs.argmin()
     assert (np.diff(prompt) < 0).all()
+
+
+def test_lengths_are_paid_as_they_come():
+    """By hand: 1 - (1 - s)^N - w (.05 + 1.95 l) - .01 N with s = .1 + .3 l, l the share of long completions."""
+    data = hard.random_lengths()
+    values = exact.values(data)
+    long, scale, weight = np.linspace(0.02, 0.5, 8), np.arange(1, 17), np.array([0.0, 0.05, 0.15, 0.4, 2.0])
+    score = 1 - (0.9 - 0.3 * long[:, None]) ** scale
+    length = 0.05 + 1.95 * long[:, None]
+    np.testing.assert_allclose(values, score - weight[:, None, None] * length - 0.01 * scale, atol=1e-12)
+    prompt, _ = best(values)
+    assert prompt[0] == 7
+    assert prompt[-1] == 0
+    assert (np.diff(prompt) <= 0).all()

@@ -51,6 +51,7 @@ ENVS: dict[str, Entry] = {
     "many-contexts": Entry("BoN, hard: 132 contexts, every prompt best in some", hard.many_contexts),
     "long-scales": Entry("MV, hard: N <= 128, best N from 1 to 127", hard.long_scales),
     "uneven-costs": Entry("BoN, hard: costs differ a hundredfold, the better the dearer", hard.uneven_costs),
+    "random-lengths": Entry("BoN and mean, hard: completions cost by their random length", hard.random_lengths),
 }
 
 

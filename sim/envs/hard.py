@@ -4,6 +4,8 @@ All are fixed, finite and their own query law (nothing is held out), so that exa
 are scored by. Numbers that are not written out come from a generator with a fixed seed.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from sim.envs.dataset import Dataset
@@ -127,6 +129,24 @@ def uneven_costs() -> Dataset:
     return scored("uneven-costs", probs, np.array(values), 32, weights, costs, kind="hard")
 
 
+def random_lengths() -> Dataset:
+    """Best of up to 16 where a completion's length is random and paid: short ones of 50 tokens, long ones of 2,000.
+
+    Breaks methods that take the cost of a prompt as known: here it is an objective, the mean length of the completions
+    in thousands of tokens, that comes out of the same draws as the score. Long completions succeed four times as often,
+    so that the prompts that write many are better and dearer, and in dear contexts the noise of lengths decides. On top
+    of it every completion costs a known .01.
+    """
+    long = np.linspace(0.02, 0.5, 8)
+    success = np.array([0.1, 0.4])
+    law = np.stack([1 - long, long], axis=1)[:, :, None] * np.stack([1 - success, success], axis=1)[None]
+    score, tokens = np.meshgrid([0.0, 1.0], [0.05, 2.0])
+    values = np.broadcast_to(np.stack([score, -tokens], axis=2).reshape(4, 2), (8, 1, 4, 2))
+    weights = np.stack([np.ones(5), [0.0, 0.05, 0.15, 0.4, 2.0]], axis=1)
+    found = scored("random-lengths", law.reshape(8, 1, 4), np.array(values), 16, (1.0,) * 5, 0.01, weights, kind="hard")
+    return replace(found, aggregate=("bon", "mean"))
+
+
 HARD = {
     "deceptive": deceptive,
     "query-noise": query_noise,
@@ -136,6 +156,7 @@ HARD = {
     "many-contexts": many_contexts,
     "long-scales": long_scales,
     "uneven-costs": uneven_costs,
+    "random-lengths": random_lengths,
 }
 """Name -> what builds it; the first paragraph of its docstring says what it is, the second what it breaks."""
 
