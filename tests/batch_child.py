@@ -1,10 +1,9 @@
-"""A process that asks for a round as one batch until it has it, or is killed: python batch_child.py URL JOURNAL."""
+"""A process that asks for rounds as batches until it has them all, or is killed."""
 
 import asyncio
-import sys
 from pathlib import Path
 
-from kill_child import PROMPT, PULLS
+from kill_child import PROMPT, PULLS, die_at
 from live_server import KEY
 
 from sim.adapters.batches import Batches
@@ -16,7 +15,13 @@ from sim.adapters.sampler import Sampler, Want, cell_of
 from sim.adapters.settings import BatchOptions, Endpoint, Prices
 
 
-async def main(url: str, path: str) -> None:
+def main(url: str, path: str, moment: str, count: int) -> None:
+    """All rounds; see `kill_child.main`."""
+    die_at(moment, count)
+    asyncio.run(everything(url, path))
+
+
+async def everything(url: str, path: str) -> None:
     """Ten rounds of four pulls, each as batches of at most three requests."""
     options = BatchOptions("24h", 0.001, False, 3, 10**8)
     endpoint = Endpoint(url, "", 600.0, 3600.0, 4, "max_tokens", True, 64, (8, 1, 8), {}, options)
@@ -40,7 +45,3 @@ async def main(url: str, path: str) -> None:
         await batches.fetch(wants)
     await client.close()
     journal.close()
-
-
-if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))

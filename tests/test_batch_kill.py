@@ -6,32 +6,34 @@ The end is the same as without a kill.
 import os
 import random
 import signal
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from batch_server import BatchModel, batching
 from kill_child import PULLS
-from test_kill import ROOT, query
+from nursery import Nursery
+from test_kill import query
 
 pytest.importorskip("openai", reason="the extra [llm] is not installed")
 
 
-def child(url: str, path: Path) -> subprocess.Popen:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
-    command = [sys.executable, str(ROOT / "tests" / "batch_child.py"), url, str(path)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Nursery]:
+    with Nursery("batch_child") as made:
+        yield made
 
 
-def campaign(plan: list[tuple[str, str]], path: Path) -> int:
-    """Kill the child at each moment of the plan: the next request whose "METHOD path" begins so, before or after it.
+def campaign(nursery: Nursery, plan: list[tuple[str, str]], path: Path) -> int:
+    """Kill a child at each moment of the plan.
+
+    A moment is before or after the next request whose "METHOD path" begins so, or a commit of the journal.
 
     Returns:
         How many kills there were: the rounds may be over before the plan is.
     """
     model, left = BatchModel(looks=1), list(plan)
-    victim: subprocess.Popen | None = None
+    victim, errors = 0, path.with_suffix(".txt")
 
     def moment(number: int, said: str) -> str | None:
         if left and said.startswith(left[0][0]):
@@ -39,17 +41,18 @@ def campaign(plan: list[tuple[str, str]], path: Path) -> int:
         return None
 
     def kill() -> None:
-        assert victim is not None
-        os.kill(victim.pid, signal.SIGKILL)
+        os.kill(victim, signal.SIGKILL)
 
     model.moment, model.broken = moment, kill
     with batching(model) as url:
         while True:
-            victim = child(url, path)
-            ended = victim.communicate()[1]
-            if victim.returncode == 0:
+            commit = left.pop(0) if left and left[0][0] == COMMIT else ("", "")
+            victim = nursery.begin(errors, url, str(path), commit[1], 1 + len(left))
+            code, said = nursery.end(), errors.read_text()
+            if code == 0:
+                assert said == ""
                 break
-            assert victim.returncode == -signal.SIGKILL, ended.decode()
+            assert code == -signal.SIGKILL, said
     rows = query(path, "SELECT seed, text FROM draws ORDER BY seed")
     expected = []
     for asked, scale in PULLS:
@@ -63,26 +66,30 @@ def campaign(plan: list[tuple[str, str]], path: Path) -> int:
     return len(plan) - len(left)
 
 
+COMMIT = "commit"
 STEPS = ("POST /v1/files", "POST /v1/batches", "GET /v1/batches/", "GET /v1/files/")
 
 
-def test_kills_at_creation_and_download_lose_nothing_and_pay_nothing_twice(tmp_path: Path):
+def test_kills_at_creation_and_download_lose_nothing_and_pay_nothing_twice(nursery: Nursery, tmp_path: Path):
     """After the creation, before the batch's name is known here; and when its output is on the way."""
-    assert campaign([("POST /v1/batches", "after"), ("GET /v1/files/", "after")], tmp_path / "j.sqlite") == 2
+    plan = [("POST /v1/batches", "after"), ("GET /v1/files/", "after")]
+    assert campaign(nursery, plan, tmp_path / "j.sqlite") == 2
 
 
 @pytest.mark.slow
-def test_a_kill_at_every_step_loses_nothing_and_pays_nothing_twice(tmp_path: Path):
+def test_a_kill_at_every_step_loses_nothing_and_pays_nothing_twice(nursery: Nursery, tmp_path: Path):
     """In this order: between upload and creation, in the look for what may have been created, while it is polled."""
     plan = [(step, moment) for step in STEPS for moment in ("before", "after")]
     plan.insert(4, ("GET /v1/batches", "after"))
-    assert campaign(plan, tmp_path / "j.sqlite") == len(plan)
+    assert campaign(nursery, plan, tmp_path / "j.sqlite") == len(plan)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1, 21))
-def test_two_hundred_kills_lose_nothing_and_pay_nothing_twice(seed: int, tmp_path: Path):
+def test_two_hundred_kills_lose_nothing_and_pay_nothing_twice(nursery: Nursery, seed: int, tmp_path: Path):
     """Ten each, at steps and moments that chance decides."""
-    rng = random.Random(seed)
-    plan = [(rng.choice(STEPS), rng.choice(["before", "after"])) for _ in range(10)]
-    assert campaign(plan, tmp_path / "j.sqlite") == len(plan)
+    rng, killed, number = random.Random(seed), 0, 0
+    while killed < 10:
+        plan = [(rng.choice((*STEPS, COMMIT)), rng.choice(["before", "after"])) for _ in range(10 - killed)]
+        killed += campaign(nursery, plan, tmp_path / f"{number}.sqlite")
+        number += 1

@@ -7,26 +7,19 @@ import os
 import random
 import signal
 import sqlite3
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kill_child import PULLS
-from live_server import Model, serving
+from live_server import Model, serving, words
+from nursery import Nursery
 
-ROOT = Path(__file__).resolve().parents[1]
 UNDER_WAY = 8 * 4
 """Completions that may be under way at a kill: requests at a time, times choices of a request."""
 
 pytest.importorskip("openai", reason="the extra [llm] is not installed")
-
-
-def child(url: str, path: Path) -> subprocess.Popen:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
-    command = [sys.executable, str(ROOT / "tests" / "kill_child.py"), url, str(path)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
 def query(path: Path, sql: str) -> list[Any]:
@@ -37,51 +30,80 @@ def query(path: Path, sql: str) -> list[Any]:
         base.close()
 
 
-def campaign(chance: int, kills: int, path: Path) -> None:
-    """Kill the child at a random request of the server, billed or not, `kills` times; then let it end."""
-    rng, model, acknowledged = random.Random(chance), Model(), set()
-    kill_at, victim = -1, None
+NEEDED = sum(scale for _, scale in PULLS)
+
+
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Nursery]:
+    with Nursery("kill_child") as made:
+        yield made
+
+
+def campaign(nursery: Nursery, chance: int, kills: int, path: Path, cap: int = 10**9) -> int:
+    """Kill a child `kills` times, when the server has a random request, billed or not, or before or after a commit.
+
+    Then let it end, if the cap allows it.
+
+    Returns:
+        How many kills there were: the draws may be complete before.
+    """
+    rng, model, acknowledged, killed = random.Random(chance), Model(), set(), 0
+    kill_at, victim = -1, 0
 
     def fault(number: int, body: dict) -> str | None:
         if number == kill_at:
-            os.kill(victim.pid, signal.SIGKILL)
+            os.kill(victim, signal.SIGKILL)
             return rng.choice(["reset", "billed-reset"])
         return None
 
     model.fault = fault
+    errors = path.with_suffix(".txt")
     with serving(model) as url:
-        for _ in range(kills):
-            kill_at = len(model.requests) + rng.randrange(1, 12)
-            victim = child(url, path)
-            ended = victim.communicate()[1]
-            if victim.returncode == 0:
-                break
-            assert victim.returncode == -signal.SIGKILL, ended.decode()
+        for left in reversed(range(kills + 1)):
+            moment, kill_at = rng.choice(["request", "before", "after"]) if left else "", -1
+            if moment == "request":
+                kill_at = len(model.requests) + rng.randrange(1, 12)
+            victim = nursery.begin(errors, url, str(path), cap, moment, rng.randrange(1, 12))
+            code, said = nursery.end(), errors.read_text()
             rows = set(query(path, "SELECT cell, draw, text FROM draws"))
             assert acknowledged <= rows
+            assert model.completions <= cap
             acknowledged = rows
-        kill_at = -1
-        victim = child(url, path)
-        assert (victim.communicate()[1], victim.returncode) == (b"", 0)
+            if code == -signal.SIGKILL:
+                killed += 1
+                continue
+            assert (code, said) == (0, "") or f"Stopped: caps.completions is {cap}" in said.splitlines()[-1]
+            break
     rows = query(path, "SELECT seed, text FROM draws ORDER BY seed")
     expected = []
     for asked, scale in PULLS:
         first = 1000 + len(expected)
         expected += [(seed, model.answer(f"{asked}?", seed).encode()) for seed in range(first, first + scale)]
-    assert rows == expected
-    lost, charged = query(path, "SELECT sum(state = 'lost'), sum(completions) FROM attempts")[0]
-    again = query(path, "SELECT coalesce(sum(completions), 0) FROM attempts WHERE state = 'lost'")[0][0]
+    assert rows == expected if code == 0 else set(rows) < set(expected)
+    charged = query(path, "SELECT sum(completions) FROM attempts")[0][0]
+    lost, again = query(path, "SELECT count(*), coalesce(sum(completions), 0) FROM attempts WHERE state = 'lost'")[0]
     assert model.completions <= charged == len(rows) + again
-    assert again <= kills * UNDER_WAY
-    assert lost <= kills * 8
+    assert again <= killed * UNDER_WAY
+    assert lost <= killed * 8
     assert query(path, "PRAGMA integrity_check") == [("ok",)]
+    return killed
 
 
-def test_two_kills_lose_nothing(tmp_path: Path):
-    campaign(0, 2, tmp_path / "j.sqlite")
+def test_three_kills_lose_nothing(nursery: Nursery, tmp_path: Path):
+    assert campaign(nursery, 0, 3, tmp_path / "j.sqlite") == 3
+
+
+def test_a_cap_holds_over_kills(nursery: Nursery, tmp_path: Path):
+    """Every kill leaves up to 32 completions that count as billed; the run stops before it could exceed the cap."""
+    assert campaign(nursery, 1, 20, tmp_path / "j.sqlite", NEEDED + 20) > 0
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(1, 21))
-def test_two_hundred_kills_lose_nothing(seed: int, tmp_path: Path):
-    campaign(seed, 10, tmp_path / "j.sqlite")
+@pytest.mark.parametrize("seed", range(20))
+def test_two_hundred_kills_lose_nothing(nursery: Nursery, seed: int, tmp_path: Path):
+    """Ten each, up to four a run; every other run has a cap that may bind."""
+    killed = number = 0
+    while killed < 10:
+        path, cap = tmp_path / f"{number}.sqlite", NEEDED + UNDER_WAY if number % 2 else 10**9
+        killed += campaign(nursery, words(seed, number), min(4, 10 - killed), path, cap)
+        number += 1

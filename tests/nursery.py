@@ -1,0 +1,83 @@
+"""Processes that begin at once: one imports everything, and forks for every line it is given.
+
+As a program (python nursery.py MODULE) it reads JSON lists [errors, argument, ..] and has a child call MODULE.main with
+the arguments, its standard error going to the file `errors`; it answers with the child's number, then its exit code.
+Nothing but imports happens before a fork: there are no threads and no connections that a child could inherit.
+"""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import traceback
+import warnings
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Nursery:
+    """Children that call a module's `main`, one at a time."""
+
+    def __init__(self, module: str):
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+        command = [sys.executable, str(Path(__file__)), module]
+        self._process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+
+    def begin(self, errors: Path, *arguments: object) -> int:
+        """Begin a child; gives its process number."""
+        assert self._process.stdin is not None
+        print(json.dumps([str(errors), *arguments]), file=self._process.stdin, flush=True)
+        return self._line()
+
+    def end(self) -> int:
+        """Wait for the child; gives its exit code, negative for the signal that ended it."""
+        return self._line()
+
+    def _line(self) -> int:
+        assert self._process.stdout is not None
+        return int(self._process.stdout.readline())
+
+    def __enter__(self) -> "Nursery":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
+
+def _child(main: Any, errors: str, arguments: list[Any]) -> None:
+    """Never returns."""
+    code = 1
+    try:
+        os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+        os.dup2(os.open(os.devnull, os.O_RDWR), 0)
+        os.dup2(0, 1)
+        main(*arguments)
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _serve(module: str) -> None:
+    main = importlib.import_module(module).main
+    warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)  # jax warns of its threads; it has none yet
+    for line in sys.stdin:
+        assert threading.active_count() == 1
+        errors, *arguments = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            _child(main, errors, arguments)
+        print(child, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1])
