@@ -131,6 +131,12 @@ class _Handler(BaseHTTPRequestHandler):
         elif kind == "timeout":
             time.sleep(0.6)
             self.close_connection = True
+        elif kind == "drip":  # a byte now and then: no pause between two is as long as a timeout
+            self.wfile.write(b"HTTP/1.1 200 said\r\nContent-Length: 100\r\n\r\n")
+            for _ in range(60):
+                time.sleep(0.02)
+                self.wfile.write(b" ")
+            self.close_connection = True
         elif kind == "reset":
             self.close_connection = True
         elif kind == "half":

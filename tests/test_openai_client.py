@@ -79,6 +79,7 @@ FAULTS = {
     "500": Ambiguous,
     "502": Ambiguous,
     "timeout": Ambiguous,
+    "drip": Ambiguous,
     "reset": Ambiguous,
     "half": Ambiguous,
     "html": Ambiguous,
@@ -91,9 +92,12 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_fault_has_its_meaning_and_is_not_repeated(fault: str):
+    """Seen to fail for "drip", a broken connection after 1.2 s, where no limit holds for the whole request."""
     model = Model(fault=lambda number, body: fault)
     with pytest.raises(CallError) as raised:
-        ask(model, timeout=0.25 if fault == "timeout" else 5.0)
+        ask(model, timeout=0.25 if fault in ("timeout", "drip") else 5.0)
+    if fault in ("timeout", "drip"):
+        assert str(raised.value) == "no answer within 0.25 s"
     assert type(raised.value) is FAULTS[fault], raised.value
     assert len(model.requests) == 1
     assert raised.value.__cause__ is None

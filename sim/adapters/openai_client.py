@@ -3,6 +3,7 @@
 The package is imported when a client is made: the extra `[llm]` is needed only by live runs.
 """
 
+import asyncio
 import importlib
 import json
 import math
@@ -45,10 +46,18 @@ class OpenAIClient:
         The package's own `chat.completions.create` rewrites the body by the types of its arguments, which takes as
         long as sending it; ours is what it should be.
         """
+        limits = self._httpx.Timeout(timeout, connect=timeout / 2)  # no connection is told apart from no answer
         call = self._client.post(
-            "/chat/completions", cast_to=self._httpx.Response, body=request.body(), options={"timeout": timeout}
+            "/chat/completions", cast_to=self._httpx.Response, body=request.body(), options={"timeout": limits}
         )
-        status, headers, content = await self._send(call, timeout)
+        try:
+            async with asyncio.timeout(timeout):  # the package's own limit starts anew with every byte
+                found = await self._send(call, timeout)
+        except TimeoutError:
+            found = None
+        if found is None:
+            raise Ambiguous(f"no answer within {timeout:g} s")
+        status, headers, content = found
         return read_reply(status, content, retry_after(headers))
 
     async def upload(self, name: str, content: bytes, timeout: float) -> str:
