@@ -105,6 +105,8 @@ BAD = {
     "max_n kind": ('model = "m"', 'model = "m"\nmax_n = true', "endpoint.max_n is True"),
     "flag": ('model = "m"', 'model = "m"\nsend_seed = 1', "endpoint.send_seed is 1; expected true or false"),
     "extra": ('model = "m"', 'model = "m"\nextra = { n = 3 }', "endpoint.extra.n is set by other keys"),
+    "extra value": ('model = "m"', 'model = "m"\nextra = { a = nan }', "endpoint.extra holds what no JSON request"),
+    "extra date": ('model = "m"', 'model = "m"\nextra = { a = 2026-01-01 }', "endpoint.extra holds what no JSON"),
     "pace": ('model = "m"', 'model = "m"\nconcurrency = { start = 9, most = 4 }', "endpoint.concurrency.start is 9"),
     "no model": ('model = "m"', "", r"prompts\[0\].model is missing here and in \[endpoint\]"),
     "no prompts": (BASE[BASE.index("[[prompts]]") : BASE.index("[queries]")], "", "prompts is missing"),

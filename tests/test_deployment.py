@@ -39,8 +39,11 @@ def policy() -> dict:
     }
     return {
         "schema": "iapo-policy",
-        "version": 1,
+        "version": 2,
         "name": "digits",
+        "source": {},
+        "prices": {},
+        "contexts": {},
         "prompts": prompts,
         "policy": {
             "cost 0": {"chosen": arm("strong", 3), "single": arm("weak", 1)},

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -200,6 +201,86 @@ def test_wrong_gold_and_missing_keys_are_refused_before_the_first_request(
         assert refused.exit_code == common.USER_ERROR
         assert "row 2: the right answer 'two' cannot be read" in refused.stderr
     assert model.requests == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "[tune]\nbudget = 400\nmax_scale = 4",
+            '[tune]\nalgorithm = "psst:estimator=subsets"\nbudget = 90000\nmax_scale = 48',
+            "tune.algorithm is 'psst:estimator=subsets' and tune.max_scale 48: votes for 64 answers in pulls of 48 "
+            "completions need a table of .* numbers, more than .*; take estimator=blocks or a smaller max_scale",
+        ),
+        (
+            "[tune]\nbudget = 400\nmax_scale = 4",
+            '[tune]\nalgorithm = "uniform:estimator=plug-in"\nbudget = 90000\nmax_scale = 40',
+            "tune.algorithm is 'uniform:estimator=plug-in' and tune.max_scale 40: votes for 64 answers",
+        ),
+    ],
+)
+@pytest.mark.parametrize("options", ["--plan", "--yes"])
+def test_what_the_rounds_would_refuse_is_refused_before_the_first_request(
+    folder: Path, old: str, new: str, said: str, options: str
+):
+    """The table of votes is that of pulls in which no two completions agree."""
+    model = Model(answer=digit)
+    assert old in RUN
+    with serving(model) as url:
+        file = write(folder, url, RUN.replace(old, new))
+        refused = iapo("tune", file, options)
+    assert refused.exit_code == common.USER_ERROR
+    assert re.fullmatch(rf"error: {re.escape(str(file))}: {said}.*\n", refused.stderr)
+    assert model.requests == []
+
+
+def test_a_policy_answers_alone(folder: Path, tmp_path_factory: pytest.TempPathFactory):
+    """Neither configuration nor queries nor journal are there any more. Seen to fail where `ask` reads the first."""
+    model = Model(answer=digit)
+    with serving(model) as url:
+        assert iapo("tune", write(folder, url), "--yes").exit_code == 0
+        place = tmp_path_factory.mktemp("service") / "policy.json"
+        place.write_bytes((folder / "out" / "policy.json").read_bytes())
+        shutil.rmtree(folder)
+        before = model.completions
+        answered = iapo("ask", place, "what has the digit 7", "--context", "cost 0")
+        assert answered.exit_code == 0, answered.output
+        chosen = policy.load(place).choices["cost 0"].chosen
+        assert model.completions - before == chosen.scale
+        body = model.requests[-1]
+        assert (body["model"], body["max_tokens"]) == ("m", 10)
+        assert body["messages"][0]["content"] == "[0.75] what has the digit 7"
+        votes = re.search(rf"{chosen.prompt}, N = {chosen.scale}; (.*); {chosen.scale} completions", answered.stderr)
+        assert votes is not None
+        assert [path.name for path in place.parent.iterdir()] == ["policy.json"]
+        content = json.loads(place.read_text())
+        assert content["source"]["endpoint"]["key_variable"] == "LIVE_TEST_KEY"
+        content["source"]["endpoint"]["base_url"] = "nowhere"
+        place.write_text(json.dumps(content))
+        refused = iapo("ask", place, "what has the digit 7", "--context", "cost 0")
+        assert refused.exit_code == common.USER_ERROR
+        assert refused.stderr.startswith(f"error: {place}: endpoint.base_url is 'nowhere'; expected http")
+
+
+@pytest.mark.parametrize(
+    "name", ["ucb", *(pytest.param(name, marks=pytest.mark.slow) for name in ("epsilon-greedy", "softmax"))]
+)
+def test_rules_that_pull_one_arm_at_a_time_say_so_and_work(folder: Path, name: str):
+    model = Model(answer=digit)
+    text = RUN.replace("budget = 400", f'algorithm = "{name}"\nbudget = 60').replace(
+        "max_tokens", "cost = 5\nmax_tokens"
+    )
+    with serving(model) as url:
+        file = write(folder, url, text)
+        planned = iapo("tune", file, "--plan")
+        assert planned.exit_code == 0, planned.output
+        rounds, pulls = re.search(r"Rounds: (\d+), (\d+) pulls in all .*; each waits", planned.stdout).groups()  # type: ignore[union-attr]
+        assert 15 <= int(rounds) == int(pulls) <= 60
+        assert model.requests == []
+        result = iapo("tune", file, "--yes")
+        assert result.exit_code == 0, result.output
+    assert 0 < model.completions <= 60
+    assert json.loads((folder / "out" / "policy.json").read_text())["spent"]["completions"] == model.completions
 
 
 def test_the_example_is_written_once(tmp_path: Path):

@@ -1,9 +1,10 @@
 """Reading a run's configuration from TOML; a bad one is refused in full, before the first request."""
 
 import itertools
+import json
 import os
 import tomllib
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,10 +13,12 @@ import numpy as np
 from sim import algorithms, runner
 from sim.adapters import scorers
 from sim.adapters.fields import Table
+from sim.adapters.policy import Policy
 from sim.adapters.scorers.judge import Judge
 from sim.adapters.settings import (
     MONEY,
     SLOT,
+    Asking,
     BatchOptions,
     Caps,
     Config,
@@ -31,6 +34,8 @@ from sim.core import Algorithm
 from sim.utilities import AGGREGATES, MAX_SCALE, TIES
 
 STRATEGIES = ("mv", "bon", "mean", "mixed")
+SOURCE = ("strategy", "tie", "endpoint", "objectives")
+"""Keys that answering a query needs as they are."""
 
 
 def load(path: str | Path) -> Config:
@@ -83,6 +88,7 @@ def load(path: str | Path) -> Config:
         budget=budget,
         max_scale=max_scale,
         caps=_caps(top.table("caps", needed=False), budget * (1 + len(judges)), len(prompts) * probe[0] * probe[1]),
+        source={key: content[key] for key in SOURCE if key in content},
         cost_measure=measure,
         prompt_tokens=shares,
         probe=probe,
@@ -99,6 +105,38 @@ def load(path: str | Path) -> Config:
         if objective.aggregate != "mv" and objective.scorer.needs_gold and config.queries.gold is None:
             raise ValueError(f"{path}: queries.gold is missing; the scorer of {objective.name!r} needs right answers")
     return config
+
+
+def of_policy(policy: Policy) -> Asking:
+    """What answers queries with a policy, from its file alone: the configuration it came from is not looked at.
+
+    A callable's module is looked for beside that configuration, or beside the policy where that is gone.
+
+    Raises:
+        ValueError: something in the file is wrong.
+    """
+    top = Table(policy.file, "", policy.source)
+    origin = Path(policy.config)
+    objectives, tie = _objectives(Table(origin if origin.exists() else policy.file, "", policy.source))
+    judges = {one.scorer.model for one in objectives if isinstance(one.scorer, Judge)}
+    models = {prompt.model for prompt in policy.prompts.values()} | judges
+    if not models <= set(policy.prices):
+        raise ValueError(f"{policy.file}: prices lack the model {min(models - set(policy.prices))!r}")
+    endpoint, _ = _endpoint(top.table("endpoint"))
+    return Asking(
+        file=policy.file,
+        name=policy.name,
+        out=policy.file.resolve().parent,
+        seed=0,
+        endpoint=replace(endpoint, batch=None),  # one query is not worth a batch
+        prompts=tuple(policy.prompts.values()),
+        prices={model: Prices(*pair) for model, pair in policy.prices.items()},
+        objectives=objectives,
+        tie=tie,
+        contexts=policy.contexts,
+        caps=None,
+        source=policy.source,
+    )
 
 
 def _endpoint(table: Table) -> tuple[Endpoint, str | None]:
@@ -131,6 +169,10 @@ def _endpoint(table: Table) -> tuple[Endpoint, str | None]:
     ours = {"model", "messages", "n", "seed", "stream", "temperature", "top_p", "max_tokens", "max_completion_tokens"}
     for key in sorted(ours & set(extra)):
         raise table.wrong(f"extra.{key}", "is set by other keys of this file; it cannot be an extra field")
+    try:
+        json.dumps(extra, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise table.wrong("extra", f"holds what no JSON request can carry ({error})") from None
     endpoint = Endpoint(
         base_url=url.rstrip("/"),
         key_variable=variable,

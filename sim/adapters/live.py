@@ -85,9 +85,8 @@ def unit_sums(
     """
     num_pulls, width, _ = outcomes.shape
     vote = strategy.columns("mv")
-    answers = 1
-    if vote and outcomes.size:
-        answers = 1 << int(outcomes[:, :, vote[0]].max(initial=1)).bit_length()  # few numbers, few compilations
+    most = int(outcomes[:, :, vote[0]].max(initial=1)) if vote and outcomes.size else 0
+    seen = with_answers(strategy, most)
     num_scales = max_scale if estimator == "plug-in" else width
     sums = np.zeros((num_pulls, strategy.weights.shape[0], num_scales), np.int64)
     for first in range(0, num_pulls, _ROWS):
@@ -95,12 +94,14 @@ def unit_sums(
         filled = np.pad(part, ((0, _ROWS - len(part)), (0, 0), (0, 0)))
         sizes = np.pad(size, (0, _ROWS - len(part))).astype(np.int32)
         rows = (jnp.asarray(filled.transpose(1, 2, 0)), jnp.asarray(sizes))
-        found = _pull_units(_with_answers(strategy, answers), *rows, estimator, max_scale)
+        found = _pull_units(seen, *rows, estimator, max_scale)
         sums[first : first + _ROWS] = np.asarray(found)[: len(part)]
     return sums
 
 
-def _with_answers(strategy: Strategy, answers: int) -> Strategy:
+def with_answers(strategy: Strategy, most: int) -> Strategy:
+    """The strategy for answers numbered up to `most`, and a few more: few numbers of answers, few compilations."""
+    answers = 1 << most.bit_length()
     return Strategy(strategy.aggregate, answers, strategy.tie, strategy.weights, strategy.unit)
 
 

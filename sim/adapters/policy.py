@@ -1,7 +1,8 @@
 """The answer of a live run as a file that a service can load, and one query answered with it.
 
-A policy file is JSON: schema ("iapo-policy"), version (1), the endpoint without its key, the prompts, the objectives'
-aggregates, and per context the arm with its value. It holds no secret.
+A policy file is JSON: schema ("iapo-policy"), version (2), all that answering takes (endpoint, prompts with their
+decoding, prices, objectives and scorers), and per context its weights and the arm with its value. It holds no secret:
+the key's environment variable is named, the key is not there.
 """
 
 import json
@@ -16,7 +17,7 @@ from sim.adapters.scoring import Scored
 from sim.adapters.settings import Config, Context, Objective, Prompt
 from sim.envs.files import write_whole
 
-SCHEMA, VERSION = "iapo-policy", 1
+SCHEMA, VERSION = "iapo-policy", 2
 
 
 class Arm(NamedTuple):
@@ -49,14 +50,23 @@ class Policy(NamedTuple):
     """A policy file.
 
     Attributes:
-        config: the configuration file's place, for scorers and endpoint when a query is asked.
+        file: where it was read.
+        config: the place of the configuration file that it came from, for a comparison on held-out queries.
+        source: strategy, endpoint, objectives and tie as that file says them.
+        prices: of a prompt's and a completion's token, by model, in units of 10**-12.
         prompts: the prompts by name.
+        contexts: in the configuration's order.
+        choices: what was chosen, by context.
         spent: what the run spent.
     """
 
+    file: Path
     name: str
     config: str
+    source: dict[str, Any]
+    prices: dict[str, tuple[int, int]]
     prompts: dict[str, Prompt]
+    contexts: tuple[Context, ...]
     choices: dict[str, Choice]
     spent: dict[str, float | int]
 
@@ -71,8 +81,8 @@ def save(
         "version": VERSION,
         "name": config.name,
         "config": str(config.file.resolve()),
-        "endpoint": {"base_url": config.endpoint.base_url, "key_variable": config.endpoint.key_variable},
-        "objectives": [{"name": one.name, "aggregate": one.aggregate} for one in config.objectives],
+        "source": config.source,
+        "prices": {model: [price.prompt, price.completion] for model, price in config.prices.items()},
         "prompts": {prompt.name: asdict(prompt) for prompt in config.prompts if prompt.name in used},
         "contexts": {context.name: _context(context) for context in config.contexts},
         "policy": {
@@ -103,9 +113,15 @@ def load(path: Path) -> Policy:
             for name, arms in content["policy"].items()
         }
         prompts = {name: Prompt(**prompt) for name, prompt in content["prompts"].items()}
+        contexts = tuple(
+            Context(name, tuple(one["weights"]), one["cost_weight"], one["probability"])
+            for name, one in content["contexts"].items()
+        )
+        prices = {model: (int(price[0]), int(price[1])) for model, price in content["prices"].items()}
         if any(choice.chosen.prompt not in prompts or choice.chosen.scale < 1 for choice in choices.values()):
             raise ValueError("chooses a prompt that it does not hold")
-        return Policy(content["name"], content["config"], prompts, choices, content["spent"])
+        name, origin, source = content["name"], content["config"], dict(content["source"])
+        return Policy(path, name, origin, source, prices, prompts, contexts, choices, content["spent"])
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror or error})") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -153,15 +153,13 @@ class Caps:
 
 
 @dataclass(frozen=True)
-class Config:
-    """A whole run. See `example.toml` for every key.
+class Asking:
+    """What it takes to ask the model and to read its answers.
 
     Attributes:
         file: where it was read.
         out: folder of the journal and the results.
-        cost_measure: "tokens" or "money": the unit of a completion's cost.
-        prompt_tokens: "each", "shared" or "ignore": how a pull's prompt tokens enter the cost of a completion.
-        probe: queries and completions per prompt that measure costs.
+        source: strategy, endpoint, objectives and tie as the file says them, for a policy to carry along.
     """
 
     file: Path
@@ -171,18 +169,11 @@ class Config:
     endpoint: Endpoint
     prompts: tuple[Prompt, ...]
     prices: dict[str, Prices]
-    queries: QueryFile
     objectives: tuple[Objective, ...]
     tie: str
     contexts: tuple[Context, ...]
-    algorithm_text: str
-    algorithm: Algorithm
-    budget: int
-    max_scale: int
-    caps: Caps
-    cost_measure: str
-    prompt_tokens: str
-    probe: tuple[int, int]
+    caps: Caps | None
+    source: dict[str, Any]
 
     @property
     def votes(self) -> bool:
@@ -193,3 +184,24 @@ class Config:
     def journal(self) -> Path:
         """Where everything paid for is kept."""
         return self.out / "journal.sqlite"
+
+
+@dataclass(frozen=True)
+class Config(Asking):
+    """A whole run. See `example.toml` for every key.
+
+    Attributes:
+        cost_measure: "tokens" or "money": the unit of a completion's cost.
+        prompt_tokens: "each", "shared" or "ignore": how a pull's prompt tokens enter the cost of a completion.
+        probe: queries and completions per prompt that measure costs.
+    """
+
+    caps: Caps
+    queries: QueryFile
+    algorithm_text: str
+    algorithm: Algorithm
+    budget: int
+    max_scale: int
+    cost_measure: str
+    prompt_tokens: str
+    probe: tuple[int, int]

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -22,7 +22,7 @@ from sim.adapters.batches import Batches
 from sim.adapters.evidence import Estimate, half_width
 from sim.adapters.journal import Journal
 from sim.adapters.ledger import Amount, Ledger
-from sim.adapters.live import Live, Step, first_seed, in_parallel
+from sim.adapters.live import Live, Step, first_seed, in_parallel, with_answers
 from sim.adapters.policy import Arm, Choice
 from sim.adapters.protocol import Client
 from sim.adapters.reading import Reader
@@ -30,10 +30,10 @@ from sim.adapters.retry import real_clock
 from sim.adapters.sampler import Sampler, cell_of, consecutive
 from sim.adapters.scorers.judge import Judge
 from sim.adapters.scoring import Item
-from sim.adapters.settings import MONEY, Config, Prompt
+from sim.adapters.settings import MONEY, Asking, Config, Prompt
 from sim.core import Allocation, Key, Queries, Spec, Stats, Trial
 from sim.envs.contexts import describe
-from sim.kernels import counter, rounds
+from sim.kernels import counter, rounds, subsets
 from sim.utilities import Strategy
 
 LEVEL = 0.95
@@ -41,12 +41,15 @@ DRY_RUNS = 16
 """Runs on made-up rewards from which a plan is read."""
 
 
-class Session:
+C = TypeVar("C", bound=Asking)
+
+
+class Session(Generic[C]):
     """What a live command holds open: journal, connections, scorers, the event loop."""
 
     def __init__(
         self,
-        config: Config,
+        config: C,
         journal: Journal,
         client: Client,
         loop: asyncio.Runner,
@@ -73,12 +76,12 @@ class Session:
 
 @contextmanager
 def session(
-    config: Config,
+    config: C,
     connect: Callable[[], Client],
     journal: str | None = None,
     capped: bool = True,
     say: Callable[[str], None] = lambda text: None,
-) -> Iterator[Session]:
+) -> Iterator[Session[C]]:
     """Open everything, and close it whatever happens.
 
     Args:
@@ -116,7 +119,7 @@ class Costs(NamedTuple):
     completion_tokens: np.ndarray
 
 
-def probe(live: Session, items: Sequence[Item]) -> Costs:
+def probe(live: Session[Config], items: Sequence[Item]) -> Costs:
     """What completions cost: as configured, or measured on a few queries (drawn by the seed, the same for all prompts).
 
     Raises:
@@ -170,12 +173,29 @@ def world(config: Config, costs: Costs) -> tuple[Spec, Strategy]:
     )
 
 
+def check(config: Config) -> None:
+    """Refuse what the rounds could not be run with, before anything is asked.
+
+    Raises:
+        ValueError: the algorithm's estimator needs tables that are too large, where all answers of a pull may differ.
+    """
+    spec, strategy = world(config, Costs(*np.zeros((3, len(config.prompts)))))
+    algorithm = config.algorithm
+    width, num_scales = algorithm.max_pull(spec), algorithm.num_scales(spec)
+    try:
+        subsets.check(with_answers(strategy, width), width, num_scales, algorithm.estimator)
+    except ValueError as error:
+        raise ValueError(
+            f"{config.file}: tune.algorithm is {config.algorithm_text!r} and tune.max_scale {config.max_scale}: "
+            f"{error} or a smaller max_scale"
+        ) from None
+
+
 class Plan(NamedTuple):
     """What a run will do.
 
     Attributes:
-        rounds: of every round: pulls, prompts pulled, largest scale, completions; from one dry run. Empty for rules
-            that pull one arm at a time.
+        rounds: of every round: pulls, prompts pulled, largest scale, completions; from one dry run.
         worst: completions, tokens and money that the rounds can cost at most, without failed attempts.
         expected: the same, with the tokens that the probe measured; None where costs were configured.
     """
@@ -205,7 +225,7 @@ def plan(config: Config, spec: Spec, costs: Costs, items: Sequence[Item], sample
         if not np.isnan(costs.prompt_tokens).any():
             likely = _likely(config, costs, pulled, pulls)
             expected = likely if expected is None else Amount(*map(max, expected, likely))
-    return Plan(shown if len(shown) <= 64 else (), worst, expected)
+    return Plan(shown, worst, expected)
 
 
 def dearest(sampler: Sampler, config: Config, prompt: Prompt, item: Item) -> Amount:
@@ -262,7 +282,7 @@ class Result(NamedTuple):
 
 
 def rounds_of(
-    live: Session, items: Sequence[Item], spec: Spec, strategy: Strategy, report: Callable[[Step], None]
+    live: Session[Config], items: Sequence[Item], spec: Spec, strategy: Strategy, report: Callable[[Step], None]
 ) -> Result:
     """Run the algorithm against the model.
 

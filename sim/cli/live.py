@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,8 +14,11 @@ if TYPE_CHECKING:
     from sim.adapters.ledger import Amount
     from sim.adapters.live import Step
     from sim.adapters.policy import Arm
-    from sim.adapters.settings import Config
+    from sim.adapters.settings import Asking, Config
     from sim.adapters.tune import Plan, Result, Session
+
+MOST_ROUNDS = 64
+"""A plan with more rounds shows their number alone."""
 
 
 @common.command
@@ -43,6 +45,7 @@ def tune(
     from sim.adapters import tune as driver
 
     run = reading.load(config)
+    driver.check(run)
     items = driver.load_items(run)
     with connected(run) as live:
         _confirm_probe(live, run, len(items), yes or plan)
@@ -82,6 +85,8 @@ def ask(
 ) -> None:
     """Answer one query with the arm that a policy chose for a context.
 
+    The policy file is all it needs, besides the key in the environment variable that the file names.
+
     Example: iapo ask results/capitals/policy.json "What is the capital of Peru?" --context "cost 0"
     """
     from sim.adapters import config as reading
@@ -96,17 +101,13 @@ def ask(
     if context not in answers.choices:
         asked = "--context is needed" if context is None else f"--context is {context!r}"
         raise ValueError(f"{asked}; {policy} has {', '.join(map(repr, names))}")
-    run = reading.load(answers.config)
-    run = replace(run, endpoint=replace(run.endpoint, batch=None))  # one query is not worth a batch
-    chosen = answers.choices[context].chosen
+    run = reading.of_policy(answers)
+    chosen, prompt = answers.choices[context].chosen, answers.prompts[answers.choices[context].chosen.prompt]
     weights = next((one for one in run.contexts if one.name == context), None)
     if weights is None:
-        raise ValueError(f"{answers.config} has no context {context!r} any more; tune again")
-    prompt = answers.prompts[chosen.prompt]
+        raise ValueError(f"{policy}: contexts lack {context!r}, for which the policy has an arm")
     if any(one.aggregate == "bon" and one.scorer.needs_gold for one in run.objectives):
         raise ValueError("best of N needs scores of completions whose right answer is not known; this scorer has none")
-    if prompt.model not in run.prices:
-        raise ValueError(f"{answers.config} does not know the model {prompt.model!r} any more; tune again")
     with connected(run, ":memory:", capped=False) as live:
         item = Item(query)
         want = sampler.Want(prompt, sampler.cell_of("ask", run.endpoint, prompt, query), 0, chosen.scale, seed)
@@ -132,7 +133,7 @@ def _write_example(path: Path) -> None:
 
 
 @contextmanager
-def connected(run: "Config", journal: str | None = None, capped: bool = True) -> "Iterator[Session]":
+def connected(run: "Asking", journal: str | None = None, capped: bool = True) -> "Iterator[Session]":
     """An open session; being stopped says where everything is."""
     from sim.adapters import tune as driver
     from sim.adapters.batches import Waiting
@@ -170,7 +171,11 @@ def _show_plan(run: "Config", plan: "Plan", live: "Session", num_queries: int) -
         f"{run.name}: {run.algorithm_text} on {len(run.prompts)} prompts, N <= {run.max_scale}, {num_queries} queries, "
         f"{len(run.contexts)} contexts"
     )
-    if plan.rounds:
+    if len(plan.rounds) > MOST_ROUNDS or all(pulls == 1 for pulls, *_ in plan.rounds):
+        pulls = sum(pulls for pulls, *_ in plan.rounds)
+        single = "; each waits for the one before it" if pulls == len(plan.rounds) else ""
+        console.print(f"Rounds: {len(plan.rounds):,}, {pulls:,} pulls in all (a dry run on random rewards){single}.\n")
+    else:
         rows = [
             (place + 1, prompts, scale, pulls, f"{n:,}") for place, (pulls, prompts, scale, n) in enumerate(plan.rounds)
         ]
