@@ -20,10 +20,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class Nursery:
-    """Children that call a module's `main`, one at a time."""
+    """Children that call a module's `main`, one at a time, with further environment variables."""
 
-    def __init__(self, module: str):
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    def __init__(self, module: str, more: dict[str, str] | None = None):
+        environment = os.environ | (more or {}) | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
         command = [sys.executable, str(Path(__file__)), module]
         self._process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1

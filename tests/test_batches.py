@@ -300,8 +300,8 @@ def test_a_journal_of_one_model_and_prompt_names_every_request_once():
     assert PROMPT.model == json.loads(content.splitlines()[0])["body"]["model"]
 
 
-def batch_run(url: str, batch: str = "poll = 0.001") -> str:
-    text = RUN.replace("URL", url).replace("timeout = 900", 'mode = "batch"\ntimeout = 900')
+def batch_run(url: str, batch: str = "poll = 0.001", text: str = RUN) -> str:
+    text = text.replace("URL", url).replace("timeout = 900", 'mode = "batch"\ntimeout = 900')
     return text.replace("[prices]", f"[endpoint.batch]\n{batch}\n[prices]")
 
 

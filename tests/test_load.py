@@ -1,0 +1,86 @@
+"""Ten thousand pulls of sixteen completions, 64 requests under way: memory, time per request, and nothing missing."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from nursery import ROOT
+from test_kill import query
+
+pytest.importorskip("openai", reason="the extra [llm] is not installed")
+
+RUN = """
+out = "out"
+strategy = "mv"
+[endpoint]
+base_url = "http://127.0.0.1:PORT/v1"
+model = "m"
+key_variable = ""
+concurrency = { start = 64, least = 64, most = 64 }
+PROMPTS
+[queries]
+file = "q.jsonl"
+gold = "gold"
+[[objectives]]
+scorer = "number"
+[contexts]
+cost_weights = [0.0, 0.001]
+[tune]
+algorithm = "uniform"
+budget = BUDGET
+max_scale = 16
+"""
+MEGABYTES = 500
+MILLISECONDS = 2.0
+"""Of processor time a request, beyond what the official client takes for it by itself."""
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    server = subprocess.Popen([sys.executable, str(ROOT / "tests" / "load_server.py")], stdout=subprocess.PIPE)
+    try:
+        assert server.stdout is not None
+        yield int(server.stdout.readline())
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def measured(*arguments: object) -> dict[str, float]:
+    """What `load_child` says."""
+    command = [sys.executable, str(ROOT / "tests" / "load_child.py"), *map(str, arguments)]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    print(done.stdout.splitlines()[-1])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def load(port: int, pulls: int, folder: Path) -> dict[str, float]:
+    """A run of so many pulls; what it measured."""
+    rows = [json.dumps({"query": f"query {k}", "gold": k % 10}) for k in range(200)]
+    (folder / "q.jsonl").write_text("\n".join(rows))
+    prompts = [f'[[prompts]]\nname = "p{k}"\ntext = "[{k}] {{query}}"\nmax_tokens = 10\ncost = 6' for k in range(10)]
+    text = RUN.replace("PORT", str(port)).replace("PROMPTS", "\n".join(prompts)).replace("BUDGET", str(16 * pulls))
+    (folder / "run.toml").write_text(text)
+    found = measured(folder / "run.toml")
+    base = folder / "out" / "journal.sqlite"
+    assert query(base, "SELECT count(*), count(DISTINCT seed) FROM draws") == [(16 * pulls, 16 * pulls)]
+    assert query(base, "SELECT count(*), sum(state = 'settled') FROM attempts") == [(pulls, pulls)]
+    assert found["requests"] == pulls
+    return found
+
+
+def test_five_hundred_pulls_fit_in_memory(port: int, tmp_path: Path):
+    assert load(port, 500, tmp_path)["memory"] < MEGABYTES
+
+
+@pytest.mark.slow
+def test_ten_thousand_pulls_fit_in_memory_and_cost_little_time(port: int, tmp_path: Path):
+    found = load(port, 10_000, tmp_path)
+    assert found["memory"] < MEGABYTES
+    alone = measured(f"http://127.0.0.1:{port}/v1", 2000)
+    assert found["cpu"] - alone["cpu"] < MILLISECONDS
