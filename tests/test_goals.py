@@ -1,0 +1,152 @@
+"""Goals of live runs that no single module answers for: a thousand faults, estimates under faults, the key."""
+
+import base64
+import json
+import logging
+import random
+import traceback
+from collections import Counter
+from pathlib import Path
+from urllib.parse import quote, quote_plus
+
+import pytest
+from batch_server import BatchModel, batching
+from live_server import KEY, Model, serving, words
+from scipy.stats import binomtest
+from test_batches import batch_run
+from test_sampler import BILLED, UNBILLED, sample
+from test_tune import RUN, digit, iapo, write
+
+from sim.adapters.retry import Clock
+from sim.cli import common
+
+pytest.importorskip("openai", reason="the extra [llm] is not installed")
+
+ALPHA = 1e-4
+MOST_IN_A_ROW = 6
+"""Faults that one request meets at most, below the number at which a run gives up."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Queries and the key; waits take no time."""
+    rows = [json.dumps({"query": f"query {k} has the digit {k % 10}", "gold": k % 10}) for k in range(30)]
+    (tmp_path / "q.jsonl").write_text("\n".join(rows))
+    monkeypatch.setenv("LIVE_TEST_KEY", KEY)
+    return tmp_path
+
+
+def quick(loop: object, seed: int) -> Clock:
+    async def sleep(seconds: float) -> None:
+        pass
+
+    return Clock(lambda: 0.0, sleep, random.Random(seed))
+
+
+@pytest.mark.slow
+def test_a_thousand_faults_change_no_policy(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """Every kind of fault, at chance; the same draws and policy as without, all that was billed is in the ledger."""
+    monkeypatch.setattr("sim.adapters.tune.real_clock", quick)
+    kinds, met = (*UNBILLED, *BILLED, "error200", "billed-nomessage"), Counter[int]()
+
+    def fault(number: int, body: dict) -> str | None:
+        chance = random.Random(words(body["seed"], met[body["seed"]]))
+        if met[body["seed"]] >= MOST_IN_A_ROW or chance.random() > 0.7:
+            return None
+        met[body["seed"]] += 1
+        return chance.choice(kinds)
+
+    text = RUN.replace("budget = 400", "budget = 1600") + "[caps]\ncompletions = 20000\n"
+    found = {}
+    for name, model in (("calm", Model(answer=digit)), ("stormy", Model(answer=digit, fault=fault))):
+        with serving(model) as url:
+            result = iapo("tune", write(folder, url, text), "--yes")
+        assert result.exit_code == 0, result.output
+        found[name] = json.loads((folder / "out" / "policy.json").read_text())
+        (folder / "out").rename(folder / name)
+    assert len(model.faults) >= 1000
+    assert set(model.faults) == set(kinds)
+    assert found["calm"]["policy"] == found["stormy"]["policy"]
+    assert found["calm"]["run"] == found["stormy"]["run"]
+    assert found["stormy"]["spent"]["completions"] >= model.completions > found["calm"]["spent"]["completions"]
+    assert found["stormy"]["spent"]["completions"] <= 20000
+
+
+def test_faults_that_follow_the_right_answer_leave_the_estimate_unbiased():
+    """Requests whose answers are right fail more often. Dropping what failed, or scoring it zero, would show."""
+    chance, failed, first = 0.75, set[int](), set[int]()
+
+    def right(prompt: str, seed: int) -> bool:
+        return digit(prompt, seed) == f"It is {prompt[-2]}."
+
+    def fault(number: int, body: dict) -> str | None:
+        prompt, seed = body["messages"][0]["content"], body["seed"]
+        share = sum(right(prompt, seed + k) for k in range(body["n"])) / body["n"]
+        again = seed in first
+        first.add(seed)
+        if again or random.Random(seed).random() >= 0.6 * share:
+            return None
+        failed.update(range(seed, seed + body["n"]))
+        return random.Random(seed).choice(["429", "billed-500", "half", "reset"])
+
+    pulls = [(f"[{chance}] query {k} has the digit {k % 10}", 2) for k in range(1500)]
+    found = sample(Model(answer=digit, fault=fault), pulls)
+    marks = [
+        text == f"It is {query[-1]}." for (query, _), pull in zip(pulls, found.texts, strict=True) for text in pull
+    ]
+    kept = [mark for seed, mark in enumerate(marks, start=1000) if seed not in failed]
+    assert len(marks) == 3000
+    assert 500 < len(failed) < 2500
+    assert binomtest(sum(marks), len(marks), chance).pvalue > ALPHA
+    assert binomtest(sum(kept), len(kept), chance).pvalue < ALPHA
+    assert binomtest(sum(kept), len(marks), chance).pvalue < ALPHA
+
+
+def encodings(key: str) -> set[bytes]:
+    """A key raw, quoted, escaped, and inside base64 at every one of its three offsets."""
+    found = {key, quote(key), quote(key, safe=""), quote_plus(key), json.dumps(key)[1:-1], repr(key)[1:-1]}
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        for before in range(3):
+            whole = encode(b"." * before + key.encode()).decode()
+            found.add(whole[4 if before else 0 : len(whole) // 4 * 4 - 4])
+    return {form.encode() for form in found}
+
+
+@pytest.mark.parametrize("mode", ["sync", "batch"])
+def test_the_key_is_nowhere(folder: Path, mode: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
+    """Not in any file of any command, in logs at DEBUG, in what is shown, or in tracebacks of what failed.
+
+    The server repeats the header in some replies. Seen to fail where the client hands on replies as they came.
+    """
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setattr("sim.adapters.tune.real_clock", quick)
+    said: list[str] = []
+
+    def shown(*arguments: object) -> int:
+        result = iapo(*arguments)
+        said.extend([result.output, result.stderr])
+        if result.exc_info is not None:
+            said.append("".join(traceback.format_exception(result.exception, chain=True)))
+        return result.exit_code
+
+    answer = lambda prompt, number: f"{digit(prompt, number)} {KEY if number % 5 == 0 else ''}"  # noqa: E731
+    model = BatchModel(answer=answer, fault=lambda number, body: "echo" if number % 11 == 3 else None)
+    model.moment = lambda number, path: "500" if number % 7 == 2 else None
+    text = RUN.replace('scorer = "number"', 'scorer = "regex"\npattern = "is (\\\\d)"')
+    with batching(model) as url:
+        file = write(folder, url, batch_run(url, text=text) if mode == "batch" else text)
+        assert shown("tune", file, "--yes") == 0, said
+        out = folder / "out"
+        assert shown("ask", out / "policy.json", "what has the digit 7", "--context", "cost 0") == 0
+        assert shown("record", file, "-n", "4", "--to", folder / "mine.npz", "--yes") == 0
+        assert shown("journal", "export", out, "--to", folder / "all.jsonl") == 0
+        assert shown("journal", "export", out, "--to", folder / "all.parquet") == 0
+        model.key = "another"
+        (folder / "q.jsonl").write_text('{"query": "other 1", "gold": 1}')
+        assert shown("tune", file, "--yes") == common.USER_ERROR
+    contents = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
+    contents += [text.encode() for text in (*said, caplog.text)]
+    assert len(contents) > 15
+    assert b"***" in b"".join(contents), "the key did come back"
+    hits = [form for form in encodings(KEY) for content in contents if form in content]
+    assert hits == []
