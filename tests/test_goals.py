@@ -132,7 +132,7 @@ def test_the_key_is_nowhere(folder: Path, mode: str, monkeypatch: pytest.MonkeyP
     answer = lambda prompt, number: f"{digit(prompt, number)} {KEY if number % 5 == 0 else ''}"  # noqa: E731
     model = BatchModel(answer=answer, fault=lambda number, body: "echo" if number % 11 == 3 else None)
     model.moment = lambda number, path: "500" if number % 7 == 2 else None
-    text = RUN.replace('scorer = "number"', 'scorer = "regex"\npattern = "is (\\\\d)"')
+    text = RUN.replace('scorer = "number"', 'scorer = "regex"\npattern = "is (\\\\d)"') + "[caps]\ncompletions = 5000\n"
     with batching(model) as url:
         file = write(folder, url, batch_run(url, text=text) if mode == "batch" else text)
         assert shown("tune", file, "--yes") == 0, said
