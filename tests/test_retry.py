@@ -79,6 +79,31 @@ def test_an_outage_of_five_minutes_is_survived_and_one_beyond_the_deadline_is_no
     assert time.now <= 100.0
 
 
+@pytest.mark.parametrize("jump", [3600.0, -3600.0])
+def test_a_clock_that_jumps_ends_in_a_reply_or_in_one_sentence(jump: float):
+    """Forward (the machine slept) the reply that came counts, a further wait does not begin; backward more is tried."""
+    time = Time()
+
+    def jumping(last: CallError | str) -> Callable:
+        left = [Transient("no connection"), last, "done"]
+
+        async def attempt() -> str:
+            outcome = left.pop(0)
+            time.now += jump if len(left) == 1 else 0.0
+            if isinstance(outcome, CallError):
+                raise outcome
+            return outcome
+
+        return attempt
+
+    assert run(jumping("slept"), Rule(100.0), time) == "slept"
+    if jump < 0:
+        assert run(jumping(Transient("no connection")), Rule(100.0), time) == "done"
+    else:
+        with pytest.raises(Stopped, match=r"no reply within 100 s and 2 attempts \(the last: no connection\)"):
+            run(jumping(Transient("no connection")), Rule(100.0), time)
+
+
 def test_attempts_that_may_be_billed_are_few():
     time = Time()
     with pytest.raises(Stopped, match="8 attempts in a row may have been billed"):
