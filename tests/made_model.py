@@ -33,7 +33,9 @@ def main(folder: Path) -> None:
     sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
     ends = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     config = LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=512, **sizes, **ends)
-    LlamaForCausalLM(config).save_pretrained(folder / "chat")
+    talks = LlamaForCausalLM(config)
+    talks.generation_config.do_sample = True  # or `transformers serve` takes the likeliest token, whatever is asked
+    talks.save_pretrained(folder / "chat")
     config.num_labels = 1
     LlamaForSequenceClassification(config).save_pretrained(folder / "reward")
     for name in ("chat", "reward"):

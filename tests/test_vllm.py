@@ -165,7 +165,7 @@ def test_vllm_gives_raw_rewards(models: Path):
 
 
 def test_transformers_serve_ignores_n_and_every_draw_is_there(models: Path):
-    needs("fastapi")
+    needs("fastapi, accelerate")
     chat = str(models / "chat")
     command = [PYTHON, "-m", "transformers.cli.transformers", "serve", chat]
     command += ["--host", "127.0.0.1", "--port", "8125", "--device", "cpu"]
