@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FILES = ("verify.parquet", "verify.csv", "verdicts.csv", "provenance.json")
 """What a run writes."""
-QUICK, FULL = 4_000_000, 100_000_000
+QUICK, FULL = 4_000_000, 60_000_000
 """Completions simulated per cell."""
 QUICK_PARTICLES = 500
 _MOST_TRIALS = (200_000, 1_000_000)
