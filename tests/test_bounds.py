@@ -189,6 +189,7 @@ def test_bounds_hold_for_two_arms(gap: float, middle: float) -> None:
             }
         if budget > 2:
             found["rejects"] = bounds.successive_rejects(world, budget)
+            found["whole"] = bounds.successive_rejects(world, budget, whole=True)
         below = {name: bound for name, bound in found.items() if bound < failure * (1 - 1e-9)}
         assert not below, (budget, failure)
         assert found["a chernoff"] <= min(found["a hoeffding"], found["a bernstein"]) * (1 + 1e-9)
@@ -209,6 +210,9 @@ def test_reference_values() -> None:
         assert f"{bounds.theorem1_printed(world, budget):.1e}" == printed
     assert f"{bounds.theorem_b(problem_of(graded), exponents[id(graded)], 2400):.1e}" == "7.3e-05"
     assert f"{bounds.successive_rejects(problem_of(four), 3200):.1e}" == "1.0e-08"
+    h2, logbar = 4 / 0.2**2, 0.5 + 1 / 2 + 1 / 3 + 1 / 4
+    whole = 6 * math.exp(1 - 3200 / (logbar * h2))
+    assert bounds.successive_rejects(problem_of(four), 3200, whole=True) == pytest.approx(whole)
     assert f"{bounds.sequential_halving(problem_of(four), 3200):.1f}" == "0.8"
 
 

@@ -11,7 +11,7 @@ from test_random_instances import LEVEL, budget_for, verdict
 from sim.envs import families
 from theory import bounds, chernoff, hardness
 from theory.bounds import bandit
-from theory.near_misses import DATA, near_miss
+from theory.near_misses import DATA, mean_regret, near_miss
 
 
 @pytest.mark.parametrize("budget", [800, 4000])
@@ -54,9 +54,25 @@ def test_more_tolerance_or_budget_asks_for_no_more_and_ties_do_no_harm(data: str
     assert falling == sorted(falling, reverse=True)
 
 
+def test_gaps_larger_than_the_range_of_rewards_count_in_full() -> None:
+    """Known costs of 3 between two arms of range 1, four pulls in all: two of each, exp(-2 (3 / 1)^2)."""
+    world = bandit([0.5, 0.5])._replace(values=np.array([[[0.5], [-2.5]]]))
+    assert near_miss(world, 4, 0.0, data="fresh") == pytest.approx(np.exp(-18))
+
+
+def test_the_mean_regret_is_at_most_tolerance_plus_what_the_rest_may_cost() -> None:
+    world = bandit([0.8, 0.76, 0.2])
+    best = min(x + 0.6 * near_miss(world, 300, x) for x in (0.05, 0.075, 0.09))
+    assert mean_regret(world, 300, 0.1) == pytest.approx(best)
+    assert best < 0.12
+    assert mean_regret(world, 3, 0.1) == pytest.approx(0.6), "no answer has more regret"
+
+
 def test_bad_input_is_named() -> None:
     with pytest.raises(ValueError, match="epsilon is -1"):
         near_miss(bandit([0.5, 0.4]), 10, -1.0)
+    with pytest.raises(ValueError, match="epsilon is inf"):
+        near_miss(bandit([0.5, 0.4]), 10, np.inf)
     with pytest.raises(ValueError, match="known are fresh, pulls, blocks"):
         near_miss(bandit([0.5, 0.4]), 10, 0.1, data="old")
 

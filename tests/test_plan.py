@@ -79,6 +79,14 @@ def test_simulation_finds_the_budget_that_the_exact_probability_asks_for() -> No
     assert never.probe.budget == 500
 
 
+def test_a_mean_regret_of_which_nothing_was_seen_is_not_taken_for_none() -> None:
+    """At T = 3,000 no trial of these fails, which does not prove that none could. Seen to fail without that."""
+    probe = plan.Simulation(families.two_arm(), PSST(), epsilon=0.01).probe(3000)
+    assert probe.value == (0, 0, 0)
+    assert probe.high[2] == pytest.approx(0.2 * probe.high[0])
+    assert probe.high[0] > 0
+
+
 @pytest.mark.slow
 def test_the_command_plans_both_ways() -> None:
     run = CliRunner().invoke
@@ -101,6 +109,8 @@ def test_errors_are_one_sentence() -> None:
         (["synth-bernoulli", "--delta", "0.1"], "fixed finite environment"),
         (["two-arm", "--delta", "0.1", "--algorithm", "oracle"], "told the truth"),
         (["nothing", "--delta", "0.1"], "nothing"),
+        (["two-arm", "--budget", "0"], "budget 0 is too small"),
+        (["two-arm", "--delta", "0.1", "--most", "-5"], "budget -5 is too small"),
     ):
         found = run(app, ["plan", *options])
         assert found.exit_code == 2, options

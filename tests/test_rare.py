@@ -18,8 +18,8 @@ from sim.envs import families
 from sim.envs.dataset import Dataset
 from sim.envs.sources import fixed
 from sim.kernels import counter
+from theory import _families, exact, rare
 from theory import enumerate as enum
-from theory import rare
 
 GRADED = (0.7, 0.5, 0.45, 0.4, 0.4, 0.35, 0.3, 0.3)
 STEEP = (0.9, 0.4, 0.3, 0.2)
@@ -227,3 +227,16 @@ def test_a_run_that_outlasts_its_tape_is_refused() -> None:
     tape = rare.run_tape(bernoulli(STEEP), PSST(), 80)
     with pytest.raises(ValueError, match="room for"):
         rare.plain_scores(dataclasses.replace(tape, num_rounds=1), counter.from_seed(1), 10, 10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("budget", "size"), [(48, "5.6e-08"), (64, "1.3e-10")])
+def test_splitting_of_any_algorithm_matches_the_enumeration_of_its_runs(budget: int, size: str) -> None:
+    """Two scales, query effects, accumulated data: every run enumerated."""
+    data = _families.enumerable(1)
+    runs = enum.enumerate_runs(data, PSST(), budget)
+    known, _ = enum.failure_probability(runs, exact.values(data))
+    assert f"{known:.1e}" == size
+    estimate = rare.splitting(rare.run_tape(data, PSST(), budget), seed=3, particles=1000)
+    assert estimate.trusted, estimate.doubts
+    assert within(estimate, known)

@@ -92,6 +92,8 @@ def test_splitting_that_was_matched_nowhere_is_not_believed() -> None:
     matched = _table._believed([entry(100, 100, shallow), entry(200, 0, deep)])
     assert [one.note for one in matched] == ["", ""]
     assert matched[1].truth.source == "splitting"
+    judged = [entry(100, 100, shallow), entry(200, 0, deep)]
+    assert _verdicts.level([one.truth._replace(replicates=one.replicates) for one in judged])[1] == 4
     off = _table._believed([entry(100, 300, shallow), entry(200, 0, deep)])
     assert all("disagrees at T = 100" in one.note for one in off)
 
@@ -229,6 +231,7 @@ def test_errors_are_one_sentence(tmp_path: Path) -> None:
         (["--family", "nothing"], "known are two-arm"),
         (["--workers", "0"], "at least 1"),
         (["--seed", "-1"], "seed is -1"),
+        (["--family", "two-arm", "--math", str(tmp_path / "none.pkl")], "none.pkl"),
     ):
         found = run(app, ["verify", "--quick", "--workers", "1", "--out", str(tmp_path / "x"), *options])
         assert found.exit_code == 2

@@ -107,7 +107,9 @@ CLAIMS: dict[str, Claim] = {
         "uniform", lambda c, t: bounds.uniform(c.problem, c.exponents("all").chernoff, t), False
     ),
     "Sequential Halving": Claim("psst, fresh", lambda c, t: bounds.sequential_halving(c.problem, t), False),
-    "Successive Rejects": Claim("successive rejects", lambda c, t: bounds.successive_rejects(c.problem, t), False),
+    "Successive Rejects": Claim(
+        "successive rejects", lambda c, t: bounds.successive_rejects(c.problem, t, whole=True), False
+    ),
     "UCB-E": Claim("ucb-e", lambda c, t: bounds.ucb_e(c.problem, t), False),
 }
 """Name -> guarantee."""

@@ -32,7 +32,8 @@ class Family(NamedTuple):
         splitting: (rule, budget) that get an estimate by splitting; per rule the smallest budget is one at which
             simulation sees failures too, and both must agree there.
         quick_splitting: those of the quick run.
-        particles: runs per replicate of an estimate by splitting, in the full run.
+        particles: runs per replicate of an estimate by splitting, in the full run; fewer than 1,000 are moved half as
+            often too.
         enumerated: whether runs are enumerated in full, for exact values of every rule.
         instances: worlds in the quick and in the full run.
         share: part of the usual effort spent on a cell.

@@ -53,7 +53,8 @@ def build(cells: Iterable[Any], load: Callable[[Any], store.Content]) -> tuple["
     import pandas as pd
 
     entries = _believed(list(_entries(list(cells), load)))
-    judged = [entry.truth for entry in entries if any(bound < 1 for bound in entry.claims.values())]
+    weighed = [entry for entry in entries if any(bound < 1 for bound in entry.claims.values())]
+    judged = [entry.truth._replace(replicates=entry.replicates) for entry in weighed]  # those not believed count too
     alpha, number = _verdicts.level(judged)
     text = ("splitting_note", "exponent_source", "verdict", "against")
     rows: list[dict[str, Any]] = [dict.fromkeys(text, "") | row for entry in entries for row in _rows(entry, alpha)]
@@ -70,8 +71,8 @@ def build(cells: Iterable[Any], load: Callable[[Any], store.Content]) -> tuple["
 def summary(table: "pd.DataFrame") -> "pd.DataFrame":
     """A row per claim and world: the verdict over all budgets, how many of each, and how loose the bound is.
 
-    `ratio` is the smallest bound over what is known of the probability, where the verdict is clear and either the
-    probability is exact or at least ten failures were seen.
+    `ratio` is the smallest bound over what is known of the probability, where the verdict is clear and the
+    probability is exact, was seen in at least ten failures, or comes from splitting that may be believed.
     """
     import pandas as pd
 

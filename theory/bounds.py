@@ -14,6 +14,7 @@ What holds for what:
 | the first two with queries common to all prompts, drawn with replacement | `theorem_c` |
 | halving prompts instead of arms, all pulls at Nmax | `theorem_d` |
 | one batch at Nmax | `uniform` |
+| near misses of PSST, on fresh or accumulated data | `near_misses.near_miss` (Theorem E) |
 | classical bandits (Nmax = 1, one context) | `sequential_halving`, `successive_rejects`, `ucb_e` |
 
 Exponents come from `theory.chernoff`; a much tighter bound, computed rather than closed, is `theory.lcpb`. Proofs:

@@ -24,17 +24,26 @@ def sequential_halving(problem: Problem, budget: int) -> float:
     return 3 * rounds * math.exp(-over(checked(budget), 8 * rounds * float(hardness.h2(profile)[0])))
 
 
-def successive_rejects(problem: Problem, budget: int) -> float:
+def successive_rejects(problem: Problem, budget: int, *, whole: bool = False) -> float:
     """K (K - 1) / 2 exp(-(T - K) / (logbar(K) H2)), logbar(K) = 1/2 + sum_{i=2}^K 1/i, gaps over B.
 
     Source: Audibert, Bubeck and Munos (COLT 2010), Theorem 2, for rewards in [0, 1] and phases that end when each arm
     left has ceil((T - K) / (logbar(K) (K + 1 - k))) pulls; a budget below K is an error.
+
+    Args:
+        problem: a classical bandit.
+        budget: T > K.
+        whole: phases that share all of T and buy whole numbers of pulls of every arm, as `sim.algorithms` has it: they
+            may end with one pull fewer than T / (logbar(K) (K + 1 - k)), so that T / (logbar(K) H2) - 1 is the exponent
+            (proofs.md, section 9).
     """
     profile = _classical(problem, "Successive Rejects")
     arms = problem.num_arms
     left = _more_than_arms(problem, budget)
     logbar = 0.5 + sum(1 / i for i in range(2, arms + 1))
-    return arms * (arms - 1) / 2 * math.exp(-over(left, logbar * float(hardness.h2(profile)[0])))
+    complexity = logbar * float(hardness.h2(profile)[0])
+    exponent = over(budget, complexity) - 1 if whole else over(left, complexity)
+    return arms * (arms - 1) / 2 * math.exp(-exponent)
 
 
 def ucb_e(problem: Problem, budget: int, exploration: float | int | None = None) -> float:

@@ -236,7 +236,8 @@ class _OwnPrompt:
         if self.fresh and pulls < least[r]:
             return 0.0
         rate = pulls * self._rivals(c, self.first if r == 0 else self.later) if self.fresh else self._together(c, least)
-        return float(markov(-np.sort(-np.exp(-rate))[None, : self.most(r)], split)[0])
+        rivals = self.most(r) if self.fresh else self.problem.max_scale - 1  # who is active depends on the data
+        return float(markov(-np.sort(-np.exp(-rate))[None, :rivals], split)[0])
 
     def _least(self, s: int, split: int) -> int:
         prompts = self.sizes[s] - split + (self.problem.num_contexts - 1) * self.sizes[s]

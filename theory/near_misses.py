@@ -14,6 +14,7 @@ from theory import hardness
 from theory.bounds import markov
 from theory.problem import Problem, halving_sizes, pulls_at_least
 
+_ROUNDING = 1e-12
 DATA = ("fresh", "pulls", "blocks")
 """What estimates rest on: the round's pulls; all pulls, weighing the same; all blocks, weighing the same."""
 
@@ -34,8 +35,8 @@ def near_miss(problem: Problem, budget: int, epsilon: float, *, data: str = "blo
     Raises:
         ValueError: epsilon is negative, or `data` is unknown.
     """
-    if not epsilon >= 0:
-        raise ValueError(f"epsilon is {epsilon}; a regret of at least 0 is needed")
+    if not 0 <= epsilon < np.inf:
+        raise ValueError(f"epsilon is {epsilon}; a finite regret of at least 0 is needed")
     if data not in DATA:
         raise ValueError(f"data is {data!r}; known are {', '.join(DATA)}")
     sizes = halving_sizes(problem.num_arms)
@@ -51,6 +52,22 @@ def near_miss(problem: Problem, budget: int, epsilon: float, *, data: str = "blo
                 break
         best = min(best, total)
     return best
+
+
+def mean_regret(problem: Problem, budget: int, epsilon: float, *, data: str = "blocks") -> float:
+    """Bound on PSST's expected simple regret, averaged over any weights of the contexts.
+
+    The smallest of x + P(regret > x) max gap over x in {.5, .75, .9} epsilon, the probability by Theorem E.
+
+    Args:
+        problem: the world.
+        budget: T, in completions.
+        epsilon: the mean regret that is hoped for.
+        data: one of `DATA`.
+    """
+    most = float(hardness.clear_gaps(problem.values).max())
+    tolerances = (share * epsilon for share in (0.5, 0.75, 0.9))
+    return min(most, *(x + most * near_miss(problem, budget, x, data=data) for x in tolerances))
 
 
 def _shares(epsilon: float, rounds: int) -> Iterator[Float64[np.ndarray, " round"]]:
@@ -73,10 +90,10 @@ def _round(problem: Problem, pulls: np.ndarray, r: int, size: int, lost: float, 
     blocks = problem.max_scale // scales
     for gap, width in zip(gaps.reshape(len(gaps), -1), problem.width, strict=True):
         best = int(gap.argmin())
-        leaders = np.array([best]) if r == 0 else np.flatnonzero(gap <= lost)
+        leaders = np.array([best]) if r == 0 else np.flatnonzero(gap <= lost * (1 + _ROUNDING))
         apart = gap[None, :] - gap[leaders, None]
         worse = apart > share
-        near = np.minimum(apart, width) ** 2 / (2 * width**2) if width > 0 else np.full(apart.shape, np.inf)
+        near = apart**2 / (2 * width**2) if width > 0 else np.full(apart.shape, np.inf)
         if data == "blocks":
             weight = pulls[0] + pulls[1 : r + 1].sum() / blocks
             beaten = np.exp(-weight[leaders, None] * near) + np.exp(-weight[None, :] * near)

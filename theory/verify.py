@@ -167,6 +167,8 @@ def cells_of(plan: Plan, folder: str) -> Iterator[Cell]:
     families = _families.chosen(plan.quick, plan.math)
     if unknown := [name for name in plan.families if name not in families]:
         raise ValueError(f"family {unknown[0]!r} is not part of this run; known are {', '.join(families)}")
+    if plan.math is not None:
+        _families.world(_families.MATH, 0, plan.math)  # a file that cannot be read is said now
     for name in plan.families or families:
         family = families[name]
         budgets = family.quick if plan.quick else family.budgets

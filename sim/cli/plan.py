@@ -78,8 +78,8 @@ def plan(
         columns = ("aim", ">target", ">still fails at", ">suffices", ">estimate there", ">99 % interval", ">trials")
         common.show(console, f"{algorithm} simulated, up to T = {most:,}", columns, rows)
     console.print(
-        "\nGuarantees are about misses; Theorem E and `uniform, near misses` are about regrets above epsilon. The\n"
-        "mean regret is at most epsilon plus the largest gap times the probability of such a regret."
+        "\nGuarantees are about misses; Theorem E and `uniform, near misses` are about regrets above epsilon, those\n"
+        "that end in `mean regret` about the mean regret itself."
     )
     if csv is not None:
         _write(csv, promises, found, probe)

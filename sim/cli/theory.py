@@ -52,8 +52,8 @@ def hardness(
     from theory.hardness import gap_profile
     from theory.hardness import hardness as measure
 
-    if near < 0:
-        raise ValueError(f"near is {near:g}; it must be 0 or more")
+    if not 0 <= near < float("inf"):
+        raise ValueError(f"near is {near:g}; a finite number of at least 0 is needed")
     if top < 1:
         raise ValueError(f"top is {top}; it must be at least 1")
     runner.check_seed(seed)
