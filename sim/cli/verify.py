@@ -119,7 +119,7 @@ def _table(console: "Console", result: "Result") -> None:
         "Verdicts over all budgets and worlds of a family",
         ("bound", *families),
         body,
-        "holds: at every budget at which that could be told; open: at how many it could not. x: the smallest bound /\n"
+        "holds: at every budget at which that could be told; open: at how many it could not. x: the smallest bound / "
         "failure probability among the former. vacuous: 1 or more wherever it was tried. Empty: not for such worlds.",
     )
 
