@@ -66,13 +66,15 @@ def state(name: str, asked: Asked, lab: Lab) -> tuple[str, str]:
     "kept": another sweep or other files are asked for, but an environment in it is not at hand.
     """
     record = _record(asked.out, name)
-    if record is None or not _table_path(asked.out, name).is_file():
+    if record is None:
         return "missing", "no table yet"
     had, wanted = record["inputs"], _inputs(name, asked, lab)
+    gone = sorted(set(had.get("environments", {})) - set(wanted["environments"]))
+    lost = [env for env in gone if env in _names(sweep_of(name, asked))]
+    if not _table_path(asked.out, name).is_file():
+        return "missing", f"was made with {', '.join(lost)}, whose file is not at hand" if lost else "no table yet"
     changed = [key for key in wanted if had.get(key) != wanted[key]]
     if changed:
-        gone = sorted(set(had.get("environments", {})) - set(wanted["environments"]))
-        lost = [env for env in gone if env in _names(sweep_of(name, asked))]
         if lost:
             return "kept", f"holds {', '.join(lost)}, whose file is not at hand"
         return "old", f"{', '.join(changed)} changed"
@@ -102,6 +104,11 @@ def build(
         start, (status, note) = perf_counter(), state(name, asked, lab)
         if asked.redraw and status == "missing":
             raise ValueError(f"{_table_path(asked.out, name)}: no such table; leave out --redraw to compute it")
+        if status == "missing" and "whose file" in note:
+            path = _table_path(asked.out, name)
+            raise ValueError(
+                f"{path}: is gone, and {note}; name its folder with --data, or remove {path.stem}.json too to do without"
+            )
         again = not asked.redraw and (status in ("missing", "old") or (asked.recompute and status != "kept"))
         if again:
             tell(name)

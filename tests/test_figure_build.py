@@ -103,6 +103,11 @@ def test_a_table_whose_environment_is_not_at_hand_is_left_as_it_is(tmp_path: Pat
     (folder / "crossing.json").write_text(json.dumps({"inputs": released, "program": ""}))
     state, note = build.state("crossing", asked, lab(tmp_path))
     assert (state, note) == ("kept", "holds MATH, whose file is not at hand")
+    (folder / "crossing.csv").unlink()
+    with pytest.raises(
+        ValueError, match=r"crossing.csv: is gone, and was made with MATH.*--data, or remove crossing.json"
+    ):
+        build.build(["crossing"], asked, lab(tmp_path))
     with pytest.raises(ValueError, match="no such table; leave out --redraw"):
         build.build(["utility"], asked._replace(redraw=True), lab(tmp_path))
 
