@@ -107,7 +107,7 @@ def build(
         if status == "missing" and "whose file" in note:
             path = _table_path(asked.out, name)
             raise ValueError(
-                f"{path}: is gone, and {note}; name its folder with --data, or remove {path.stem}.json too to do without"
+                f"{path}: is gone, and {note}; name its folder with --data, or remove {path.stem}.json too"
             )
         again = not asked.redraw and (status in ("missing", "old") or (asked.recompute and status != "kept"))
         if again:
