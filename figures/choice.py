@@ -25,7 +25,7 @@ SWEEP: dict[str, Any] = {
     "cost_weights": ((0.0,), (0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0)),
     "noise": (0.02, 0.3),
     "per_arm": (1, 4, 16, 64),
-    "algorithms": ("psst", "psst+k4", "uniform", "ucb", "successive-rejects", "triple-n1"),
+    "algorithms": ("psst", "psst+k4", "prompt-halving", "uniform", "ucb", "successive-rejects", "triple-n1"),
     "trials": 1000,
 }
 SMOKE: dict[str, Any] = {
@@ -46,7 +46,7 @@ def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
 
     Columns: contexts, noise, gap ("small" or "large"), per_arm, budget, algorithm, trials, regret and sem (simple
     regret, mean over contexts), behind and behind_sem (paired difference to the least regret of the cell), p
-    (Wilcoxon signed-rank test of that difference, Holm-corrected; empty for the best).
+    (Student's t test of that difference, Holm-corrected; empty for the best).
     """
     import pandas as pd
 
@@ -85,11 +85,21 @@ def ranked(regret: dict[str, np.ndarray]) -> list[tuple[Any, ...]]:
     """Of every algorithm of a cell, least regret first: name, trials, mean, its error, difference to the best, p."""
     names = sorted(regret, key=lambda name: (regret[name].mean(), name))
     behind = {name: regret[name] - regret[names[0]] for name in names}
-    p = tables.holm(np.array([np.nan, *(tables.paired_p(behind[name]) for name in names[1:])]))
+    p = tables.holm(np.array([np.nan, *(_p(behind[name]) for name in names[1:])]))
     return [
         (name, len(own), own.mean(), float(tables.sem(own)), behind[name].mean(), float(tables.sem(behind[name])), one)
         for name, own, one in zip(names, (regret[name] for name in names), p, strict=True)
     ]
+
+
+def _p(differences: np.ndarray) -> float:
+    """Two-sided p-value of a mean difference of 0; 1 where no trial differs."""
+    from scipy import stats
+
+    if not differences.std():
+        return float(differences.mean() == 0)
+    found: Any = stats.ttest_1samp(differences, 0.0)
+    return float(found.pvalue)
 
 
 def draw(table: "pd.DataFrame") -> Figure:
