@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,62 @@ def test_a_write_is_whole_or_not_at_all(tmp_path: Path):
         asyncio.run(clash())
     assert read(journal) == {1: Draw("one", "stop")}
     assert journal.charged() == Amount(1, 10, 7).plus(WORST)
+    journal.close()
+
+
+def test_a_word_of_the_server_that_utf_8_cannot_hold_becomes_an_escape():
+    async def odd() -> None:
+        attempt = await journal.begin(CELL, 0, 1, 5, WORST)
+        await journal.end(attempt, room.SETTLED, Amount(1, 1, 1), [Draw("text", "sto\ud83d")], note="no \ud83d")
+        await journal.mark_batch(await journal.begin_batch("e", []), "odd \ud83d")
+
+    journal = Journal(":memory:")
+    asyncio.run(asyncio.wait_for(odd(), 5))
+    assert read(journal) == {0: Draw("text", "sto\\ud83d")}
+    assert journal.rows("SELECT note FROM attempts UNION ALL SELECT note FROM batches") == [
+        ("no \\ud83d",),
+        ("odd \\ud83d",),
+    ]
+    journal.close()
+
+
+def test_a_write_that_cannot_be_made_is_told_and_takes_no_other_with_it():
+    """Three writes of one commit, the second with a seed that SQLite cannot hold."""
+
+    async def three() -> list:
+        writes = [journal.begin(CELL, number, 1, seed, WORST) for number, seed in enumerate((5, 10**20, 6))]
+        return await asyncio.wait_for(asyncio.gather(*writes, return_exceptions=True), 5)
+
+    journal = Journal(":memory:")
+    found = asyncio.run(three())
+    assert isinstance(found[1], Stopped)
+    assert "cannot be written" in str(found[1])
+    assert journal.rows("SELECT first, seed FROM attempts") == [(0, 5), (2, 6)]
+    journal.close()
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_what_waits_to_be_written_when_a_run_is_interrupted_is_written(busy: bool, tmp_path: Path):
+    """Before the writing task has begun; and when its work waits for the thread, which is busy."""
+    journal, free = Journal(tmp_path / "j"), threading.Event()
+
+    async def interrupted() -> None:
+        attempt = await journal.begin(CELL, 0, 1, 5, WORST)
+        if busy:
+            journal._thread.submit(free.wait)
+        asyncio.create_task(journal.end(attempt, room.SETTLED, Amount(1, 1, 1), [Draw("text", "stop")]))  # noqa: RUF006
+        await asyncio.sleep(0)
+        if busy:
+            await asyncio.sleep(0.01)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(interrupted())
+    free.set()
+    journal.close()
+    journal = Journal(tmp_path / "j")
+    assert read(journal) == {0: Draw("text", "stop")}
+    assert journal.charged() == Amount(1, 1, 1)
     journal.close()
 
 

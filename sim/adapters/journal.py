@@ -5,7 +5,8 @@ content of a request but for seed and number. An attempt is one request sent; it
 charge before it is sent, so that the sum of charges bounds the bill at any moment, and a killed run leaves attempts
 "open" that the next one turns to "lost" at that charge.
 
-One process at a time holds the file. Text is kept as bytes: any answer comes back as it was.
+One process at a time holds the file. Text is kept as bytes: any answer comes back as it was. In a server's other words
+what UTF-8 cannot hold becomes an escape.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -163,7 +165,11 @@ class Journal:
         base.execute("COMMIT")
 
     def close(self) -> None:
-        """Wait for writes under way and let go of the file."""
+        """Wait for writes under way, write what an interrupted run left waiting, and let go of the file."""
+        left, self._queue = self._queue, []
+        if left:
+            with suppress(sqlite3.Error):  # what is not written stays charged at its worst case
+                self._thread.submit(self._commit, left).result()
         self._thread.shutdown()
         self._base.close()
 
@@ -246,7 +252,7 @@ class Journal:
 
     async def mark_batch(self, batch: Batch, note: str = "") -> Batch:
         """Write how far a batch is; gives it back."""
-        row = (batch.state, batch.file, batch.remote, note, batch.id)
+        row = (batch.state, batch.file, batch.remote, _escaped(note), batch.id)
         await self.write([("UPDATE batches SET state = ?, file = ?, remote = ?, note = ? WHERE id = ?", row)])
         return batch
 
@@ -287,11 +293,12 @@ class Journal:
             "completion_tokens = ?, cached_tokens = ?, note = ? WHERE id = ?"
         )
         writes: list[tuple[str, tuple[Any, ...]]] = [
-            (update, (state, *charged, *(usage or (None,) * 3), note, attempt.id))
+            (update, (state, *charged, *(usage or (None,) * 3), _escaped(note), attempt.id))
         ]
         for place, draw in enumerate(draws):
             seed = None if attempt.seed is None else attempt.seed + place
-            row = (attempt.cell.digest, attempt.first + place, seed, attempt.id, draw.finish, encode(draw.text))
+            number, finish = attempt.first + place, _escaped(draw.finish)
+            row = (attempt.cell.digest, number, seed, attempt.id, finish, encode(draw.text))
             writes.append(("INSERT INTO draws VALUES (?, ?, ?, ?, ?, ?)", row))
         await self.write(writes)
 
@@ -335,26 +342,48 @@ class Journal:
     async def _flush(self) -> None:
         while self._queue:
             batch, self._queue = self._queue, []
-            problem: Exception | None = None
             try:
-                await self._ask(lambda work=batch: self._commit(work))
-            except sqlite3.Error as error:
-                problem = Stopped(f"{self.path}: cannot be written ({_reason(error)}); nothing more is sent")
-            for _, done in batch:
-                if not done.done():
-                    done.set_exception(problem) if problem else done.set_result(None)
+                under_way = asyncio.wrap_future(self._thread.submit(self._commit, batch))
+                problems = await asyncio.shield(under_way)  # who interrupts the run does not interrupt the write
+            except Exception as error:
+                problems = [error] * len(batch)
+            for (_, done), problem in zip(batch, problems, strict=True):
+                if done.done():
+                    continue
+                if problem is None:
+                    done.set_result(None)
+                else:
+                    said = f"{self.path}: cannot be written ({_reason(problem)}); nothing more is sent"
+                    done.set_exception(Stopped(said))
 
-    def _commit(self, batch: Sequence[tuple[Sequence[tuple[str, tuple[Any, ...]]], Any]]) -> None:
+    def _commit(self, batch: Sequence[tuple[Sequence[tuple[str, tuple[Any, ...]]], Any]]) -> list[Exception | None]:
+        """Write to disk together, each whole or not at all; what was wrong with each."""
+        problems: list[Exception | None] = []
         self._base.execute("BEGIN IMMEDIATE")
         try:
             for statements, _ in batch:
-                for sql, values in statements:
-                    self._base.execute(sql, values)
+                problems.append(self._execute(statements))
             self._base.execute("COMMIT")
         except BaseException:
             if self._base.in_transaction:
                 self._base.execute("ROLLBACK")
             raise
+        return problems
+
+    def _execute(self, statements: Sequence[tuple[str, tuple[Any, ...]]]) -> Exception | None:
+        """Execute statements, all or none, inside a transaction; what was wrong with them."""
+        self._base.execute("SAVEPOINT one")
+        try:
+            for sql, values in statements:
+                self._base.execute(sql, values)
+        except Exception as error:
+            if not self._base.in_transaction:  # SQLite gave up the transaction, of a full disk say
+                raise
+            self._base.execute("ROLLBACK TO one")
+            self._base.execute("RELEASE one")
+            return error
+        self._base.execute("RELEASE one")
+        return None
 
     async def _ask(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
@@ -378,6 +407,11 @@ def _digest(content: tuple[Any, ...]) -> bytes:
     return hashlib.sha256(json.dumps(content).encode()).digest()[:16]
 
 
-def _reason(error: sqlite3.Error) -> str:
+def _escaped(text: str) -> str:
+    """Text that UTF-8 can hold: lone surrogates become escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _reason(error: Exception) -> str:
     text = str(error)
     return "another run holds it" if "locked" in text else text

@@ -103,6 +103,9 @@ def ask(
         raise ValueError(f"{asked}; {policy} has {', '.join(map(repr, names))}")
     run = reading.of_policy(answers)
     chosen, prompt = answers.choices[context].chosen, answers.prompts[answers.choices[context].chosen.prompt]
+    most = 2**63 - chosen.scale  # what the journal holds
+    if not 0 <= seed <= most:
+        raise ValueError(f"--seed is {seed}; expected a whole number from 0 to {most}")
     weights = next((one for one in run.contexts if one.name == context), None)
     if weights is None:
         raise ValueError(f"{policy}: contexts lack {context!r}, for which the policy has an arm")
@@ -115,8 +118,8 @@ def ask(
         found = live.loop.run(live.reader.read(want.cell, 0, item, prompt.text, draws))
         answer = file.combine(run.objectives, weights, draws, found)
         spent = live.ledger.spent
-    typer.echo(answer.text)
-    votes = ", ".join(f"{label} {count}" for label, count in answer.votes.items())
+    typer.echo(answer.text.encode("utf-8", "backslashreplace"))  # an answer may hold what no terminal takes
+    votes = ", ".join(f"{common.plain(label)} {count}" for label, count in answer.votes.items())
     typer.echo(f"{chosen.prompt}, N = {chosen.scale}; {votes or 'no vote'}; {amount_text(spent)}", err=True)
 
 

@@ -1,0 +1,69 @@
+"""One query answered with a policy file: whatever the file, the options or the answer are, an answer or one sentence."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from live_server import KEY, Model, serving
+from test_tune import digit, iapo
+
+from sim.cli import common
+
+pytest.importorskip("openai", reason="the extra [llm] is not installed")
+
+
+def write(folder: Path, url: str = "http://127.0.0.1:9/v1", **changes: Any) -> Path:
+    """A policy of one prompt and context; changes of its prompt, arm and context by their names."""
+    prompt = {"name": "a", "text": "[0.75] {query}", "system": "", "model": "m", "max_tokens": 10}
+    prompt |= {"temperature": None, "top_p": None, "cost": None} | changes.get("prompt", {})
+    arm = {"prompt": "a", "scale": 2, "value": None, "low": None, "high": None, "pulls": 0} | changes.get("arm", {})
+    context = {"weights": [1.0], "cost_weight": 0.0, "probability": 1.0} | changes.get("context", {})
+    source = {
+        "strategy": "mv",
+        "endpoint": {"base_url": url, "model": "m", "key_variable": "LIVE_TEST_KEY"},
+        "objectives": [{"name": "right", "scorer": "number"}],
+    }
+    content = {
+        "schema": "iapo-policy",
+        "version": 2,
+        "name": "x",
+        "config": "/nowhere/run.toml",
+        "source": source,
+        "prices": {"m": [0, 0]},
+        "contexts": {"c": context},
+        "prompts": {"a": prompt},
+        "policy": {"c": {"chosen": arm}},
+        "spent": {},
+    }
+    file = folder / "policy.json"
+    file.write_text(json.dumps(content))
+    return file
+
+
+def ask(folder: Path, model: Model, *options: object, **changes: Any) -> Result:
+    with serving(model) as url:
+        return iapo("ask", write(folder, url, **changes), "has the digit 7", *options)
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIVE_TEST_KEY", KEY)
+
+
+@pytest.mark.parametrize("seed", [-5, 2**63 - 1, 10**20])
+def test_a_seed_that_the_journal_cannot_hold_is_refused(seed: int, tmp_path: Path):
+    """The second completion has the seed after it."""
+    model = Model(answer=digit)
+    refused = ask(tmp_path, model, "--seed", seed)
+    assert refused.exit_code == common.USER_ERROR
+    assert refused.stderr == f"error: --seed is {seed}; expected a whole number from 0 to {2**63 - 2}\n"
+    assert model.requests == []
+    assert ask(tmp_path, model, "--seed", 2**63 - 2).exit_code == 0
+
+
+def test_an_answer_that_no_terminal_takes_is_shown_escaped(tmp_path: Path):
+    found = ask(tmp_path, Model(answer=lambda prompt, number: "7 \ud83d"))
+    assert found.exit_code == 0, found.output
+    assert found.stdout == "7 \\ud83d\n"
