@@ -1,4 +1,4 @@
-"""One query answered with a policy file: whatever the file, the options or the answer are, an answer or one sentence."""
+"""One query answered with a policy file: whatever file, options and answer are, there is an answer or one sentence."""
 
 import json
 from pathlib import Path

@@ -196,8 +196,14 @@ class Sampler:
     def _bill(self, model: str, reply: Reply, n: int, worst: Amount) -> tuple[Amount, str, CallError | None]:
         """What a reply is charged, a note, and why the run must stop if the server broke its limits."""
         returned = len(reply.choices)
-        if reply.usage is None:
+        if reply.usage is None and returned <= n:
             return Amount(max(returned, 1), *worst[1:]), "usage missing or impossible; charged at its worst case", None
+        if reply.usage is None:
+            text = (
+                f"the server exceeded the limits of a request: {returned} choices for n = {n}, without usable token "
+                "counts; caps cannot be kept with it"
+            )
+            return Amount(returned, *(-(-part * returned // n) for part in worst[1:])), text, Fatal(text)
         prompt_tokens, completion_tokens, _ = reply.usage
         price = self.prices[model]
         money = prompt_tokens * price.prompt + completion_tokens * price.completion
