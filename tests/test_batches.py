@@ -339,6 +339,30 @@ def test_a_tuning_run_in_batches_is_the_same_as_one_request_at_a_time(folder: Pa
     assert found["spent"]["tokens"] == plain.tokens
 
 
+def test_a_run_with_an_unfinished_batch_is_not_gone_on_with_request_by_request(folder: Path):
+    """Seen to pay the batch's requests a second time, after which no batch could be read."""
+    model = BatchModel(answer=digit, moment=lambda number, said: "401" if said.startswith("GET /v1/batches/") else None)
+    with batching(model) as url:
+        file = write(folder, url, batch_run(url))
+        assert iapo("tune", file, "--yes").exit_code == common.USER_ERROR
+        model.moment = lambda number, said: None
+        paid = model.completions
+        file.write_text(RUN.replace("URL", url))
+        refused = iapo("tune", file, "--yes")
+        assert refused.exit_code == common.USER_ERROR
+        assert re.fullmatch(
+            r"error: .*run.toml: endpoint.mode is 'sync', but batch 1 \(batch_0\) in .*journal.sqlite is not over and its "
+            r"requests would be paid for twice; run in mode 'batch' until it is\n",
+            refused.stderr,
+        )
+        assert model.completions == paid > 0
+        result = iapo("tune", write(folder, url, batch_run(url)), "--yes")
+        assert result.exit_code == 0, result.output
+        file.write_text(RUN.replace("URL", url))
+        assert iapo("tune", file, "--yes").exit_code == 0
+    assert model.requests == []
+
+
 def test_a_tuning_run_waits_for_a_program(folder: Path):
     file = write(folder, "http://127.0.0.1:9/v1", batch_run("http://127.0.0.1:9/v1", "offline = true"))
     waiting = iapo("tune", file, "--yes")
