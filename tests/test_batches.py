@@ -351,8 +351,8 @@ def test_a_run_with_an_unfinished_batch_is_not_gone_on_with_request_by_request(f
         refused = iapo("tune", file, "--yes")
         assert refused.exit_code == common.USER_ERROR
         assert re.fullmatch(
-            r"error: .*run.toml: endpoint.mode is 'sync', but batch 1 \(batch_0\) in .*journal.sqlite is not over and its "
-            r"requests would be paid for twice; run in mode 'batch' until it is\n",
+            r"error: .*run.toml: endpoint.mode is 'sync', but batch 1 \(batch_0\) in .*journal.sqlite is not over and "
+            r"its requests would be paid for twice; run in mode 'batch' until it is\n",
             refused.stderr,
         )
         assert model.completions == paid > 0

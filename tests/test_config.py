@@ -211,10 +211,24 @@ def test_queries_keep_their_text(tmp_path: Path):
 
 def test_the_key_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     run = load(tmp_path, BASE.replace('key_variable = ""', 'key_variable = "MY_KEY"'))
-    monkeypatch.setenv("MY_KEY", "secret")
-    assert config.read_key(run.endpoint) == "secret"
-    assert "secret" not in repr(run)
-    for bad in ("", "a b", "a\n", "ä"):
+    monkeypatch.setenv("MY_KEY", "secret-key")
+    assert config.read_key(run.endpoint) == "secret-key"
+    assert "secret-key" not in repr(run)
+    for bad in ("", "secret key", "secretkey\n", "ä" * 9, "none", "7" * 7):
         monkeypatch.setenv("MY_KEY", bad)
-        with pytest.raises(ValueError, match="MY_KEY"):
+        with pytest.raises(ValueError, match="MY_KEY") as refused:
             config.read_key(run.endpoint)
+        assert not bad or bad not in str(refused.value)
+
+
+@pytest.mark.parametrize("key", ["gsk_abc123", "sk-abc123", "7f", "Abc", "A B"])
+def test_a_key_in_place_of_its_variable_is_refused_and_not_shown(key: str, tmp_path: Path):
+    asked = BASE.replace('key_variable = ""', f'key_variable = "{key}"')
+    rewards = f'"get_reward"\nurl = "http://x/y"\ntemplate = "{{query}}{{completion}}"\nkey_variable = "{key}"'
+    scored = BASE.replace('"mv"', '"bon"').replace('"number"', rewards)
+    for text in (asked, scored):
+        with pytest.raises(
+            ValueError, match=r"run.toml: .*key_variable is no name of an environment variable"
+        ) as refused:
+            load(tmp_path, text)
+        assert key not in str(refused.value)

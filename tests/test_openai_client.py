@@ -168,6 +168,29 @@ def test_a_redactor_finds_every_form():
     assert Redactor("").text("abc") == "abc"
 
 
+@pytest.mark.parametrize(
+    "spelt",
+    [
+        KEY.replace("/", "\\/"),
+        KEY.replace("/", "\\\\\\/"),
+        KEY.replace("=", "\\u003d"),
+        KEY.replace("+", "\\u002B"),
+        "".join(f"\\u{ord(sign):04x}" for sign in KEY),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32-le"])
+def test_a_key_that_json_spells_otherwise_is_found(spelt: str, encoding: str):
+    content = f'{{"choices": [{{"message": {{"content": "a \\n {spelt} \\u00e9"}}, "finish_reason": "stop"}}]}}'
+    for held in (content, json.dumps({"inner": content})):
+        assert KEY not in held
+        cleaned = Redactor(KEY).clean(held.encode(encoding))
+        assert b"***" in cleaned
+        found = json.loads(cleaned)
+        found = json.loads(found["inner"]) if "inner" in found else found
+        assert found["choices"][0]["message"]["content"] == "a \n *** \u00e9"
+    assert Redactor('a"b\\cdefgh').text(json.dumps('x a"b\\cdefgh y')) == '"x *** y"'
+
+
 def test_replies_are_read_strictly():
     """What the server may send inside a 200."""
     good = {"message": {"content": "x"}, "finish_reason": "length"}

@@ -115,6 +115,14 @@ def test_a_busy_server_is_asked_again_and_the_key_is_sent_and_not_told(monkeypat
         start_and_score(GetReward(f"{url}/get_reward", TEMPLATE, key_variable="RM_KEY"), "q", ["x"])
 
 
+@pytest.mark.parametrize(("key", "said"), [("", "holds no key"), ("none", "has fewer than 8 signs")])
+def test_a_key_that_cannot_be_is_refused_at_the_start(key: str, said: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RM_KEY", key)
+    for scorer in (GetReward("http://x", TEMPLATE, "RM_KEY"), Classify("http://x", TEMPLATE, "RM_KEY", raw=False)):
+        with pytest.raises(ValueError, match=said):
+            asyncio.run(scorer.start())
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 import tomllib
 from dataclasses import fields, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from sim import algorithms, runner
-from sim.adapters import scorers
+from sim.adapters import redact, scorers
 from sim.adapters.fields import Table
 from sim.adapters.policy import Policy
 from sim.adapters.scorers.judge import Judge
@@ -152,9 +151,7 @@ def _endpoint(table: Table) -> tuple[Endpoint, str | None]:
         raise table.wrong("base_url", "holds a user, a password or a query; name the key's variable in key_variable")
     if parts.path.rstrip("/").endswith("/chat/completions"):
         raise table.wrong("base_url", f"is {url!r}; leave out /chat/completions")
-    variable = table.text("key_variable", "OPENAI_API_KEY", blank=True)
-    if variable and not variable.replace("_", "a").isalnum():
-        raise table.wrong("key_variable", "is no name of an environment variable; the key itself does not belong here")
+    variable = table.variable("key_variable", "OPENAI_API_KEY")
     timeout = table.number("timeout", 120.0, low=0, high=3600, open_low=True)
     deadline = table.number("deadline", 900.0, low=0, high=10**6, open_low=True)
     if deadline < timeout:
@@ -377,13 +374,4 @@ def _caps(table: Table, budget: int, probing: int) -> Caps:
 
 def read_key(endpoint: Endpoint) -> str:
     """The key, from the environment variable that the configuration names; empty where it names none."""
-    if not endpoint.key_variable:
-        return ""
-    key = os.environ.get(endpoint.key_variable, "")
-    if not key:
-        raise ValueError(f"the environment variable {endpoint.key_variable} (endpoint.key_variable) holds no key")
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise ValueError(
-            f"the key in {endpoint.key_variable} holds a space, a line end or a sign that no HTTP header carries"
-        )
-    return key
+    return redact.read_key(endpoint.key_variable, "endpoint.key_variable")

@@ -56,6 +56,14 @@ class Table:
             raise self.wrong(key, "is empty; expected some text")
         return value
 
+    def variable(self, key: str, default: str) -> str:
+        """The name of an environment variable that holds a key, empty for none; not the key, which is not shown."""
+        value = self.take(key, default)
+        if not isinstance(value, str) or not re.fullmatch("([A-Z_][A-Z0-9_]*)?", value):
+            problem = "is no name of an environment variable in capitals; the key itself does not belong here"
+            raise self.wrong(key, problem)
+        return value
+
     def pattern(self, key: str, default: Any = NEEDED) -> Any:
         """A regular expression, as text."""
         value = self.text(key, default)

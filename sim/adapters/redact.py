@@ -1,7 +1,36 @@
-"""Keeps a key out of everything that is written, in whatever form it comes back."""
+"""Reads a key, and keeps it out of everything that is written, in whatever form it comes back."""
 
 import base64
+import json
+import os
+import re
 from urllib.parse import quote
+
+SHORTEST = 8
+"""Signs that a key has at least: a shorter one is part of ordinary answers, which must stay as they are."""
+
+
+def read_key(variable: str, where: str) -> str:
+    """The key in an environment variable that the key `where` of a configuration names; empty where it names none."""
+    if not variable:
+        return ""
+    key = os.environ.get(variable, "")
+    if not key:
+        raise ValueError(f"the environment variable {variable} ({where}) holds no key")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ValueError(
+            f"the key in {variable} ({where}) holds a space, a line end or a sign that no HTTP header carries"
+        )
+    if len(key) < SHORTEST:
+        raise ValueError(
+            f"the key in {variable} ({where}) has fewer than {SHORTEST} signs, too few to tell it from ordinary text; "
+            "for a server without keys make it empty"
+        )
+    return key
+
+
+_ESCAPE = re.compile(rb'\\+(?:u00([2-7][0-9a-fA-F])|([/"\\]))')
+"""A sign that JSON may escape, perhaps more than once (JSON in JSON)."""
 
 
 class Redactor:
@@ -13,6 +42,7 @@ class Redactor:
             encoded = base64.b64encode(text.encode())
             forms |= {encoded.decode(), encoded.decode().rstrip("="), base64.urlsafe_b64encode(text.encode()).decode()}
         self._forms = sorted((form.encode() for form in forms), key=len, reverse=True)
+        self._escaped = re.compile(b"|".join(map(_escapable, self._forms)))
 
     def __repr__(self) -> str:
         return "Redactor(...)"
@@ -21,12 +51,31 @@ class Redactor:
         raise TypeError("a Redactor holds a secret and cannot be pickled")
 
     def clean(self, content: bytes) -> bytes:
-        """The content without the secret; the same object where it holds none."""
+        """The content without the secret, however JSON may spell it; the same object where it holds none."""
+        if self._forms and not (encoding := json.detect_encoding(content)).startswith("utf-8"):  # read as JSON, too
+            content = content.decode(encoding, "replace").encode("utf-8", "replace")
+        return self._replaced(content)
+
+    def text(self, text: str) -> str:
+        """Text without the secret."""
+        return self._replaced(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
+
+    def _replaced(self, content: bytes) -> bytes:
         for form in self._forms:
             if form in content:
                 content = content.replace(form, b"***")
+        if self._forms and b"\\" in content:
+            spelt_out = _ESCAPE.sub(_sign, content)
+            if any(form in spelt_out for form in self._forms):
+                content = self._escaped.sub(b"***", content)
         return content
 
-    def text(self, text: str) -> str:
-        """`clean` for text."""
-        return self.clean(text.encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass")
+
+def _sign(escape: re.Match[bytes]) -> bytes:
+    return bytes.fromhex(escape[1].decode()) if escape[1] else escape[2]
+
+
+def _escapable(form: bytes) -> bytes:
+    """A pattern of some text, any sign of which may be escaped."""
+    signs = ((re.escape(bytes([one])), one) for one in form)
+    return b"".join(rb"(?:\\*%s|\\+(?i:u00%02x))" % sign for sign in signs)

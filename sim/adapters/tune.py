@@ -96,8 +96,8 @@ def session(
         left = [] if config.endpoint.batch is not None else kept.unfinished(config.endpoint.base_url)
         if left and capped:  # what has no caps here sends nothing to go into this journal
             raise ValueError(
-                f"{config.file}: endpoint.mode is 'sync', but batch {left[0].id} ({left[0].remote or left[0].state}) in "
-                f"{kept.path} is not over and its requests would be paid for twice; run in mode 'batch' until it is"
+                f"{config.file}: endpoint.mode is 'sync', but batch {left[0].id} ({left[0].remote or left[0].state}) "
+                f"in {kept.path} is not over and its requests would be paid for twice; run in mode 'batch' until it is"
             )
         kept.note("config", str(config.file.resolve()))
         with asyncio.Runner() as loop:

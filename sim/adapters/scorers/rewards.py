@@ -8,7 +8,6 @@ server whose "raw" answers are activated is refused.
 import asyncio
 import json
 import math
-import os
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from urllib.parse import urlsplit
 
 from sim.adapters.fields import Table
 from sim.adapters.protocol import Ambiguous, CallError, Transient, failure
-from sim.adapters.redact import Redactor
+from sim.adapters.redact import Redactor, read_key
 from sim.adapters.retry import Rule, persist, real_clock
 from sim.adapters.scoring import OK, Item, Scored, Scorer
 
@@ -50,6 +49,13 @@ class RewardModel(Scorer):
         between, _, after = rest.partition("{completion}")
         return [before + query + between + text + after for text in completions]
 
+    def _key(self) -> str:
+        return read_key(self.key_variable, "key_variable")
+
+    async def start(self) -> None:
+        """Look for the key."""
+        self._key()
+
     async def score(self, item: Item, prompt: str, texts: Sequence[str]) -> list[Scored]:
         """One reward per completion, by one request."""
         return [Scored(OK, None, value) for value in await self.rewards(item.text, texts)]
@@ -73,7 +79,7 @@ class RewardModel(Scorer):
             raise ValueError(f"reward model at {self.url}: {error}") from None
 
     def _once(self, body: dict[str, Any]) -> Any:
-        headers, key = {"Content-Type": "application/json"}, os.environ.get(self.key_variable, "")
+        headers, key = {"Content-Type": "application/json"}, self._key()
         redactor = Redactor(key)
         if key:
             headers["Authorization"] = f"Bearer {key}"
@@ -120,7 +126,7 @@ def _common(table: Table) -> dict[str, Any]:
     return {
         "url": url,
         "template": template,
-        "key_variable": table.text("key_variable", "", blank=True),
+        "key_variable": table.variable("key_variable", ""),
         "timeout": timeout,
     }
 
@@ -154,6 +160,7 @@ class Classify(RewardModel):
 
     async def start(self) -> None:
         """Score two texts both ways; refuse a server that activates what it should not."""
+        await super().start()
         if not self.raw:
             return
         query, texts = _PROBE
