@@ -1,6 +1,7 @@
 """Scorers: what they read, what they cannot read, and how a pull becomes outcomes."""
 
 import asyncio
+import threading
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
@@ -14,6 +15,7 @@ from sim.adapters import scorers
 from sim.adapters.fields import Table
 from sim.adapters.journal import Cell, Draw, Journal
 from sim.adapters.reading import Reader
+from sim.adapters.scorers.code import Code
 from sim.adapters.scorers.text import Choice, Exact, JsonField, Number, Regex, canonical_number
 from sim.adapters.scoring import OK, UNREADABLE, Item, Scored, Scorer
 from sim.adapters.settings import Objective
@@ -218,6 +220,29 @@ def test_functions_of_the_user_score(module: Table):
 def test_functions_of_the_user_that_fail_are_named(name: str, said: str, module: Table):
     with pytest.raises(ValueError, match=rf"scorer my_scores:{name} .*{said}|{said}"):
         read([objective(user(module, name), "mean")], ["abc"], Item("q"))
+
+
+def test_a_slow_function_delays_nothing_else():
+    """Seen to fail where it runs on the event loop: replies under way were read too late, and asked for again."""
+    started, go_on, calls = threading.Event(), threading.Event(), []
+
+    def slow(query: str, gold: str | None, text: str) -> float:
+        started.set()
+        calls.append(threading.get_ident())
+        assert go_on.wait(5), "nothing else went on"
+        return 1.0
+
+    async def go() -> list:
+        scorer = Code("x:slow", "", slow)
+        tasks = [asyncio.create_task(scorer.score(Item("q"), "p", ["a", "b"])) for _ in range(2)]
+        while not started.is_set():
+            await asyncio.sleep(0)
+        assert len(calls) == 1
+        go_on.set()
+        return [one for task in tasks for one in await task]
+
+    assert asyncio.run(go()) == [Scored(OK, None, 1.0)] * 4
+    assert len(set(calls)) == 1
 
 
 def test_an_edited_function_is_another_scorer(module: Table):

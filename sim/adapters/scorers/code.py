@@ -1,17 +1,22 @@
 """A scorer that the user wrote: a Python function, named as module:function."""
 
+import asyncio
 import hashlib
 import importlib
 import inspect
 import math
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sim.adapters.fields import Table
 from sim.adapters.scoring import OK, UNREADABLE, Item, Scored, Scorer
+
+_CALLS = ThreadPoolExecutor(1, "scorer")
+"""Calls the user's functions, one at a time: they need not be made for threads."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,9 @@ class Code(Scorer):
         return cls(target, _version(function), function)
 
     async def score(self, item: Item, prompt: str, texts: Sequence[str]) -> list[Scored]:
-        """One call per completion."""
-        return [self._one(item, text) for text in texts]
+        """One call per completion. However long they take, replies that come meanwhile are read in time."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(_CALLS, lambda: [self._one(item, text) for text in texts])
 
     def _one(self, item: Item, text: str) -> Scored:
         try:
