@@ -75,6 +75,7 @@ FAULTS = {
     "filter": Refused,
     "429": Transient,
     "wait": Transient,
+    "408": Ambiguous,
     "503": Transient,
     "500": Ambiguous,
     "502": Ambiguous,

@@ -189,7 +189,7 @@ def storm(seed: int, share: float, kinds: Sequence[str]) -> Callable:
 
 
 UNBILLED = ("429", "503")
-BILLED = ("billed-500", "billed-502", "billed-reset", "half", "billed-html", "billed-null", "billed-empty")
+BILLED = ("billed-408", "billed-500", "billed-502", "billed-reset", "half", "billed-html", "billed-null", "billed-empty")
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -229,12 +229,14 @@ def test_a_wrong_key_ends_the_run_and_is_not_told():
         sample(Model(key="another"), [("a", 1)])
 
 
-def test_a_refused_prompt_is_an_outcome_and_costs_nothing():
+def test_a_refused_prompt_is_an_outcome_and_counts_as_billed():
+    """Some providers bill it; seen to fail where it was charged nothing."""
     model = Model(fault=lambda number, body: "filter" if body["messages"][0]["content"] == "b?" else None)
     found = sample(model, PULLS)
     assert found.draws[1] == [Draw("", REFUSED)] * 20
     assert found.texts[0] == right(model)[0]
-    assert found.spent.completions == 9
+    assert found.spent.completions == 29
+    assert found.spent.tokens == model.tokens + 20 * 30 + 2 * (len("b?") + 8 + 64)
 
 
 def test_a_timeout_is_charged_and_repeated():

@@ -1,9 +1,10 @@
 """One request for completions and its reply, and how failures are told apart.
 
 * `Fatal`: no repetition helps (key, model, quota, malformed request). The run stops.
-* `Refused`: this one request's content was refused by a filter before anything was generated; a scored outcome.
+* `Refused`: this one request's content was refused by a filter; a scored outcome. Some providers bill it: counted as
+  billed in full.
 * `Transient`: the server did no work (rate limit, overload, no connection). Repeat; nothing was billed.
-* `Ambiguous`: the server may have worked and billed (timeout, reset, 5xx, a body that makes no sense). Repeat, but
+* `Ambiguous`: the server may have worked and billed (timeout, 408, reset, 5xx, a body that makes no sense). Repeat, but
   count the attempt as billed in full.
 """
 
@@ -21,7 +22,7 @@ FATAL_CODES = (
     "model_not_found",
 )
 _FILTER_CODES = ("content_filter", "content_policy_violation", "responsible_ai_policy_violation")
-_UNBILLED = (408, 409, 425, 429, 503, 529)
+_UNBILLED = (409, 425, 429, 503, 529)
 _MAX_TOKENS = 2**40
 
 
@@ -34,7 +35,7 @@ class Fatal(CallError):
 
 
 class Refused(CallError):
-    """A filter refused the prompt."""
+    """A filter refused the prompt; counted as billed."""
 
 
 class Transient(CallError):
@@ -207,7 +208,7 @@ def failure(status: int, body: Any, retry_after: float | None, content: bytes = 
         return Fatal(text)
     if status in _UNBILLED:
         return Transient(text, retry_after, throttled=status in (429, 503, 529))
-    if status >= 500:
+    if status == 408 or status >= 500:
         return Ambiguous(text)
     return Fatal(text)
 

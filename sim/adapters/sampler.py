@@ -178,7 +178,7 @@ class Sampler:
         state, charged, draws, usage, note = VOID, Amount(), [], None, ""
         problem: CallError | None = None
         if isinstance(result, Refused):
-            draws, note = [Draw("", REFUSED)] * attempt.n, str(result)
+            state, charged, draws, note = AMBIGUOUS, worst, [Draw("", REFUSED)] * attempt.n, str(result)
         elif isinstance(result, Ambiguous):
             state, charged, note, problem = AMBIGUOUS, worst, str(result), result
         elif isinstance(result, CallError):
