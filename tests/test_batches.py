@@ -15,7 +15,7 @@ from test_sampler import FREE, PRICES, PROMPT, PULLS, right, wants
 from test_tune import RUN, digit, iapo, write
 
 from sim.adapters.batch_api import read_lines, result_of
-from sim.adapters.batches import Batches, Waiting
+from sim.adapters.batches import PATIENCE, Batches, Waiting
 from sim.adapters.journal import Journal
 from sim.adapters.ledger import Amount, Ledger
 from sim.adapters.openai_client import OpenAIClient
@@ -107,7 +107,6 @@ def test_a_round_is_one_batch(max_n: int):
         ("errors", 2, 3),
         ("one", 2, 0),
         ("missing", 2, 3),
-        ("nothing", 2, 12),
     ],
 )
 def test_the_quirks_of_a_batch_lose_nothing_and_repeat_no_more_than_they_must(
@@ -226,13 +225,46 @@ def test_a_wrong_key_at_any_step_loses_nothing(step: str, tmp_path: Path):
     assert spent.completions == model.completions
 
 
-def test_a_batch_that_the_server_forgot_counts_as_billed(tmp_path: Path):
-    model = BatchModel(moment=lambda number, said: "404" if said.startswith("GET /v1/batches/") else None)
-    with pytest.raises(Stopped, match=r"no longer has batch batch_0 .* count as billed"):
-        sample(model, many(), tmp_path / "j")
-    journal = Journal(tmp_path / "j")
-    assert journal.charged().tokens >= model.tokens > 0
-    journal.close()
+@pytest.mark.parametrize("what", ["batches", "files"])
+def test_a_batch_that_the_server_does_not_show_for_a_day_counts_as_billed(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Seen to fail where one 404 gave it up: the next command asked for all of it again."""
+    now = [1e9]
+    monkeypatch.setattr("sim.adapters.batches.time", lambda: now[0])
+    model = BatchModel(moment=lambda number, said: "404" if said.startswith(f"GET /v1/{what}/") else None)
+    with batching(model) as url:
+        for _ in range(2):
+            with pytest.raises(Stopped, match="HTTP 404: .* batch batch_0 goes on, and the same command takes it up"):
+                sample(model, many(), tmp_path / "j", at=url)
+            now[0] += PATIENCE - 1
+        shutil.copy(tmp_path / "j", tmp_path / "k")
+        with pytest.raises(Stopped, match=r"no longer has batch batch_0 .* count as billed"):
+            sample(model, many(), tmp_path / "k", at=url)
+        journal = Journal(tmp_path / "k")
+        assert journal.charged().tokens >= model.tokens > 0
+        journal.close()
+        model.moment = lambda number, said: None
+        found, spent = sample(model, many(), tmp_path / "j", at=url)
+    assert texts(found) == right(model, many())
+    assert len(model.batches) == 1
+    assert spent.completions == model.completions
+
+
+def test_an_output_that_is_named_late_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Seen to fail where ten looks were enough to send everything anew."""
+    now = [1e9]
+    monkeypatch.setattr("sim.adapters.batches.time", lambda: now[0])
+    model = BatchModel(quirks=lambda number: {"nothing"} if number == 0 else set())
+    with batching(model) as url:
+        with pytest.raises(Stopped, match="batch_0 is completed and does not name its output yet"):
+            sample(model, many(), tmp_path / "j", at=url)
+        assert len(model.batches) == 1
+        now[0] += PATIENCE
+        found, spent = sample(model, many(), tmp_path / "j", at=url)
+    assert texts(found) == right(model, many())
+    assert len(model.batches) == 2
+    assert spent.completions == 2 * sum(scale for _, scale in many())
 
 
 def test_offline_a_file_is_written_and_its_output_read(tmp_path: Path):

@@ -189,7 +189,16 @@ def storm(seed: int, share: float, kinds: Sequence[str]) -> Callable:
 
 
 UNBILLED = ("429", "503")
-BILLED = ("billed-408", "billed-500", "billed-502", "billed-reset", "half", "billed-html", "billed-null", "billed-empty")
+BILLED = (
+    "billed-408",
+    "billed-500",
+    "billed-502",
+    "billed-reset",
+    "half",
+    "billed-html",
+    "billed-null",
+    "billed-empty",
+)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -14,6 +14,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import time
 from typing import TypeVar
 
 from sim.adapters.batch_api import OVER, BatchClient, State, input_line, read_lines, result_of
@@ -30,6 +31,8 @@ MOST_ROUNDS = 8
 """Batches one after another that may be sent for one round, before giving up on requests that keep failing."""
 LATE = 10
 """Further looks at a completed batch that does not name its output yet."""
+PATIENCE = 86400.0
+"""Seconds from when the server is first seen to lack a batch or its output, after which that counts as lost."""
 LINE_OVERHEAD = 160
 """Bytes of an input line besides its body, at most."""
 
@@ -156,7 +159,7 @@ class Batches:
             files = [file for file in (state.output, state.errors) if file is not None]
             contents = [await self._call(lambda file=file: self.client.content(file, self._timeout)) for file in files]
         except Fatal as error:
-            if not str(error).startswith("HTTP 404"):
+            if not str(error).startswith("HTTP 404") or self._may_come(batch):
                 raise Stopped(f"{error}; batch {batch.remote} goes on, and the same command takes it up") from None
             await self._close(batch, attempts, Ambiguous(str(error)))
             raise Stopped(
@@ -215,10 +218,19 @@ class Batches:
                 told = state.status
                 self.say(f"batch {batch.id}: {told}")
             named = state.output is not None or (state.errors is not None and state.failed == size)
-            if state.status in OVER and (named or state.status != "completed" or late >= LATE):
+            if state.status in OVER and (named or state.status != "completed"):
                 return state
+            if late >= LATE:
+                if not self._may_come(batch):
+                    return state
+                raise Stopped(f"batch {state.id} is completed and does not name its output yet; the same command looks")
             late += state.status in OVER
             await self.sampler.clock.sleep(self.options.poll)
+
+    def _may_come(self, batch: Batch) -> bool:
+        """Whether to wait for what the server lacks of a batch: it may be slow to show what it has."""
+        journal, key = self.sampler.journal, f"lacking since: {batch.id}"
+        return time() - float(journal.note(key) or journal.note(key, str(time())) or 0) < PATIENCE
 
     async def _finish_offline(self, batch: Batch) -> None:
         """Read what a program wrote, or write what it shall read and stop."""
