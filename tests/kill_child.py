@@ -31,14 +31,15 @@ def die_at(moment: str, count: int) -> None:
     """Let the process end itself by SIGKILL "before" or "after" the commit of this number; at no moment if it is ""."""
     real, left = Journal._commit, count
 
-    def commit(journal: Journal, batch: list) -> None:
+    def commit(journal: Journal, batch: list) -> list:
         nonlocal left
         left -= 1
         if left == 0 and moment == "before":
             os.kill(os.getpid(), signal.SIGKILL)
-        real(journal, batch)
+        found = real(journal, batch)
         if left == 0 and moment == "after":
             os.kill(os.getpid(), signal.SIGKILL)
+        return found
 
     Journal._commit = commit
 

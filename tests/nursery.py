@@ -8,6 +8,7 @@ Nothing but imports happens before a fork: there are no threads and no connectio
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -28,12 +29,21 @@ class Nursery:
         self._process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
+        self._child, self._begun = 0, threading.Event()
 
-    def begin(self, errors: Path, *arguments: object) -> int:
-        """Begin a child; gives its process number."""
+    def begin(self, errors: Path, *arguments: object) -> None:
+        """Begin a child."""
         assert self._process.stdin is not None
+        self._begun.clear()
         print(json.dumps([str(errors), *arguments]), file=self._process.stdin, flush=True)
-        return self._line()
+        self._child = self._line()
+        self._begun.set()
+
+    def kill(self) -> None:
+        """Kill the child. A server's thread may ask for it before `begin` has returned: its number is waited for."""
+        assert self._begun.wait(60)
+        assert self._child > 0
+        os.kill(self._child, signal.SIGKILL)
 
     def end(self) -> int:
         """Wait for the child; gives its exit code, negative for the signal that ended it."""

@@ -3,7 +3,6 @@
 The end is the same as without a kill.
 """
 
-import os
 import random
 import signal
 from collections.abc import Iterator
@@ -33,7 +32,7 @@ def campaign(nursery: Nursery, plan: list[tuple[str, str]], path: Path) -> int:
         How many kills there were: the rounds may be over before the plan is.
     """
     model, left = BatchModel(looks=1), list(plan)
-    victim, errors = 0, path.with_suffix(".txt")
+    errors = path.with_suffix(".txt")
 
     def moment(number: int, said: str) -> str | None:
         if left and said.startswith(left[0][0]):
@@ -41,13 +40,13 @@ def campaign(nursery: Nursery, plan: list[tuple[str, str]], path: Path) -> int:
         return None
 
     def kill() -> None:
-        os.kill(victim, signal.SIGKILL)
+        nursery.kill()
 
     model.moment, model.broken = moment, kill
     with batching(model) as url:
         while True:
             commit = left.pop(0) if left and left[0][0] == COMMIT else ("", "")
-            victim = nursery.begin(errors, url, str(path), commit[1], 1 + len(left))
+            nursery.begin(errors, url, str(path), commit[1], 1 + len(left))
             code, said = nursery.end(), errors.read_text()
             if code == 0:
                 assert said == ""

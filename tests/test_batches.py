@@ -235,7 +235,7 @@ def test_a_batch_that_the_server_does_not_show_for_a_day_counts_as_billed(
     model = BatchModel(moment=lambda number, said: "404" if said.startswith(f"GET /v1/{what}/") else None)
     with batching(model) as url:
         for _ in range(2):
-            with pytest.raises(Stopped, match="HTTP 404: .* batch batch_0 goes on, and the same command takes it up"):
+            with pytest.raises(Stopped, match=r"HTTP 404: .* batch batch_0 goes on, and the same command takes it up"):
                 sample(model, many(), tmp_path / "j", at=url)
             now[0] += PATIENCE - 1
         shutil.copy(tmp_path / "j", tmp_path / "k")

@@ -1,7 +1,6 @@
 """kill -9 of whole tuning runs: the end is that of a run which nobody disturbed."""
 
 import json
-import os
 import random
 import signal
 from collections.abc import Iterator
@@ -35,10 +34,10 @@ def run(nursery: Nursery, mode: str, chance: int, kills: int, folder: Path) -> t
     folder.mkdir(exist_ok=True)
     rows = [json.dumps({"query": f"query {k} has the digit {k % 10}", "gold": k % 10}) for k in range(30)]
     (folder / "q.jsonl").write_text("\n".join(rows))
-    rng, model, victim, killed, kill_at = random.Random(chance), BatchModel(answer=digit), 0, 0, -1
+    rng, model, killed, kill_at = random.Random(chance), BatchModel(answer=digit), 0, -1
 
     def kill() -> None:
-        os.kill(victim, signal.SIGKILL)
+        nursery.kill()
 
     def fault(number: int, body: dict) -> str | None:
         if number != kill_at:
@@ -59,7 +58,7 @@ def run(nursery: Nursery, mode: str, chance: int, kills: int, folder: Path) -> t
             at, kill_at = rng.choice(["request", "before", "after"]) if left else "", -1
             if at == "request":
                 kill_at = len(model.log if mode == "batch" else model.requests) + rng.randrange(1, most)
-            victim = nursery.begin(errors, str(file), at, rng.randrange(1, most))
+            nursery.begin(errors, str(file), at, rng.randrange(1, most))
             code, said = nursery.end(), errors.read_text()
             assert model.completions <= CAP
             if code == 0:
