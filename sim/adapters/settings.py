@@ -79,7 +79,7 @@ class Endpoint:
         base_url: ends before /chat/completions.
         key_variable: name of the environment variable that holds the key; empty for none.
         timeout: seconds for one request.
-        deadline: seconds for one pull with all its retries.
+        deadline: seconds for one request with all its retries.
         max_n: most completions asked for in one request.
         max_tokens_field: how the server calls the longest completion.
         send_seed: whether requests carry seeds.
