@@ -105,6 +105,25 @@ def test_every_fault_has_its_meaning_and_is_not_repeated(fault: str):
     assert raised.value.__context__ is None
 
 
+def test_a_connection_whose_request_failed_serves_no_other():
+    """Seen to fail where it was taken again."""
+
+    async def two() -> int:
+        client = OpenAIClient(endpoint(url), KEY)
+        lanes = client._client._client._transport
+        try:
+            with pytest.raises(Ambiguous):
+                await client.complete(ASK, 0.25)
+            failed = len(lanes._all)
+            await client.complete(ASK, 5.0)
+            return failed
+        finally:
+            await client.close()
+
+    with serving(Model(fault=lambda number, body: "drip" if number == 0 else None)) as url:
+        assert asyncio.run(two()) == 0
+
+
 def test_no_connection_costs_nothing():
     with pytest.raises(Transient, match="no connection"):
         ask(Model(), url="http://127.0.0.1:9/v1")

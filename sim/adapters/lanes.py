@@ -33,9 +33,12 @@ class Lanes:
         try:
             response = await lane.handle_async_request(request)
             await response.aread()
-            return response
-        finally:
-            self._free.append(lane)
+        except BaseException:  # what is left of the connection must not serve another request
+            self._all.remove(lane)
+            await lane.aclose()
+            raise
+        self._free.append(lane)
+        return response
 
     def _new(self) -> Any:
         limits = self._httpx.Limits(max_connections=1, max_keepalive_connections=1)
