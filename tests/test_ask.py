@@ -67,3 +67,19 @@ def test_an_answer_that_no_terminal_takes_is_shown_escaped(tmp_path: Path):
     found = ask(tmp_path, Model(answer=lambda prompt, number: "7 \ud83d"))
     assert found.exit_code == 0, found.output
     assert found.stdout == "7 \\ud83d\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"arm": {"scale": 2.5}}, "policy.c.chosen.scale is 2.5; expected a whole number of at least 1"),
+        ({"prompt": {"max_tokens": "ten"}}, "prompts.a.max_tokens is 'ten'; expected a whole number of at least 1"),
+        ({"context": {"weights": ["a"]}}, "contexts.c.weights is ['a']; expected a list of finite numbers"),
+    ],
+)
+def test_a_policy_with_words_for_numbers_is_refused(changes: dict[str, Any], said: str, tmp_path: Path):
+    model = Model(answer=digit)
+    refused = ask(tmp_path, model, **changes)
+    assert refused.exit_code == common.USER_ERROR
+    assert refused.stderr == f"error: {tmp_path / 'policy.json'}: is no policy file ({said})\n"
+    assert model.requests == []

@@ -146,7 +146,7 @@ BAD = {
     "budget": ("budget = 100", "budget = 1e3", "tune.budget is 1000.0; expected a whole number"),
     "scale": ("max_scale = 4", "max_scale = 512", "tune.max_scale is 512; expected a whole number from 1 to 256"),
     "cap": ("[tune]", "[caps]\ncompletions = 99\n[tune]", "caps.completions is 99, below what the rounds need"),
-    "cap of money": ("[tune]", "[caps]\nmoney = 0\n[tune]", "caps.money is 0; expected a finite number above 0"),
+    "cap of money": ("[tune]", "[caps]\nmoney = 0\n[tune]", "caps.money is 0; expected a finite number at least 1e-12"),
     "price": ("[tune]", "[prices]\nprompt = 0.0000001\n[tune]", "prices.prompt is 1e-07; .* at most 6 decimals"),
     "price of whom": ("[tune]", "[prices]\nmodels.x = { prompt = 1 }\n[tune]", "prices.models.x is no model"),
     "measure": (
@@ -219,6 +219,23 @@ def test_the_key_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.
         with pytest.raises(ValueError, match="MY_KEY") as refused:
             config.read_key(run.endpoint)
         assert not bad or bad not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('model = "m"', 'model = "m"\ntimeout = 1' + "0" * 400, "endpoint.timeout is 10+; expected a finite number"),
+        ("[0.0, 0.1]", "[0.0, 1" + "0" * 400 + "]", "contexts.cost_weights is .*; expected a list of finite numbers"),
+        ("budget = 100", "budget = 1" + "0" * 5000, "is no TOML file"),
+        ("[tune]", "[caps]\nmoney = 1e-20\n[tune]", "caps.money is 1e-20; expected a finite number at least 1e-12"),
+        ('"{query}?"', '"{query}?\\u0000"', r"prompts\[0\].text holds a NUL"),
+    ],
+    ids=["number", "list", "digits", "money", "nul"],
+)
+def test_what_numbers_and_texts_cannot_hold_is_refused(old: str, new: str, said: str, tmp_path: Path):
+    """Seen to end in tracebacks, or to be accepted as no cap at all."""
+    with pytest.raises(ValueError, match=rf"run.toml: {said}"):
+        load(tmp_path, BASE.replace(old, new))
 
 
 @pytest.mark.parametrize("key", ["gsk_abc123", "sk-abc123", "7f", "Abc", "A B"])

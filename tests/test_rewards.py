@@ -3,6 +3,8 @@
 import asyncio
 import json
 import math
+import socket
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -97,9 +99,11 @@ def test_get_reward_speaks_its_protocol():
 def test_answers_that_are_not_rewards_are_errors(answer: Any):
     with serving(lambda body, number: answer, []) as url, pytest.raises(ValueError, match="reward model at http"):
         start_and_score(GetReward(f"{url}/get_reward", TEMPLATE), "q", ["x", "yy"])
-    nan = '{"rewards": [NaN, 1]}'
-    with serving(lambda body, number: nan, []) as url, pytest.raises(ValueError, match="where 2 numbers were due"):
-        start_and_score(GetReward(f"{url}/get_reward", TEMPLATE), "q", ["x", "yy"])
+    for odd in ("NaN", "1" + "0" * 400):
+        sent = f'{{"rewards": [{odd}, 1]}}'
+        due = pytest.raises(ValueError, match="where 2 numbers were due")
+        with serving(lambda body, number, sent=sent: sent, []) as url, due:
+            start_and_score(GetReward(f"{url}/get_reward", TEMPLATE), "q", ["x", "yy"])
 
 
 def test_a_busy_server_is_asked_again_and_the_key_is_sent_and_not_told(monkeypatch: pytest.MonkeyPatch):
@@ -113,6 +117,25 @@ def test_a_busy_server_is_asked_again_and_the_key_is_sent_and_not_told(monkeypat
     told = r"answered '\*\*\*'"
     with serving(lambda body, number: {"rewards": "sk-secret"}, []) as url, pytest.raises(ValueError, match=told):
         start_and_score(GetReward(f"{url}/get_reward", TEMPLATE, key_variable="RM_KEY"), "q", ["x"])
+
+
+def test_a_reply_that_breaks_off_is_asked_for_again():
+    """Seen to end in a traceback."""
+    replies = [b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"rew', b"no HTTP\r\n\r\n"]
+    whole = b'HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n{"rewards": [1]}'
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            for reply in [*replies, whole]:
+                with listening.accept()[0] as one:
+                    one.recv(65536)
+                    one.sendall(reply)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/get_reward"
+        assert start_and_score(GetReward(url, TEMPLATE), "q", ["x"])[0].value == 1.0
+        thread.join()
 
 
 @pytest.mark.parametrize(("key", "said"), [("", "holds no key"), ("none", "has fewer than 8 signs")])

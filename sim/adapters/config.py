@@ -46,7 +46,7 @@ def load(path: str | Path) -> Config:
         raise ValueError(f"{path}: no such file; `iapo tune --example` writes one") from None
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also of numbers with thousands of digits
         raise ValueError(f"{path}: is no TOML file ({error})") from None
     top = Table(path, "", content)
     beside = path.resolve().parent
@@ -209,6 +209,9 @@ def _prompts(top: Table, model: str | None) -> tuple[Prompt, ...]:
         name, text, system = table.text("name"), table.text("text", SLOT), table.text("system", "", blank=True)
         if SLOT not in text + system:
             raise table.wrong("text", f"has no {SLOT} slot; every prompt needs one")
+        for key in ("text", "system"):
+            if "\0" in table.content.get(key, ""):
+                raise table.wrong(key, "holds a NUL, which servers do not take")
         own = table.text("model", model)
         if own is None:
             raise table.wrong("model", "is missing here and in [endpoint]; one of them is needed")
@@ -366,7 +369,7 @@ def _caps(table: Table, budget: int, probing: int) -> Caps:
     completions = table.whole("completions", budget + budget // 10 + 256 + probing)
     if completions < budget:
         raise table.wrong("completions", f"is {completions}, below what the rounds need ({budget})")
-    money = table.number("money", None, low=0, high=9 * 10**6, open_low=True)
+    money = table.number("money", None, low=1 / MONEY, high=9 * 10**6)
     found = Caps(completions, table.whole("tokens", None), None if money is None else int(money * MONEY))
     table.done()
     return found

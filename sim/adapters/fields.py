@@ -3,9 +3,16 @@
 import difflib
 import math
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+
+def finite(value: Any) -> bool:
+    """Whether a value is a number that float64 can hold; whole numbers may be too large for it."""
+    fits = isinstance(value, int | float) and not isinstance(value, bool)
+    return fits and abs(value) <= sys.float_info.max
 
 
 class Needed:
@@ -111,7 +118,7 @@ class Table:
         value = self.take(key, default)
         if key not in self.content:
             return value
-        fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        fits = finite(value)
         if not fits or not low <= value <= high or (open_low and value == low):
             parts = [] if low == -math.inf else [f"above {low:g}" if open_low else f"at least {low:g}"]
             parts += [] if high == math.inf else [f"at most {high:g}"]
@@ -122,8 +129,7 @@ class Table:
         """A list of finite numbers."""
         values = self.take(key)
         fits = isinstance(values, list) and len(values) > 0
-        fits = fits and all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
-        if not fits or not all(math.isfinite(v) and v >= low for v in values):
+        if not fits or not all(finite(v) and v >= low for v in values):
             least = "" if low == -math.inf else f", each at least {low:g}"
             raise self.wrong(key, f"is {values!r}; expected a list of finite numbers{least}")
         if length is not None and len(values) != length:

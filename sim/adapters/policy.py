@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sim.adapters.fields import finite
 from sim.adapters.journal import Draw
 from sim.adapters.scoring import Scored
 from sim.adapters.settings import Config, Context, Objective, Prompt
@@ -108,6 +109,7 @@ def load(path: Path) -> Policy:
             raise ValueError(f"names no schema {SCHEMA!r}")
         if content.get("version") != VERSION:
             raise ValueError(f"has version {content.get('version')!r}; this program reads version {VERSION}")
+        _check_numbers(content)
         choices = {
             name: Choice(name, *(Arm(**arms[which]) if which in arms else None for which in Choice._fields[1:]))  # type: ignore[arg-type]
             for name, arms in content["policy"].items()
@@ -126,6 +128,18 @@ def load(path: Path) -> Policy:
         raise ValueError(f"{path}: cannot be read ({error.strerror or error})") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: is no policy file ({' '.join(str(error).split())[:200]})") from None
+
+
+def _check_numbers(content: dict[str, Any]) -> None:
+    """Refuse what answering would stumble over after the completions are paid for."""
+    counts = {f"prompts.{name}.max_tokens": one["max_tokens"] for name, one in content["prompts"].items()}
+    counts |= {f"policy.{name}.chosen.scale": arms["chosen"]["scale"] for name, arms in content["policy"].items()}
+    for key, value in counts.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{key} is {value!r}; expected a whole number of at least 1")
+    for name, one in content["contexts"].items():
+        if not isinstance(one["weights"], list) or not all(map(finite, one["weights"])):
+            raise ValueError(f"contexts.{name}.weights is {one['weights']!r}; expected a list of finite numbers")
 
 
 class Answer(NamedTuple):

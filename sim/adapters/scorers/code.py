@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import importlib
 import inspect
-import math
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sim.adapters.fields import Table
+from sim.adapters.fields import Table, finite
 from sim.adapters.scoring import OK, UNREADABLE, Item, Scored, Scorer
 
 _CALLS = ThreadPoolExecutor(1, "scorer")
@@ -74,7 +73,7 @@ class Code(Scorer):
         if isinstance(found, str):
             right = None if item.gold is None else float(found == item.gold)
             return Scored(OK, found, right)
-        if isinstance(found, bool | int | float) and math.isfinite(found):
+        if isinstance(found, bool) or finite(found):
             return Scored(OK, None, float(found))
         raise ValueError(f"scorer {self.target} returned {found!r}; expected a finite number, text or None")
 

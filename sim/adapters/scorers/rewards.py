@@ -7,15 +7,15 @@ server whose "raw" answers are activated is refused.
 
 import asyncio
 import json
-import math
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
-from sim.adapters.fields import Table
+from sim.adapters.fields import Table, finite
 from sim.adapters.protocol import Ambiguous, CallError, Transient, failure
 from sim.adapters.redact import Redactor, read_key
 from sim.adapters.retry import Rule, persist, real_clock
@@ -96,16 +96,14 @@ class RewardModel(Scorer):
             problem = Transient(f"no connection ({redactor.text(str(error.reason))})")
         except ValueError:
             problem = Ambiguous("the answer is no JSON")
-        except OSError as error:
+        except (OSError, HTTPException) as error:
             problem = Ambiguous(f"the connection broke ({redactor.text(str(error))})")
         raise problem
 
     def numbers(self, values: Any, count: int) -> list[float]:
         """Finite numbers, as many as were asked for."""
         fits = isinstance(values, list) and len(values) == count
-        if not fits or not all(
-            isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in values
-        ):
+        if not fits or not all(map(finite, values)):
             raise ValueError(
                 f"reward model at {self.url}: answered {repr(values)[:120]} where {count} numbers were due"
             )
