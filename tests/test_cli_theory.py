@@ -90,7 +90,7 @@ def test_ranges_of_drawn_worlds_match_those_of_data():
         (("hardness", "crosover"), "no environment is called 'crosover'; did you mean 'crossover'"),
         (("hardness", "crossover", "--context", "1"), "context is 1; crossover has the contexts 0 to 0"),
         (("hardness", "crossover", "--top", "0"), "top is 0; it must be at least 1"),
-        (("hardness", "crossover", "--near", "-1"), "near is -1; it must be 0 or more"),
+        (("hardness", "crossover", "--near", "-1"), "near is -1; a finite number of at least 0 is needed"),
         (("agnostic", "missing.npz"), "missing.npz: no such file"),
     ],
 )
