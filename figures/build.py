@@ -69,8 +69,7 @@ def state(name: str, asked: Asked, lab: Lab) -> tuple[str, str]:
     if record is None:
         return "missing", "no table yet"
     had, wanted = record["inputs"], _inputs(name, asked, lab)
-    gone = sorted(set(had.get("environments", {})) - set(wanted["environments"]))
-    lost = [env for env in gone if env in _names(sweep_of(name, asked))]
+    lost = _lost(name, asked, lab)
     if not _table_path(asked.out, name).is_file():
         return "missing", f"was made with {', '.join(lost)}, whose file is not at hand" if lost else "no table yet"
     changed = [key for key in wanted if had.get(key) != wanted[key]]
@@ -104,7 +103,7 @@ def build(
         start, (status, note) = perf_counter(), state(name, asked, lab)
         if asked.redraw and status == "missing":
             raise ValueError(f"{_table_path(asked.out, name)}: no such table; leave out --redraw to compute it")
-        if status == "missing" and "whose file" in note:
+        if status == "missing" and _lost(name, asked, lab):
             path = _table_path(asked.out, name)
             raise ValueError(
                 f"{path}: is gone, and {note}; name its folder with --data, or remove {path.stem}.json too"
@@ -147,6 +146,13 @@ def render(name: str, table: "pd.DataFrame", out: Path) -> tuple[Path, ...]:
         figure = registry.module(name).draw(table)
     paths = [folder / f"{name}.{kind}" for kind in ("pdf", "png")]
     return tuple(style.save(figure, path, style.PAPER, style.PRINT_DPI) for path in paths)
+
+
+def _lost(name: str, asked: Asked, lab: Lab) -> list[str]:
+    """Environments that a table was made with and is asked for with, but that are not at hand."""
+    had = (_record(asked.out, name) or {"inputs": {}})["inputs"].get("environments", {})
+    names = _names(sweep_of(name, asked))
+    return sorted(env for env in set(had) - set(lab.at_hand(names)) if env in names)
 
 
 def _inputs(name: str, asked: Asked, lab: Lab) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from jaxtyping import Float64
 
 from theory import hardness
 from theory.bounds import markov
+from theory.chernoff import hoeffding
 from theory.problem import Problem, halving_sizes, pulls_at_least
 
 _ROUNDING = 1e-12
@@ -39,7 +40,7 @@ def near_miss(problem: Problem, budget: int, epsilon: float, *, data: str = "blo
         raise ValueError(f"epsilon is {epsilon}; a finite regret of at least 0 is needed")
     if data not in DATA:
         raise ValueError(f"data is {data!r}; known are {', '.join(DATA)}")
-    sizes = halving_sizes(problem.num_arms)
+    sizes, gaps = halving_sizes(problem.num_arms), hardness.clear_gaps(problem.values)
     pulls = np.array(pulls_at_least(problem, budget, sizes), np.float64)
     if pulls[0] == 0:
         return 1.0
@@ -47,7 +48,7 @@ def near_miss(problem: Problem, budget: int, epsilon: float, *, data: str = "blo
     for share in _shares(epsilon, len(sizes)):
         before, total = np.cumsum(share) - share, 0.0
         for r in reversed(range(len(sizes))):
-            total += _round(problem, pulls, r, sizes[r], before[r], share[r], data)
+            total += _round(problem, gaps, pulls[: r + 1], sizes[r], before[r], share[r], data)
             if total >= best:
                 break
         best = min(best, total)
@@ -81,24 +82,35 @@ def _shares(epsilon: float, rounds: int) -> Iterator[Float64[np.ndarray, " round
         last *= 2
 
 
-def _round(problem: Problem, pulls: np.ndarray, r: int, size: int, lost: float, share: float, data: str) -> float:
-    """Bound on the probability that round r loses more than its share, if those before lost at most theirs."""
+def _round(
+    problem: Problem, gaps: np.ndarray, pulls: np.ndarray, size: int, lost: float, share: float, data: str
+) -> float:
+    """Bound on the probability that the last of the rounds with these pulls loses more than its share, if it is first.
+
+    Args:
+        problem: the world.
+        gaps: of its arms.
+        pulls: in every round up to this one.
+        size: arms active in it.
+        lost: the shares of those before.
+        share: its own.
+        data: one of `DATA`.
+    """
     total = 0.0
-    gaps = hardness.clear_gaps(problem.values)
     scales = np.tile(np.arange(1, problem.max_scale + 1), problem.num_prompts)
     prompts = np.repeat(np.arange(problem.num_prompts), problem.max_scale)
     blocks = problem.max_scale // scales
     for gap, width in zip(gaps.reshape(len(gaps), -1), problem.width, strict=True):
         best = int(gap.argmin())
-        leaders = np.array([best]) if r == 0 else np.flatnonzero(gap <= lost * (1 + _ROUNDING))
+        leaders = np.array([best]) if len(pulls) == 1 else np.flatnonzero(gap <= lost * (1 + _ROUNDING))
         apart = gap[None, :] - gap[leaders, None]
         worse = apart > share
-        near = apart**2 / (2 * width**2) if width > 0 else np.full(apart.shape, np.inf)
+        near = hoeffding(np.maximum(apart, 0.0), width, dependent=True)
         if data == "blocks":
-            weight = pulls[0] + pulls[1 : r + 1].sum() / blocks
+            weight = pulls[0] + pulls[1:].sum() / blocks
             beaten = np.exp(-weight[leaders, None] * near) + np.exp(-weight[None, :] * near)
         else:
-            count = pulls[r] if data == "fresh" else pulls[: r + 1].sum()
+            count = pulls[-1] if data == "fresh" else pulls.sum()
             unrelated = prompts[leaders, None] != prompts[None, :]
             beaten = np.exp(-count * np.where(unrelated, 2.0, 1.0) * near)
         beaten = -np.sort(-np.where(worse, np.minimum(beaten, 1.0), 0.0), axis=1)

@@ -31,7 +31,7 @@ _COMPLETIONS = 100_000_000
 _MOST_TRIALS = 8192
 _LEAST_TRIALS = 64
 _CLOSE = 1.1
-_MEAN = ", mean regret"
+_OF_MEANS = {data: f"theorem E, {data}, mean regret" for data in near_misses.DATA}
 
 
 class Asked(NamedTuple):
@@ -105,7 +105,7 @@ def asked(case: Case, delta: float, epsilon: float = 0.0) -> list[Asked]:
         raise ValueError(f"delta is {delta}; a probability strictly between 0 and 1 is needed")
     found = []
     for name, rule, of in _guarantees(epsilon):
-        target = epsilon if name.endswith(_MEAN) else delta
+        target = epsilon if name in _OF_MEANS.values() else delta
         try:
             budget = smallest_budget(lambda t, of=of: of(case, t), target, case.problem.num_arms + 1)
             bound = math.nan if budget is None else of(case, budget)
@@ -173,9 +173,10 @@ class Simulation:
         if not epsilon >= 0:
             raise ValueError(f"epsilon is {epsilon}; a regret of at least 0 is needed")
         runner.check_seed(seed)
-        self._spec = runner.spec_of(fixed(data, 1.0).source)
         self.data, self.algorithm, self.epsilon, self.seed, self.report = data, algorithm, epsilon, seed, report
         self._source, self._values = fixed(data, 1.0).source, exact.values(data)
+        self._spec = runner.spec_of(self._source)
+        self._most = float(exact.gaps(self._values).max(axis=(1, 2)) @ data.context_distribution)
         self._probes: dict[int, Probe] = {}
 
     def probe(self, budget: int) -> Probe:
@@ -227,9 +228,8 @@ class Simulation:
         (miss_low, miss_high), (near_low, near_high) = (clopper_pearson(k, trials, CONFIDENCE) for k in chances)
         mean, half = float(scores.regret.mean()), _Z * float(scores.regret.std(ddof=1)) / math.sqrt(trials)
         miss, near = (k / trials for k in chances)
-        most = float(exact.gaps(self._values).max(axis=(1, 2)) @ self.data.context_distribution)
         # Few misses leave the standard error blind to those that were not seen: no regret exceeds that of all misses.
-        mean_high = mean + half if chances[0] >= FEW else most * miss_high
+        mean_high = mean + half if chances[0] >= FEW else self._most * miss_high
         low, high = (miss_low, near_low, max(mean - half, 0.0)), (miss_high, near_high, mean_high)
         return Probe(budget, trials, (miss, near, mean), low, high)
 
@@ -252,5 +252,5 @@ def _guarantees(epsilon: float) -> list[tuple[str, str, Callable[[Case, int], fl
             def mean(case: Case, budget: int, data: str = data) -> float:
                 return near_misses.mean_regret(case.problem, budget, epsilon, data=data)
 
-            found += [(f"theorem E, {data}", rule, halving), (f"theorem E, {data}{_MEAN}", rule, mean)]
+            found += [(f"theorem E, {data}", rule, halving), (_OF_MEANS[data], rule, mean)]
     return found

@@ -34,6 +34,13 @@ _PART = 2 * 10**9
 """Completions simulated by one task of a pool, or a cell more: minutes."""
 _CHUNK = 64
 _BATCH = 2**16
+_PROGRAMS = {
+    "claims": "theory._claims",
+    "enumeration": "theory.enumerate",
+    "simulation": "sim.runner",
+    "splitting": "theory.rare",
+}
+"""What the result of each kind of cell depends on, besides the rules."""
 _ANSWER = 63
 """Stands for a failure after the last round; no rule has so many."""
 
@@ -87,10 +94,8 @@ class Cell(NamedTuple):
     @property
     def path(self) -> Path:
         """Where the result is kept: under a digest of all it depends on."""
-        programs = {"claims": "theory._claims", "simulation": "sim.runner", "splitting": "theory.rare"}
-        programs["enumeration"] = "theory.enumerate"
         what = (self.kind, self.data, self.rule, self.budget, self.effort, self.seed)
-        program = store.program_digest(programs[self.kind], "theory._rules")
+        program = store.program_digest(_PROGRAMS[self.kind], "theory._rules")
         return Path(self.folder) / f"{store.digest([*what, program])}.npz"
 
 
@@ -243,7 +248,6 @@ def _simulation_cell(cell: Cell) -> tuple[dict[str, np.ndarray], dict[str, Any]]
 
 def _splitting_cell(cell: Cell) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Replicates of a splitting estimate, and what speaks against it."""
-    quick = cell.effort < 1000
     means = _claims.bernoulli_means(cell.data)
     if means is not None and cell.rule in ("psst", "psst, fresh"):
         pulls = _claims.halving_pulls(len(means), cell.budget, spread=True)
@@ -252,7 +256,7 @@ def _splitting_cell(cell: Cell) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         tape = rare.run_tape(
             cell.data, _rules.rule_of(cell.rule, cell.data, cell.budget), cell.budget, tolerance=evaluate.TIE
         )
-    found = rare.splitting(tape, seed=cell.seed, particles=cell.effort, moves=10 if quick else 20)
+    found = rare.splitting(tape, seed=cell.seed, particles=cell.effort, moves=10 if cell.effort < 1000 else 20)
     return {"replicates": found.replicates}, {"doubts": list(found.doubts)}
 
 
