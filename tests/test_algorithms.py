@@ -1,6 +1,7 @@
 """Every registered algorithm through one suite; no case depends on a name.
 
-The suite runs one algorithm of every class; the other names of a class, and all other worlds, are marked slow.
+The default suite runs one algorithm of each kind: many pulls a round, and one. All other names, and all other worlds,
+are marked slow; the default part of `test_budget` has the other classes.
 """
 
 import dataclasses
@@ -20,7 +21,7 @@ from sim.envs.dataset import Dataset
 from theory import exact
 
 CLASSES = {type(build()): name for name, build in reversed(ALGORITHMS.items())}
-FAST = set(CLASSES.values()) - {"ucb-e"}  # its one method of its own has tests of its own
+FAST = {"psst", "ucb"}
 EVERY = [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in ALGORITHMS]
 LANES = 64
 
@@ -103,7 +104,12 @@ def test_budgets_seeds_and_equal_shaped_worlds_share_their_programs(name: str, c
         assert compiled == []
 
 
-@pytest.mark.parametrize("option", ["psst+k4:rho", "ucb:constant", "softmax:temperature", "epsilon-greedy:epsilon"])
+OTHERS = ("psst+k4:rho", "softmax:temperature", "epsilon-greedy:epsilon")
+
+
+@pytest.mark.parametrize(
+    "option", ["ucb:constant", *(pytest.param(option, marks=pytest.mark.slow) for option in OTHERS)]
+)
 def test_constants_of_an_algorithm_share_its_programs(option: str, compiled: list[str]) -> None:
     """Seen to fail with the real numbers of an algorithm left as they are."""
     for fused in (True, False):
@@ -113,6 +119,7 @@ def test_constants_of_an_algorithm_share_its_programs(option: str, compiled: lis
         assert compiled == []
 
 
+@pytest.mark.slow
 def test_algorithms_that_pull_alike_share_the_program_of_a_round(compiled: list[str]) -> None:
     """Seen to fail with the algorithm's name as a field of `rounds.Pulling`."""
     source = given(arena(), train=np.arange(1))  # no other test has one training query, and its programs
@@ -176,19 +183,15 @@ def test_a_budget_below_the_smallest_is_refused(name: str) -> None:
 WORLDS = {"majority": majority, "best-of": best_of, "mixed": mixed, "weighted": lambda: majority(weighted=True)}
 
 
-def slow_but(first: tuple[str, str], worlds: list[str], lanes: tuple[int, ...]) -> list:
-    """Every algorithm on every world with all numbers of lanes; `first` alone, on seven lanes, in the default suite."""
-    rest = [pytest.param(*case, lanes, marks=pytest.mark.slow) for case in itertools.product(ALGORITHMS, worlds)]
-    return [pytest.param(*first, (7,)), *rest]
-
-
-@pytest.mark.parametrize(("name", "world", "lanes"), slow_but(("psst", "mixed"), list(WORLDS), (1, 7, 10)))
-def test_lanes_and_the_host_loop_do_not_show(name: str, world: str, lanes: tuple[int, ...]) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_lanes_and_the_host_loop_do_not_show(name: str, world: str) -> None:
     """Ten trials on one lane, on seven and on as many lanes as trials, against the host loop, bit for bit."""
     algorithm, data = algorithms.get(name), WORLDS[world]()
     told = np.broadcast_to(truth_of(data), (10, *truth_of(data).shape))
     by_hand = host_trials(given(data), algorithm, 70, 0, 10, told)
-    for number, fused in itertools.product(lanes, (True, False)):
+    for number, fused in itertools.product((1, 7, 10), (True, False)):
         assert same(run(data, algorithm, 70, 10, lanes=number, fused=fused), by_hand)
 
 
@@ -200,10 +203,8 @@ DESIGNS += [(f"{name}:estimator={how}", "mixed") for name in ESTIMATING for how 
 DESIGNS += [("prompt-halving-n8:pull=2", world) for world in WORLDS]
 
 
-@pytest.mark.parametrize(
-    ("name", "world"),
-    [("triple-n1:queries=common-wor", "majority")] + [pytest.param(*case, marks=pytest.mark.slow) for case in DESIGNS],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "world"), [("triple-n1:queries=common-wor", "majority"), *DESIGNS])
 def test_lanes_and_the_host_loop_do_not_show_under_any_design(name: str, world: str) -> None:
     """Thirty trials on seven lanes, which other trials take over. Seen to fail without `advance` in the host loop."""
     algorithm, data = algorithms.get(name), WORLDS[world]()
@@ -212,12 +213,13 @@ def test_lanes_and_the_host_loop_do_not_show_under_any_design(name: str, world: 
         assert same(run(data, algorithm, 70, 30, lanes=7, fused=fused), by_hand)
 
 
-@pytest.mark.parametrize(("name", "world", "lanes"), slow_but(("psst", "fresh"), ["fresh"], (1, 3, 10)))
-def test_lanes_and_the_host_loop_do_not_show_on_fresh_worlds(name: str, world: str, lanes: tuple[int, ...]) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_lanes_and_the_host_loop_do_not_show_on_fresh_worlds(name: str) -> None:
     algorithm, source = algorithms.get(name), drawn(majority())
     truth = np.random.default_rng(0).normal(size=(10, 3, 3, 4))
     by_hand = host_trials(source, algorithm, 50, 3, 10, truth)
-    for number, fused in itertools.product(lanes, (True, False)):
+    for number, fused in itertools.product((1, 3, 10), (True, False)):
         settings: Any = {"seed": 3, "trials": 10, "chunk": number, "fused": fused, "truth": truth}
         assert same(runner.run_trials(source, algorithm, 50, **settings), by_hand)
 

@@ -112,6 +112,7 @@ def test_compare_end_to_end(tmp_path: Path):
     assert {name: (out / name).read_bytes() for name in before} == before
 
 
+@pytest.mark.slow
 def test_algorithms_with_options_have_rows_of_their_own(tmp_path: Path):
     one, other = "random", "oracle"
     result = iapo("compare", "--env", "crossover", *QUICK, "--budget", 10, "--reference", other, "--out", tmp_path)

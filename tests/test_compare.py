@@ -90,6 +90,7 @@ def test_damaged_cells_are_computed_again(whole: Path, tmp_path: Path):
     assert same(whole, tmp_path)
 
 
+@pytest.mark.slow
 def test_chunks_change_no_byte(whole: Path, tmp_path: Path):
     compare.compare(PLAN._replace(chunk=5), tmp_path, exact_values)
     assert same(whole, tmp_path)
@@ -152,6 +153,7 @@ def test_trials_are_scored_on_their_own_test_queries(tmp_path: Path, monkeypatch
     assert same(tmp_path / "out", tmp_path / "blocks")
 
 
+@pytest.mark.slow
 def test_fresh_worlds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     source = SynthBernoulli(num_prompts=4, max_scale=3, num_queries=10)
     monkeypatch.setitem(envs.ENVS, "fresh", envs.Entry("a small one", lambda: source))

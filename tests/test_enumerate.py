@@ -136,7 +136,8 @@ def test_pulls_of_a_round() -> None:
         enum.halving_error((0.5, 0.4, 0.3), (4,))
 
 
-@pytest.mark.parametrize(("budget", "spread"), [pytest.param(240, False, marks=pytest.mark.slow), (251, True)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("budget", "spread"), [(240, False), (251, True)])
 def test_simulated_halving_fails_as_often_as_computed(budget: int, spread: bool) -> None:
     """At T = 251 the hard rule pulls (10, 20, 42) where dropping the remainder gives (10, 20, 41).
 
@@ -148,7 +149,9 @@ def test_simulated_halving_fails_as_often_as_computed(budget: int, spread: bool)
     assert agrees((trials.prompt != 0).mean(), expected, np.sqrt(expected * (1 - expected) / 4096))
 
 
-@pytest.mark.parametrize("means", [(0.7, 0.4), (0.8, 0.5, 0.5), (0.8, 0.5, 0.5, 0.3)])
+@pytest.mark.parametrize(
+    "means", [(0.7, 0.4), *(pytest.param(m, marks=pytest.mark.slow) for m in ((0.8, 0.5, 0.5), (0.8, 0.5, 0.5, 0.3)))]
+)
 def test_enumeration_equals_the_halving_recursion(means: tuple[float, ...]) -> None:
     data = bernoulli(means)
     runs = enum.enumerate_runs(data, PSST(fresh=True), 24)
@@ -174,7 +177,7 @@ CASES: dict[str, tuple[Algorithm, int]] = {
 }
 
 
-QUICK = ("psst", "psst-poor")
+QUICK = ("psst-poor",)
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in CASES])
@@ -208,6 +211,7 @@ def test_the_oracle_is_told_the_truth() -> None:
     assert enum.failure_probability(runs, exact.values(two_prompts()))[0] == 0
 
 
+@pytest.mark.slow
 def test_training_queries_are_those_asked_for() -> None:
     data = two_prompts()
     assert data.values is not None

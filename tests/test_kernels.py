@@ -153,11 +153,13 @@ def strategies(answers: int) -> dict[str, Strategy]:
     }
 
 
-CASES = [("mv", 2, 1), ("mv", 2, 5), ("mv", 4, 8), ("mv", 5, 7), ("mv", 6, 6), ("mv-half", 3, 9)]
-CASES += [("bon", 1, 1), ("bon", 1, 2), ("bon", 1, 9), ("mean", 1, 9), ("mixed", 3, 3), ("mixed-half", 4, 4)]
+CASES = [("mv", 2, 5), ("mv", 5, 7), ("mv-half", 3, 9), ("bon", 1, 9), ("mixed", 3, 3)]
+MORE = [("mv", 2, 1), ("mv", 4, 8), ("mv", 6, 6), ("bon", 1, 1), ("bon", 1, 2), ("mean", 1, 9), ("mixed-half", 4, 4)]
 
 
-@pytest.mark.parametrize(("name", "answers", "width"), CASES)
+@pytest.mark.parametrize(
+    ("name", "answers", "width"), [*CASES, *(pytest.param(*case, marks=pytest.mark.slow) for case in MORE)]
+)
 def test_block_sums_are_those_of_the_plain_version(name: str, answers: int, width: int) -> None:
     """Random outcomes of 48 pulls of every size, from none to full; padding holds anything."""
     strategy = strategies(answers)[name]
@@ -298,13 +300,12 @@ def laws(data, trials: int) -> Queries:
 @pytest.mark.parametrize(
     ("data", "algorithm"),
     [
-        (majority(weighted=True), PSST(queries="common")),
-        (majority(queries=5), PSST(queries="common-wor", estimator="subsets")),
-        (mixed(), PromptHalving(3, estimator="plug-in")),
-        (best_of(), SequentialHalving()),
-        (mixed(), PSST()),
+        pytest.param(majority(weighted=True), PSST(queries="common"), id="mv-common", marks=pytest.mark.slow),
+        pytest.param(majority(queries=5), PSST(queries="common-wor", estimator="subsets"), id="mv-wor-subsets"),
+        pytest.param(mixed(), PromptHalving(3, estimator="plug-in"), id="mixed-wor-plug-in", marks=pytest.mark.slow),
+        pytest.param(best_of(), SequentialHalving(), id="bon-no-reuse", marks=pytest.mark.slow),
+        pytest.param(mixed(), PSST(), id="mixed"),
     ],
-    ids=["mv-common", "mv-wor-subsets", "mixed-wor-plug-in", "bon-no-reuse", "mixed"],
 )
 def test_a_round_of_all_trials_is_that_of_one_pull_after_the_other(data, algorithm: Algorithm) -> None:
     trials, world = 3, data.environment()

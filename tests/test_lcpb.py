@@ -156,7 +156,7 @@ def test_two_arms_are_exact() -> None:
             assert error < bound < error * (1 + 2 * lcpb.ROUNDING)
 
 
-@pytest.mark.parametrize("fresh", [True, False])
+@pytest.mark.parametrize("fresh", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_never_below_the_exact_failure_of_random_instances(fresh: bool) -> None:
     """120 instances of 2 to 4 arms, many with ties, each enumerated in full.
 

@@ -87,17 +87,23 @@ def _close_journals() -> Iterator[None]:
 
 
 CASES = [
-    (majority(weighted=True), "psst"),
-    (best_of(), "psst"),
     (mixed(), "psst+k1"),
     (majority(weighted=True), "ucb"),
+    (best_of(), "psst"),
+    (majority(weighted=True), "psst"),
     (majority(weighted=True), "triple-n1"),
     (mixed(), "sequential-halving"),
     (mixed(), "prompt-halving-n8:pull=2"),
 ]
 
 
-@pytest.mark.parametrize(("data", "name"), CASES, ids=[f"{data.name}-{name}" for data, name in CASES])
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        pytest.param(data, name, id=f"{data.name}-{name}", marks=[pytest.mark.slow] * (number >= 2))
+        for number, (data, name) in enumerate(CASES)
+    ],
+)
 def test_a_live_run_equals_the_trial_on_the_same_completions(data: Dataset, name: str):
     """Stats of every round bit for bit, the policy, what was spent; draws and seeds without gap or overlap."""
     algorithm, tape, train = algorithms.get(name), tape_of(data), given(data).train

@@ -20,7 +20,7 @@ SAYS = {
     "own_logs": ["free: best is careful", "3 prompts, 12 queries"],
 }
 """What must be among the output: numbers that are known from elsewhere."""
-LONG = ("own_algorithm", "real_model")
+LONG = ("own_algorithm", "own_logs", "real_model")
 
 
 def sources(path: Path) -> tuple[list[tuple[str, bool]], dict[str, Any]]:

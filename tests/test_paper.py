@@ -30,6 +30,7 @@ def authors_split(index: int, size: int, num_train: int) -> tuple[np.ndarray, np
     return order[:num_train], order[num_train:]
 
 
+@pytest.mark.slow
 def test_psst_agrees_with_the_authors_code_on_math(math_path: Path) -> None:
     """Mean ACR within .008 at every budget, mean spent within 5 standard errors of their 40 runs.
 

@@ -121,7 +121,7 @@ def some(quick: tuple[str, ...], slow: tuple[str, ...]) -> list[Any]:
     return [*quick, *(pytest.param(name, marks=pytest.mark.slow) for name in slow)]
 
 
-@pytest.mark.parametrize("name", some(("common",), tuple(name for name in RUNS if name != "common")))
+@pytest.mark.parametrize("name", some((), tuple(RUNS)))
 def test_runs_from_the_cache_equal_runs_from_scratch(name: str) -> None:
     """Planted bug seen: blocks whose request changed, but not their key, taken from the cache."""
     algorithm, budget = RUNS[name]

@@ -1,5 +1,7 @@
 """PSST in jax against the second opinion of `reference`: the same survivors in every round, the same law of answers."""
 
+from itertools import product
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,8 +58,14 @@ WORLDS = {
 }
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "bon")) for name in WORLDS])
-@pytest.mark.parametrize("options", ["budget_rule=hard", "budget_rule=reference", "fresh=true"])
+OPTIONS = ("budget_rule=hard", "budget_rule=reference", "fresh=true")
+QUICK = (("mv", "budget_rule=hard"), ("mixed", "fresh=true"))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [pytest.param(*case, marks=[pytest.mark.slow] * (case not in QUICK)) for case in product(WORLDS, OPTIONS)],
+)
 def test_psst_keeps_the_survivors_of_the_reference_in_every_round(name: str, options: str) -> None:
     """Budgets from one completion, where arms stay unpulled, to several pulls of every arm in each round."""
     algorithm = algorithms.get(f"psst:ties=index,{options}")
@@ -116,7 +124,7 @@ def test_rewards_are_the_paper_s(build, tie: str) -> None:
         assert np.all(np.abs(units * problem.unit - total) <= slack + 1e-6)
 
 
-@pytest.mark.parametrize("budget", [40, 600])
+@pytest.mark.parametrize("budget", [40, pytest.param(600, marks=pytest.mark.slow)])
 def test_vectorised_numpy_psst_has_the_law_of_the_jitted_one(budget: int) -> None:
     """Mean ACR and mean spent of independent trials agree.
 

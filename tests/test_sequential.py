@@ -14,6 +14,11 @@ from sim.estimators import Table
 
 
 @jax.jit
+def chosen(rule: Sequential, words: jax.Array, state: State) -> tuple[jax.Array, jax.Array]:
+    return jax.vmap(lambda word: rule.choose(SPEC, word, state, jnp.int32(1)))(words)
+
+
+@jax.jit
 def weights_of(rule: Sequential, words: jax.Array, value: jax.Array, blocks: jax.Array, fits: jax.Array) -> jax.Array:
     return jax.vmap(lambda word: rule.weights(SPEC, word, value, blocks, fits))(words)
 
@@ -49,7 +54,7 @@ def test_epsilon_greedy_explores_when_the_uniform_is_below_epsilon(epsilon: floa
     words = np.array([(arm << 29, k << 22) for k in range(0, 1024, 2) for arm in range(8)], np.uint32)
     for known, seen in ((value, blocks), (np.where(fits, -value, value), never)):
         state = state_of(rule, left, seen, np.stack([np.zeros((4, 4)), known, np.ones((4, 4))]))
-        found = jax.jit(jax.vmap(lambda word, s=state: rule.choose(SPEC, word, s, jnp.int32(1))))(jnp.asarray(words))
+        found = chosen(rule, jnp.asarray(words), state)
         told = np.where(fits, np.where(seen > 0, known, 0.0), -np.inf)
         sets = [np.argwhere(fits), np.argwhere(told == told.max())]
         expected = [sets[k >> 22 >= explored] for _, k in words.tolist()]

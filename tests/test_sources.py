@@ -111,7 +111,10 @@ def test_one_query_cannot_be_split() -> None:
         fixed(small(1))
 
 
-@pytest.mark.parametrize("name", ENVS)
+KINDS = ("crossover", "mv-three-scales", "synth-bernoulli", "gaussian-bon")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in KINDS)) for n in ENVS])
 def test_every_registered_environment(name: str) -> None:
     named = get(name)
     assert named.name == name

@@ -14,7 +14,12 @@ from sim.survivors import Halving
 ARMS, CONTEXTS = 48, 3
 
 
-@pytest.mark.parametrize("num_active", [1, 2, 5, 6, 7, 16, 47, 48])
+QUICK = (1, 6, 47)
+
+
+@pytest.mark.parametrize(
+    "num_active", [pytest.param(n, marks=[pytest.mark.slow] * (n not in QUICK)) for n in (1, 2, 5, 6, 7, 16, 47, 48)]
+)
 def test_a_list_keeps_what_a_mask_keeps(num_active: int) -> None:
     """Scores of seven values, so that ties are everywhere; fresh ones in every round.
 

@@ -127,6 +127,7 @@ def test_random_worlds_have_gaps_and_a_number_each() -> None:
         assert gaps[:, 1].min() >= 0.1
 
 
+@pytest.mark.slow
 def test_the_witness_names_the_round_of_the_failure() -> None:
     """Against the exact law by round. Planted bug seen: rounds counted from 0."""
     data = families.graded_halving()
@@ -248,9 +249,10 @@ def test_work_is_cut_into_parts_that_hold_each_cell_once() -> None:
         assert len(part) == 1 or sum(map(verify._cost, part)) <= verify._PART
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variant", "plain"),
-    [("psst, fresh", PSST(fresh=True)), pytest.param("psst", PSST(), marks=pytest.mark.slow)],
+    [("psst, fresh", PSST(fresh=True)), ("psst", PSST())],
     ids=["fresh", "accumulated"],
 )
 def test_variants_of_psst_that_share_a_program_run_as_psst(variant: str, plain: PSST) -> None:
