@@ -92,13 +92,14 @@ def main(
     budget: Annotated[int, typer.Option(min=1, help="Completions T.")] = 5000,
     trials: Annotated[int, typer.Option(min=1, help="Our trials per measurement.")] = 512,
     repeats: Annotated[int, typer.Option(min=1, help="Measurements of each side, in turn.")] = 5,
+    algorithm: Annotated[list[str], typer.Option(help="Only this one; may be repeated.")] = list(NAMES),  # noqa: B006
 ) -> None:
     """Print the table of core-time per trial, as ratios with their spread."""
     heads = ("world", "algorithm", "core-us a trial", "of it words", "of it bytes", "NumPy / ours", "released / ours")
     table = Table(*heads)
     word, byte = word_cost(), byte_cost()
     for named in (worlds.voting(world), worlds.best_of_n()):
-        for name in NAMES:
+        for name in algorithm:
             runner.warm_up(named.source, algorithms.get(name), trials, fused=True)
             theirs = None
             if reference_code is not None:

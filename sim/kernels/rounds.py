@@ -1,9 +1,10 @@
 """One round of pulls over a batch of trials, as one flat list of rows.
 
 Row i of the list finds its trial and allocation row by searching a cumulative count, so that no trial
-waits for the luckiest one. Rows are processed in blocks of fixed size by a while loop; every row's
-randomness is a function of (trial's round key, allocation row, pull), so neither batch nor block size
-shows in the result. The plain version is `sim.runner.host_round`, one pull at a time.
+waits for the luckiest one; only where every trial has one row there is no list, and trials go pull by
+pull. Rows are processed in blocks of fixed size by a while loop; every row's randomness is a function
+of (trial's round key, allocation row, pull), so neither batch nor block size shows in the result. The
+plain version is `sim.runner.host_round`, one pull at a time.
 """
 
 from functools import partial
@@ -174,34 +175,48 @@ def _one_pass(
     how: Pulling,
 ) -> Int[Array, "trial row task scale"]:
     num_trials, num_rows = take.shape
-    ends = jnp.cumsum(take.reshape(-1))
-    num_pulls = ends[-1]
-    starts = ends - take.reshape(-1)
     spec = world.world.spec
     num_tasks = spec.num_tasks
     sums = jnp.zeros((num_trials * num_rows, num_tasks, how.num_scales), jnp.int32)
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1), allocation)
-    block = min(ROW_BLOCK, num_trials * num_rows)
+    before, count = done.reshape(-1), take.reshape(-1)
+
+    def units_of(slot: Array, pull: Array, given: Array) -> Array:
+        """Block sums of one pull of each of these rows; nothing where it is not `given`."""
+        trial, row = slot // num_rows, slot % num_rows
+        scale = jnp.where(given, flat.scale[slot], 0)
+        keys = _pull_keys(round_keys, trial, row, pull)
+        query_keys = jax.vmap(partial(query_key, how.queries))(round_keys[trial], keys, pull)
+        queries = _draw_queries(query_keys, train, trial, pull)
+        prompts = flat.prompt[slot] + trial * world.stride
+        units = _pull_rows(world.world, (keys, prompts, queries, scale), how)
+        if how.reuse:
+            return units
+        own = jnp.maximum(scale, 1) - 1
+        return jnp.take_along_axis(units, jnp.broadcast_to(own[:, None, None], (*own.shape, num_tasks, 1)), axis=2)
+
+    if num_rows == 1:  # mostly one pull of every trial, which need not be listed
+        slot = jnp.arange(num_trials, dtype=jnp.int32)
+
+        def turn(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+            index, sums = carry
+            return index + 1, sums + units_of(slot, before + index, index < count)
+
+        _, sums = jax.lax.while_loop(lambda carry: jnp.any(carry[0] < count), turn, (jnp.int32(0), sums))
+        return sums[:, None]
+
+    ends = jnp.cumsum(count)
+    starts, block = ends - count, min(ROW_BLOCK, num_trials * num_rows)
 
     def step(carry: tuple[Array, Array]) -> tuple[Array, Array]:
         first, sums = carry
         item = first + jnp.arange(block, dtype=jnp.int32)
         slot = jnp.searchsorted(ends, item, side="right", method="scan").astype(jnp.int32)
         slot = jnp.minimum(slot, num_trials * num_rows - 1)
-        trial, row = slot // num_rows, slot % num_rows
-        pull = item - starts[slot] + done.reshape(-1)[slot]
-        scale = jnp.where(item < num_pulls, flat.scale[slot], 0)
-        keys = _pull_keys(round_keys, trial, row, pull)
-        query_keys = jax.vmap(partial(query_key, how.queries))(round_keys[trial], keys, pull)
-        queries = _draw_queries(query_keys, train, trial, pull)
-        prompts = flat.prompt[slot] + trial * world.stride
-        units = _pull_rows(world.world, (keys, prompts, queries, scale), how)
-        if not how.reuse:
-            own = jnp.maximum(scale, 1) - 1
-            units = jnp.take_along_axis(units, jnp.broadcast_to(own[:, None, None], (block, num_tasks, 1)), axis=2)
+        units = units_of(slot, item - starts[slot] + before[slot], item < ends[-1])
         return first + block, sums.at[slot].add(units, indices_are_sorted=True)
 
-    _, sums = jax.lax.while_loop(lambda carry: carry[0] < num_pulls, step, (jnp.int32(0), sums))
+    _, sums = jax.lax.while_loop(lambda carry: carry[0] < ends[-1], step, (jnp.int32(0), sums))
     return sums.reshape(num_trials, num_rows, *sums.shape[1:])
 
 
