@@ -43,16 +43,29 @@ def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
     return table.assign(share=table["regret_mean"] / floor.loc[at].to_numpy())
 
 
+def share_sem(rows: "pd.DataFrame", floor: "pd.DataFrame") -> "pd.Series":
+    """Largest standard error that a share can have, by the delta method: the errors of both regrets add up.
+
+    How the regrets of one trial depend on each other is not in the table; whatever it is, the error is no larger.
+
+    Args:
+        rows: of one algorithm.
+        floor: of the random arm, with the same index.
+    """
+    return ((rows["regret_sem"] + rows["share"] * floor["regret_sem"]) / floor["regret_mean"]).fillna(0.0)
+
+
 def draw(table: "pd.DataFrame") -> Figure:
-    """Simple regret over that of a random arm with 95 % intervals, a row per environment, a panel per budget."""
+    """Simple regret over that of a random arm, a row per environment, a panel per budget; cautious 95 % intervals."""
     envs, budgets = (list(dict.fromkeys(table[name])) for name in ("env", "budget"))
     names = [name for name in dict.fromkeys(table["algorithm"]) if style.look(name).marker]
     figure, grid = style.paper(style.PAGE, 0.9 + 0.32 * len(envs), nrows=1, ncols=max(len(budgets), 2), sharey=True)
     for axes, budget in zip(grid[0], budgets, strict=False):
+        floor = table[(table["algorithm"] == "random") & (table["budget"] == budget)].set_index("env").reindex(envs)
         for i, name in enumerate(names):
             own = table[(table["algorithm"] == name) & (table["budget"] == budget)].set_index("env").reindex(envs)
             at = np.arange(len(envs)) + 0.11 * (i - (len(names) - 1) / 2)
-            half = panels.Z * (own["regret_sem"] * own["share"] / own["regret_mean"]).fillna(0.0)
+            half = panels.Z * share_sem(own, floor)
             axes.errorbar(own["share"], at, xerr=half, **(style.look(name).kwargs | {"linestyle": ""}))
         axes.axvline(1.0, color=style.GREY, linestyle=":", linewidth=0.8)
         axes.set_xscale("log")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from figures import choice, compare, regret, scale, style
+from figures import choice, compare, hard, regret, scale, style
 from sim import algorithms, envs, tables
 from theory import bounds, exact
 from theory.problem import problem_of
@@ -81,6 +81,24 @@ def test_the_exponent_of_a_power_law_is_found_and_drawn() -> None:
         assert scale.exponent(part) == pytest.approx(power)
     figure = scale.draw(pd.concat(parts, ignore_index=True))
     assert [panel.get_title(loc="left") for panel in figure.axes] == ["exponent 1.00", "exponent 0.50"]
+
+
+def test_a_share_of_the_random_regret_has_the_error_of_both() -> None:
+    """Seen to fail with the error of the random regret left out."""
+    floor = pd.DataFrame({"regret_mean": [0.5], "regret_sem": [0.02]})
+    rows = pd.DataFrame({"regret_mean": [0.1], "regret_sem": [0.01], "share": [0.2]})
+    np.testing.assert_allclose(hard.share_sem(rows, floor), [0.01 / 0.5 + 0.1 * 0.02 / 0.5**2])
+    trials = np.random.default_rng(0).normal((0.1, 0.5), (0.01, 0.02), (200_000, 2))
+    assert hard.share_sem(rows, floor).iloc[0] > (trials[:, 0] / trials[:, 1]).std()
+
+
+def test_only_exact_values_are_solid_lines_among_bounds() -> None:
+    """Seen to fail with a solid line for every fourth bound."""
+    ends = dict.fromkeys(("splitting", "splitting_low", "splitting_high"), np.nan)
+    table = tables.load(TABLES / "bounds.csv").fillna({"claim": ""})
+    figure = verify.draw(table.assign(**ends, splitting_note="", context="any", round="any"))
+    lines = [line for axes in figure.axes for line in axes.lines] + list(figure.legends[0].get_lines())
+    assert {line.get_color() for line in lines if line.get_linestyle() == "-"} == {style.INK}
 
 
 def test_what_to_use_ranks_by_regret_and_keeps_what_cannot_be_told_apart() -> None:
