@@ -44,7 +44,13 @@ def draw(summary: "pd.DataFrame") -> Figure:
         for panel in panels[:, 0]:
             panel.set_ylabel("average contextual return, 95 % intervals")
         handles = [Line2D([], [], marker=look.marker, markersize=4.5, **_line(look)) for look in looks.values()]
-        figure.legend(handles, names, loc="outside right center", frameon=False, handlelength=2.6)
+        figure.legend(
+            handles,
+            [look.label for look in looks.values()],
+            loc="outside right center",
+            frameon=False,
+            handlelength=2.6,
+        )
     return figure
 
 
@@ -68,7 +74,7 @@ def _panel(panel: Axes, rows: "pd.DataFrame", looks: dict[str, style.Look]) -> N
         panel.xaxis.set_major_formatter("{x:,.0f}")
         panel.xaxis.set_minor_locator(NullLocator())
     panel.grid(axis="x", visible=False)
-    _limit(panel, rows, learners)
+    _limit(panel, rows, looks)
 
 
 def _line(look: style.Look) -> dict[str, Any]:
@@ -76,8 +82,9 @@ def _line(look: style.Look) -> dict[str, Any]:
     return line | {"markerfacecolor": look.face}
 
 
-def _limit(panel: Axes, rows: "pd.DataFrame", learners: list[str]) -> None:
+def _limit(panel: Axes, rows: "pd.DataFrame", looks: dict[str, style.Look]) -> None:
     """Range of the learners and the oracle; below it, other algorithms are named at the edge."""
+    learners = [name for name, look in looks.items() if look.marker]
     inside = rows[rows["algorithm"].isin(learners)]
     if len(inside) == 0:
         return
@@ -88,5 +95,5 @@ def _limit(panel: Axes, rows: "pd.DataFrame", learners: list[str]) -> None:
     low, high = low - margin, high + margin
     floors = rows[~rows["algorithm"].isin(learners) & (rows["acr_mean"] < low)].groupby("algorithm")["acr_mean"].mean()
     panel.set_ylim(low, high)
-    text = "   ".join(f"{name} {value:.3f} \N{DOWNWARDS ARROW}" for name, value in floors.items())
+    text = "   ".join(f"{looks[name].label} {value:.3f} \N{DOWNWARDS ARROW}" for name, value in floors.items())
     panel.text(0.99, 0.01, text, transform=panel.transAxes, ha="right", va="bottom", color=style.GREY, fontsize=8)

@@ -124,8 +124,7 @@ def _contexts(axes: Axes, best: "pd.DataFrame", colors: dict[int, tuple[str, str
     for _, row in best.iterrows():
         x, y = weights.index(row["weight"]), int(np.isclose(costs, row["cost"]).argmax())
         axes.add_patch(_cell(x, y, colors[row["prompt"]][0]))
-        size = 6.0 if len(weights) < 6 else 4.6
-        axes.text(x, y, f"{row['prompt']}\n{row['scale']}", ha="center", va="center", fontsize=size, linespacing=0.95)
+        axes.text(x, y, f"{row['prompt']}\n{row['scale']}", ha="center", va="center", fontsize=6, linespacing=0.95)
     axes.set_xlim(-0.5, len(weights) - 0.5)
     axes.set_ylim(len(costs) - 0.5, -0.5)
     axes.set_yticks(range(len(costs)), [f"{cost:.2g}" for cost in costs])

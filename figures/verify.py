@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 _LOWEST = 1e-14
 """The axis ends here: bounds go on far below what anything can check."""
-_LINES = ("-", "--", "-.", ":")
+_LINES: tuple[Any, ...] = ("--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+"""None is solid: that is what exact values are."""
 
 
 def draw(table: "pd.DataFrame") -> Figure:
@@ -24,7 +25,7 @@ def draw(table: "pd.DataFrame") -> Figure:
 
     Exact values are black, simulation a circle with its 95 % Clopper-Pearson interval (from the lower edge where
     nothing failed: then only the upper limit is known), splitting a diamond with its 95 % interval (hollow where it is
-    doubted), bounds coloured lines. A bound below the truth is drawn thick and red.
+    doubted), bounds coloured broken lines. A bound below the truth is drawn thick and red.
 
     Args:
         table: of `theory.verify.verify`.
@@ -53,7 +54,7 @@ def draw(table: "pd.DataFrame") -> Figure:
     return figure
 
 
-def _panel(axes: Axes, part: Any, looks: dict[str, tuple[str, str]]) -> None:
+def _panel(axes: Axes, part: Any, looks: dict[str, tuple[str, Any]]) -> None:
     truth = part[part["claim"] == ""].sort_values("budget")
     for name, own in part[part["claim"] != ""].groupby("claim", sort=False):
         own = own.sort_values("budget")
@@ -87,7 +88,7 @@ def _points(axes: Axes, rows: Any, name: str, marker: str, edge: str, face: str)
     axes.errorbar(rows["budget"], value, error, fmt=marker, elinewidth=1.0, zorder=5, **look)
 
 
-def _legend(looks: dict[str, tuple[str, str]]) -> tuple[list[Line2D], list[str]]:
+def _legend(looks: dict[str, tuple[str, Any]]) -> tuple[list[Line2D], list[str]]:
     def point(marker: str, edge: str, face: str) -> Line2D:
         return Line2D([], [], linestyle="", marker=marker, markeredgecolor=edge, markerfacecolor=face, markersize=5)
 

@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.text import Text
 from typer.testing import CliRunner
 
 from figures import build, exploration, panels, registry, style
@@ -220,11 +221,12 @@ def test_a_pdf_is_as_wide_as_a_page_and_embeds_its_fonts(tmp_path: Path):
 
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
-def test_committed_tables_are_drawn_with_nothing_cut_off(path: Path):
+def test_committed_tables_are_drawn_legibly_with_nothing_cut_off(path: Path):
     with mpl.rc_context(style.PAPER):
         figure = registry.module(path.stem).draw(tables.load(path))
     assert figure.get_figwidth() <= style.PAGE
     assert cut_off(figure) <= 0.01
+    assert min(text.get_fontsize() for text in figure.findobj(Text) if text.get_text()) >= 6  # points, when printed
     assert path.stat().st_size < 150_000
     assert path.with_suffix(".json").is_file()
 

@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from figures import choice, compare, hard, regret, scale, style
+from figures import choice, compare, hard, regret, scale, style, verify
 from sim import algorithms, envs, tables
 from theory import bounds, exact
 from theory.problem import problem_of
 
+TABLES = Path(style.__file__).resolve().parent / "tables"
 EXPONENTS = (("prompts", 1.0), ("budget", 0.5))
 
 
@@ -47,7 +48,7 @@ def test_a_panel_per_environment_and_a_legend_entry_per_algorithm():
     figure = compare.draw(summary(names))
     assert [panel.get_title(loc="left") for panel in figure.axes] == ["one", "two"]
     assert all(panel.get_xscale() == "log" for panel in figure.axes)
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == names
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [style.look(name).label for name in names]
     assert len(figure.axes[0].containers) == len(names) - 2  # oracle and random are level lines
 
 
@@ -67,10 +68,10 @@ def test_equal_tables_give_equal_files(kind: str, tmp_path: Path):
 
 
 def test_a_floor_below_the_panel_is_named():
-    table = summary(["psst", "random"], envs=("one",))
-    table.loc[table["algorithm"] == "random", "acr_mean"] = 0.1
+    table = summary(["psst", "random:a=1"], envs=("one",))
+    table.loc[table["algorithm"] == "random:a=1", "acr_mean"] = 0.1
     texts = [text.get_text() for text in compare.draw(table).axes[0].texts]
-    assert texts == ["random 0.100 \N{DOWNWARDS ARROW}"]
+    assert texts == ["random, a=1 0.100 \N{DOWNWARDS ARROW}"]
 
 
 def test_the_exponent_of_a_power_law_is_found_and_drawn() -> None:
