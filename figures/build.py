@@ -2,9 +2,11 @@
 
 A table is a small CSV file with a JSON file beside it that says what it was computed from. It is computed again where
 its SWEEP, its number of trials or an environment at hand is another; one that holds an environment whose file is not at
-hand is left as it is. An edited program does not make a table old by itself, but its provenance tells.
+hand is left as it is. An edited program (`figures.program`: what `compute` uses, not what draws) does not make a table
+old by itself, but its provenance tells.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib as mpl
 
-from figures import registry, style
+from figures import program, registry, style
 from figures.lab import SEED, Lab
 from sim import store, tables
 
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
 
 HOME = Path(__file__).resolve().parent
 _DIGITS = "%.10g"
-PROGRAM = ("sim.compare", "sim.algorithms", "sim.envs", "theory.agnostic", "theory.exact", "theory.verify")
-"""What the tables depend on, with all that these import."""
 
 
 class Asked(NamedTuple):
@@ -77,8 +77,8 @@ def state(name: str, asked: Asked, lab: Lab) -> tuple[str, str]:
         if lost:
             return "kept", f"holds {', '.join(lost)}, whose file is not at hand"
         return "old", f"{', '.join(changed)} changed"
-    later = "" if record["program"] == store.program_digest(*PROGRAM) else "made by an earlier version of the program"
-    return "current", later
+    same = record["program"] == program.digest(registry.FIGURES[name].module)
+    return "current", "" if same else "made by an earlier version of the program"
 
 
 def build(
@@ -131,7 +131,7 @@ def compute(name: str, asked: Asked, lab: Lab) -> None:
     path = _table_path(asked.out, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     origin = tables.provenance(sweep | {"seed": SEED}, {"wall_seconds": round(perf_counter() - start, 1)})
-    digest = store.program_digest(*PROGRAM)
+    digest = program.digest(registry.FIGURES[name].module)
     record = {"figure": name, "inputs": _inputs(name, asked, lab), "program": digest} | origin
     path.with_suffix(".json").unlink(missing_ok=True)  # a table is never found beside another table's record
     _save(table, path)
@@ -159,7 +159,7 @@ def _inputs(name: str, asked: Asked, lab: Lab) -> dict[str, Any]:
     """What a table is computed from, comparable after a round trip through JSON."""
     sweep = sweep_of(name, asked)
     held = {env: store.digest(data) for env in lab.at_hand(_names(sweep)) if (data := lab.get(env).data) is not None}
-    needs = {need: store.digest(_record(asked.out, need)) for need in registry.FIGURES[name].needs}
+    needs = {need: _content(_table_path(asked.out, need)) for need in registry.FIGURES[name].needs}
     return json.loads(json.dumps({"sweep": sweep, "environments": held, "tables": needs}))
 
 
@@ -175,6 +175,11 @@ def _record(out: Path, name: str) -> dict[str, Any] | None:
         return None
     except ValueError:
         raise ValueError(f"{path}: no JSON; delete it and its table is computed again") from None
+
+
+def _content(path: Path) -> str | None:
+    """SHA-256 of a table; None where there is none. Neither the time it took nor the machine is part of it."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
 def _table_path(out: Path, name: str) -> Path:

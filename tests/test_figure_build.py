@@ -12,7 +12,7 @@ import pytest
 from matplotlib.text import Text
 from typer.testing import CliRunner
 
-from figures import build, exploration, panels, registry, style
+from figures import build, exploration, panels, program, registry, style
 from figures.build import Asked
 from figures.lab import SEED, Lab, files_in, summary
 from sim import compare, envs, tables
@@ -93,6 +93,41 @@ def test_another_sweep_makes_a_table_old_and_another_program_is_told(tmp_path: P
     record.write_text(json.dumps(json.loads(record.read_text()) | {"program": "another"}))
     state, note = build.state("utility", Asked(tmp_path, smoke=True), lab(tmp_path))
     assert (state, note) == ("current", "made by an earlier version of the program")
+
+
+def test_the_program_of_a_table_is_what_compute_uses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Seen to fail with the text of whole modules, and with the module of the figure alone."""
+    before = {name: program.digest(f"figures.{name}") for name in ("hard", "regret")}
+    for module, old, new, changed in (
+        ("hard", "panels.Z * share_sem", "3 * share_sem", set()),
+        ("hard", '"random"]', '"uniform"]', {"hard"}),
+        ("lab", "SEED = 0", "SEED = 1", {"hard", "regret"}),
+        ("lab", "other.mean() / own.mean()", "own.mean() / other.mean()", {"hard", "regret"}),
+        ("panels", "Z = 1.96", "Z = 2.0", {"regret"}),
+    ):
+        folder = tmp_path / str(len(list(tmp_path.iterdir()))) / "figures"
+        folder.mkdir(parents=True)
+        for path in (ROOT / "figures").glob("*.py"):
+            text = path.read_text(encoding="utf-8")
+            assert path.stem != module or old in text
+            (folder / path.name).write_text(text.replace(old, new) if path.stem == module else text, encoding="utf-8")
+        for room in ("sim", "theory"):
+            (folder.parent / room).symlink_to(ROOT / room)
+        monkeypatch.setattr(program, "FOLDER", folder)
+        assert {name for name in before if program.digest(f"figures.{name}") != before[name]} == changed, old
+
+
+def test_the_table_that_another_is_computed_from_counts_by_its_numbers(tmp_path: Path):
+    """Seen to fail with the time that it took as part of it."""
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    table, record = folder / "exploration.csv", folder / "exploration.json"
+    found = []
+    for numbers, seconds in (("1", 1.0), ("1", 2.0), ("2", 2.0)):
+        table.write_text(numbers)
+        record.write_text(json.dumps({"inputs": {}, "program": "", "timing": {"wall_seconds": seconds}}))
+        found.append(build._inputs("resolution", Asked(tmp_path), lab(tmp_path))["tables"])
+    assert found[0] == found[1] != found[2]
 
 
 def test_a_table_whose_environment_is_not_at_hand_is_left_as_it_is(tmp_path: Path):
