@@ -176,9 +176,10 @@ def small() -> dict[str, Any]:
     return exploration.SMOKE | {"algorithms": ("psst", "random"), "budgets": (50, 200), "trials": 8}
 
 
-def test_simulated_tables_resume_where_they_were_stopped(
+def test_simulated_tables_resume_and_a_deleted_one_comes_back_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: dict[str, Any]
 ):
+    """Without the kept cells as well. Seen to fail with another seed the second time."""
     monkeypatch.setattr(exploration, "SMOKE", small)
     steps = []
 
@@ -195,8 +196,14 @@ def test_simulated_tables_resume_where_they_were_stopped(
     later: list[compare.Step] = []
     _, known = build.build(["exploration"], asked, lab(tmp_path)._replace(report=later.append))
     assert [step.algorithm for step in later if step.algorithm] == ["psst", "random", "random"]
-    whole = summary(lab(tmp_path / "apart").compare(small))
-    pd.testing.assert_frame_equal(known["exploration"], whole, rtol=1e-9, check_dtype=False)
+    table = tmp_path / "out" / "tables" / "exploration.csv"
+    before = table.read_bytes()
+    table.unlink()
+    apart: list[compare.Step] = []
+    build.build(["exploration"], asked, lab(tmp_path / "apart")._replace(report=apart.append))
+    assert [step.algorithm for step in apart if step.algorithm] == ["psst", "psst", "random", "random"]
+    assert table.read_bytes() == before
+    assert list(known["exploration"]["algorithm"]) == ["psst", "psst", "random", "random"]
 
 
 def test_paired_differences_by_hand():
