@@ -17,6 +17,7 @@ class Entry(NamedTuple):
 FIGURES: dict[str, Entry] = {
     "environments": Entry("figures.environments", "the environments and their exact structure (Table 1)"),
     "crossing": Entry("figures.crossing", "prompts crossing over as N grows, best (prompt, N) by context (Figure 2)"),
+    "worlds": Entry("figures.worlds", "in how many drawn worlds prompts cross over and contexts change the best arm"),
     "utility": Entry("figures.utility", "expected utility of votes and best-of-N over success and N (Figure 3)"),
     "exploration": Entry("figures.exploration", "exploration strategies over the budget (Figure 4)"),
     "awareness": Entry("figures.awareness", "what knowing the inference strategy is worth (Figure 5)"),

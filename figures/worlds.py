@@ -1,0 +1,75 @@
+"""In how many drawn worlds prompts cross over, and the best arm depends on the context. Exact values on test queries.
+
+Environments that draw a world afresh for every trial: what `crossing` shows of the world of trial 0, counted over many.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from figures import style
+from figures.crossing import cheapest
+from figures.lab import Lab
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SWEEP: dict[str, Any] = {"envs": ("synth-bernoulli", "synth-categorical"), "digits": 5, "trials": 1000}
+SMOKE: dict[str, Any] = {"envs": ("synth-bernoulli:num_prompts=4,max_scale=3",), "trials": 16}
+
+COUNTS = {
+    "leaders": "prompts that lead at some N",
+    "prompts": "best prompts, over contexts",
+    "scales": "best N, over contexts",
+}
+"""Column -> what is counted in a world."""
+
+
+def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
+    """Columns: env, leaders, prompts, scales, worlds: how many worlds have these counts.
+
+    leaders: prompts that are best at some N where completions cost least; prompts and scales: different best prompts
+    and best N over contexts. Values are rounded to `digits`; of equal arms the first one counts as best.
+    """
+    import pandas as pd
+
+    parts = []
+    for env in lab.at_hand(sweep["envs"]):
+        cheap = cheapest([context.cost for context in lab.contexts(env)])
+        found = [counts(np.round(values, sweep["digits"]), cheap) for values in lab.exact(env, sweep["trials"])[1]]
+        tally = pd.DataFrame(found, columns=list(COUNTS)).value_counts(sort=False).rename("worlds").reset_index()
+        parts.append(tally.assign(env=env))
+    return pd.concat(parts, ignore_index=True)[["env", *COUNTS, "worlds"]]
+
+
+def counts(values: np.ndarray, cheap: int) -> tuple[int, int, int]:
+    """How many prompts lead at some N in the context `cheap`, and how many prompts and N are best in some context.
+
+    Args:
+        values: exact, shape (context, prompt, scale).
+        cheap: number of the context.
+    """
+    best = values.reshape(len(values), -1).argmax(axis=1)
+    prompts, scales = np.divmod(best, values.shape[2])
+    return len(np.unique(values[cheap].argmax(axis=0))), len(np.unique(prompts)), len(np.unique(scales))
+
+
+def draw(table: "pd.DataFrame") -> Figure:
+    """A panel per count: share of worlds by how many there are, bars of the environments side by side."""
+    envs = list(dict.fromkeys(table["env"]))
+    figure, panels = style.paper(style.PAGE, 1.9, nrows=1, ncols=len(COUNTS), sharey=True)
+    width = 0.8 / len(envs)
+    for axes, (column, said) in zip(panels[0], COUNTS.items(), strict=True):
+        for i, (env, own) in enumerate(table.groupby("env", sort=False)):
+            share = own.groupby(column)["worlds"].sum() / own["worlds"].sum()
+            at = share.index.to_numpy() + width * (i - (len(envs) - 1) / 2)
+            axes.bar(at, share, width, color=style.STRONG[i], label=env)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_major_formatter("{x:.0%}")
+        axes.set_xlabel(said)
+        axes.grid(axis="x", visible=False)
+    panels[0, 0].set_ylabel("share of worlds")
+    panels[0, -1].legend(loc="upper right")
+    return figure
