@@ -67,6 +67,13 @@ def test_kept_without_outputs_and_says_what_one_will_know(path: Path):
         ast.parse(source)
 
 
+def test_thirty_lines_are_thirty():
+    """The whole rule with its imports, blank lines left out."""
+    code, _ = sources(FOLDER / "own_algorithm.ipynb")
+    (rule,) = (source for source, _ in code if "class TwoStages" in source)
+    assert sum(bool(line.strip()) for line in rule.splitlines()) <= 30
+
+
 @pytest.mark.parametrize(
     "path", [pytest.param(p, marks=[pytest.mark.slow] * (p.stem in LONG), id=p.stem) for p in NOTEBOOKS]
 )
