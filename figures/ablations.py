@@ -1,8 +1,9 @@
 """What each decision inside PSST is worth: one option changed at a time.
 
-"half credit" runs and scores the environment with the released code's credit for tied votes (1/2 instead of 1/t): its
-differences are to PSST on that same environment; these rows are in the table only. Where votes are between two answers
-both credits are the same.
+"half credit" runs and scores the environment with the released code's credit for tied votes (1/2 instead of 1/t). ACR
+under one credit is not to be compared with that under another: differences are to PSST on that same environment, 0 by
+construction where the variant is PSST itself. These rows are in the table only, for their ACR. Where votes are between
+two answers both credits are the same.
 """
 
 from typing import TYPE_CHECKING, Any

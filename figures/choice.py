@@ -1,7 +1,8 @@
 """What should I use? The algorithm with the least regret by budget per arm, gap, query noise and number of contexts.
 
-Worlds are Synth-Bernoulli's, drawn afresh for every trial. "Gap" halves the trials of an environment at the median of
-their worlds' own gap: how far, in the mean over contexts, the best arm of any other prompt lies behind the best arm.
+Worlds are Synth-Bernoulli's, drawn afresh for every trial: it says what is best for majority votes, and nothing of best
+of N. "Gap" halves the trials of an environment at the median of their worlds' own gap: how far, in the mean over
+contexts, the best arm of any other prompt lies behind the best arm.
 """
 
 from itertools import product

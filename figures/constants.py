@@ -1,4 +1,8 @@
-"""How much the constants of the baselines matter: epsilon, temperature and UCB's exploration constant."""
+"""How much the constants of the baselines matter: epsilon, temperature and UCB's exploration constant.
+
+On majority votes only: what it says does not carry over to best of N, such as Synth-Categorical, whose rewards go up
+to 4 instead of 1.
+"""
 
 from typing import TYPE_CHECKING, Any
 

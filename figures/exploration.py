@@ -1,4 +1,8 @@
-"""Exploration strategies over the budget on every environment at hand (the paper's Figure 4)."""
+"""Exploration strategies over the budget on every environment at hand (the paper's Figure 4).
+
+All keep the hard budget. PSST with the released code's rule, which overspends at small budgets, is in `ablations`, and
+what it spends in `spent`.
+"""
 
 from typing import TYPE_CHECKING, Any
 
