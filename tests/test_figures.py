@@ -1,5 +1,6 @@
 """The comparison figure: one panel per environment, and files equal byte for byte."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,13 @@ def test_a_share_of_the_random_regret_has_the_error_of_both() -> None:
     np.testing.assert_allclose(hard.share_sem(rows, floor), [0.01 / 0.5 + 0.1 * 0.02 / 0.5**2])
     trials = np.random.default_rng(0).normal((0.1, 0.5), (0.01, 0.02), (200_000, 2))
     assert hard.share_sem(rows, floor).iloc[0] > (trials[:, 0] / trials[:, 1]).std()
+
+
+def test_the_pictures_of_the_readme_are_there_and_small() -> None:
+    root = TABLES.parents[1]
+    shown = re.findall(r"!\[.+\]\((\S+)\)", (root / "README.md").read_text(encoding="utf-8"))
+    assert len(shown) == len(set(shown)) >= 8
+    assert sum((root / path).stat().st_size for path in shown) < 1_000_000
 
 
 def test_only_exact_values_are_solid_lines_among_bounds() -> None:
