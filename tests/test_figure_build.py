@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.text import Text
+from released_files import Authors
 from typer.testing import CliRunner
 
-from figures import build, exploration, panels, program, registry, style
+from figures import _judges, build, exploration, panels, program, registry, style
 from figures.build import Asked
 from figures.lab import SEED, Lab, files_in, summary
 from sim import compare, envs, tables
@@ -20,6 +21,7 @@ from sim.cli import app, truth
 from sim.store import Interrupted
 
 ROOT = Path(__file__).resolve().parents[1]
+GIVEN = ("CQA", "HH", "Summarization")
 COMMITTED = sorted((ROOT / "figures" / "tables").glob("*.csv"))
 
 
@@ -236,6 +238,43 @@ def test_released_files_are_found_by_name(tmp_path: Path):
         *("MATH", "crossover", "MATH:tie=half")
     ]
     assert here.text("MATH:tie=half") == f"{tmp_path / 'MATH_final.pkl'}:tie=half"
+
+
+@pytest.fixture
+def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the released files that MATH's is not, small ones, and sweeps that name them."""
+    authors, folder = Authors(monkeypatch), tmp_path / "data"
+    folder.mkdir()
+    for name, make in (("CQA", authors.voting), ("HH", authors.best_of_n), ("Summarization", authors.best_of_n)):
+        (folder / f"{name}_final.pkl").write_bytes(authors.dumps([make(N_max=32)]))
+    for name in ("crossing", "scale-gain", "exploration", "awareness"):
+        sweep: Any = registry.module(name)
+        monkeypatch.setattr(sweep, "SMOKE", sweep.SMOKE | {"envs": tuple(GIVEN)})
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def test_figures_use_released_files_once_they_are_given(tmp_path: Path, given: Path):
+    """Seen to fail with a folder that is not the one given."""
+    command = ["figures", "crossing", "--smoke", "--workers", "1", "--out", str(tmp_path), "--data"]
+    made = CliRunner().invoke(app, [*command, str(given)])
+    assert made.exit_code == 0, made.output
+    known = {"crossing": tables.load(tmp_path / "tables" / "crossing.csv"), "worlds": pd.DataFrame({"env": []})}
+    assert [row.env for row in _judges.crossing(known)] == list(GIVEN)
+
+
+@pytest.mark.slow
+def test_claims_are_judged_on_released_files_once_they_are_given(
+    tmp_path: Path, given: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(exploration, "SMOKE", exploration.SMOKE | {"budgets": (50, 5000, 10000)})
+    command = ["claims", "--smoke", "--workers", "1", "--out", str(tmp_path), "--data", str(given)]
+    judged = CliRunner().invoke(app, command)
+    assert judged.exit_code == 0, judged.output
+    ledger = (tmp_path / "tables" / "claims.md").read_text(encoding="utf-8")
+    for name in GIVEN:
+        assert ledger.count(f"| {name} |") >= 7
+        assert f"{name}_final.pkl is not at hand" not in ledger
 
 
 def test_environments_take_options(tmp_path: Path):
