@@ -237,7 +237,7 @@ def structure(tables: Tables) -> list[Finding]:
             continue
         power, sem = _power(own)
         parts.append(f"it grows as {symbol}^{interval(power, sem, 2)}")
-        linear.append(LINEAR[0] <= power <= LINEAR[1])
+        linear.append(LINEAR[0] <= power - Z * sem and power + Z * sem <= LINEAR[1])
     if len(linear) < 2:
         return []
     top = known.loc[known["factor"].idxmax()]

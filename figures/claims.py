@@ -117,8 +117,8 @@ CLAIMS: dict[str, Claim] = {
         "Ignoring the structure costs a factor of order |C| Nmax in budget.",
         "order |C| Nmax",
         "budget to a mean regret of .05, halving without sharing over PSST, on Synth-Bernoulli of varied size: "
-        "estimated exponent of |C| and of Nmax, by least squares of logarithms, within [.75, 1.25] (partly: one "
-        "of them)",
+        "exponents of |C| and of Nmax, by least squares of logarithms: their 95 % intervals lie within [.75, 1.25] "
+        "(partly: one of them)",
         ("structure",),
         _judges.structure,
         envs=(),
