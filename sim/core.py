@@ -268,6 +268,10 @@ class Algorithm(eqx.Module):
         """State after the round's pulls came back."""
         raise NotImplementedError
 
+    def arms_left(self, spec: Spec, state: Any) -> int:
+        """Arms of a context that may still be recommended, for people; a rule that drops none has all left."""
+        return spec.num_arms
+
     def recommend(self, key: Key, spec: Spec, state: Any) -> Policy:
         """The arm for every context."""
         raise NotImplementedError

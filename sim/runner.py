@@ -224,18 +224,24 @@ def run_trial(environment: Environment, train: Queries, algorithm: Algorithm, bu
 
 
 def run_rounds(
-    spec: Spec, algorithm: Algorithm, budget: int, run_key: Key, answer: Callable[[Key, Allocation], Stats]
+    spec: Spec,
+    algorithm: Algorithm,
+    budget: int,
+    run_key: Key,
+    answer: Callable[[Key, Allocation], Stats],
+    watch: Callable[[Any], None] = lambda state: None,
 ) -> Trial:
     """One trial in which somebody else pulls: `answer` gets a round's key and allocation and returns what came back.
 
     Rounds without pulls are answered too, as in a trial. The run is a function of its arguments and the answers alone,
-    so that a run whose answers are kept can be repeated up to where it stopped.
+    so that a run whose answers are kept can be repeated up to where it stopped. `watch` sees the state before a round.
     """
     check_budget(algorithm, spec, budget)
     algorithm = traced(algorithm)
     state = _init(algorithm, spec, jnp.int32(budget))
     spent, index = 0, 0
     while not bool(_finished(algorithm, spec, state)):
+        watch(state)
         keys = _round_keys(run_key, jnp.int32(index))
         allocation = _allocate(algorithm, keys.allocate, spec, state)
         stats = answer(keys.pull, allocation)

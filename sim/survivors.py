@@ -53,12 +53,16 @@ class Halving(NamedTuple):
     @property
     def early(self) -> int:
         """Rounds on the mask."""
-        many = (r for r in range(self.num_rounds) if self._left(r) * FEW > self.num_arms)
+        many = (r for r in range(self.num_rounds) if self.left(r) * FEW > self.num_arms)
         return max(many, default=-1) + 1
+
+    def left(self, done: int) -> int:
+        """Active arms after so many halvings: ceil(num_active / 2**done)."""
+        return -(-self.num_active // 2**done)
 
     def start(self, active: Bool[Array, "context arm"]) -> Survivors:
         """Survivors before the first round; `num_active` arms are active in every context."""
-        size = (active.shape[0], self._left(self.early))
+        size = (active.shape[0], self.left(self.early))
         few = self._listed(active) if self.early == 0 else jnp.zeros(size, jnp.int32)
         return Survivors(active, few, jnp.ones(size, bool))
 
@@ -105,16 +109,12 @@ class Halving(NamedTuple):
         place = jnp.argmax(survivors.left, axis=1)
         return jnp.take_along_axis(survivors.few, place[:, None].astype(jnp.int32), axis=1)[:, 0]
 
-    def _left(self, done: int) -> int:
-        """Active arms after so many halvings: ceil(num_active / 2**done)."""
-        return -(-self.num_active // 2**done)
-
     def _left_now(self, done: Array) -> Int[Array, ""]:
         """The same for a traced number."""
         return (self.num_active + (1 << done) - 1) >> done
 
     def _listed(self, mask: Array) -> Int[Array, "context few"]:
-        return jax.vmap(lambda row: select.listed(row, self._left(self.early)))(mask)
+        return jax.vmap(lambda row: select.listed(row, self.left(self.early)))(mask)
 
     def _by_stage(self, done: Array, of_many: Callable[[], Answer], of_few: Callable[[], Answer]) -> Answer:
         if self.early == 0:

@@ -407,9 +407,9 @@ def test_a_tuning_run_waits_for_a_program(folder: Path):
         response = {"status_code": 200, "body": model.reply(line["body"])}
         lines.append(json.dumps({"custom_id": line["custom_id"], "response": response}))
     source.with_name(f"{source.stem}-output.jsonl").write_text("\n".join(lines))
-    planned = iapo("tune", file, "--plan")
+    planned = iapo("tune", file, "--plan", "--yes")
     assert planned.exit_code == 0, planned.output
-    assert "expected from the probe" in planned.stdout
+    assert "estimated from the probe" in planned.stdout
 
 
 def test_rules_that_pull_one_by_one_and_judges_are_refused_in_batches(folder: Path):

@@ -23,7 +23,7 @@ QUICK = (1, 6, 47)
 def test_a_list_keeps_what_a_mask_keeps(num_active: int) -> None:
     """Scores of seven values, so that ties are everywhere; fresh ones in every round.
 
-    Seen to fail with the list's head one arm too long (`_left` + 1 in `_head`).
+    Seen to fail with the list's head one arm too long (`left` + 1 in `_listed`).
     """
     plan = Halving(num_active, ARMS)
     rng = np.random.default_rng(num_active)

@@ -79,8 +79,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def iapo(*arguments: object) -> Result:
-    return CliRunner().invoke(app, list(map(str, arguments)))
+def iapo(*arguments: object, said: str | None = None) -> Result:
+    """Run the command; `said` is typed."""
+    return CliRunner().invoke(app, list(map(str, arguments)), input=said)
 
 
 def write(folder: Path, url: str, text: str = RUN) -> Path:
@@ -101,12 +102,17 @@ def test_a_run_finds_the_better_prompt_and_says_what_it_cost(folder: Path):
     model = Model(answer=digit)
     with serving(model) as url:
         file = write(folder, url)
-        planned = iapo("tune", file, "--plan")
+        planned = iapo("tune", file, "--plan", "--yes")
         assert planned.exit_code == 0, planned.output
         probing = 3 * 4 * 4
         assert model.completions == probing
-        assert "at most, without repeats" in planned.stdout
-        assert "expected from the probe" in planned.stdout
+        assert "rounds, estimated from the probe" in planned.stdout
+        left = re.findall(r"^ *([1-4]) +(\d+) +[1-3] +[1-4] +\d+ +\d+ *$", planned.stdout, flags=re.M)
+        assert left == [("1", "12"), ("2", "6"), ("3", "3"), ("4", "2")]
+        longest = len("[0.45] query 29 has the digit 9") + 8 + 64  # bytes, the message's frame, the template
+        assert f"rounds, at most {400} {400 * (longest + 10):,} {400 * (longest + 2 * 10) / 1e6:.4f}" in " ".join(
+            planned.stdout.split()
+        )
         result = iapo("tune", file, "--yes")
         assert result.exit_code == 0, result.output
         asked = len(model.requests)
@@ -272,7 +278,7 @@ def test_rules_that_pull_one_arm_at_a_time_say_so_and_work(folder: Path, name: s
     )
     with serving(model) as url:
         file = write(folder, url, text)
-        planned = iapo("tune", file, "--plan")
+        planned = iapo("tune", file, "--plan")  # every prompt has a cost: nothing to agree to
         assert planned.exit_code == 0, planned.output
         rounds, pulls = re.search(r"Rounds: (\d+), (\d+) pulls in all .*; each waits", planned.stdout).groups()  # type: ignore[union-attr]
         assert 15 <= int(rounds) == int(pulls) <= 60

@@ -19,13 +19,12 @@ import numpy as np
 from jaxtyping import Float64
 from scipy import stats
 
-from sim.adapters.ledger import Amount
 from sim.adapters.live import Step, in_parallel, unit_sums
 from sim.adapters.policy import Choice, Policy
 from sim.adapters.sampler import REFUSED, Want, consecutive
 from sim.adapters.scoring import Item
 from sim.adapters.settings import Config
-from sim.adapters.tune import LEVEL, Costs, Session, completion_cost, dearest, world
+from sim.adapters.tune import LEVEL, Costs, Session, completion_cost, world
 
 ROLES = ("policy", "single", "triple")
 STREAM = "evaluate"
@@ -119,25 +118,6 @@ def wants_of(live: Session, arms: Arms, items: Sequence[Item], pulls: int) -> tu
         wants += consecutive(STREAM, config.endpoint, [prompt], texts, count, seed)
         seed += count * len(items)
     return width, wants
-
-
-class Plan(NamedTuple):
-    """What an evaluation will cost: completions in all and already in the journal, and the worst case of the rest."""
-
-    completions: int
-    kept: int
-    worst: Amount
-
-
-def plan(live: Session, items: Sequence[Item], wants: Sequence[Want]) -> Plan:
-    """Count what is missing, each completion at its worst (its own request, the longest text, every judge)."""
-    kept, worst = 0, Amount()
-    for want, item in zip(wants, [*items] * (len(wants) // len(items)), strict=True):
-        have = len(live.loop.run(live.journal.draws(want.cell, want.first, want.count)))
-        one = dearest(live.sampler, live.config, want.prompt, item)
-        missing, kept = want.count - have, kept + have
-        worst = worst.plus(Amount(*(missing * part for part in one)))
-    return Plan(sum(want.count for want in wants), kept, worst)
 
 
 def measure(

@@ -21,24 +21,21 @@ from sim.adapters.batch_api import BatchClient
 from sim.adapters.batches import Batches
 from sim.adapters.evidence import Estimate, half_width
 from sim.adapters.journal import Journal
-from sim.adapters.ledger import Amount, Ledger
+from sim.adapters.ledger import Ledger
 from sim.adapters.live import Live, Step, first_seed, in_parallel, with_answers
 from sim.adapters.policy import Arm, Choice
 from sim.adapters.protocol import Client
 from sim.adapters.reading import Reader
 from sim.adapters.retry import real_clock
-from sim.adapters.sampler import Sampler, cell_of, consecutive
-from sim.adapters.scorers.judge import Judge
+from sim.adapters.sampler import Sampler, Want, consecutive
 from sim.adapters.scoring import Item
 from sim.adapters.settings import MONEY, Asking, Config, Prompt
 from sim.core import Allocation, Key, Queries, Spec, Stats, Trial
 from sim.envs.contexts import describe
-from sim.kernels import counter, rounds, subsets
+from sim.kernels import counter, subsets
 from sim.utilities import Strategy
 
 LEVEL = 0.95
-DRY_RUNS = 16
-"""Runs on made-up rewards from which a plan is read."""
 
 
 C = TypeVar("C", bound=Asking)
@@ -132,19 +129,12 @@ def probe(live: Session[Config], items: Sequence[Item]) -> Costs:
         ValueError: the server reports no usage, so that nothing can be measured.
     """
     config = live.config
-    size = len(config.prompts)
-    given = [prompt.cost for prompt in config.prompts]
-    if all(cost is not None for cost in given):
-        return Costs(np.array(given, np.float64), np.full(size, np.nan), np.full(size, np.nan))
-    num_queries, count = min(config.probe[0], len(items)), config.probe[1]
-    chosen = random.Random(f"probe {config.seed}").sample(range(len(items)), num_queries)
-    total = size * num_queries * count
-    seed = live.seeds("probe", total, chosen, count, items)
-    queries = [items[query].text for query in chosen]
-    wants = consecutive("probe", config.endpoint, config.prompts, queries, count, seed)
+    wants = probe_wants(live, items)
+    if not wants:
+        return unmeasured(config)
     live.loop.run(live.sampler.gather(wants))
     live.loop.run(in_parallel(iter([partial(live.sampler.draws, want) for want in wants]), live.sampler))
-    before, after = np.full(size, np.nan), np.full(size, np.nan)
+    before, after = np.full((2, len(config.prompts)), np.nan)
     for place, prompt in enumerate(config.prompts):
         own = [want.cell.digest for want in wants if want.prompt is prompt]
         usage = live.journal.usage(own)
@@ -157,12 +147,30 @@ def probe(live: Session[Config], items: Sequence[Item]) -> Costs:
     return Costs(np.array(cost), before, after)
 
 
+def probe_wants(live: Session[Config], items: Sequence[Item]) -> list[Want]:
+    """The draws of the probe, prompts in the outer loop; none where every prompt has a configured cost."""
+    config = live.config
+    if all(prompt.cost is not None for prompt in config.prompts):
+        return []
+    num_queries, count = min(config.probe[0], len(items)), config.probe[1]
+    chosen = random.Random(f"probe {config.seed}").sample(range(len(items)), num_queries)
+    seed = live.seeds("probe", len(config.prompts) * num_queries * count, chosen, count, items)
+    queries = [items[query].text for query in chosen]
+    return consecutive("probe", config.endpoint, config.prompts, queries, count, seed)
+
+
 def completion_cost(config: Config, prompt: Prompt, before: float, after: float) -> float:
     """Cost of one completion in the configuration's measure, from mean prompt and completion tokens."""
     price = config.prices[prompt.model]
     units = (price.prompt / MONEY, price.completion / MONEY) if config.cost_measure == "money" else (1.0, 1.0)
     share = {"each": 1.0, "shared": 1.0 / config.max_scale, "ignore": 0.0}[config.prompt_tokens]
     return float(share * before * units[0] + after * units[1])
+
+
+def unmeasured(config: Config) -> Costs:
+    """Costs without a probe: as configured, else none."""
+    nothing = np.full(len(config.prompts), np.nan)
+    return Costs(np.array([prompt.cost or 0.0 for prompt in config.prompts]), nothing, nothing)
 
 
 def world(config: Config, costs: Costs) -> tuple[Spec, Strategy]:
@@ -197,83 +205,6 @@ def check(config: Config) -> None:
         ) from None
 
 
-class Plan(NamedTuple):
-    """What a run will do.
-
-    Attributes:
-        rounds: of every round: pulls, prompts pulled, largest scale, completions; from one dry run.
-        worst: completions, tokens and money that the rounds can cost at most, without failed attempts.
-        expected: the same, with the tokens that the probe measured; None where costs were configured.
-    """
-
-    rounds: tuple[tuple[int, int, int, int], ...]
-    worst: Amount
-    expected: Amount | None
-
-
-def plan(config: Config, spec: Spec, costs: Costs, items: Sequence[Item], sampler: Sampler) -> Plan:
-    """Read a plan from dry runs on random rewards; the first is shown, the dearest counts.
-
-    Raises:
-        ValueError: the budget is too small for the algorithm.
-    """
-    longest = max(items, key=lambda item: len(item.text.encode("utf-8", "replace")))
-    each = [dearest(sampler, config, prompt, longest) for prompt in config.prompts]
-    worst, expected, shown = Amount(), None, ()
-    for number in range(DRY_RUNS):
-        steps, pulled, pulls = _dry_run(config, spec, number)
-        shown = shown or steps
-        parts = [Amount(0, int(n) * one.tokens, int(n) * one.money) for n, one in zip(pulled, each, strict=True)]
-        found = Amount(config.budget * (1 + sum(isinstance(one.scorer, Judge) for one in config.objectives)))
-        for part in parts:
-            found = found.plus(part)
-        worst = Amount(*map(max, worst, found))
-        if not np.isnan(costs.prompt_tokens).any():
-            likely = _likely(config, costs, pulled, pulls)
-            expected = likely if expected is None else Amount(*map(max, expected, likely))
-    return Plan(shown, worst, expected)
-
-
-def dearest(sampler: Sampler, config: Config, prompt: Prompt, item: Item) -> Amount:
-    """The most that one completion of a prompt on a query can cost, asked for alone, with all judgements of it."""
-    worst = sampler.worst(prompt, cell_of("plan", config.endpoint, prompt, item.text), 1)
-    for objective in config.objectives:
-        if isinstance(objective.scorer, Judge):
-            worst = worst.plus(sampler.worst(*objective.scorer.request(item, "four" * prompt.max_tokens), 1))
-    return worst
-
-
-def _likely(config: Config, costs: Costs, pulled: np.ndarray, pulls: np.ndarray) -> Amount:
-    """Prompt tokens once per request, completion tokens per completion."""
-    requests = np.maximum(pulls, pulled / config.endpoint.max_n)
-    before, after = requests * costs.prompt_tokens, pulled * costs.completion_tokens
-    prices = [config.prices[prompt.model] for prompt in config.prompts]
-    money = sum(b * price.prompt + a * price.completion for b, a, price in zip(before, after, prices, strict=True))
-    return Amount(int(pulled.sum()), int(np.ceil((before + after).sum())), int(np.ceil(money)))
-
-
-def _dry_run(config: Config, spec: Spec, seed: int) -> tuple[tuple, np.ndarray, np.ndarray]:
-    """Rounds, and completions and pulls of every prompt, of a run whose rewards are random."""
-    rng, steps = np.random.default_rng(seed), []
-    pulled, pulls = np.zeros(spec.num_prompts), np.zeros(spec.num_prompts)
-
-    def answer(key: Key, allocation: Allocation) -> Stats:
-        prompt, scale, number = (np.asarray(leaf) for leaf in allocation)
-        np.add.at(pulled, prompt, scale * number)
-        np.add.at(pulls, prompt, number)
-        on = number > 0
-        steps.append(
-            (int(number.sum()), len(set(prompt[on])), int(scale[on].max(initial=0)), int((scale * number).sum()))
-        )
-        blocks = np.asarray(rounds.block_counts(allocation, rounds.Pulling.of(config.algorithm, spec)))
-        shape = (len(prompt), spec.num_tasks, blocks.shape[1])
-        total = rng.uniform(0, 1, shape).astype(np.float32) * blocks[:, None]
-        return Stats(jnp.asarray(total), jnp.asarray(blocks))
-
-    runner.run_rounds(spec, config.algorithm, config.budget, run_key(seed), answer)
-    return tuple(steps), pulled, pulls
-
-
 def run_key(seed: int) -> Key:
     """The key of a live run: that of trial 0 of its seed."""
     return counter.fold(runner.trial_key(seed, 0), runner.RUN)
@@ -303,7 +234,16 @@ def rounds_of(
         spec, strategy, config.algorithm, train, config.prompts, items, live.sampler, live.reader, live.loop, "tune",
         seed, report,
     )  # fmt: skip
-    trial = runner.run_rounds(spec, config.algorithm, config.budget, run_key(config.seed), asking.answer)
+    left = config.budget
+
+    def answer(round_key: Key, allocation: Allocation) -> Stats:
+        nonlocal left
+        left -= int(allocation.completions)
+        if left < 0:  # seeds and the plan's worst case are those of the budget
+            raise ValueError(f"{config.file}: tune.algorithm {config.algorithm_text!r} asks for more than its budget")
+        return asking.answer(round_key, allocation)
+
+    trial = runner.run_rounds(spec, config.algorithm, config.budget, run_key(config.seed), answer)
     found = asking.evidence.estimate()
     return Result(choose(config, trial, found), trial, found)
 

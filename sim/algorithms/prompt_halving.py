@@ -91,6 +91,10 @@ class PromptHalving(Estimating):
         active = jnp.where(running, half, state.active)
         return State(state.budget, state.round + running.astype(jnp.int32), active, table)
 
+    def arms_left(self, spec: Spec, state: State) -> int:
+        """All scales of the active prompts."""
+        return spec.max_scale * int(state.active[0].sum())
+
     def recommend(self, key: Key, spec: Spec, state: State) -> Policy:
         """The prompt left, at its best estimated scale."""
         score = estimators.value(spec, state.table)

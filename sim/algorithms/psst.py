@@ -124,6 +124,10 @@ class PSST(Estimating):
         )
         return State(state.budget, state.round + running.astype(jnp.int32), survivors, place, table)
 
+    def arms_left(self, spec: Spec, state: State) -> int:
+        """Half as many after every round, rounded up."""
+        return everything(spec).left(int(state.round))
+
     def recommend(self, key: Key, spec: Spec, state: State) -> Policy:
         """The one arm left in every context."""
         return trim.arms(everything(spec).winner(state.survivors), spec.max_scale)

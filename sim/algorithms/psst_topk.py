@@ -103,6 +103,10 @@ class PSSTTopK(Estimating):
         screened = lanes.in_step(state.screened.astype(jnp.int32)) > 0
         return State(state.screening, jnp.ones((), bool), jax.lax.cond(screened, later, first))
 
+    def arms_left(self, spec: Spec, state: State) -> int:
+        """All until the screening; then those of K prompts, half as many after every round."""
+        return self.plan(spec).left(int(state.psst.round)) if bool(state.screened) else spec.num_arms
+
     def recommend(self, key: Key, spec: Spec, state: State) -> Policy:
         """The one arm left in every context."""
         return self.trimming.recommend(key, spec, state.psst)

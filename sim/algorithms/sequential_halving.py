@@ -79,6 +79,10 @@ class SequentialHalving(Designed):
         active, score = (jnp.where(running, *pair) for pair in ((active, state.active), (score, state.score)))
         return State(state.budget, state.round + running.astype(jnp.int32), active, score)
 
+    def arms_left(self, spec: Spec, state: State) -> int:
+        """The active arms, equally many in every context."""
+        return int(state.active[0].sum())
+
     def recommend(self, key: Key, spec: Spec, state: State) -> Policy:
         """The one arm left in every context."""
         return trim.arms(jnp.argmax(state.active, axis=1).astype(jnp.int32), spec.max_scale)

@@ -65,6 +65,10 @@ class SuccessiveRejects(Estimating):
         active = trim.keep_best(score, trim.random_order(key, score.shape), state.active, left)
         return State(state.budget, spent, phase, jnp.where(running, active, state.active), table)
 
+    def arms_left(self, spec: Spec, state: State) -> int:
+        """The active arms, equally many in every context."""
+        return int(state.active[0].sum())
+
     def recommend(self, key: Key, spec: Spec, state: State) -> Policy:
         """The one arm left in every context."""
         return trim.arms(jnp.argmax(state.active, axis=1).astype(jnp.int32), spec.max_scale)

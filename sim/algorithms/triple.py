@@ -75,6 +75,10 @@ class Triple(Designed):
         active = jnp.where(running, half, state.active)
         return State(state.budget, state.round + running.astype(jnp.int32), active, table)
 
+    def arms_left(self, spec: Spec, state: State) -> int:
+        """One for every active prompt: the scale is given."""
+        return int(state.active[0].sum())
+
     def recommend(self, key: Key, spec: Spec, state: State) -> Policy:
         """The prompt left, at the deployed scale."""
         prompt = jnp.argmax(state.active, axis=1).astype(jnp.int32)

@@ -10,8 +10,9 @@ from sim.cli import common
 from sim.cli.live import amount_columns, amount_text, caps_columns, connected, progress, read_text
 
 if TYPE_CHECKING:
-    from sim.adapters.deployment import Interval, Plan, Row
+    from sim.adapters.deployment import Interval, Row
     from sim.adapters.ledger import Amount
+    from sim.adapters.planning import Need
     from sim.adapters.policy import Policy
     from sim.adapters.scoring import Item
     from sim.adapters.settings import Config
@@ -40,7 +41,7 @@ def evaluate(
     Example: iapo evaluate results/capitals/policy.json --queries held-out.jsonl --plan
     """
     from sim.adapters import config as reading
-    from sim.adapters import deployment
+    from sim.adapters import deployment, planning
     from sim.adapters import policy as file
     from sim.adapters import tune as driver
 
@@ -58,7 +59,7 @@ def evaluate(
     arms = deployment.arms_of(chosen, run, triple_scale)
     with connected(run) as live:
         width, wants = deployment.wants_of(live, arms, items, pulls)
-        expected = deployment.plan(live, items, wants)
+        expected = planning.need(live, wants, [*items] * (len(wants) // len(items)))
         _show_plan(run, expected, live, len(items))
         if plan:
             return
@@ -97,7 +98,7 @@ def _check_new(items: "tuple[Item, ...]", tuned: "tuple[Item, ...]", file: Path)
         )
 
 
-def _check_cap(run: "Config", plan: "Plan", spent: "Amount") -> None:
+def _check_cap(run: "Config", plan: "Need", spent: "Amount") -> None:
     """Refuse what the cap on completions cannot let end. Tokens and money depend on the answers: the ledger watches."""
     needed = spent.completions + plan.worst.completions
     if needed > run.caps.completions:
@@ -107,7 +108,7 @@ def _check_cap(run: "Config", plan: "Plan", spent: "Amount") -> None:
         )
 
 
-def _show_plan(run: "Config", plan: "Plan", live: "Session", num_queries: int) -> None:
+def _show_plan(run: "Config", plan: "Need", live: "Session", num_queries: int) -> None:
     console = common.console()
     console.print(f"{run.name}: {plan.completions:,} completions of {num_queries} queries, {plan.kept:,} kept already")
     rows = [

@@ -13,9 +13,10 @@ from sim.cli import common
 if TYPE_CHECKING:
     from sim.adapters.ledger import Amount
     from sim.adapters.live import Step
+    from sim.adapters.planning import Need, Plan
     from sim.adapters.policy import Arm
     from sim.adapters.settings import Asking, Config
-    from sim.adapters.tune import Plan, Result, Session
+    from sim.adapters.tune import Result, Session
 
 MOST_ROUNDS = 64
 """A plan with more rounds shows their number alone."""
@@ -26,21 +27,26 @@ def tune(
     config: Annotated[Path, typer.Argument(help="The run, a TOML file.", metavar="CONFIG")],
     example: Annotated[bool, typer.Option("--example", help="Write an example with every key to CONFIG.")] = False,
     plan: Annotated[
-        bool, typer.Option("--plan", help="Say what the run would cost, and stop. Runs the probe.")
+        bool, typer.Option("--plan", help="Say what the run would cost, and stop. Runs the probe, once you agree.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before spending.")] = False,
+    no_probe: Annotated[bool, typer.Option("--no-probe", help="With --plan: plan without it, ask nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before spending, on the probe either.")] = False,
 ) -> None:
     """Choose a prompt and a scale for a live model, within hard caps.
 
-    Checks everything first; measures what completions cost by a small probe; says what the run costs at most; asks; and
-    ends with the arm of every context, an interval and the runner-up. Everything paid for is kept in OUT/journal.sqlite
-    before it is used: the same command goes on where it was stopped. Writes OUT/policy.json and OUT/arms.csv.
+    Checks everything first; says what a small probe costs, asks, and measures by it what completions cost; says what
+    the run costs at most and about; asks; and ends with the arm of every context, an interval and the runner-up.
+    Everything paid for is kept in OUT/journal.sqlite before it is used: the same command goes on where it was stopped.
+    Writes OUT/policy.json and OUT/arms.csv.
 
     Example: iapo tune --example run.toml, then iapo tune run.toml --plan
     """
     if example:
         return _write_example(config)
+    if no_probe and not plan:
+        raise ValueError("--no-probe goes with --plan; a run does without a probe where every prompt has a cost")
     from sim.adapters import config as reading
+    from sim.adapters import planning
     from sim.adapters import policy as file
     from sim.adapters import tune as driver
 
@@ -48,10 +54,14 @@ def tune(
     driver.check(run)
     items = driver.load_items(run)
     with connected(run) as live:
-        _confirm_probe(live, run, len(items), yes or plan)
-        costs = driver.probe(live, items)
+        if no_probe:
+            costs = driver.unmeasured(run)
+        else:
+            wants = driver.probe_wants(live, items)
+            _confirm_probe(planning.need(live, wants), yes)
+            costs = driver.probe(live, items)
         spec, strategy = driver.world(run, costs)
-        _show_plan(run, driver.plan(run, spec, costs, items, live.sampler), live, len(items))
+        _show_plan(run, planning.plan(run, spec, costs, items, live.sampler), live, len(items))
         if plan:
             return None
         if not yes and not typer.confirm("Spend it?"):
@@ -158,37 +168,51 @@ def _say(text: str) -> None:
     typer.echo(common.plain(text), err=True)
 
 
-def _confirm_probe(live: "Session", run: "Config", num_queries: int, yes: bool) -> None:
-    if yes or all(prompt.cost is not None for prompt in run.prompts):
+def _confirm_probe(needed: "Need", yes: bool) -> None:
+    """Say what the probe spends before anything is asked, and ask whether to."""
+    missing = needed.completions - needed.kept
+    if not missing:
         return
-    each = min(run.probe[0], num_queries) * run.probe[1]
-    if not typer.confirm(f"Probe what completions cost ({each * len(run.prompts):,} completions in all)?"):
+    typer.echo(f"A probe measures what completions cost. It spends at most {amount_text(needed.worst)}.")
+    if not yes and not typer.confirm("Run the probe?"):
         common.stop(
-            "stopped before the first request; give every prompt a cost to do without a probe", common.INTERRUPTED
+            "stopped before the first request; --plan --no-probe plans without a probe, and where every prompt has a "
+            "cost there is none",
+            common.INTERRUPTED,
         )
 
 
 def _show_plan(run: "Config", plan: "Plan", live: "Session", num_queries: int) -> None:
+    from sim.adapters.planning import within
+
     console = common.console()
     console.print(
         f"{run.name}: {run.algorithm_text} on {len(run.prompts)} prompts, N <= {run.max_scale}, {num_queries} queries, "
         f"{len(run.contexts)} contexts"
     )
-    if len(plan.rounds) > MOST_ROUNDS or all(pulls == 1 for pulls, *_ in plan.rounds):
-        pulls = sum(pulls for pulls, *_ in plan.rounds)
+    if len(plan.rounds) > MOST_ROUNDS or all(step.pulls == 1 for step in plan.rounds):
+        pulls = sum(step.pulls for step in plan.rounds)
         single = "; each waits for the one before it" if pulls == len(plan.rounds) else ""
         console.print(f"Rounds: {len(plan.rounds):,}, {pulls:,} pulls in all (a dry run on random rewards){single}.\n")
     else:
-        rows = [
-            (place + 1, prompts, scale, pulls, f"{n:,}") for place, (pulls, prompts, scale, n) in enumerate(plan.rounds)
-        ]
-        columns = (">round", ">prompts left", ">largest N", ">pulls", ">completions")
-        common.show(console, "Rounds (a dry run on random rewards)", columns, rows)
-    rows = [("at most, without repeats", *amount_columns(plan.worst))]
+        rows = [(place, *(f"{one:,}" for one in step)) for place, step in enumerate(plan.rounds, start=1)]
+        columns = (">round", ">arms left", ">prompts left", ">largest N", ">pulls", ">completions")
+        caption = "Arms left: of each context. Prompts left: in some context."
+        common.show(console, "Rounds (a dry run on random rewards)", columns, rows, caption)
+    most = within(plan.worst, run.caps)
+    judged = " and judgement, which reads answers of four bytes a token" if plan.judged else ""
+    rows = [("rounds, at most", *amount_columns(most))]
     if plan.expected is not None:
-        rows.append(("expected from the probe", *amount_columns(plan.expected)))
+        without = ", without judgements" if plan.judged else ""
+        rows.insert(0, (f"rounds, estimated from the probe{without}", *amount_columns(plan.expected)))
     rows += [("spent so far", *amount_columns(live.ledger.spent)), ("caps", *caps_columns(run))]
-    common.show(console, "Cost", ("", ">completions", ">tokens", ">money"), rows)
+    caption = (
+        f"At most: the budget times the dearest completion{judged} (a token per byte of the longest prompt, the "
+        "longest answer). Requests that fail and are repeated come on top; nothing exceeds the caps."
+    )
+    if most != plan.worst:
+        caption += f" Cut at the caps: without them at most {amount_text(plan.worst)}; a run that meets a cap stops."
+    common.show(console, "Cost", ("", ">completions", ">tokens", ">money"), rows, caption)
 
 
 def caps_columns(run: "Config") -> tuple[str, ...]:

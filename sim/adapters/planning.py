@@ -1,0 +1,157 @@
+"""What a run will cost, before it costs anything: its rounds, a bound on the bill, and an estimate.
+
+The bound needs no luck: no rule draws more completions than its budget, and none of them costs more than the dearest
+one, asked for alone. A request for n completions sends its prompt once and so costs no more than n of them.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from sim import runner
+from sim.adapters.ledger import Amount
+from sim.adapters.sampler import Sampler, Want, cell_of
+from sim.adapters.scorers.judge import Judge
+from sim.adapters.scoring import Item
+from sim.adapters.settings import Asking, Caps, Config
+from sim.adapters.tune import Costs, Session, run_key
+from sim.core import Allocation, Key, Spec, Stats
+from sim.kernels import rounds
+
+DRY_RUNS = 4
+"""Runs on made-up rewards over which an estimate is the mean."""
+JUDGED = "four"
+"""A token of a completion that a judge reads, at its longest; a few are longer, which no bound can know."""
+
+
+class Round(NamedTuple):
+    """One round of a dry run.
+
+    Attributes:
+        arms: arms of a context that are left before it.
+        prompts: prompts that it pulls.
+        scale: the largest N that it pulls.
+        pulls, completions: how many.
+    """
+
+    arms: int
+    prompts: int
+    scale: int
+    pulls: int
+    completions: int
+
+
+class Plan(NamedTuple):
+    """What a run will do.
+
+    Attributes:
+        rounds: of one dry run.
+        worst: completions, tokens and money that the rounds can cost at most, without repeats of failed requests.
+        expected: the mean over dry runs, with the tokens that the probe measured, without judgements; None without a
+            probe.
+        judged: whether `worst` holds judgements.
+    """
+
+    rounds: tuple[Round, ...]
+    worst: Amount
+    expected: Amount | None
+    judged: bool
+
+
+class Need(NamedTuple):
+    """What some draws cost: completions in all and already in the journal, and the worst case of the rest."""
+
+    completions: int
+    kept: int
+    worst: Amount
+
+
+def plan(config: Config, spec: Spec, costs: Costs, items: Sequence[Item], sampler: Sampler) -> Plan:
+    """The rounds of a dry run on random rewards, what they can cost at most, and what they will cost about.
+
+    Raises:
+        ValueError: the budget is too small for the algorithm.
+    """
+    measured = not np.isnan(costs.prompt_tokens).any()
+    shown, likely = (), []
+    for number in range(DRY_RUNS if measured else 1):
+        steps, pulled, pulls = _dry_run(config, spec, number)
+        shown = shown or steps
+        likely.append(_likely(config, costs, pulled, pulls) if measured else Amount())
+    mean = Amount(*(-(-sum(part) // len(likely)) for part in zip(*likely, strict=True)))
+    return Plan(shown, bound(config, items, sampler), mean if measured else None, bool(_judges(config)))
+
+
+def bound(config: Config, items: Sequence[Item], sampler: Sampler) -> Amount:
+    """The most that all rounds can cost without repeats: the budget times the dearest completion and its judgements."""
+    longest = max(items, key=lambda item: len(item.text.encode("utf-8", "replace")))
+    each = _largest(
+        sampler.worst(prompt, cell_of("plan", config.endpoint, prompt, longest.text), 1) for prompt in config.prompts
+    )
+    text = JUDGED * max(prompt.max_tokens for prompt in config.prompts)
+    for judge in _judges(config):
+        each = each.plus(_largest(sampler.worst(*judge.request(item, text), 1) for item in items))
+    return Amount(*(config.budget * part for part in each))
+
+
+def within(amount: Amount, caps: Caps) -> Amount:
+    """An amount cut at the caps."""
+    limits = (caps.completions, caps.tokens, caps.money)
+    return Amount(*(part if cap is None else min(part, cap) for part, cap in zip(amount, limits, strict=True)))
+
+
+def need(live: Session, wants: Sequence[Want], items: Sequence[Item] | None = None) -> Need:
+    """Count what is missing, each completion at its worst; with one item for every want, its judgements too."""
+    kept, worst = 0, Amount()
+    for place, want in enumerate(wants):
+        have = len(live.loop.run(live.journal.draws(want.cell, want.first, want.count)))
+        one = live.sampler.worst(want.prompt, want.cell, 1)
+        for judge in _judges(live.config) if items else ():
+            one = one.plus(live.sampler.worst(*judge.request(items[place], JUDGED * want.prompt.max_tokens), 1))
+        missing, kept = want.count - have, kept + have
+        worst = worst.plus(Amount(*(missing * part for part in one)))
+    return Need(sum(want.count for want in wants), kept, worst)
+
+
+def _judges(config: Asking) -> list[Judge]:
+    return [one.scorer for one in config.objectives if isinstance(one.scorer, Judge)]
+
+
+def _largest(amounts: Iterable[Amount]) -> Amount:
+    """The largest of every entry."""
+    return Amount(*map(max, zip(*amounts, strict=True)))
+
+
+def _likely(config: Config, costs: Costs, pulled: np.ndarray, pulls: np.ndarray) -> Amount:
+    """Prompt tokens once per request, completion tokens per completion."""
+    requests = np.maximum(pulls, pulled / config.endpoint.max_n)
+    before, after = requests * costs.prompt_tokens, pulled * costs.completion_tokens
+    prices = [config.prices[prompt.model] for prompt in config.prompts]
+    money = sum(b * price.prompt + a * price.completion for b, a, price in zip(before, after, prices, strict=True))
+    return Amount(int(pulled.sum()), int(np.ceil((before + after).sum())), int(np.ceil(money)))
+
+
+def _dry_run(config: Config, spec: Spec, seed: int) -> tuple[tuple[Round, ...], np.ndarray, np.ndarray]:
+    """Rounds, and completions and pulls of every prompt, of a run whose rewards are random."""
+    rng, steps, arms = np.random.default_rng(seed), [], []
+    pulled, pulls = np.zeros(spec.num_prompts), np.zeros(spec.num_prompts)
+
+    def answer(key: Key, allocation: Allocation) -> Stats:
+        prompt, scale, number = (np.asarray(leaf) for leaf in allocation)
+        np.add.at(pulled, prompt, scale * number)
+        np.add.at(pulls, prompt, number)
+        on = number > 0
+        size = (len(set(prompt[on])), int(scale[on].max(initial=0)), int(number.sum()), int((scale * number).sum()))
+        steps.append(Round(arms[-1], *size))
+        blocks = np.asarray(rounds.block_counts(allocation, rounds.Pulling.of(config.algorithm, spec)))
+        shape = (len(prompt), spec.num_tasks, blocks.shape[1])
+        total = rng.uniform(0, 1, shape).astype(np.float32) * blocks[:, None]
+        return Stats(jnp.asarray(total), jnp.asarray(blocks))
+
+    def watch(state: Any) -> None:
+        arms.append(config.algorithm.arms_left(spec, state))
+
+    runner.run_rounds(spec, config.algorithm, config.budget, run_key(seed), answer, watch)
+    return tuple(steps), pulled, pulls

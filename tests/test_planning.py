@@ -1,0 +1,82 @@
+"""Plans of live runs: a bound that no allocation exceeds, consent before the probe, plans without it."""
+
+import random
+import re
+from pathlib import Path
+
+import pytest
+from live_server import Model, serving
+from test_tune import RUN, digit, folder, iapo, write
+
+from sim.adapters import config as reading
+from sim.adapters import planning
+from sim.adapters import tune as driver
+from sim.adapters.ledger import Amount
+from sim.adapters.protocol import Offline
+from sim.adapters.sampler import cell_of
+from sim.adapters.settings import Caps
+from sim.cli import common
+
+pytest.importorskip("openai", reason="the extra [llm] is not installed")
+
+__all__ = ["folder"]
+UNIFORM = RUN.replace("budget = 400", 'algorithm = "uniform"\nbudget = 90')
+
+
+def test_no_allocation_costs_more_than_the_bound(folder: Path):
+    """Whichever prompts, queries and sizes of requests a rule may choose. Seen to fail with the first prompt's cost."""
+    text = RUN.replace('text = "[0.75] {query}"', 'text = "[0.75] {query} {query}"\nmodel = "dear"')
+    text = text.replace("max_tokens = 10", "max_tokens = 30", 1) + "[prices.models.dear]\nprompt = 5.0\n"
+    run = reading.load(write(folder, "http://127.0.0.1:9/v1", text))
+    items, rng = driver.load_items(run), random.Random(0)
+    with driver.session(run, Offline, ":memory:") as live:
+        bound = planning.bound(run, items, live.sampler)
+        for _ in range(30):
+            left, spent = run.budget, Amount()
+            favourite = rng.choice(run.prompts)
+            while left:
+                n = min(left, rng.choice([4, 16]))
+                prompt = favourite if rng.random() < 0.9 else rng.choice(run.prompts)
+                cell = cell_of("tune", run.endpoint, prompt, rng.choice(items).text)
+                spent, left = spent.plus(live.sampler.worst(prompt, cell, n)), left - n
+            assert all(part <= most for part, most in zip(spent, bound, strict=True))
+
+
+def test_a_probe_is_announced_and_agreed_to_before_anything_is_asked(folder: Path):
+    model = Model(answer=digit)
+    with serving(model) as url:
+        file = write(folder, url, UNIFORM)
+        stopped = iapo("tune", file, "--plan", said="n\n")
+        assert stopped.exit_code == common.INTERRUPTED
+        assert re.search(r"A probe .* spends at most 48 completions, [\d,]+ tokens, money", stopped.stdout)
+        assert "stopped before the first request; --plan --no-probe plans without a probe" in stopped.stderr
+        assert model.requests == []
+        agreed = iapo("tune", file, "--plan", said="y\n")
+        assert agreed.exit_code == 0, agreed.output
+        assert model.completions == 48
+        again = iapo("tune", file, "--plan")
+        assert again.exit_code == 0, "a probe that is kept needs no consent"
+        assert "A probe" not in again.stdout
+        assert model.completions == 48
+
+
+def test_a_plan_without_a_probe_asks_nothing(folder: Path):
+    model = Model(answer=digit)
+    with serving(model) as url:
+        file = write(folder, url, UNIFORM + "[caps]\ntokens = 5000\n")
+        planned = iapo("tune", file, "--plan", "--no-probe")
+        assert planned.exit_code == 0, planned.output
+        refused = iapo("tune", file, "--no-probe", "--yes")
+    assert model.requests == []
+    assert "estimated" not in planned.stdout
+    shown = " ".join(planned.stdout.split())
+    worst = 90 * (len("[0.45] query 29 has the digit 9") + 8 + 64 + 10)
+    assert "rounds, at most 90 5,000 " in shown, "never above the caps"
+    assert f"Cut at the caps: without them at most 90 completions, {worst:,} tokens" in shown
+    assert refused.exit_code == common.USER_ERROR
+    assert refused.stderr.startswith("error: --no-probe goes with --plan;")
+
+
+def test_amounts_are_cut_at_the_caps():
+    assert planning.within(Amount(9, 9, 9), Caps(5, None, 20)) == Amount(5, 9, 9)
+    assert planning.within(Amount(9, 9, 9), Caps(9, 3, 0)) == Amount(9, 3, 0)
