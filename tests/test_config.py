@@ -5,9 +5,10 @@ import tomllib
 from importlib import resources
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from sim.adapters import config, queries
+from sim.adapters import config, queries, tune
 from sim.adapters.settings import Caps, Config, QueryFile
 
 BASE = """
@@ -207,6 +208,36 @@ def test_queries_keep_their_text(tmp_path: Path):
     items = queries.read(QueryFile(file, "query", "gold", None))
     assert [(item.text, item.gold) for item in items] == [("NA, 007", "007"), ("b", "NA")]
     assert len(queries.read(QueryFile(file, "query", "gold", 1))) == 1
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
+def test_references_come_as_the_file_has_them(kind: str, tmp_path: Path):
+    """Lists and all; empty cells are none. Seen to end in a traceback for lists of a Parquet file."""
+    file, notes = tmp_path / f"q.{kind}", [["a", "b"], None] if kind != "csv" else ["a, b", ""]
+    frame = pd.DataFrame({"query": ["x", "y"], "notes": notes})
+    if kind == "jsonl":
+        frame.to_json(file, orient="records", lines=True)
+    else:
+        (frame.to_csv if kind == "csv" else frame.to_parquet)(file, index=False)
+    items = queries.read(QueryFile(file, "query", None, None, "notes"))
+    assert [item.reference for item in items] == [notes[0], None]
+    assert items[0].reference_text == ('["a", "b"]' if kind != "csv" else "a, b")
+    assert queries.read(QueryFile(file, "query", None, None))[0].reference is None
+    with pytest.raises(ValueError, match=r"row 1 has no 'note' \(queries.text, queries.gold, queries.reference\)"):
+        queries.read(QueryFile(file, "query", None, None, "note"))
+
+
+def test_a_judge_is_refused_whose_slots_no_column_fills(tmp_path: Path):
+    judged = BASE.replace('strategy = "mv"', 'strategy = "bon"').replace(
+        'scorer = "number"', 'scorer = "judge"\nmodel = "j"\ntemplate = "{query} {completion} {reference}"'
+    )
+    with pytest.raises(ValueError, match=r"queries.reference is missing; the template of 'reward' has a {reference}"):
+        load(tmp_path, judged)
+    rows = judged.replace('gold = "gold"', 'reference = "notes"')
+    file = write(tmp_path, rows)
+    (tmp_path / "q.jsonl").write_text('{"query": "1", "notes": "n"}\n{"query": "2", "notes": null}\n')
+    with pytest.raises(ValueError, match=r"q.jsonl: row 2: the judge's template has a {reference} slot"):
+        tune.load_items(config.load(file))
 
 
 def test_the_key_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from live_server import KEY, Model, serving, words
@@ -12,6 +13,8 @@ from sim.adapters import scorers
 from sim.adapters.fields import Table
 from sim.adapters.journal import Journal
 from sim.adapters.scorers.judge import Judge
+from sim.adapters.scoring import Item
+from sim.adapters.settings import Endpoint
 
 pytest.importorskip("openai", reason="the extra [llm] is not installed")
 
@@ -79,6 +82,16 @@ def test_a_judge_decides_and_is_asked_once(tmp_path: Path, monkeypatch: pytest.M
     journal = Journal(tmp_path / "out" / "journal.sqlite")
     assert journal.charged().completions == model.completions == 6 + content["run"]["seen"]["completions"]
     journal.close()
+
+
+def test_slots_are_filled_in_one_pass():
+    judge = Judge("j", "{query}|{completion}|{gold}|{reference}")
+    endpoint = Endpoint("http://x/v1", "", 5.0, 5.0, 1, "max_tokens", True, 0, (1, 1, 1))
+    judge._sampler[:] = [SimpleNamespace(endpoint=endpoint)]
+    _, cell = judge.request(Item("{gold}", "g", ["{query}"]), "{reference}")
+    assert cell.messages == (("user", '{gold}|{reference}|g|["{query}"]'),)
+    with pytest.raises(ValueError, match=r"{reference} slot, but this query has no reference"):
+        judge.request(Item("q", "g"), "c")
 
 
 @pytest.mark.parametrize(

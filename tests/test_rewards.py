@@ -56,10 +56,10 @@ def vllm(body: dict[str, Any], number: int) -> Any:
     return {"data": [{"index": i, "probs": row} for i, row in enumerate(rows)][::-1]}
 
 
-def start_and_score(scorer: RewardModel, query: str, texts: Sequence[str]) -> list[Scored]:
+def start_and_score(scorer: RewardModel, query: str | Item, texts: Sequence[str]) -> list[Scored]:
     async def go() -> list[Scored]:
         await scorer.start()
-        return await scorer.score(Item(query), "p", texts)
+        return await scorer.score(query if isinstance(query, Item) else Item(query), "p", texts)
 
     return asyncio.run(go())
 
@@ -91,6 +91,10 @@ def test_get_reward_speaks_its_protocol():
     assert [one.value for one in found] == [logit("<u>q</u><a>x</a>"), logit("<u>q</u><a>yy</a>")]
     assert seen[0][2]["prompts"] == ["q", "q"]
     assert seen[0][2]["labels"] == ["", ""]
+    for item, label in ((Item("q", "g"), "g"), (Item("q", "g", "r"), "r")):
+        with serving(lambda body, number: {"rewards": [0.0]}, seen) as url:
+            start_and_score(GetReward(f"{url}/get_reward", TEMPLATE), item, ["x"])
+        assert seen[-1][2]["labels"] == [label]
 
 
 @pytest.mark.parametrize(

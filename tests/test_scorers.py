@@ -194,6 +194,10 @@ def broken(query, gold, text):
 
 def odd(query, gold, text):
     return [1]
+
+
+def told(query, gold, text, reference):
+    return float(text in reference)
 """
 
 
@@ -214,6 +218,11 @@ def test_functions_of_the_user_score(module: Table):
     assert outcomes.T.tolist() == [pytest.approx([0.3, 0.0])]
     outcomes, _ = read([objective(user(module, "letter"))], ["abc", "", "g"], Item("q", "g"))
     assert outcomes.T.tolist() == [[1, 2, 0]]
+
+
+def test_a_function_with_a_parameter_for_it_is_told_the_reference(module: Table):
+    scores, _ = read([objective(user(module, "told"), "mean")], ["a", "c"], Item("q", None, ["a", "b"]))
+    assert scores.T.tolist() == [[1, 0]]
 
 
 @pytest.mark.parametrize(("name", "said"), [("broken", "failed on a completion"), ("odd", r"returned \[1\]; expected")])

@@ -103,6 +103,10 @@ def load(path: str | Path) -> Config:
     for objective in objectives:
         if objective.aggregate != "mv" and objective.scorer.needs_gold and config.queries.gold is None:
             raise ValueError(f"{path}: queries.gold is missing; the scorer of {objective.name!r} needs right answers")
+        for slot in ("gold", "reference") if isinstance(objective.scorer, Judge) else ():
+            if f"{{{slot}}}" in objective.scorer.template and getattr(config.queries, slot) is None:
+                problem = f"is missing; the template of {objective.name!r} has a {{{slot}}} slot"
+                raise ValueError(f"{path}: queries.{slot} {problem}")
     return config
 
 
@@ -275,7 +279,8 @@ def _queries(table: Table, beside: Path) -> QueryFile:
         raise table.wrong("file", f"is {file.name!r}; expected a .jsonl, .csv or .parquet file")
     if not file.is_file():
         raise table.wrong("file", f"names {file}, which does not exist")
-    found = QueryFile(file, table.text("text", "query"), table.text("gold", None), table.whole("limit", None))
+    columns = (table.text("text", "query"), table.text("gold", None))
+    found = QueryFile(file, *columns, table.whole("limit", None), table.text("reference", None))
     table.done()
     return found
 

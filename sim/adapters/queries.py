@@ -20,21 +20,35 @@ def read(source: QueryFile) -> tuple[Item, ...]:
         if text in seen:
             raise ValueError(f"{source.file}: row {number} repeats the query of row {seen[text]}; each must come once")
         seen[text] = number
-        items.append(Item(text, gold, tuple((str(key), value) for key, value in row.items())))
+        items.append(Item(text, gold, None if source.reference is None else _reference(source, row, number)))
     return tuple(items)
 
 
+def _reference(source: QueryFile, row: dict[str, Any], number: int) -> Any:
+    """What a row holds as its reference; an empty cell is none."""
+    value = _cell(source, row, str(source.reference), number)
+    text = Item("", None, value).reference_text or ""
+    if text.encode("utf-8", "replace").decode() != text:
+        raise ValueError(f"{source.file}: row {number} holds no valid Unicode as {source.reference!r}")
+    return None if value == "" or value != value else value
+
+
 def _text(source: QueryFile, row: dict[str, Any], column: str, number: int) -> str:
-    if column not in row:
-        have = ", ".join(map(str, row))
-        raise ValueError(f"{source.file}: row {number} has no {column!r} (queries.text, queries.gold); it has {have}")
-    value = row[column]
+    value = _cell(source, row, column, number)
     if isinstance(value, bool) or not isinstance(value, str | int | float) or value != value or not str(value).strip():
         raise ValueError(f"{source.file}: row {number} holds {value!r} as {column!r}; expected text or a number")
     text = str(value)
     if text.encode("utf-8", "replace").decode() != text:
         raise ValueError(f"{source.file}: row {number} holds {value!r} as {column!r}, which is no valid Unicode")
     return text
+
+
+def _cell(source: QueryFile, row: dict[str, Any], column: str, number: int) -> Any:
+    if column not in row:
+        have = ", ".join(map(str, row))
+        keys = "queries.text, queries.gold, queries.reference"
+        raise ValueError(f"{source.file}: row {number} has no {column!r} ({keys}); it has {have}")
+    return row[column]
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
@@ -48,7 +62,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     except (ValueError, OSError) as error:
         raise ValueError(f"{path}: cannot be read as a table ({' '.join(str(error).split())[:200]})") from None
     return [
-        {str(key): value.item() if hasattr(value, "item") else value for key, value in row.items()}
+        {str(key): value.tolist() if hasattr(value, "tolist") else value for key, value in row.items()}
         for row in frame.to_dict("records")
     ]
 

@@ -65,7 +65,8 @@ class Reader:
         scorer = objective.scorer
         key, kept = b"", {}
         if scorer.kept:
-            key = hashlib.sha256(repr((scorer, item.gold)).encode("utf-8", "surrogatepass")).digest()[:16]
+            told = (scorer, item.gold) if item.reference is None else (scorer, item.gold, item.reference_text)
+            key = hashlib.sha256(repr(told).encode("utf-8", "surrogatepass")).digest()[:16]
             kept = await self.journal.scores(cell, first, len(draws), key)
         blank = {first + place: Scored(UNREADABLE) for place, draw in enumerate(draws) if draw.finish in FILTERED}
         known = kept | blank

@@ -5,6 +5,7 @@ objective says what that is worth.
 """
 
 import abc
+import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -18,12 +19,18 @@ class Item(NamedTuple):
     Attributes:
         text: what fills the {query} slot of a prompt.
         gold: the right answer, None where there is none.
-        reference: the whole row of the query file, for scorers that need more.
+        reference: what else scorers are told, in whatever form the query file has it; None where there is nothing.
     """
 
     text: str
     gold: str | None = None
-    reference: tuple[tuple[str, Any], ...] = ()
+    reference: Any = None
+
+    @property
+    def reference_text(self) -> str | None:
+        """The reference as text: itself, or as JSON."""
+        one = self.reference
+        return one if one is None or isinstance(one, str) else json.dumps(one, ensure_ascii=False, default=str)
 
 
 class Scored(NamedTuple):
@@ -61,6 +68,9 @@ class Scorer(abc.ABC):
     def right(self, gold: str) -> str:
         """The label of the right answer."""
         return gold.strip()
+
+    def check(self, item: Item) -> None:  # noqa: B027
+        """Refuse a query that lacks what scoring needs, with a ValueError, before anything is asked."""
 
     def attach(self, sampler: Any) -> None:  # noqa: B027
         """Give the scorer what draws completions, if it asks a model itself."""

@@ -110,6 +110,7 @@ class QueryFile:
     text: str
     gold: str | None
     limit: int | None
+    reference: str | None = None
 
 
 @dataclass(frozen=True)

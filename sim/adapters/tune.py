@@ -277,17 +277,18 @@ def choose(config: Config, trial: Trial, found: Estimate) -> tuple[Choice, ...]:
 
 
 def load_items(config: Config) -> tuple[Item, ...]:
-    """The queries, each with a right answer that the scorers can read.
+    """The queries, each with a right answer that the scorers can read and what else they need.
 
     Raises:
-        ValueError: a right answer cannot be read, before anything is asked.
+        ValueError: a right answer cannot be read or something is missing, before anything is asked.
     """
     items = queries.read(config.queries)
     for number, item in enumerate(items, start=1):
         for objective in config.objectives:
-            if item.gold is not None and objective.scorer.needs_gold:
-                try:
+            try:
+                objective.scorer.check(item)
+                if item.gold is not None and objective.scorer.needs_gold:
                     objective.scorer.right(item.gold)
-                except ValueError as error:
-                    raise ValueError(f"{config.queries.file}: row {number}: {error}") from None
+            except ValueError as error:
+                raise ValueError(f"{config.queries.file}: row {number}: {error}") from None
     return items

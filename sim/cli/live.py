@@ -121,8 +121,10 @@ def ask(
         raise ValueError(f"{policy}: contexts lack {context!r}, for which the policy has an arm")
     if any(one.aggregate == "bon" and one.scorer.needs_gold for one in run.objectives):
         raise ValueError("best of N needs scores of completions whose right answer is not known; this scorer has none")
+    item = Item(query)
+    for one in run.objectives:
+        one.scorer.check(item)
     with connected(run, ":memory:", capped=False) as live:
-        item = Item(query)
         want = sampler.Want(prompt, sampler.cell_of("ask", run.endpoint, prompt, query), 0, chosen.scale, seed)
         draws = live.loop.run(live.sampler.draws(want))
         found = live.loop.run(live.reader.read(want.cell, 0, item, prompt.text, draws))

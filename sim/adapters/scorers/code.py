@@ -22,15 +22,19 @@ _CALLS = ThreadPoolExecutor(1, "scorer")
 class Code(Scorer):
     """Calls `function(query, gold, completion)`, which returns a number, an answer (text), or None if unreadable.
 
+    A function that has a parameter `reference` is told the query's reference too.
+
     Attributes:
         target: "module:function"; the module is also looked for beside the configuration file.
         version: digest of the module's text, so that results are not kept beyond a change.
         function: what it names.
+        referring: whether it takes the reference.
     """
 
     target: str
     version: str
     function: Callable[..., Any] = field(repr=False)
+    referring: bool = field(default=False, repr=False)
     needs_gold = False
     kept = True
 
@@ -52,10 +56,13 @@ class Code(Scorer):
         if not callable(function):
             raise table.wrong("function", f"is {target!r}, but {module} has no function {name}")
         try:
-            inspect.signature(function).bind("query", None, "completion")
+            signature = inspect.signature(function)
+            referring = "reference" in signature.parameters
+            signature.bind("query", None, "completion", **({"reference": None} if referring else {}))
         except (TypeError, ValueError):
-            raise table.wrong("function", f"is {target!r}; it must take (query, gold, completion)") from None
-        return cls(target, _version(function), function)
+            problem = f"is {target!r}; it must take (query, gold, completion) and perhaps reference"
+            raise table.wrong("function", problem) from None
+        return cls(target, _version(function), function, referring)
 
     async def score(self, item: Item, prompt: str, texts: Sequence[str]) -> list[Scored]:
         """One call per completion. However long they take, replies that come meanwhile are read in time."""
@@ -64,7 +71,9 @@ class Code(Scorer):
 
     def _one(self, item: Item, text: str) -> Scored:
         try:
-            found = self.function(item.text, item.gold, text)
+            found = self.function(
+                item.text, item.gold, text, **({"reference": item.reference} if self.referring else {})
+            )
         except Exception as error:  # the user's code; the run must say what happened in one line
             what = f"{type(error).__name__}: {error}"
             raise ValueError(f"scorer {self.target} failed on a completion ({what[:200]})") from error

@@ -17,7 +17,7 @@ from sim.adapters.scorers.text import Number, canonical_number
 from sim.adapters.scoring import OK, UNREADABLE, Item, Scored, Scorer
 from sim.adapters.settings import Prompt
 
-_SLOTS = re.compile(r"\{(query|completion|gold)\}")
+_SLOTS = re.compile(r"\{(query|completion|gold|reference)\}")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Judge(Scorer):
 
     Attributes:
         model: who judges.
-        template: the user message, with {query}, {completion} and perhaps {gold}.
+        template: the user message, with {query}, {completion} and perhaps {gold} and {reference}.
         max_tokens, temperature: of the judgement.
         pattern: its first group is the score; None takes the last number.
     """
@@ -59,16 +59,21 @@ class Judge(Scorer):
         """Use this sampler from now on."""
         self._sampler[:] = [sampler]
 
+    def check(self, item: Item) -> None:
+        """Refuse a query that does not fill the template's slots."""
+        for slot, value in (("gold", item.gold), ("reference", item.reference)):
+            if value is None and f"{{{slot}}}" in self.template:
+                raise ValueError(f"the judge's template has a {{{slot}}} slot, but this query has no {slot}")
+
     def request(self, item: Item, completion: str) -> tuple[Prompt, Cell]:
         """What is asked about a completion. Slots are filled in one pass: braces inside what fills them mean nothing.
 
         Raises:
-            ValueError: the template has a {gold} slot and the query has no right answer.
+            ValueError: the query does not fill the template's slots.
         """
+        self.check(item)
         sendable = completion.encode("utf-8", "replace").decode()  # a request holds no lone surrogates
-        filling = {"query": item.text, "completion": sendable, "gold": item.gold}
-        if item.gold is None and "{gold}" in self.template:
-            raise ValueError("the judge's template has a {gold} slot, but queries.gold names no column")
+        filling = {"query": item.text, "completion": sendable, "gold": item.gold, "reference": item.reference_text}
         text = _SLOTS.sub(lambda slot: str(filling[slot[1]]), self.template)
         prompt = Prompt("(judge)", "{query}", "", self.model, self.max_tokens, self.temperature, None, None)
         return prompt, cell_of("judge", self._sampler[0].endpoint, prompt, text)

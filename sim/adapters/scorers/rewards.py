@@ -58,9 +58,9 @@ class RewardModel(Scorer):
 
     async def score(self, item: Item, prompt: str, texts: Sequence[str]) -> list[Scored]:
         """One reward per completion, by one request."""
-        return [Scored(OK, None, value) for value in await self.rewards(item.text, texts)]
+        return [Scored(OK, None, value) for value in await self.rewards(item, texts)]
 
-    async def rewards(self, query: str, completions: Sequence[str]) -> list[float]:
+    async def rewards(self, item: Item, completions: Sequence[str]) -> list[float]:
         """The model's numbers."""
         raise NotImplementedError
 
@@ -169,9 +169,9 @@ class Classify(RewardModel):
                 "it with an identity activation and say raw = false, or use a newer server"
             )
 
-    async def rewards(self, query: str, completions: Sequence[str]) -> list[float]:
+    async def rewards(self, item: Item, completions: Sequence[str]) -> list[float]:
         """One output of every completion."""
-        return await self._outputs(query, completions, not self.raw)
+        return await self._outputs(item.text, completions, not self.raw)
 
     async def _outputs(self, query: str, completions: Sequence[str], activation: bool) -> list[float]:
         body = {"model": self.model, "input": self.texts(query, completions), "use_activation": activation}
@@ -195,9 +195,9 @@ class GetReward(RewardModel):
         """From a table of the configuration."""
         return cls(**_common(table))
 
-    async def rewards(self, query: str, completions: Sequence[str]) -> list[float]:
-        """The rewards of one request."""
-        size = len(completions)
-        body = {"query": self.texts(query, completions), "prompts": [query] * size, "labels": [""] * size}
+    async def rewards(self, item: Item, completions: Sequence[str]) -> list[float]:
+        """The rewards of one request; labels are the query's reference, else its right answer."""
+        size, label = len(completions), item.reference_text or item.gold or ""
+        body = {"query": self.texts(item.text, completions), "prompts": [item.text] * size, "labels": [label] * size}
         answer = await self.post(body)
         return self.numbers(answer.get("rewards") if isinstance(answer, dict) else answer, size)
