@@ -36,7 +36,7 @@ def write(folder: Path, url: str = "http://127.0.0.1:9/v1", **changes: Any) -> P
         "prompts": {"a": prompt},
         "policy": {"c": {"chosen": arm}},
         "spent": {},
-    }
+    } | changes.get("top", {})
     file = folder / "policy.json"
     file.write_text(json.dumps(content))
     return file
@@ -72,14 +72,28 @@ def test_an_answer_that_no_terminal_takes_is_shown_escaped(tmp_path: Path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"arm": {"scale": 2.5}}, "policy.c.chosen.scale is 2.5; expected a whole number of at least 1"),
-        ({"prompt": {"max_tokens": "ten"}}, "prompts.a.max_tokens is 'ten'; expected a whole number of at least 1"),
+        ({"arm": {"scale": 2.5}}, "policy.c.chosen.scale is 2.5; expected a whole number from 1 to 256"),
+        ({"arm": {"scale": 257}}, "policy.c.chosen.scale is 257; expected a whole number from 1 to 256"),
+        ({"arm": {"prompt": "b"}}, "policy.c.chosen.prompt is 'b'; allowed are a"),
+        ({"arm": {"pulls": -1}}, "policy.c.chosen.pulls is -1; expected a whole number of at least 0"),
+        ({"arm": {"vlue": 1}}, "policy.c.chosen.vlue is not known; did you mean 'value'? known are "),
+        ({"prompt": {"text": "no slot"}}, "prompts.a.text has no {query} slot; every prompt needs one"),
+        ({"prompt": {"name": "b"}}, "prompts.a.name is 'b'; it stands under 'a'"),
+        ({"prompt": {"max_tokens": "ten"}}, "prompts.a.max_tokens is 'ten'; expected a whole number from 1 to 1000000"),
+        ({"prompt": {"temperature": "hot"}}, "prompts.a.temperature is 'hot'; expected a finite number at least 0"),
+        ({"prompt": {"top_p": 0}}, "prompts.a.top_p is 0; expected a finite number above 0 and at most 1"),
         ({"context": {"weights": ["a"]}}, "contexts.c.weights is ['a']; expected a list of finite numbers"),
+        ({"context": {"weights": [1, 2]}}, "contexts.c.weights holds 2 numbers; expected 1, one for each objective"),
+        ({"context": {"probability": None}}, "contexts.c.probability is missing; it is needed"),
+        ({"top": {"prices": {"m": [1]}}}, "prices.m is [1]; expected two whole numbers of at least 0"),
+        ({"top": {"policy": {}}}, "policy.c is missing; it is needed"),
+        ({"top": {"policy": {"c": {}}}}, "policy.c.chosen is missing; it is needed"),
     ],
 )
-def test_a_policy_with_words_for_numbers_is_refused(changes: dict[str, Any], said: str, tmp_path: Path):
+def test_a_policy_that_cannot_be_meant_is_refused_by_its_field(changes: dict[str, Any], said: str, tmp_path: Path):
     model = Model(answer=digit)
     refused = ask(tmp_path, model, **changes)
     assert refused.exit_code == common.USER_ERROR
-    assert refused.stderr == f"error: {tmp_path / 'policy.json'}: is no policy file ({said})\n"
+    assert refused.stderr.startswith(f"error: {tmp_path / 'policy.json'}: {said}")
+    assert refused.stderr.count("\n") == 1
     assert model.requests == []

@@ -16,7 +16,6 @@ from sim.adapters.policy import Policy
 from sim.adapters.scorers.judge import Judge
 from sim.adapters.settings import (
     MONEY,
-    SLOT,
     Asking,
     BatchOptions,
     Caps,
@@ -122,6 +121,10 @@ def of_policy(policy: Policy) -> Asking:
     origin = Path(policy.config)
     objectives, tie = _objectives(Table(origin if origin.exists() else policy.file, "", policy.source))
     judges = {one.scorer.model for one in objectives if isinstance(one.scorer, Judge)}
+    for context in policy.contexts:
+        if len(context.weights) != len(objectives):
+            numbers = f"{len(context.weights)} numbers; expected {len(objectives)}, one for each objective"
+            raise ValueError(f"{policy.file}: contexts.{context.name}.weights holds {numbers}")
     models = {prompt.model for prompt in policy.prompts.values()} | judges
     if not models <= set(policy.prices):
         raise ValueError(f"{policy.file}: prices lack the model {min(models - set(policy.prices))!r}")
@@ -210,29 +213,10 @@ def _batch(table: Table) -> BatchOptions | None:
 def _prompts(top: Table, model: str | None) -> tuple[Prompt, ...]:
     prompts: list[Prompt] = []
     for table in top.tables("prompts"):
-        name, text, system = table.text("name"), table.text("text", SLOT), table.text("system", "", blank=True)
-        if SLOT not in text + system:
-            raise table.wrong("text", f"has no {SLOT} slot; every prompt needs one")
-        for key in ("text", "system"):
-            if "\0" in table.content.get(key, ""):
-                raise table.wrong(key, "holds a NUL, which servers do not take")
-        own = table.text("model", model)
-        if own is None:
-            raise table.wrong("model", "is missing here and in [endpoint]; one of them is needed")
-        prompt = Prompt(
-            name=name,
-            text=text,
-            system=system,
-            model=own,
-            max_tokens=table.whole("max_tokens", 512, high=10**6),
-            temperature=table.number("temperature", None, low=0, high=10),
-            top_p=table.number("top_p", None, low=0, high=1, open_low=True),
-            cost=table.number("cost", None, low=0),
-        )
-        table.done()
+        prompt = Prompt.read(table, model)
         for other in prompts:
-            if other.name == name:
-                raise table.wrong("name", f"is {name!r}, the name of an earlier prompt; names must differ")
+            if other.name == prompt.name:
+                raise table.wrong("name", f"is {prompt.name!r}, the name of an earlier prompt; names must differ")
             if _content(other) == _content(prompt):
                 raise table.wrong("text", f"and decoding are those of {other.name!r}; prompts must differ")
         prompts.append(prompt)

@@ -12,11 +12,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sim.adapters.fields import finite
+from sim.adapters.fields import Table
 from sim.adapters.journal import Draw
 from sim.adapters.scoring import Scored
 from sim.adapters.settings import Config, Context, Objective, Prompt
 from sim.envs.files import write_whole
+from sim.utilities import MAX_SCALE
 
 SCHEMA, VERSION = "iapo-policy", 2
 
@@ -102,44 +103,90 @@ def _context(context: Context) -> dict[str, Any]:
 
 
 def load(path: Path) -> Policy:
-    """Read a policy file; a ValueError names it and what is wrong."""
+    """Read and check a policy file; a ValueError names it, the field and what is wrong."""
+    top = Table(path, "", _content(path))
+    prompts = {name: _prompt(table, name) for name, table in _each(top.table("prompts"))}
+    contexts = tuple(_read_context(table, name) for name, table in _each(top.table("contexts")))
+    arms = top.table("policy")
+    choices = {one.name: _choice(arms.table(one.name), one.name, prompts) for one in contexts}
+    arms.done()
+    prices = top.table("prices")
+    return Policy(
+        file=path,
+        name=top.text("name"),
+        config=top.text("config"),
+        source=dict(top.table("source").content),
+        prices={model: _whole_pair(prices, model) for model in prices.content},
+        prompts=prompts,
+        contexts=contexts,
+        choices=choices,
+        spent=dict(top.table("spent").content),
+    )
+
+
+def _content(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-            raise ValueError(f"names no schema {SCHEMA!r}")
-        if content.get("version") != VERSION:
-            raise ValueError(f"has version {content.get('version')!r}; this program reads version {VERSION}")
-        _check_numbers(content)
-        choices = {
-            name: Choice(name, *(Arm(**arms[which]) if which in arms else None for which in Choice._fields[1:]))  # type: ignore[arg-type]
-            for name, arms in content["policy"].items()
-        }
-        prompts = {name: Prompt(**prompt) for name, prompt in content["prompts"].items()}
-        contexts = tuple(
-            Context(name, tuple(one["weights"]), one["cost_weight"], one["probability"])
-            for name, one in content["contexts"].items()
-        )
-        prices = {model: (int(price[0]), int(price[1])) for model, price in content["prices"].items()}
-        if any(choice.chosen.prompt not in prompts or choice.chosen.scale < 1 for choice in choices.values()):
-            raise ValueError("chooses a prompt that it does not hold")
-        name, origin, source = content["name"], content["config"], dict(content["source"])
-        return Policy(path, name, origin, source, prices, prompts, contexts, choices, content["spent"])
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: is no policy file ({' '.join(str(error).split())[:200]})") from None
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise ValueError(f"{path}: is no policy file (it names no schema {SCHEMA!r})")
+    if content.get("version") != VERSION:
+        raise ValueError(f"{path}: has version {content.get('version')!r}; this program reads version {VERSION}")
+    return content
 
 
-def _check_numbers(content: dict[str, Any]) -> None:
-    """Refuse what answering would stumble over after the completions are paid for."""
-    counts = {f"prompts.{name}.max_tokens": one["max_tokens"] for name, one in content["prompts"].items()}
-    counts |= {f"policy.{name}.chosen.scale": arms["chosen"]["scale"] for name, arms in content["policy"].items()}
-    for key, value in counts.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{key} is {value!r}; expected a whole number of at least 1")
-    for name, one in content["contexts"].items():
-        if not isinstance(one["weights"], list) or not all(map(finite, one["weights"])):
-            raise ValueError(f"contexts.{name}.weights is {one['weights']!r}; expected a list of finite numbers")
+def _each(outer: Table) -> list[tuple[str, Table]]:
+    """The tables inside a table by name; in them, what is null is absent."""
+    return [(name, _known(outer.table(name))) for name in outer.content]
+
+
+def _known(table: Table) -> Table:
+    return Table(table.file, table.where, {key: value for key, value in table.content.items() if value is not None})
+
+
+def _prompt(table: Table, name: str) -> Prompt:
+    if table.text("name") != name:
+        raise table.wrong("name", f"is {table.content['name']!r}; it stands under {name!r}")
+    return Prompt.read(table)
+
+
+def _read_context(table: Table, name: str) -> Context:
+    cost, probability = table.number("cost_weight", low=0), table.number("probability", low=0, high=1)
+    context = Context(name, table.numbers("weights"), cost, probability)
+    table.done()
+    return context
+
+
+def _choice(table: Table, context: str, prompts: dict[str, Prompt]) -> Choice:
+    table.table("chosen")  # the others may be absent
+    choice = Choice(context, *(_arm(table, which, prompts) if which in table else None for which in Choice._fields[1:]))  # type: ignore[arg-type]
+    table.done()
+    return choice
+
+
+def _arm(outer: Table, which: str, prompts: dict[str, Prompt]) -> Arm:
+    table = _known(outer.table(which))
+    arm = Arm(
+        prompt=table.choice("prompt", tuple(prompts)),
+        scale=table.whole("scale", high=MAX_SCALE),
+        value=table.number("value", None),
+        low=table.number("low", None),
+        high=table.number("high", None),
+        pulls=table.whole("pulls", 0, low=0),
+    )
+    table.done()
+    return arm
+
+
+def _whole_pair(table: Table, key: str) -> tuple[int, int]:
+    value = table.take(key)
+    fits = isinstance(value, list) and len(value) == 2 and all(type(one) is int and one >= 0 for one in value)
+    if not fits:
+        raise table.wrong(key, f"is {value!r}; expected two whole numbers of at least 0")
+    return (value[0], value[1])
 
 
 class Answer(NamedTuple):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sim.adapters.fields import Table
 from sim.adapters.scoring import Scorer
 from sim.core import Algorithm
 
@@ -47,6 +48,31 @@ class Prompt:
     top_p: float | None
     cost: float | None
 
+    @classmethod
+    def read(cls, table: Table, model: str | None = None) -> "Prompt":
+        """From a table of a configuration or a policy, with the model for those that name none."""
+        name, text, system = table.text("name"), table.text("text", SLOT), table.text("system", "", blank=True)
+        if SLOT not in text + system:
+            raise table.wrong("text", f"has no {SLOT} slot; every prompt needs one")
+        for key in ("text", "system"):
+            if "\0" in table.content.get(key, ""):
+                raise table.wrong(key, "holds a NUL, which servers do not take")
+        own = table.text("model", model)
+        if own is None:
+            raise table.wrong("model", "is missing here and in [endpoint]; one of them is needed")
+        prompt = cls(
+            name=name,
+            text=text,
+            system=system,
+            model=own,
+            max_tokens=table.whole("max_tokens", 512, high=10**6),
+            temperature=table.number("temperature", None, low=0, high=10),
+            top_p=table.number("top_p", None, low=0, high=1, open_low=True),
+            cost=table.number("cost", None, low=0),
+        )
+        table.done()
+        return prompt
+
     def messages(self, query: str) -> tuple[tuple[str, str], ...]:
         """Role and content of every message. The slot is replaced as it stands; other braces mean nothing."""
         system = (("system", self.system.replace(SLOT, query)),) if self.system else ()
@@ -79,7 +105,7 @@ class Endpoint:
         base_url: ends before /chat/completions.
         key_variable: name of the environment variable that holds the key; empty for none.
         timeout: seconds for one request.
-        deadline: seconds for one request with all its retries.
+        deadline: seconds from a pull's first request after which none of its requests is begun, retries included.
         max_n: most completions asked for in one request.
         max_tokens_field: how the server calls the longest completion.
         send_seed: whether requests carry seeds.

@@ -116,9 +116,7 @@ def ask(
     most = 2**63 - chosen.scale  # what the journal holds
     if not 0 <= seed <= most:
         raise ValueError(f"--seed is {seed}; expected a whole number from 0 to {most}")
-    weights = next((one for one in run.contexts if one.name == context), None)
-    if weights is None:
-        raise ValueError(f"{policy}: contexts lack {context!r}, for which the policy has an arm")
+    weights = next(one for one in run.contexts if one.name == context)
     if any(one.aggregate == "bon" and one.scorer.needs_gold for one in run.objectives):
         raise ValueError("best of N needs scores of completions whose right answer is not known; this scorer has none")
     item = Item(query)
