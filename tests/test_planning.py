@@ -1,5 +1,6 @@
 """Plans of live runs: a bound that no allocation exceeds, consent before the probe, plans without it."""
 
+import itertools
 import random
 import re
 from pathlib import Path
@@ -31,11 +32,10 @@ def test_no_allocation_costs_more_than_the_bound(folder: Path):
     items, rng = driver.load_items(run), random.Random(0)
     with driver.session(run, Offline, ":memory:") as live:
         bound = planning.bound(run, items, live.sampler)
-        for _ in range(30):
+        for favourite, size in itertools.product(run.prompts, (1, 4)):
             left, spent = run.budget, Amount()
-            favourite = rng.choice(run.prompts)
             while left:
-                n = min(left, rng.choice([4, 16]))
+                n = min(left, size)
                 prompt = favourite if rng.random() < 0.9 else rng.choice(run.prompts)
                 cell = cell_of("tune", run.endpoint, prompt, rng.choice(items).text)
                 spent, left = spent.plus(live.sampler.worst(prompt, cell, n)), left - n

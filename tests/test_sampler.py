@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -59,6 +60,7 @@ def sample(
     timeout: float = 600.0,
     key: str = KEY,
     check: Callable[[Sampler], None] = lambda sampler: None,
+    most: int = 64,
 ) -> Outcome:
     """All pulls at once, with waits that take no time."""
 
@@ -69,7 +71,7 @@ def sample(
     now = [0.0]
 
     async def everything(url: str) -> Outcome:
-        where = endpoint(url, max_n, timeout)
+        where = replace(endpoint(url, max_n, timeout), concurrency=(min(16, most), 1, most))
         journal, client = Journal(path), OpenAIClient(where, key)
         ledger = Ledger(caps, journal.charged())
         clock = Clock(lambda: now[0], quick, random.Random(0))
@@ -246,6 +248,25 @@ def test_a_refused_prompt_is_an_outcome_and_counts_as_billed():
     assert found.texts[0] == right(model)[0]
     assert found.spent.completions == 29
     assert found.spent.tokens == model.tokens + 20 * 30 + 2 * (len("b?") + 8 + 64)
+
+
+def test_a_pull_has_one_deadline_for_all_its_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Every request meets waits well below the deadline. Seen to go on for all sixteen with a deadline for each."""
+    moments, real = iter(range(0, 10**6, 90)), Clock
+    monkeypatch.setattr("test_sampler.Clock", lambda now, *rest: real(lambda: float(next(moments)), *rest))
+    model = Model(choices="one")
+    with serving(model) as url:
+        monkeypatch.setattr("test_sampler.serving", lambda served: _same(url))
+        with pytest.raises(
+            Stopped, match=r"a pull is not complete after 1000 s \(endpoint.deadline\).* \(prompt 'p', qu"
+        ):
+            sample(model, [("a", 16)], tmp_path / "j", most=1)
+        kept = len(model.requests)
+        assert 1 < kept < 16
+        moments = iter([0] * 1000)
+        found = sample(model, [("a", 16)], tmp_path / "j", most=1)
+    assert found.texts == right(model, [("a", 16)])
+    assert len(model.requests) == 16
 
 
 def test_a_timeout_is_charged_and_repeated():

@@ -35,7 +35,7 @@ class Rule(NamedTuple):
     """How patient to be.
 
     Attributes:
-        deadline: seconds from the first attempt after which none is begun.
+        deadline: seconds from the start after which no attempt is begun.
         base, longest: the k-th wait is uniform on (0, min(longest, base * 2**k)).
         longest_asked: a server that asks for a longer wait than this is not waited for.
         ambiguous: attempts that may have been billed before giving up.
@@ -53,7 +53,13 @@ def real_clock(loop: asyncio.AbstractEventLoop, seed: int) -> Clock:
     return Clock(loop.time, asyncio.sleep, random.Random(seed))
 
 
-async def persist(attempt: Callable[[], Awaitable[T]], rule: Rule, clock: Clock, stopping: Callable[[], bool]) -> T:
+async def persist(
+    attempt: Callable[[], Awaitable[T]],
+    rule: Rule,
+    clock: Clock,
+    stopping: Callable[[], bool],
+    since: Callable[[], float | None] = lambda: None,
+) -> T:
     """Repeat an attempt until it succeeds.
 
     Args:
@@ -61,12 +67,13 @@ async def persist(attempt: Callable[[], Awaitable[T]], rule: Rule, clock: Clock,
         rule: how patient to be.
         clock: time and chance.
         stopping: whether the run is over, so that nothing more may be tried.
+        since: when what the attempt is part of began; None for the first attempt here.
 
     Raises:
         Fatal: no repetition helps.
         Stopped: patience is at an end, or the run is over.
     """
-    started, tries, billed = clock.now(), 0, 0
+    first, tries, billed = clock.now(), 0, 0
     while True:
         if stopping():
             raise Stopped("the run is stopping")
@@ -83,6 +90,7 @@ async def persist(attempt: Callable[[], Awaitable[T]], rule: Rule, clock: Clock,
         tries += 1
         if billed >= rule.ambiguous:
             raise Stopped(f"{billed} attempts in a row may have been billed without a reply (the last: {last})")
-        if clock.now() + wait - started > rule.deadline:
+        began = since()
+        if clock.now() + wait - (first if began is None else began) > rule.deadline:
             raise Stopped(f"no reply within {rule.deadline:g} s and {tries} attempts (the last: {last})")
         await clock.sleep(wait)

@@ -8,6 +8,7 @@ run ever share a seed. Servers that return fewer choices than asked are asked fo
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Container, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from sim.adapters.journal import AMBIGUOUS, SETTLED, VOID, Attempt, Cell, Draw, Journal
@@ -53,6 +54,31 @@ def consecutive(
     return [Want(prompt, cell, 0, count, seed + place * count) for place, (prompt, cell) in enumerate(cells)]
 
 
+@dataclass
+class _Pull:
+    """A want whose requests have one deadline together.
+
+    Attributes:
+        began: when its first request had its turn: waiting for a turn does not count.
+    """
+
+    want: Want
+    began: float | None = None
+
+    def begin(self, now: float, deadline: float) -> None:
+        """Begin, or go on if there is time.
+
+        Raises:
+            Stopped: there is none left.
+        """
+        self.began = now if self.began is None else self.began
+        if now - self.began > deadline:
+            raise Stopped(
+                f"a pull is not complete after {deadline:g} s (endpoint.deadline); what came is kept, and the same "
+                "command asks for the rest"
+            )
+
+
 class Sampler:
     """Draws from one endpoint.
 
@@ -95,13 +121,7 @@ class Sampler:
             Stopped: the run cannot go on.
         """
         have = await self.journal.draws(want.cell, want.first, want.count)
-        parts = self._gaps(want, have)
-        if parts:
-            found = await asyncio.gather(*(self._part(want, *part) for part in parts), return_exceptions=True)
-            for one in found:
-                if isinstance(one, BaseException):
-                    raise one
-                have |= one
+        have |= await self._parts(_Pull(want), self._gaps(want, have))
         return [have[number] for number in range(want.first, want.first + want.count)]
 
     def worst(self, prompt: Prompt, cell: Cell, n: int) -> Amount:
@@ -123,31 +143,42 @@ class Sampler:
         numbers = [number for number in range(want.first, want.first + want.count) if number not in have]
         return _runs(numbers, self._most_choices(want.prompt.model))
 
-    async def _part(self, want: Want, first: int, count: int) -> dict[int, Draw]:
-        """Draws first, .., first + count - 1 by as many requests as it takes."""
+    async def _parts(self, pull: "_Pull", parts: Sequence[tuple[int, int]]) -> dict[int, Draw]:
+        """Runs of draws (first, length), side by side; when one fails the others end first."""
         found: dict[int, Draw] = {}
-        while len(found) < count:
-            start, left = first + len(found), count - len(found)
-            n = min(left, self._most_choices(want.prompt.model))
-            try:
-                got = await persist(
-                    lambda start=start, n=n: self._attempt(want, start, n),
-                    self.rule,
-                    self.clock,
-                    lambda: self.stopping is not None,
-                )
-            except (Fatal, Stopped) as error:
-                where = f"(prompt {want.prompt.name!r}, query {want.cell.query[:60]!r})"
-                raise Stopped(self.stop(f"{error} {where}")) from None
-            found |= {start + place: draw for place, draw in enumerate(got)}
+        if not parts:
+            return found
+        for one in await asyncio.gather(*(self._part(pull, *part) for part in parts), return_exceptions=True):
+            if isinstance(one, BaseException):
+                raise one
+            found |= one
         return found
 
-    async def _attempt(self, want: Want, first: int, n: int) -> list[Draw]:
+    async def _part(self, pull: "_Pull", first: int, count: int) -> dict[int, Draw]:
+        """Draws first, .., first + count - 1: one request, and more for what it did not bring."""
+        want = pull.want
+        try:
+            got = await persist(
+                lambda: self._attempt(pull, first, count),
+                self.rule,
+                self.clock,
+                lambda: self.stopping is not None,
+                lambda: pull.began,
+            )
+        except (Fatal, Stopped) as error:
+            where = f"(prompt {want.prompt.name!r}, query {want.cell.query[:60]!r})"
+            raise Stopped(self.stop(f"{error} {where}")) from None
+        left = _runs(range(first + len(got), first + count), self._most_choices(want.prompt.model))
+        return {first + place: draw for place, draw in enumerate(got)} | await self._parts(pull, left)
+
+    async def _attempt(self, pull: "_Pull", first: int, n: int) -> list[Draw]:
         """One request from reservation to settlement."""
+        want = pull.want
         worst = self.worst(want.prompt, want.cell, n)
         async with self.pace.slot():
             if self.stopping is not None:
                 raise Stopped(self.stopping)
+            pull.begin(self.clock.now(), self.rule.deadline)
             await self.ledger.reserve(worst)
             if self.stopping is not None:  # the run ended while this waited for room
                 await self.ledger.settle(worst, Amount())
