@@ -13,6 +13,7 @@ from live_server import KEY, Model, serving
 from scipy import stats
 from test_tune import RUN, digit, iapo, write
 
+from sim.adapters import config
 from sim.adapters.deployment import interval
 from sim.adapters.live import unit_sums
 from sim.cli import common
@@ -66,6 +67,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def prepare(folder: Path, url: str, text: str = TEXT) -> Path:
+    """Write the configuration, and into the policy what it says."""
+    tuned = config.load(file := write(folder, url, text))
+    held = {"source": tuned.source, "prices": {"m": [10**6, 2 * 10**6]}, "contexts": {}}
+    for one in tuned.contexts:
+        held["contexts"][one.name] = {"weights": [1.0], "cost_weight": one.cost_weight, "probability": 0.5}
+    place = folder / "policy.json"
+    place.write_text(json.dumps(json.loads(place.read_text()) | held))
+    return file
+
+
 def run(folder: Path, *options: object):
     return iapo("evaluate", folder / "policy.json", "--queries", folder / "held.jsonl", *options)
 
@@ -81,7 +93,7 @@ def test_values_and_gains_are_those_of_what_the_model_said(folder: Path):
     """By hand from the exported completions: blocks of 3 for the policy, of 1 and of 2 for its rivals."""
     model = Model(answer=digit)
     with serving(model) as url:
-        write(folder, url, TEXT)
+        prepare(folder, url)
         result = run(folder, "--yes", "--triple-scale", 2)
         assert result.exit_code == 0, result.output
         asked = len(model.requests)
@@ -155,7 +167,7 @@ def test_an_interval_is_students_and_absent_where_all_agree():
 def test_a_plan_asks_nothing_and_a_stopped_check_goes_on(folder: Path):
     model = Model(answer=digit)
     with serving(model) as url:
-        write(folder, url, TEXT)
+        prepare(folder, url)
         planned = run(folder, "--plan", "--pulls", 2)
         assert planned.exit_code == 0, planned.output
         assert model.requests == []
@@ -180,6 +192,30 @@ def test_a_plan_asks_nothing_and_a_stopped_check_goes_on(folder: Path):
         assert len(set(starts)) == 2 * HELD_OUT, "the same draws of the same prompts, whenever asked"
 
 
+def test_what_the_policy_holds_is_evaluated_and_refusals_are_shown(folder: Path):
+    """The configuration changed since. Seen to fail where its endpoint, scorer and contexts were taken."""
+    refusing = "query 31 has the digit 1"
+    model = Model(answer=digit)
+    model.fault = lambda number, body: "filter" if refusing in body["messages"][0]["content"] else None
+    with serving(model) as url:
+        file = prepare(folder, url)
+        assert "note:" not in run(folder, "--plan").stderr
+        text = file.read_text().replace('"number"', '"exact"').replace("[0.0, 1.0]", "[0.0, 7.0]")
+        text = text.replace("completion = 2.0", "completion = 3.0").replace("max_scale = 4", "max_scale = 2")
+        file.write_text(text.replace('model = "m"', 'model = "m"\nextra = { top_k = 1 }'))
+        result = run(folder, "--yes", "--limit", 4)
+    assert result.exit_code == 0, result.output
+    changed = "endpoint, objectives, contexts, max_scale, prices"
+    differs = f"note: {file} differs from {folder / 'policy.json'} in {changed}; what the policy holds is evaluated\n"
+    assert result.stderr.startswith(differs)
+    assert all("top_k" not in body for body in model.requests)
+    table = pd.read_csv(folder / "out" / "evaluation.csv").set_index(["context", "arm"])
+    assert list(table.loc["cost 1", "refused"]) == [1, 1, 1]
+    assert np.isnan(table.loc[("mean", "policy"), "refused"])
+    assert "a filter refused the prompt" in result.stdout
+    assert table.loc[("cost 0", "policy"), "value"] > 0.4, "read as numbers"
+
+
 @pytest.mark.parametrize(
     ("options", "change", "said"),
     [
@@ -189,7 +225,8 @@ def test_a_plan_asks_nothing_and_a_stopped_check_goes_on(folder: Path):
         (["--triple-scale", 5], {}, "between 1 and tune.max_scale (4)"),
         ([], {"old": True}, "row 1 is a query of the tuning run (1 such rows)"),
         ([], {"cap": 400}, "caps.completions is 400; 0 are spent and up to 432 are missing: it must be at least 432"),
-        ([], {"context": "elsewhere"}, "no arm for the context 'cost 0'"),
+        ([], {"context": "elsewhere"}, "policy.cost 0 is missing; it is needed"),
+        ([], {"scale": 5}, "policy.cost 1.chosen.scale is 5, above tune.max_scale (4)"),
         ([], {"single": True}, "no best prompt at N = 1 in the context 'cost 0'"),
     ],
 )
@@ -201,11 +238,13 @@ def test_what_cannot_be_measured_is_refused_before_the_first_request(
         made["policy"][change["context"]] = made["policy"].pop("cost 0")
     if "single" in change:
         del made["policy"]["cost 0"]["single"]
+    if "scale" in change:
+        made["policy"]["cost 1"]["chosen"]["scale"] = change["scale"]
     (folder / "policy.json").write_text(json.dumps(made | {"config": str(folder / "run.toml")}))
     if "old" in change:
         (folder / "held.jsonl").write_text((folder / "q.jsonl").read_text().split("\n")[0])
     with serving(model) as url:
-        write(folder, url, TEXT.replace("completions = 2000", f"completions = {change.get('cap', 2000)}"))
+        prepare(folder, url, TEXT.replace("completions = 2000", f"completions = {change.get('cap', 2000)}"))
         pulls = ["--pulls", 6] if "cap" in change else []
         refused = run(folder, "--yes", *options, *pulls)
     assert refused.exit_code == common.USER_ERROR, refused.output

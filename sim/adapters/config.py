@@ -3,8 +3,9 @@
 import itertools
 import json
 import tomllib
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -32,21 +33,28 @@ from sim.core import Algorithm
 from sim.utilities import AGGREGATES, MAX_SCALE, TIES
 
 STRATEGIES = ("mv", "bon", "mean", "mixed")
-SOURCE = ("strategy", "tie", "endpoint", "objectives")
-"""Keys that answering a query needs as they are."""
+SOURCE = ("strategy", "tie", "endpoint", "objectives", "cost", "tune")
+"""Keys that a policy carries along as they are: what answering a query needs, and what its values mean."""
 
 
 def load(path: str | Path) -> Config:
     """Read and check a configuration file; a ValueError names the file, the key and the reason."""
     path = Path(path)
+    return _config(path, _toml(path))
+
+
+def _toml(path: Path) -> dict[str, Any]:
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file; `iapo tune --example` writes one") from None
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror or error})") from None
     except (ValueError, RecursionError) as error:  # also of numbers with thousands of digits
         raise ValueError(f"{path}: is no TOML file ({error})") from None
+
+
+def _config(path: Path, content: dict[str, Any]) -> Config:
     top = Table(path, "", content)
     beside = path.resolve().parent
     endpoint, model = _endpoint(top.table("endpoint"))
@@ -86,7 +94,7 @@ def load(path: str | Path) -> Config:
         budget=budget,
         max_scale=max_scale,
         caps=_caps(top.table("caps", needed=False), budget * (1 + len(judges)), len(prompts) * probe[0] * probe[1]),
-        source={key: content[key] for key in SOURCE if key in content},
+        source={"cost": {}} | {key: content[key] for key in SOURCE if key in content},
         cost_measure=measure,
         prompt_tokens=shares,
         probe=probe,
@@ -143,6 +151,36 @@ def of_policy(policy: Policy) -> Asking:
         caps=None,
         source=policy.source,
     )
+
+
+def of_tuning(policy: Policy) -> tuple[Config, list[str]]:
+    """The run that a policy came from, as the policy holds it, and what its configuration says otherwise by now.
+
+    Queries and caps are those of the configuration.
+
+    Raises:
+        ValueError: the configuration is gone, or something in either file is wrong.
+    """
+    path = Path(policy.config)
+    content, asked = _toml(path), of_policy(policy)
+    judges = {one.scorer.model for one in asked.objectives if isinstance(one.scorer, Judge)}
+    models = {prompt.model for prompt in asked.prompts} | judges
+    prices = {}
+    for model in models:
+        prices[model] = {key: units * 10**6 / MONEY for key, units in asdict(asked.prices[model]).items()}
+    prompts = [{key: value for key, value in asdict(one).items() if value is not None} for one in asked.prompts]
+    contexts = [asdict(one) | {"weights": list(one.weights)} for one in asked.contexts]
+    held = {"prompts": prompts, "contexts": contexts, "prices": {"models": prices}}
+    kept = {key: value for key, value in content.items() if key != "tie"}  # a policy without it has the default
+    run, now = _config(path, kept | policy.source | held), _config(path, content)
+    changed = [
+        name
+        for name in ("endpoint", "objectives", "tie", "contexts", "cost_measure", "prompt_tokens", "max_scale")
+        if getattr(run, name) != getattr(now, name)
+    ]
+    changed += [] if set(run.prompts) <= set(now.prompts) else ["prompts"]
+    changed += [] if run.prices.items() <= now.prices.items() else ["prices"]
+    return run, changed
 
 
 def _endpoint(table: Table) -> tuple[Endpoint, str | None]:

@@ -20,7 +20,7 @@ from jaxtyping import Float64
 from scipy import stats
 
 from sim.adapters.live import Step, in_parallel, unit_sums
-from sim.adapters.policy import Choice, Policy
+from sim.adapters.policy import Policy
 from sim.adapters.sampler import REFUSED, Want, consecutive
 from sim.adapters.scoring import Item
 from sim.adapters.settings import Config
@@ -55,6 +55,7 @@ class Row(NamedTuple):
         prompt, scale: None in the mean over contexts.
         value: utility on the held-out queries.
         gain: the policy's value minus this one; None for the same arm.
+        refused: queries on which a filter refused the prompt; None in the mean over contexts.
     """
 
     context: str
@@ -63,6 +64,7 @@ class Row(NamedTuple):
     scale: int | None
     value: Interval
     gain: Interval | None
+    refused: int | None
 
 
 class Measured(NamedTuple):
@@ -72,11 +74,13 @@ class Measured(NamedTuple):
         width: completions of a pull, of each prompt.
         units: block sums in integer units over all pulls of a query, shape (query, task, width).
         cost: cost of one completion, shape (query,).
+        refused: queries on which a filter refused the prompt, so that nothing could be read.
     """
 
     width: dict[str, int]
     units: dict[str, np.ndarray]
     cost: dict[str, np.ndarray]
+    refused: dict[str, int]
 
 
 def arms_of(policy: Policy, config: Config, scale: int | None) -> Arms:
@@ -88,15 +92,18 @@ def arms_of(policy: Policy, config: Config, scale: int | None) -> Arms:
         scale: N of the role "triple"; the policy's own of each context when None.
 
     Raises:
-        ValueError: the policy lacks a context, or an estimate at N = 1.
+        ValueError: the policy lacks an estimate at N = 1, or a scale is out of range.
     """
     if scale is not None and not 1 <= scale <= config.max_scale:
         raise ValueError(f"the scale is {scale}; it must lie between 1 and tune.max_scale ({config.max_scale})")
     chosen, single, triple = [], [], []
     for context in config.contexts:
-        choice: Choice | None = policy.choices.get(context.name)
-        if choice is None:
-            raise ValueError(f"the policy has no arm for the context {context.name!r} of {config.file}; tune again")
+        choice = policy.choices[context.name]
+        if choice.chosen.scale > config.max_scale:
+            raise ValueError(
+                f"{policy.file}: policy.{context.name}.chosen.scale is {choice.chosen.scale}, above tune.max_scale "
+                f"({config.max_scale})"
+            )
         if choice.single is None:
             raise ValueError(f"the policy knows no best prompt at N = 1 in the context {context.name!r}; tune again")
         chosen.append((choice.chosen.prompt, choice.chosen.scale))
@@ -136,7 +143,7 @@ def measure(
     """
     config = live.config
     outcomes = [np.zeros((0, 0, 0), np.float32)] * len(wants)
-    cost, done = np.zeros(len(wants)), 0
+    cost, refused, done = np.zeros(len(wants)), np.zeros(len(wants), bool), 0
 
     async def one(place: int) -> None:
         nonlocal done
@@ -144,8 +151,9 @@ def measure(
         draws = await live.sampler.draws(want)
         found = await live.reader.read(want.cell, want.first, item, want.prompt.text, draws)
         outcomes[place] = live.reader.outcomes(item, found).reshape(pulls, width[want.prompt.name], -1)
-        refused = all(draw.finish == REFUSED for draw in draws)
-        cost[place] = 0.0 if refused and want.prompt.cost is None else np.nan
+        refused[place] = any(draw.finish == REFUSED for draw in draws)
+        unbilled = all(draw.finish == REFUSED for draw in draws) and want.prompt.cost is None
+        cost[place] = 0.0 if unbilled else np.nan
         done += 1
         report(Step(0, done, len(wants)))
 
@@ -154,7 +162,7 @@ def measure(
     for place in np.flatnonzero(np.isnan(cost)).tolist():
         cost[place] = _cost(live, wants[place])
     strategy = world(config, Costs(*[np.zeros(len(config.prompts))] * 3))[1]
-    units, costs = {}, {}
+    units, costs, odd = {}, {}, {}
     for prompt in config.prompts:
         own = [place for place, want in enumerate(wants) if want.prompt is prompt]
         if not own:
@@ -163,8 +171,8 @@ def measure(
         blocks = np.concatenate([outcomes[place] for place in own])
         sums = unit_sums(strategy, blocks, np.full(len(blocks), size))
         units[prompt.name] = sums.reshape(len(items), pulls, *sums.shape[1:]).sum(axis=1)
-        costs[prompt.name] = cost[own]
-    return Measured(width, units, costs)
+        costs[prompt.name], odd[prompt.name] = cost[own], int(refused[own].sum())
+    return Measured(width, units, costs, odd)
 
 
 def _cost(live: Session, want: Want) -> float:
@@ -193,12 +201,12 @@ def compare(config: Config, arms: Arms, measured: Measured, pulls: int) -> list[
             values[role][c] = reward - context.cost_weight * scale * measured.cost[name]
             same = own[c] == arms.policy[c]
             gain = None if same else interval(values["policy"][c] - values[role][c])
-            rows.append(Row(context.name, role, name, scale, interval(values[role][c]), gain))
+            rows.append(Row(context.name, role, name, scale, interval(values[role][c]), gain, measured.refused[name]))
     weight = np.array([context.probability for context in config.contexts])
     mean = {role: weight @ values[role] for role in ROLES}
     for role, own in zip(ROLES, arms, strict=True):
         gain = None if own == arms.policy else interval(mean["policy"] - mean[role])
-        rows.append(Row("mean", role, None, None, interval(mean[role]), gain))
+        rows.append(Row("mean", role, None, None, interval(mean[role]), gain, None))
     return rows
 
 

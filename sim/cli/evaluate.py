@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from sim.adapters.deployment import Interval, Row
     from sim.adapters.ledger import Amount
     from sim.adapters.planning import Need
-    from sim.adapters.policy import Policy
     from sim.adapters.scoring import Item
     from sim.adapters.settings import Config
     from sim.adapters.tune import Session
@@ -36,7 +35,8 @@ def evaluate(
 
     In every context against the prompt that tuning found best for a single completion, deployed with N = 1 (single) and
     with a given N (triple, as TRIPLE chooses). The caps of the configuration hold, in its journal: the same command
-    goes on where it was stopped, and asks for nothing twice.
+    goes on where it was stopped, and asks for nothing twice. What is evaluated is what the policy file
+    holds (prompts, endpoint, scorers, contexts, prices); where the configuration differs by now, that is said.
 
     Example: iapo evaluate results/capitals/policy.json --queries held-out.jsonl --plan
     """
@@ -52,8 +52,11 @@ def evaluate(
     if to is not None and to.suffix not in (".csv", ".parquet"):
         raise ValueError(f"--to is {to}; the name of a table ends in .csv or .parquet")
     chosen = file.load(policy)
-    tuned = reading.load(chosen.config)
-    run = _held_out(tuned, chosen, queries, limit)
+    tuned, changed = reading.of_tuning(chosen)
+    if changed:
+        told = f"{chosen.config} differs from {policy} in {', '.join(changed)}; what the policy holds is evaluated"
+        typer.echo(common.plain(f"note: {told}"), err=True)
+    run = _held_out(tuned, queries, limit)
     items = driver.load_items(run)
     _check_new(items, driver.load_items(tuned), queries)
     arms = deployment.arms_of(chosen, run, triple_scale)
@@ -78,15 +81,11 @@ def evaluate(
     typer.echo(f"This call: {amount_text(charged)}. In all: {amount_text(spent)}.\n\nwrote {place}")
 
 
-def _held_out(tuned: "Config", policy: "Policy", queries: Path, limit: int | None) -> "Config":
-    """The run with the policy's prompts and the held-out queries."""
+def _held_out(tuned: "Config", queries: Path, limit: int | None) -> "Config":
+    """The run with the held-out queries."""
     if queries.suffix not in (".jsonl", ".csv", ".parquet") or not queries.is_file():
         raise ValueError(f"--queries is {queries}; expected a .jsonl, .csv or .parquet file that exists")
-    for prompt in policy.prompts.values():
-        if prompt.model not in tuned.prices:
-            raise ValueError(f"{policy.config} does not know the model {prompt.model!r} any more; tune again")
-    source = replace(tuned.queries, file=queries, limit=limit)
-    return replace(tuned, prompts=tuple(policy.prompts.values()), queries=source)
+    return replace(tuned, queries=replace(tuned.queries, file=queries, limit=limit))
 
 
 def _check_new(items: "tuple[Item, ...]", tuned: "tuple[Item, ...]", file: Path) -> None:
@@ -120,6 +119,7 @@ def _show_plan(run: "Config", plan: "Need", live: "Session", num_queries: int) -
 
 
 def _show(run: "Config", rows: "list[Row]", num_queries: int) -> None:
+    refused = any(row.refused for row in rows)
     cells = [
         (
             row.context,
@@ -128,14 +128,18 @@ def _show(run: "Config", rows: "list[Row]", num_queries: int) -> None:
             row.scale or "",
             _text(row.value),
             "-" if row.role == "policy" else "the same" if row.gain is None else _text(row.gain),
+            *(("" if row.refused is None else row.refused,) if refused else ()),
         )
         for row in rows
     ]
-    columns = ("context", "arm", "prompt", ">N", ">value (95 % interval)", ">policy's gain (95 % interval)")
+    columns = ["context", "arm", "prompt", ">N", ">value (95 % interval)", ">policy's gain (95 % interval)"]
+    columns += [">refused"] if refused else []
     caption = (
         f"Means over {num_queries} queries. Gains are paired over queries. Intervals: Student's t with the standard "
         "error over queries, each on its own; none where all queries agree."
     )
+    if refused:
+        caption += " Refused: queries on which a filter refused the prompt; they count as unreadable answers."
     console = common.console()
     console.print()
     common.show(console, f"{run.name}: held-out utility", columns, cells, caption)
@@ -152,6 +156,6 @@ def _save(rows: "list[Row]", place: Path) -> None:
 
     ends = ("", "_low", "_high")
     columns = ["context", "arm", "prompt", "scale", *(f"value{end}" for end in ends), *(f"gain{end}" for end in ends)]
-    lines = [(*row[:4], *row.value, *(row.gain or (None,) * 3)) for row in rows]
-    frame = pd.DataFrame(lines, columns=pd.Index(columns))
-    tables.save(frame.astype({"scale": "Int64"}), place)
+    lines = [(*row[:4], *row.value, *(row.gain or (None,) * 3), row.refused) for row in rows]
+    frame = pd.DataFrame(lines, columns=pd.Index([*columns, "refused"]))
+    tables.save(frame.astype({"scale": "Int64", "refused": "Int64"}), place)
