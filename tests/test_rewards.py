@@ -5,8 +5,9 @@ import json
 import math
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,10 @@ TEMPLATE = "<u>{query}</u><a>{completion}</a>"
 
 @contextmanager
 def serving(answer: Callable[[dict[str, Any], int], Any], seen: list[Any]) -> Iterator[str]:
-    """A server that answers a body, and its number, with JSON; an integer is a status, text is sent as it is."""
+    """A server that answers a body, and its number, with JSON; text goes as it is, an integer is a status.
+
+    Bytes with a pause, in seconds, are sent one by one.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, format: str, *args: Any) -> None:
@@ -33,13 +37,19 @@ def serving(answer: Callable[[dict[str, Any], int], Any], seen: list[Any]) -> It
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             seen.append((self.path, self.headers["Authorization"], body))
-            found = answer(body, len(seen) - 1)
+            found, pause = answer(body, len(seen) - 1), 0.0
+            if isinstance(found, tuple):
+                found, pause = found[0].decode(), found[1]
             status = found if isinstance(found, int) else 200
             data = found.encode() if isinstance(found, str) else json.dumps(found).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
-            self.wfile.write(data)
+            with suppress(ConnectionError):
+                for place in range(len(data)) if pause else ():
+                    self.wfile.write(data[place : place + 1])
+                    time.sleep(pause)
+                self.wfile.write(b"" if pause else data)
 
     with running(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as url:
         yield url
@@ -108,6 +118,13 @@ def test_answers_that_are_not_rewards_are_errors(answer: Any):
         due = pytest.raises(ValueError, match="where 2 numbers were due")
         with serving(lambda body, number, sent=sent: sent, []) as url, due:
             start_and_score(GetReward(f"{url}/get_reward", TEMPLATE), "q", ["x", "yy"])
+
+
+def test_an_answer_that_comes_byte_by_byte_ends_with_the_timeout():
+    """Seen to be waited for to its end: no pause between two bytes was as long as the timeout."""
+    slow = lambda body, number: (b'{"rewards": [1.0]}', 0.1)  # noqa: E731
+    with serving(slow, []) as url, pytest.raises(ValueError, match=r"no whole answer within 0.2 s"):
+        start_and_score(GetReward(f"{url}/get_reward", TEMPLATE, timeout=0.2), "q", ["x"])
 
 
 def test_a_busy_server_is_asked_again_and_the_key_is_sent_and_not_told(monkeypatch: pytest.MonkeyPatch):

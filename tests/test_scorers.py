@@ -17,7 +17,7 @@ from sim.adapters.journal import Cell, Draw, Journal
 from sim.adapters.reading import Reader
 from sim.adapters.scorers.code import Code
 from sim.adapters.scorers.text import Choice, Exact, JsonField, Number, Regex, canonical_number
-from sim.adapters.scoring import OK, UNREADABLE, Item, Scored, Scorer
+from sim.adapters.scoring import OK, TIMEOUT, UNREADABLE, Item, Scored, Scorer
 from sim.adapters.settings import Objective
 
 CELL = Cell("tune", "u", "m", "{}", (("user", "hello"),), "p", "q")
@@ -233,12 +233,14 @@ def test_functions_of_the_user_that_fail_are_named(name: str, said: str, module:
 
 def test_a_slow_function_delays_nothing_else():
     """Seen to fail where it runs on the event loop: replies under way were read too late, and asked for again."""
-    started, go_on, calls = threading.Event(), threading.Event(), []
+    started, go_on, calls, alone = threading.Event(), threading.Event(), [], threading.Lock()
 
     def slow(query: str, gold: str | None, text: str) -> float:
+        assert alone.acquire(blocking=False), "one call at a time"
         started.set()
-        calls.append(threading.get_ident())
+        calls.append(text)
         assert go_on.wait(5), "nothing else went on"
+        alone.release()
         return 1.0
 
     async def go() -> list:
@@ -251,7 +253,37 @@ def test_a_slow_function_delays_nothing_else():
         return [one for task in tasks for one in await task]
 
     assert asyncio.run(go()) == [Scored(OK, None, 1.0)] * 4
-    assert len(set(calls)) == 1
+    assert sorted(calls) == ["a", "a", "b", "b"]
+
+
+def test_a_function_that_does_not_end_ends_the_run_and_nothing_after_it():
+    """Seen to wait for it for ever."""
+    end = threading.Event()
+
+    def hangs(query: str, gold: str | None, text: str) -> float:
+        end.wait(60)
+        return 1.0
+
+    with pytest.raises(ValueError, match=r"scorer x:hangs took more than 0.1 s on a completion \(its timeout\)"):
+        asyncio.run(Code("x:hangs", "", hangs, timeout=0.1).score(Item("q"), "p", ["a"]))
+    found = asyncio.run(Code("x:length", "", lambda query, gold, text: len(text)).score(Item("q"), "p", ["abc"]))
+    end.set()
+    assert found == [Scored(OK, None, 3.0)]
+
+
+def test_a_pattern_that_takes_too_long_costs_its_completion_alone():
+    """Exponential backtracking. Seen to take minutes where patterns are matched in this process."""
+
+    async def go() -> list[Scored]:
+        scorer = Regex("^(?:(a+)+|b(.))$", 2, timeout=1.0)
+        try:
+            return await scorer.score(Item("q", "1"), "p", ["b1", "a" * 60 + "c", "b2", "none"])
+        finally:
+            await scorer.close()
+
+    right, late, wrong, none = asyncio.run(go())
+    assert (right, wrong) == (Scored(OK, "1", 1.0), Scored(OK, "2", 0.0))
+    assert (late.status, none.status) == (TIMEOUT, UNREADABLE)
 
 
 def test_an_edited_function_is_another_scorer(module: Table):

@@ -1,21 +1,21 @@
 """A scorer that the user wrote: a Python function, named as module:function."""
 
-import asyncio
 import hashlib
 import importlib
 import inspect
 import sys
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sim.adapters.apart import apart
 from sim.adapters.fields import Table, finite
 from sim.adapters.scoring import OK, UNREADABLE, Item, Scored, Scorer
 
-_CALLS = ThreadPoolExecutor(1, "scorer")
-"""Calls the user's functions, one at a time: they need not be made for threads."""
+_TURN = [threading.Lock()]
+"""The user's functions are called one at a time: they need not be made for threads. Renewed when one does not end."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,14 @@ class Code(Scorer):
         version: digest of the module's text, so that results are not kept beyond a change.
         function: what it names.
         referring: whether it takes the reference.
+        timeout: seconds for one completion. A function that takes longer ends the run: it cannot be stopped itself.
     """
 
     target: str
     version: str
     function: Callable[..., Any] = field(repr=False)
     referring: bool = field(default=False, repr=False)
+    timeout: float = field(default=600.0, repr=False)
     needs_gold = False
     kept = True
 
@@ -62,12 +64,22 @@ class Code(Scorer):
         except (TypeError, ValueError):
             problem = f"is {target!r}; it must take (query, gold, completion) and perhaps reference"
             raise table.wrong("function", problem) from None
-        return cls(target, _version(function), function, referring)
+        timeout = table.number("timeout", cls.timeout, low=0, high=10**6, open_low=True)
+        return cls(target, _version(function), function, referring, timeout)
 
     async def score(self, item: Item, prompt: str, texts: Sequence[str]) -> list[Scored]:
         """One call per completion. However long they take, replies that come meanwhile are read in time."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(_CALLS, lambda: [self._one(item, text) for text in texts])
+        return [await self._timed(item, text) for text in texts]
+
+    async def _timed(self, item: Item, text: str) -> Scored:
+        try:
+            return await apart(lambda: self._one(item, text), self.timeout, _TURN[0])
+        except TimeoutError:
+            _TURN[0] = threading.Lock()
+            raise ValueError(
+                f"scorer {self.target} took more than {self.timeout:g} s on a completion (its timeout); what came is "
+                "kept, and the same command goes on once it is faster"
+            ) from None
 
     def _one(self, item: Item, text: str) -> Scored:
         try:

@@ -10,17 +10,20 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
+from sim.adapters.apart import apart
 from sim.adapters.fields import Table, finite
 from sim.adapters.protocol import Ambiguous, CallError, Transient, failure
 from sim.adapters.redact import Redactor, read_key
 from sim.adapters.retry import Rule, persist, real_clock
 from sim.adapters.scoring import OK, Item, Scored, Scorer
 
+_AT_ONCE = 16
+"""Requests under way at most."""
 _PROBE = ("What is two and two?", ("Two and two is four.", "I do not want to say."))
 
 
@@ -32,13 +35,14 @@ class RewardModel(Scorer):
         url: the whole address of the method.
         template: the text that is scored, with {query} and {completion} slots: the model's own chat template.
         key_variable: environment variable with the key; empty for none.
-        timeout: seconds for one request.
+        timeout: seconds for one request, from its start to the last byte of the answer.
     """
 
     url: str
     template: str
     key_variable: str = ""
     timeout: float = 120.0
+    _limit: list[asyncio.Semaphore] = field(default_factory=list, init=False, repr=False, compare=False)
     votes = False
     needs_gold = False
     kept = True
@@ -72,11 +76,22 @@ class RewardModel(Scorer):
         """
         clock = real_clock(asyncio.get_running_loop(), 0)
         try:
-            return await persist(
-                lambda: asyncio.to_thread(self._once, body), Rule(5 * self.timeout), clock, lambda: False
-            )
+            return await persist(lambda: self._attempt(body), Rule(5 * self.timeout), clock, lambda: False)
         except (CallError, ValueError) as error:
             raise ValueError(f"reward model at {self.url}: {error}") from None
+
+    async def _attempt(self, body: dict[str, Any]) -> Any:
+        if not self._limit:
+            self._limit.append(asyncio.Semaphore(_AT_ONCE))
+        try:
+            async with self._limit[0]:
+                return await apart(lambda: self._once(body), self.timeout)
+        except TimeoutError:
+            raise Ambiguous(f"no whole answer within {self.timeout:g} s") from None
+
+    async def close(self) -> None:
+        """Forget this event loop."""
+        self._limit.clear()
 
     def _once(self, body: dict[str, Any]) -> Any:
         headers, key = {"Content-Type": "application/json"}, self._key()

@@ -2,16 +2,22 @@
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 
 from sim.adapters.fields import Table
-from sim.adapters.scoring import AnswerScorer
+from sim.adapters.scorers import regex_worker
+from sim.adapters.scorers.processes import Pool
+from sim.adapters.scorers.regex_worker import last_match
+from sim.adapters.scoring import TIMEOUT, AnswerScorer, Item, Scored
 
 _NUMBER = re.compile(
     r"(?:(?<![\w.)])[-+\u2212])?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+(?![\w.]))?"
 )
 _MAX_DIGITS = 400
+_PROCESSES = 2
+"""How many match regular expressions at a time."""
 
 
 @dataclass(frozen=True)
@@ -94,17 +100,21 @@ class Number(AnswerScorer):
 
 @dataclass(frozen=True)
 class Regex(AnswerScorer):
-    """What a group of a regular expression matched last.
+    """What a group of a regular expression matched last, found in processes that are killed when they take too long.
 
     Attributes:
         pattern: the expression; it must have the group.
         group: number of the group, 0 for the whole match.
         ignore_case: whether case differs without a difference.
+        timeout: seconds for one completion: some patterns take time exponential in a text's length.
     """
 
     pattern: str
     group: int = 1
     ignore_case: bool = False
+    timeout: float = 5.0
+    _pool: list[Pool] = field(default_factory=list, init=False, repr=False, compare=False)
+    kept = True
 
     @classmethod
     def read(cls, table: Table) -> "Regex":
@@ -114,13 +124,36 @@ class Regex(AnswerScorer):
         group = table.whole("group", min(1, groups), low=0, high=99)
         if group > groups:
             raise table.wrong("group", f"is {group}; the pattern has {groups}")
-        return cls(pattern, group, table.flag("ignore_case", False))
+        timeout = table.number("timeout", cls.timeout, low=0, high=600, open_low=True)
+        return cls(pattern, group, table.flag("ignore_case", False), timeout)
 
     def answer(self, text: str) -> str | None:
-        """The last match, spaces at both ends left out."""
-        found = [match.group(self.group) for match in re.finditer(self.pattern, text)]
-        last = (found[-1] or "").strip() if found else ""
-        return (last.casefold() if self.ignore_case else last) or None
+        """The last match, spaces at both ends left out. Takes as long as it takes."""
+        return self._answer(last_match(self.pattern, self.group, text))
+
+    def _answer(self, match: str) -> str | None:
+        return (match.casefold() if self.ignore_case else match) or None
+
+    async def score(self, item: Item, prompt: str, texts: Sequence[str]) -> list[Scored]:
+        """All at once; where that takes too long one by one, so that only those that do are given up."""
+        if not self._pool:
+            first = {"pattern": "", "group": 0, "texts": [""]}
+            self._pool.append(Pool(_PROCESSES, lambda: str(regex_worker.__file__), first, "a reader of patterns"))
+        found = await self._matches(texts)
+        if found is None and len(texts) > 1:
+            found = [one[0] if (one := await self._matches([text])) else None for text in texts]
+        found = [None] * len(texts) if found is None else found
+        return [Scored(TIMEOUT) if one is None else self.scored(item, self._answer(one)) for one in found]
+
+    async def _matches(self, texts: Sequence[str]) -> list[str | None] | None:
+        task = {"pattern": self.pattern, "group": self.group, "texts": list(texts)}
+        found = await self._pool[0].ask(task, self.timeout)
+        return None if found is None else found["found"]
+
+    async def close(self) -> None:
+        """End all processes."""
+        while self._pool:
+            await self._pool.pop().close()
 
     def right(self, gold: str) -> str:
         """The right answer is given as such, without what surrounds it in a completion."""

@@ -1,0 +1,101 @@
+"""Processes that read completions, killed when they take too long: a JSON line in, a JSON line out."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+_START = 60.0
+"""Seconds that the first answer of a process may take: it imports what it needs."""
+_LONGEST_LINE = 2**26
+
+
+class Pool:
+    """Workers of one script, started when they are needed."""
+
+    def __init__(self, size: int, script: Callable[[], str], first: dict[str, Any], name: str):
+        """No more than `size` at a time.
+
+        Args:
+            size: how many.
+            script: gives the path of the script that they run.
+            first: a task that every worker can do, once it is up.
+            name: what they are, for people.
+        """
+        self._script, self._first, self._name = script, first, name
+        self._limit, self._idle = asyncio.Semaphore(size), list[_Process]()
+
+    async def ask(self, task: dict[str, Any], timeout: float) -> dict[str, Any] | None:
+        """The answer to a task; None where it took too long or ended its worker.
+
+        Raises:
+            ValueError: workers do not start.
+        """
+        async with self._limit:
+            process = self._idle.pop() if self._idle else await self._start()
+            try:
+                found = await process.ask(task, timeout)
+            except BaseException:
+                await process.kill()
+                raise
+            if found is None:
+                await process.kill()
+            else:
+                self._idle.append(process)
+        return found
+
+    async def _start(self) -> "_Process":
+        process = await _Process.start(self._script())
+        try:
+            up = await process.ask(self._first, _START)  # what it imports first is no part of reading
+        except BaseException:
+            await process.kill()
+            raise
+        if up is None:
+            await process.kill()
+            raise ValueError(f"{self._name} does not start")
+        return process
+
+    async def close(self) -> None:
+        """End all workers."""
+        while self._idle:
+            await self._idle.pop().kill()
+
+
+class _Process:
+    """A worker and its pipes."""
+
+    def __init__(self, process: asyncio.subprocess.Process):
+        self._process = process
+
+    @classmethod
+    async def start(cls, script: str) -> "_Process":
+        """A new worker; -P keeps its folder, whose names are those of standard modules, out of the path."""
+        pipe, nowhere = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+        made = await asyncio.create_subprocess_exec(
+            sys.executable, "-P", script, stdin=pipe, stdout=pipe, stderr=nowhere, limit=_LONGEST_LINE
+        )
+        return cls(made)
+
+    async def ask(self, task: dict[str, Any], timeout: float) -> dict[str, Any] | None:
+        """Its answer; None where it took too long or ended."""
+        into, out = self._process.stdin, self._process.stdout
+        assert into is not None
+        assert out is not None
+        try:
+            async with asyncio.timeout(timeout):
+                into.write(json.dumps(task).encode() + b"\n")
+                await into.drain()
+                answer = await out.readline()
+        except (TimeoutError, ConnectionError):
+            return None
+        return json.loads(answer) if answer else None
+
+    async def kill(self) -> None:
+        """End it at once."""
+        if self._process.returncode is None:
+            self._process.kill()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        await self._process.wait()
