@@ -29,6 +29,17 @@ def math_path() -> Path:
     return path
 
 
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the queries of a live run; the key's variable is set."""
+    from live_runs import queries
+    from live_server import KEY
+
+    queries(tmp_path)
+    monkeypatch.setenv("LIVE_TEST_KEY", KEY)
+    return tmp_path
+
+
 @pytest.fixture(autouse=True)
 def _few_programs() -> Iterator[None]:
     """Drop compiled programs before there are too many for one process; looks after every tenth test."""

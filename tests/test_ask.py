@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from click.testing import Result
+from live_runs import digit, iapo
 from live_server import KEY, Model, serving
-from test_tune import digit, iapo
 
 from sim.cli import common
 

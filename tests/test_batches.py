@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from batch_server import BatchModel, batching
+from live_runs import RUN, batch_run, digit, iapo, write
 from live_server import KEY
 from test_sampler import FREE, PRICES, PROMPT, PULLS, right, wants
-from test_tune import RUN, digit, iapo, write
 
 from sim.adapters.batch_api import read_lines, result_of
 from sim.adapters.batches import PATIENCE, Batches, Waiting
@@ -330,19 +330,6 @@ def test_a_journal_of_one_model_and_prompt_names_every_request_once():
     names = [json.loads(line)["custom_id"] for line in content.splitlines()]
     assert len(set(names)) == 5
     assert PROMPT.model == json.loads(content.splitlines()[0])["body"]["model"]
-
-
-def batch_run(url: str, batch: str = "poll = 0.001", text: str = RUN) -> str:
-    text = text.replace("URL", url).replace("timeout = 900", 'mode = "batch"\ntimeout = 900')
-    return text.replace("[prices]", f"[endpoint.batch]\n{batch}\n[prices]")
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    rows = [json.dumps({"query": f"query {k} has the digit {k % 10}", "gold": k % 10}) for k in range(30)]
-    (tmp_path / "q.jsonl").write_text("\n".join(rows))
-    monkeypatch.setenv("LIVE_TEST_KEY", KEY)
-    return tmp_path
 
 
 def test_a_tuning_run_in_batches_is_the_same_as_one_request_at_a_time(folder: Path):

@@ -7,33 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from live_runs import MINIMAL
 
 from sim.adapters import config, queries, tune
 from sim.adapters.settings import Caps, Config, QueryFile
-
-BASE = """
-strategy = "mv"
-[endpoint]
-base_url = "http://localhost:1/v1"
-model = "m"
-key_variable = ""
-[[prompts]]
-name = "a"
-text = "{query}?"
-[[prompts]]
-name = "b"
-text = "{query}!"
-[queries]
-file = "q.jsonl"
-gold = "gold"
-[[objectives]]
-scorer = "number"
-[contexts]
-cost_weights = [0.0, 0.1]
-[tune]
-budget = 100
-max_scale = 4
-"""
 
 
 def write(folder: Path, text: str) -> Path:
@@ -48,7 +25,7 @@ def load(folder: Path, text: str) -> Config:
 
 
 def test_the_defaults_are_filled_in(tmp_path: Path):
-    run = load(tmp_path, BASE)
+    run = load(tmp_path, MINIMAL)
     assert [prompt.model for prompt in run.prompts] == ["m", "m"]
     assert run.prompts[0].messages("1+1") == (("user", "1+1?"),)
     assert [(context.weights, context.cost_weight) for context in run.contexts] == [((1.0,), 0.0), ((1.0,), 0.1)]
@@ -58,13 +35,13 @@ def test_the_defaults_are_filled_in(tmp_path: Path):
 
 
 def test_a_query_is_put_in_as_it_stands(tmp_path: Path):
-    run = load(tmp_path, BASE.replace('"{query}?"', "'{\"json\": {query}} {0} %s'"))
+    run = load(tmp_path, MINIMAL.replace('"{query}?"', "'{\"json\": {query}} {0} %s'"))
     assert run.prompts[0].messages("{query} {x}")[0][1] == '{"json": {query} {x}} {0} %s'
 
 
 def test_money_is_exact(tmp_path: Path):
     priced = (
-        BASE + "[prices]\nprompt = 0.15\ncompletion = 0.6\nmodels.m = { completion = 1.000001 }\n[caps]\nmoney = 2\n"
+        MINIMAL + "[prices]\nprompt = 0.15\ncompletion = 0.6\nmodels.m = { completion = 1.000001 }\n[caps]\nmoney = 2\n"
     )
     run = load(tmp_path, priced)
     assert (run.prices["m"].prompt, run.prices["m"].completion) == (150_000, 1_000_001)
@@ -110,7 +87,7 @@ BAD = {
     "extra date": ('model = "m"', 'model = "m"\nextra = { a = 2026-01-01 }', "endpoint.extra holds what no JSON"),
     "pace": ('model = "m"', 'model = "m"\nconcurrency = { start = 9, most = 4 }', "endpoint.concurrency.start is 9"),
     "no model": ('model = "m"', "", r"prompts\[0\].model is missing here and in \[endpoint\]"),
-    "no prompts": (BASE[BASE.index("[[prompts]]") : BASE.index("[queries]")], "", "prompts is missing"),
+    "no prompts": (MINIMAL[MINIMAL.index("[[prompts]]") : MINIMAL.index("[queries]")], "", "prompts is missing"),
     "one table": ("[[objectives]]", "[objectives]", "objectives must be one or more tables"),
     "no slot": ("{query}!", "query!", r"prompts\[1\].text has no {query} slot"),
     "same prompt": ("{query}!", "{query}?", r"prompts\[1\].text and decoding are those of 'a'"),
@@ -161,15 +138,15 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_a_bad_configuration_is_refused_in_one_sentence(case: str, tmp_path: Path):
     old, new, said = BAD[case]
-    assert old in BASE
+    assert old in MINIMAL
     with pytest.raises(ValueError, match=said) as refused:
-        load(tmp_path, BASE.replace(old, new, 1))
+        load(tmp_path, MINIMAL.replace(old, new, 1))
     assert str(refused.value).startswith(f"{tmp_path / 'run.toml'}: ")
     assert "\n" not in str(refused.value)
 
 
 def test_probabilities_of_contexts_sum_to_one(tmp_path: Path):
-    listed = BASE.replace("[contexts]\ncost_weights = [0.0, 0.1]", "[[contexts]]\nprobability = 0.5\n")
+    listed = MINIMAL.replace("[contexts]\ncost_weights = [0.0, 0.1]", "[[contexts]]\nprobability = 0.5\n")
     with pytest.raises(ValueError, match=r"contexts have probabilities that sum to 0\.5"):
         load(tmp_path, listed)
     assert load(tmp_path, listed.replace("0.5", "1")).contexts[0].weights == (1.0,)
@@ -177,7 +154,7 @@ def test_probabilities_of_contexts_sum_to_one(tmp_path: Path):
 
 def test_bad_configurations_are_many():
     assert len(BAD) >= 30
-    tomllib.loads(BASE)
+    tomllib.loads(MINIMAL)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +205,7 @@ def test_references_come_as_the_file_has_them(kind: str, tmp_path: Path):
 
 
 def test_a_judge_is_refused_whose_slots_no_column_fills(tmp_path: Path):
-    judged = BASE.replace('strategy = "mv"', 'strategy = "bon"').replace(
+    judged = MINIMAL.replace('strategy = "mv"', 'strategy = "bon"').replace(
         'scorer = "number"', 'scorer = "judge"\nmodel = "j"\ntemplate = "{query} {completion} {reference}"'
     )
     with pytest.raises(ValueError, match=r"queries.reference is missing; the template of 'reward' has a {reference}"):
@@ -241,7 +218,7 @@ def test_a_judge_is_refused_whose_slots_no_column_fills(tmp_path: Path):
 
 
 def test_the_key_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    run = load(tmp_path, BASE.replace('key_variable = ""', 'key_variable = "MY_KEY"'))
+    run = load(tmp_path, MINIMAL.replace('key_variable = ""', 'key_variable = "MY_KEY"'))
     monkeypatch.setenv("MY_KEY", "secret-key")
     assert config.read_key(run.endpoint) == "secret-key"
     assert "secret-key" not in repr(run)
@@ -266,14 +243,14 @@ def test_the_key_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.
 def test_what_numbers_and_texts_cannot_hold_is_refused(old: str, new: str, said: str, tmp_path: Path):
     """Seen to end in tracebacks, or to be accepted as no cap at all."""
     with pytest.raises(ValueError, match=rf"run.toml: {said}"):
-        load(tmp_path, BASE.replace(old, new))
+        load(tmp_path, MINIMAL.replace(old, new))
 
 
 @pytest.mark.parametrize("key", ["gsk_abc123", "sk-abc123", "7f", "Abc", "A B"])
 def test_a_key_in_place_of_its_variable_is_refused_and_not_shown(key: str, tmp_path: Path):
-    asked = BASE.replace('key_variable = ""', f'key_variable = "{key}"')
+    asked = MINIMAL.replace('key_variable = ""', f'key_variable = "{key}"')
     rewards = f'"get_reward"\nurl = "http://x/y"\ntemplate = "{{query}}{{completion}}"\nkey_variable = "{key}"'
-    scored = BASE.replace('"mv"', '"bon"').replace('"number"', rewards)
+    scored = MINIMAL.replace('"mv"', '"bon"').replace('"number"', rewards)
     for text in (asked, scored):
         with pytest.raises(
             ValueError, match=r"run.toml: .*key_variable is no name of an environment variable"

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
-from live_server import KEY, Model, serving
+from live_runs import RUN, digit, iapo, queries, write
+from live_server import Model, serving
 from scipy import stats
-from test_tune import RUN, digit, iapo, write
 
 from sim.adapters import config
 from sim.adapters.deployment import interval
@@ -55,16 +55,10 @@ def policy() -> dict:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    def rows(first: int, count: int) -> str:
-        made = [{"query": f"query {k} has the digit {k % 10}", "gold": k % 10} for k in range(first, first + count)]
-        return "\n".join(map(json.dumps, made))
-
-    (tmp_path / "q.jsonl").write_text(rows(0, 30))
-    (tmp_path / "held.jsonl").write_text(rows(30, HELD_OUT))
-    (tmp_path / "policy.json").write_text(json.dumps(policy() | {"config": str(tmp_path / "run.toml")}))
-    monkeypatch.setenv("LIVE_TEST_KEY", KEY)
-    return tmp_path
+def folder(folder: Path) -> Path:
+    queries(folder, HELD_OUT, 30, "held.jsonl")
+    (folder / "policy.json").write_text(json.dumps(policy() | {"config": str(folder / "run.toml")}))
+    return folder
 
 
 def prepare(folder: Path, url: str, text: str = TEXT) -> Path:

@@ -11,11 +11,10 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 from batch_server import BatchModel, batching
+from live_runs import RUN, batch_run, digit, iapo, write
 from live_server import KEY, Model, serving, words
 from scipy.stats import binomtest
-from test_batches import batch_run
 from test_sampler import BILLED, UNBILLED, sample
-from test_tune import RUN, digit, iapo, write
 
 from sim.adapters.retry import Clock
 from sim.cli import common
@@ -25,15 +24,6 @@ pytest.importorskip("openai", reason="the extra [llm] is not installed")
 ALPHA = 1e-4
 MOST_IN_A_ROW = 6
 """Faults that one request meets at most, below the number at which a run gives up."""
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Queries and the key; waits take no time."""
-    rows = [json.dumps({"query": f"query {k} has the digit {k % 10}", "gold": k % 10}) for k in range(30)]
-    (tmp_path / "q.jsonl").write_text("\n".join(rows))
-    monkeypatch.setenv("LIVE_TEST_KEY", KEY)
-    return tmp_path
 
 
 def quick(loop: object, seed: int) -> Clock:

@@ -6,8 +6,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from live_runs import iapo
 from live_server import KEY, Model, serving, words
-from test_tune import iapo
 
 from sim.adapters import scorers
 from sim.adapters.fields import Table

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
+from live_runs import RUN, digit, iapo, write
 from live_server import Model, serving
-from test_tune import RUN, digit, folder, iapo, write
 
 from sim.adapters import config as reading
 from sim.adapters import planning
@@ -20,7 +20,6 @@ from sim.cli import common
 
 pytest.importorskip("openai", reason="the extra [llm] is not installed")
 
-__all__ = ["folder"]
 UNIFORM = RUN.replace("budget = 400", 'algorithm = "uniform"\nbudget = 90')
 
 

@@ -1,13 +1,12 @@
 """Live completions become environments, and journals can be listed, exported and compacted."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from live_server import KEY, Model, serving
-from test_tune import RUN, digit, iapo, write
+from live_runs import RUN, digit, iapo, queries, write
+from live_server import Model, serving
 
 from sim.adapters import logs
 from sim.adapters.journal import Journal
@@ -18,11 +17,9 @@ pytest.importorskip("openai", reason="the extra [llm] is not installed")
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    rows = [json.dumps({"query": f"query {k} has the digit {k}", "gold": k}) for k in range(6)]
-    (tmp_path / "q.jsonl").write_text("\n".join(rows))
-    monkeypatch.setenv("LIVE_TEST_KEY", KEY)
-    return tmp_path
+def folder(folder: Path) -> Path:
+    queries(folder, 6)
+    return folder
 
 
 def test_a_recorded_environment_holds_what_the_model_answered(folder: Path):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_tune import iapo
+from live_runs import iapo
 
 from sim.adapters.tiny import demo, flip, server, weights
 from sim.envs import files

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from live_server import KEY, Model, serving, words
-from typer.testing import CliRunner, Result
+from live_runs import RUN, digit, iapo, write
+from live_server import KEY, Model, serving
 
 from sim.adapters import policy
 from sim.adapters.journal import Draw, Journal
@@ -18,76 +18,9 @@ from sim.adapters.policy import Arm, combine
 from sim.adapters.scorers.text import Exact
 from sim.adapters.scoring import OK, UNREADABLE, Scored
 from sim.adapters.settings import Context, Objective
-from sim.cli import app, common
+from sim.cli import common
 
 pytest.importorskip("openai", reason="the extra [llm] is not installed")
-
-RUN = """
-name = "digits"
-out = "out"
-strategy = "mv"
-[endpoint]
-base_url = "URL"
-model = "m"
-key_variable = "LIVE_TEST_KEY"
-concurrency = { start = 8, most = 8 }
-timeout = 900
-deadline = 1800
-[prices]
-prompt = 1.0
-completion = 2.0
-[[prompts]]
-name = "weak"
-text = "[0.45] {query}"
-max_tokens = 10
-[[prompts]]
-name = "strong"
-text = "[0.75] {query}"
-max_tokens = 10
-[[prompts]]
-name = "wrong"
-text = "[0.10] {query}"
-max_tokens = 10
-[queries]
-file = "q.jsonl"
-gold = "gold"
-[[objectives]]
-name = "right"
-scorer = "number"
-[contexts]
-cost_weights = [0.0, 1.0]
-[tune]
-budget = 400
-max_scale = 4
-"""
-
-
-def digit(prompt: str, number: int) -> str:
-    """Right with the probability that the prompt names; else another digit, now and then none."""
-    chance, gold = re.match(r"\[(.*)\] .*(\d)", prompt).groups()  # type: ignore[union-attr]
-    draw = words(prompt, number)
-    if draw % 1000 < 1000 * float(chance):
-        return f"It is {gold}."
-    return "no idea" if draw % 7 == 0 else f"It is {(int(gold) + 1 + draw % 9) % 10}."
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    rows = [json.dumps({"query": f"query {k} has the digit {k % 10}", "gold": k % 10}) for k in range(30)]
-    (tmp_path / "q.jsonl").write_text("\n".join(rows))
-    monkeypatch.setenv("LIVE_TEST_KEY", KEY)
-    return tmp_path
-
-
-def iapo(*arguments: object, said: str | None = None) -> Result:
-    """Run the command; `said` is typed."""
-    return CliRunner().invoke(app, list(map(str, arguments)), input=said)
-
-
-def write(folder: Path, url: str, text: str = RUN) -> Path:
-    file = folder / "run.toml"
-    file.write_text(text.replace("URL", url))
-    return file
 
 
 def rows(folder: Path) -> pd.DataFrame:

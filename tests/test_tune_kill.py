@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 from batch_server import BatchModel, batching
+from live_runs import RUN, batch_run, digit, queries
 from live_server import KEY
 from nursery import Nursery
-from test_batches import batch_run
 from test_kill import query
-from test_tune import RUN, digit
 
 pytest.importorskip("openai", reason="the extra [llm] is not installed")
 
@@ -32,8 +31,7 @@ def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
 def run(nursery: Nursery, mode: str, chance: int, kills: int, folder: Path) -> tuple[int, dict, list]:
     """A run that is killed up to `kills` times; how often it was, its policy and its draws."""
     folder.mkdir(exist_ok=True)
-    rows = [json.dumps({"query": f"query {k} has the digit {k % 10}", "gold": k % 10}) for k in range(30)]
-    (folder / "q.jsonl").write_text("\n".join(rows))
+    queries(folder)
     rng, model, killed, kill_at = random.Random(chance), BatchModel(answer=digit), 0, -1
 
     def kill() -> None:
