@@ -5,10 +5,13 @@ import random
 import re
 from pathlib import Path
 
+import jax.numpy as jnp
 import pytest
+from helpers import make_spec
 from live_runs import RUN, digit, iapo, write
 from live_server import Model, serving
 
+from sim import algorithms
 from sim.adapters import config as reading
 from sim.adapters import planning
 from sim.adapters import tune as driver
@@ -79,3 +82,25 @@ def test_a_plan_without_a_probe_asks_nothing(folder: Path):
 def test_amounts_are_cut_at_the_caps():
     assert planning.within(Amount(9, 9, 9), Caps(5, None, 20)) == Amount(5, 9, 9)
     assert planning.within(Amount(9, 9, 9), Caps(9, 3, 0)) == Amount(9, 3, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "last"),
+    [
+        ("psst", 16, None),
+        ("psst+k4", 16, None),
+        ("ucb", 16, None),
+        ("sequential-halving", 16, 1),
+        ("successive-rejects", 16, 1),
+        ("prompt-halving", 16, 4),
+        ("triple-n1", 4, 1),
+    ],
+)
+def test_arms_left_are_those_that_may_still_be_recommended(name: str, first: int, last: int | None):
+    """Before the first round, and where one active entry is left of every context."""
+    spec, algorithm = make_spec(4, 4), algorithms.get(name)
+    state = algorithm.init(spec, jnp.int32(1000))
+    assert algorithm.arms_left(spec, state) == first
+    if last is not None:
+        one = jnp.zeros_like(state.active).at[:, 1].set(True)
+        assert algorithm.arms_left(spec, state._replace(active=one)) == last
