@@ -76,7 +76,8 @@ def load(port: int, pulls: int, folder: Path) -> dict[str, float]:
 
 
 def test_five_hundred_pulls_are_all_there(port: int, tmp_path: Path):
-    assert load(port, 500, tmp_path)["memory"] > 0
+    """As much memory as ten thousand take, but for 10 MB: it is what is imported and compiled, not what is asked."""
+    assert 0 < load(port, 500, tmp_path)["memory"] < MEGABYTES
 
 
 @pytest.mark.slow
