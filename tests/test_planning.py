@@ -89,7 +89,7 @@ def test_amounts_are_cut_at_the_caps():
     [
         ("psst", 16, None),
         ("psst+k4", 16, None),
-        ("ucb", 16, None),
+        ("random", 16, None),
         ("sequential-halving", 16, 1),
         ("successive-rejects", 16, 1),
         ("prompt-halving", 16, 4),

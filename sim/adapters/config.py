@@ -110,8 +110,9 @@ def _config(path: Path, content: dict[str, Any]) -> Config:
     for objective in objectives:
         if objective.aggregate != "mv" and objective.scorer.needs_gold and config.queries.gold is None:
             raise ValueError(f"{path}: queries.gold is missing; the scorer of {objective.name!r} needs right answers")
-        for slot in ("gold", "reference") if isinstance(objective.scorer, Judge) else ():
-            if f"{{{slot}}}" in objective.scorer.template and getattr(config.queries, slot) is None:
+        template = objective.scorer.template if isinstance(objective.scorer, Judge) else ""
+        for slot in ("gold", "reference"):
+            if f"{{{slot}}}" in template and getattr(config.queries, slot) is None:
                 problem = f"is missing; the template of {objective.name!r} has a {{{slot}}} slot"
                 raise ValueError(f"{path}: queries.{slot} {problem}")
     return config
