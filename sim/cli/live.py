@@ -174,7 +174,8 @@ def _confirm_probe(needed: "Need", yes: bool) -> None:
     missing = needed.completions - needed.kept
     if not missing:
         return
-    typer.echo(f"A probe measures what completions cost. It spends at most {amount_text(needed.worst)}.")
+    spends = f"It spends at most {amount_text(needed.worst)}, but for repeats."
+    typer.echo(f"A probe measures what completions cost. {spends}")
     if not yes and not typer.confirm("Run the probe?"):
         common.stop(
             "stopped before the first request; --plan --no-probe plans without a probe, and where every prompt has a "
