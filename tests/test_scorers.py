@@ -239,7 +239,7 @@ def test_a_slow_function_delays_nothing_else():
         assert alone.acquire(blocking=False), "one call at a time"
         started.set()
         calls.append(text)
-        assert go_on.wait(5), "nothing else went on"
+        assert go_on.wait(60), "nothing else went on"
         alone.release()
         return 1.0
 
@@ -272,10 +272,10 @@ def test_a_function_that_does_not_end_ends_the_run_and_nothing_after_it():
 
 
 def test_a_pattern_that_takes_too_long_costs_its_completion_alone():
-    """Exponential backtracking. Seen to take minutes where patterns are matched in this process."""
+    """Exponential backtracking, which a limit ends."""
 
     async def go() -> list[Scored]:
-        scorer = Regex("^(?:(a+)+|b(.))$", 2, timeout=1.0)
+        scorer = Regex("^(?:(a+)+|b(.))$", 2, timeout=3.0)
         try:
             return await scorer.score(Item("q", "1"), "p", ["b1", "a" * 60 + "c", "b2", "none"])
         finally:

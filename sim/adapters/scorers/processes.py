@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-_START = 60.0
+_START = 300.0
 """Seconds that the first answer of a process may take: it imports what it needs."""
 _LONGEST_LINE = 2**26
 
