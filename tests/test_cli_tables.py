@@ -138,6 +138,7 @@ def test_odd_names_from_files(tmp_path: Path):
     assert "[INST] Solve [/INST]" in iapo("values", path, "--context", 0).stdout
 
 
+@pytest.mark.slow
 def test_a_comparison_on_an_odd_name(tmp_path: Path):
     result = iapo("compare", "--env", named(tmp_path / "e.npz"), *QUICK, "--budget", 10, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.exception
