@@ -1,4 +1,4 @@
-"""In how many drawn worlds prompts cross over, and the best arm depends on the context. Exact values on test queries.
+"""In how many drawn worlds prompts cross over, and the best arm depends on the context. Exact values, all queries.
 
 Environments that draw a world afresh for every trial: what `crossing` shows of the world of trial 0, counted over many.
 """
@@ -11,7 +11,8 @@ from matplotlib.ticker import MaxNLocator
 
 from figures import style
 from figures.crossing import cheapest
-from figures.lab import Lab
+from figures.lab import SEED, Lab
+from sim.runner import trial_key
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,10 +39,18 @@ def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
     parts = []
     for env in lab.at_hand(sweep["envs"]):
         cheap = cheapest([context.cost for context in lab.contexts(env)])
-        found = [counts(np.round(values, sweep["digits"]), cheap) for values in lab.exact(env, sweep["trials"])[1]]
+        drawn = np.round(on_all_queries(env, sweep["trials"], lab), sweep["digits"])
+        found = [counts(values, cheap) for values in drawn]
         tally = pd.DataFrame(found, columns=list(COUNTS)).value_counts(sort=False).rename("worlds").reset_index()
         parts.append(tally.assign(env=env))
     return pd.concat(parts, ignore_index=True)[["env", *COUNTS, "worlds"]]
+
+
+def on_all_queries(env: str, trials: int, lab: Lab) -> np.ndarray:
+    """Exact values (trial, context, prompt, scale) of drawn worlds, whose queries are equally likely in each split."""
+    values = lab.exact(env, trials)
+    sizes = [len(queries.ids) for queries in lab.get(env).source.split(trial_key(SEED, 0))]
+    return np.average(values, axis=0, weights=sizes)
 
 
 def counts(values: np.ndarray, cheap: int) -> tuple[int, int, int]:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from figures import _judges, build, claims, crossing, resolution, worlds
 from figures._judges import NOT, OPEN, PARTLY, REPRODUCED, Finding
+from figures.lab import Lab
 from sim.cli import app
 
 LEADS = (0.1, -0.025, -0.05, 0.001)
@@ -229,6 +230,13 @@ def test_a_world_is_counted_by_its_best_arms():
     assert worlds.counts(values, 0) == (2, 2, 2)
     assert worlds.counts(values, 1) == (1, 2, 2)
     assert worlds.counts(values[:1], 0) == (2, 1, 1)
+
+
+@pytest.mark.parametrize("env", [f"{name}:num_prompts=4,max_scale=3" for name in worlds.SWEEP["envs"]])
+def test_worlds_are_counted_over_all_queries_as_crossing_shows_them(env: str, tmp_path: Path):
+    """Seen to fail with the test queries alone."""
+    lab = Lab({}, tmp_path, {})
+    np.testing.assert_allclose(worlds.on_all_queries(env, 2, lab)[0], lab.values(env), rtol=1e-12)
 
 
 def test_overall():
