@@ -54,7 +54,7 @@ def crossing(tables: Tables) -> list[Finding]:
         if drawn is not None:
             low, high, share_said = _share(drawn, drawn["leaders"] > 1)
             said = f"more than one prompt leads in {share_said}; in that of trial 0: {said}"
-            verdict = REPRODUCED if low > MOST else PARTLY if high > MOST else NOT
+            verdict = _most(low, high)
         found.append(Finding(env, said, verdict))
     return found
 
@@ -64,22 +64,29 @@ def contexts(tables: Tables) -> list[Finding]:
     found = []
     for env, rows in _environments(tables["crossing"]):
         best = rows[rows["kind"] == crossing_figure.BEST]
-        prompts, scales = best["prompt"].nunique(), best["scale"].nunique()
+        prompts = best["prompt"].nunique()
         arms = len(best[["prompt", "scale"]].drop_duplicates())
         said = (
             f"{arms} best arms in {len(best)} contexts: {prompts} prompt{'s' * (prompts > 1)}, "
             f"N from {best['scale'].min()} to {best['scale'].max()} (exact)"
         )
-        one, both = prompts > 1 or scales > 1, prompts > 1 and scales > 1
+        verdict = REPRODUCED if arms > 1 else NOT
         drawn = _drawn(tables, env)
         if drawn is not None:
-            several = [drawn[name] > 1 for name in ("prompts", "scales")]
-            of_each = [_share(drawn, of) for of in (*several, several[0] & several[1])]
-            one, both = max(low for low, _, _ in of_each) > MOST, of_each[2][0] > MOST
-            parts = zip(("the best prompt changes", "the best N changes", "both change"), of_each, strict=True)
-            said = "; ".join(f"{what} in {share}" for what, (_, _, share) in parts) + f"; in that of trial 0: {said}"
-        found.append(Finding(env, said, REPRODUCED if both else PARTLY if one else NOT))
+            prompt, scale = (drawn[name] > 1 for name in ("prompts", "scales"))
+            parts = {"the best arm": prompt | scale, "the best prompt": prompt, "the best N": scale}
+            shares = {what: _share(drawn, of) for what, of in parts.items()}
+            low, high, _ = shares["the best arm"]
+            verdict = _most(low, high)
+            changes = "; ".join(f"{what} changes in {share}" for what, (_, _, share) in shares.items())
+            said = f"{changes}; in that of trial 0: {said}"
+        found.append(Finding(env, said, verdict))
     return found
+
+
+def _most(low: float, high: float) -> str:
+    """Whether something is so in most worlds, by the ends of the interval of their share."""
+    return REPRODUCED if low > MOST else PARTLY if high > MOST else NOT
 
 
 def _drawn(tables: Tables, env: str) -> "pd.DataFrame | None":

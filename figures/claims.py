@@ -55,8 +55,8 @@ CLAIMS: dict[str, Claim] = {
     "C2": Claim(
         "The best (prompt, N) depends on the context's weights and cost.",
         "shown on two tasks",
-        "exact values: over contexts, the best N and the best prompt both change (partly: one of them); where worlds "
-        "are drawn, in more than half of them: the 95 % interval of their share lies above .5",
+        "exact values: the best pair of prompt and N is not the same in all contexts; where worlds are drawn, in more "
+        "than half of them: the 95 % interval of their share lies above .5 (partly: holds .5)",
         ("crossing", "worlds"),
         _judges.contexts,
     ),
