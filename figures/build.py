@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import matplotlib as mpl
 
 from figures import program, registry, style
-from figures.lab import SEED, Lab
+from figures.lab import SEED, SUFFIX, Lab
 from sim import store, tables
 
 if TYPE_CHECKING:
@@ -94,10 +94,15 @@ def build(
 
     Returns:
         What was made, and the tables by name.
+
+    Raises:
+        ValueError: among others, a kept table lacks an environment at hand, and cannot be made again without another.
     """
     wanted = registry.with_needs(list(names))
     for name in wanted:  # complain before the work
         sweep_of(name, asked)
+        if not asked.redraw:
+            _refuse_to_leave_out(name, asked, lab)
     made, known = [], {}
     for name in wanted:
         start, (status, note) = perf_counter(), state(name, asked, lab)
@@ -153,6 +158,23 @@ def _lost(name: str, asked: Asked, lab: Lab) -> list[str]:
     had = (_record(asked.out, name) or {"inputs": {}})["inputs"].get("environments", {})
     names = _names(sweep_of(name, asked))
     return sorted(env for env in set(had) - set(lab.at_hand(names)) if env in names)
+
+
+def _refuse_to_leave_out(name: str, asked: Asked, lab: Lab) -> None:
+    """Stop where a kept table lacks an environment that was given: it would silently not be used."""
+    if state(name, asked, lab)[0] != "kept":
+        return
+    record = _record(asked.out, name) or {"inputs": {}}
+    had, given = (inputs.get("environments", {}) for inputs in (record["inputs"], _inputs(name, asked, lab)))
+    new = sorted(env for env in given if had.get(env) != given[env])
+    if new:
+        files = ", ".join(
+            f"{env}{SUFFIX}" for env in sorted({env.partition(":")[0] for env in _lost(name, asked, lab)})
+        )
+        raise ValueError(
+            f"{_table_path(asked.out, name)}: to add {', '.join(new)}, {files} is needed too, from which it was made; "
+            "give both with --data, or make tables apart with --out"
+        )
 
 
 def _inputs(name: str, asked: Asked, lab: Lab) -> dict[str, Any]:

@@ -147,12 +147,16 @@ def judge(tables: "dict[str, pd.DataFrame]") -> dict[str, list[Finding]]:
     for name, claim in CLAIMS.items():
         findings = claim.judge(tables)
         missing = [env for env in claim.envs if env not in {finding.env for finding in findings}]
-        found[name] = [*findings, *(_missing(env) for env in missing)]
+        found[name] = [*findings, *(_missing(env, claim.needs[0], tables) for env in missing)]
     return found
 
 
-def _missing(env: str) -> Finding:
-    return Finding(env, f"{env}_final.pkl is not at hand: `iapo data fetch {env}`, then `iapo claims`", OPEN)
+def _missing(env: str, name: str, tables: "dict[str, pd.DataFrame]") -> Finding:
+    """Why there is no finding for a released environment."""
+    said = f"the table of `{name}` was made without {env}_final.pkl: `iapo data fetch {env}`, then `iapo claims`"
+    if env in set(tables[name]["env"]):
+        said = f"the table of `{name}` does not hold what the test needs of {env}"
+    return Finding(env, said, OPEN)
 
 
 def overall(claim: Claim, findings: Iterable[Finding]) -> str:

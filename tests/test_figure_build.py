@@ -2,6 +2,7 @@
 
 import ast
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from figures.build import Asked
 from figures.lab import SEED, Lab, files_in, summary
 from sim import compare, envs, tables
 from sim.cli import app, truth
+from sim.cli import figures as commands
+from sim.envs import fetch
 from sim.store import Interrupted
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -250,6 +253,7 @@ def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("crossing", "scale-gain", "exploration", "awareness"):
         sweep: Any = registry.module(name)
         monkeypatch.setattr(sweep, "SMOKE", sweep.SMOKE | {"envs": tuple(GIVEN)})
+    monkeypatch.setattr(fetch, "data_folder", lambda: tmp_path / "nothing was fetched")
     monkeypatch.chdir(tmp_path)
     return folder
 
@@ -263,6 +267,31 @@ def test_figures_use_released_files_once_they_are_given(tmp_path: Path, given: P
     assert [row.env for row in _judges.crossing(known)] == list(GIVEN)
 
 
+@pytest.mark.parametrize("arguments", [("claims",), ("figures", "crossing")])
+def test_a_kept_table_that_lacks_a_given_environment_stops_the_command(
+    tmp_path: Path, given: Path, arguments: tuple[str, ...]
+):
+    """With the committed tables, made from MATH, and CQA alone at hand. Seen to exit 0 without using CQA."""
+    out = tmp_path / "out"
+    shutil.copytree(ROOT / "figures" / "tables", out / "tables")
+    command = [*arguments, "--workers", "1", "--out", str(out), "--data"]
+    result = CliRunner().invoke(app, [*command, str(given / "CQA_final.pkl")])
+    assert result.exit_code == 2, result.output
+    assert "to add CQA, MATH_final.pkl is needed too" in result.stderr
+    assert "--data" in result.stderr
+    assert (out / "tables" / "crossing.csv").read_bytes() == (ROOT / "figures/tables/crossing.csv").read_bytes()
+
+
+def test_files_are_looked_for_in_the_default_folder_besides(
+    tmp_path: Path, given: Path, monkeypatch: pytest.MonkeyPatch
+):
+    default = tmp_path / "default"
+    default.mkdir()
+    (given / "HH_final.pkl").rename(default / "HH_final.pkl")
+    monkeypatch.setattr(fetch, "data_folder", lambda: default)
+    assert set(commands.lab([given], Asked(tmp_path)).files) == set(GIVEN)
+
+
 @pytest.mark.slow
 def test_claims_are_judged_on_released_files_once_they_are_given(
     tmp_path: Path, given: Path, monkeypatch: pytest.MonkeyPatch
@@ -274,7 +303,7 @@ def test_claims_are_judged_on_released_files_once_they_are_given(
     ledger = (tmp_path / "tables" / "claims.md").read_text(encoding="utf-8")
     for name in GIVEN:
         assert ledger.count(f"| {name} |") >= 7
-        assert f"{name}_final.pkl is not at hand" not in ledger
+        assert f"made without {name}_final.pkl" not in ledger
 
 
 def test_environments_take_options(tmp_path: Path):

@@ -20,7 +20,7 @@ Data = Annotated[
     typer.Option(
         metavar="FILE-or-FOLDER",
         help="Where the authors' released files are (MATH_final.pkl, ...); environments without one are left out.",
-        show_default="the folder of `iapo data fetch`",
+        show_default="the folder of `iapo data fetch`, which is looked in besides",
     ),
 ]
 Smoke = Annotated[bool, typer.Option("--smoke", help="Tiny sweeps of everything, in three minutes, in a folder apart.")]
@@ -103,7 +103,9 @@ def claims(
     text = None if into is None else into.read_text(encoding="utf-8")
     if text is not None:
         rooms.into(text, "")  # complain before the work
-    _, tables = make(rooms.needs(), asked, data, processes, cache_dir)
+    made, tables = make(rooms.needs(), asked, data, processes, cache_dir)
+    for note in dict.fromkeys(one.note for one in made if one.note):
+        typer.echo(f"{', '.join(one.name for one in made if one.note == note)}: {note}", err=True)
     short, path = rooms.short(tables), asked.out / "tables" / "claims.md"
     whole = rooms.ledger(tables, build.origins(rooms.needs(), asked.out))
     write_whole(path, lambda file: file.write(whole.encode()))
@@ -128,8 +130,8 @@ def lab(data: list[Path] | None, asked: "Asked") -> "Lab":
     from figures import lab as room
     from sim.envs.fetch import data_folder
 
-    places = data if data else [folder for folder in [data_folder()] if folder.is_dir()]
-    return room.Lab(room.files_in(places), SMOKE_OUT if asked.smoke else CELLS, {})
+    places = [folder for folder in [data_folder()] if folder.is_dir()]
+    return room.Lab(room.files_in([*places, *(data or [])]), SMOKE_OUT if asked.smoke else CELLS, {})
 
 
 def make(
