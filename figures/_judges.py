@@ -206,6 +206,8 @@ def enough(tables: Tables) -> list[Finding]:
         verdict = NOT if ratio + ratio_half < SHARE else OPEN
         if ratio - ratio_half >= SHARE:
             verdict = REPRODUCED if near - half >= SHARE else PARTLY
+        elif near + half < SHARE:
+            verdict = NOT
         found.append(Finding(env, said, verdict))
     return found
 

@@ -98,8 +98,9 @@ CLAIMS: dict[str, Claim] = {
         "About 5,000 completions are enough on the real tasks.",
         "5,000",
         "ACR of PSST at 5,000 completions is at least 99 % of that at the largest budget and of that of the best arm "
-        "on train: both 95 % intervals lie above (partly: only the first; not: the first lies below; not testable "
-        "here: the first holds 99 %). Trials are paired, for the first by way of the best arm, with errors added up",
+        "on train: both 95 % intervals lie above (partly: only the first; not: the first lies below, or holds 99 % and "
+        "the second lies below; not testable here: the first holds 99 % and the second does not lie below). Trials "
+        "are paired, for the first by way of the best arm, with errors added up",
         ("exploration",),
         _judges.enough,
         about=REAL,
