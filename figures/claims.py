@@ -190,17 +190,19 @@ def trials(table: "pd.DataFrame") -> str:
     rows = [
         (
             *(row.env, f"{row.n:,}", f"{row.detectable:.4f}", f"{row.detectable_all:.4f}"),
-            *(f"{row.one} of {row.comparisons}", f"{row.all} of {row.comparisons}", row.missed or "none"),
+            *(f"{row.one} of {row.comparisons}", f"{row.all} of {row.comparisons}", row.unsure or "none"),
         )
         for row in resolution.resolved(table).itertuples()
     ]
-    head = ("environment", "trials", "detects, alone", "detects, all at once")
+    head = ("environment", "trials", "difference, alone", "difference, all at once")
     said = (
         f"What a number of trials can resolve: the difference in ACR that it detects with probability {power} in a "
         f"two-sided test at level {level} (median over comparisons), alone and with all comparisons of the environment "
-        "at once, and how many of the differences to PSST in `exploration` are as large (`resolution`; the paper: 200)."
+        "at once (Bonferroni), and how many of the differences to PSST in `exploration` are as large (`resolution`; "
+        "the paper: 200). Smaller ones are found with a lower probability, and may be significant above."
     )
-    tail = ("resolved, alone", "resolved, all at once", "PSST's largest lead or lag that is not")
+    chance = f"probability >= {power}"
+    tail = (f"{chance}, alone", f"{chance}, all at once", "PSST's largest lead or lag with a lower one, all at once")
     return f"{said}\n\n{_markdown((*head, *tail), rows)}"
 
 

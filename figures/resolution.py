@@ -49,10 +49,13 @@ def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
 
 
 def resolved(table: "pd.DataFrame") -> "pd.DataFrame":
-    """Per environment and n: the median detectable difference, and how many of the differences seen exceed theirs.
+    """Per environment and n: the median detectable difference, and how many of the differences seen are as large.
+
+    Whether a difference was significant in our own trials is another question: chances below `power` are chances.
 
     Columns: env, n, detectable, detectable_all, one, all (counts, with one comparison and with all at once),
-    comparisons, missed (the largest difference that n trials would not have found, all at once; empty if none).
+    comparisons, unsure (the largest difference that n trials detect, all at once, with less than `power`; empty if
+    none).
     """
     import pandas as pd
 
@@ -62,12 +65,12 @@ def resolved(table: "pd.DataFrame") -> "pd.DataFrame":
         found = size >= part["detectable_all"]
         limits = (part["detectable"].median(), part["detectable_all"].median())
         counts = (int((size >= part["detectable"]).sum()), int(found.sum()), len(part))
-        missed = ""
+        unsure = ""
         if not found.all():
             top = part.loc[size[~found].idxmax()]
-            missed = f"{top['difference']:+.4f} over {top['algorithm']} at T = {top['budget']:,}"
-        rows.append((env, n, *limits, *counts, missed))
-    columns = ["env", "n", "detectable", "detectable_all", "one", "all", "comparisons", "missed"]
+            unsure = f"{top['difference']:+.4f} over {top['algorithm']} at T = {top['budget']:,}"
+        rows.append((env, n, *limits, *counts, unsure))
+    columns = ["env", "n", "detectable", "detectable_all", "one", "all", "comparisons", "unsure"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -98,7 +101,8 @@ def draw(table: "pd.DataFrame") -> Figure:
         panel.set_xlabel("comparison, by size of difference")
         panel.set_xticks([])
     axes[0].set_ylabel("|ACR difference to PSST|")
-    extra = {"detected by n trials (median)": Line2D([], [], color=style.INK, linestyle="--", lw=0.9)}
+    said = f"detected by n trials with probability {SWEEP['power']:g} (median)"
+    extra = {said: Line2D([], [], color=style.INK, linestyle="--", lw=0.9)}
     names = list(dict.fromkeys(table["algorithm"]))
     style.legend(figure, names, columns=4, extra=extra)
     return figure

@@ -253,14 +253,14 @@ def test_overall():
     assert claims.overall(every, findings[2:]) == OPEN
 
 
-def test_what_trials_resolve_is_counted_and_the_largest_that_they_miss_is_named():
-    """Seen to fail with the smallest of those missed, and with differences that were not taken as sizes."""
+def test_what_trials_resolve_is_counted_and_the_largest_that_they_may_miss_is_named():
+    """Seen to fail with the smallest of the others, and with differences that were not taken as sizes."""
     rows = [("e", name, 500, 200, d, 0.001, 0.1, 0.02, 0.03, 4) for name, d in zip("abcd", LEADS, strict=True)]
     columns = ["env", "algorithm", "budget", "n", "difference", "difference_sem", "sd", "detectable", "detectable_all"]
     table = pd.DataFrame(rows, columns=[*columns, "comparisons"])
     (row,) = resolution.resolved(table).itertuples()
     assert (row.one, row.all, row.comparisons) == (3, 2, 4)
-    assert row.missed == "-0.0250 over b at T = 500"
+    assert row.unsure == "-0.0250 over b at T = 500"
     assert "| e | 200 | 0.0200 | 0.0300 | 3 of 4 | 2 of 4 | -0.0250 over b at T = 500 |" in claims.trials(table)
 
 
