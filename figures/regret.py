@@ -17,6 +17,7 @@ from figures.bounds import CLAIMS as COLORS
 from figures.lab import Lab, summary
 from sim import cells
 from theory import _claims, exact
+from theory._verdicts import FEW, clopper_pearson
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,35 +41,45 @@ SMOKE: dict[str, Any] = {
 }
 _SAID = {"psst:fresh=true": "fresh data", "psst": "accumulated"}
 _LEVEL = 0.05
+_EXACT = 1e-9  # less regret than this is rounding
+_KEYS = ("env", "algorithm", "budget")
 
 
 def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
     """Columns: env, algorithm, budget, claim, trials, regret, low, high, bound.
 
-    Rows without a claim are simulated: the mean simple regret with the ends of a 95 % interval; where no trial missed,
-    `high` is the mean largest gap times the 95 % upper limit of the probability of a miss. Rows with a claim have a
-    bound, capped by the mean largest gap. Bounds that need assumptions a world does not meet are left out.
+    Rows without a claim are simulated: the mean simple regret with the ends of a 95 % interval (`ends`). Rows with a
+    claim have a bound, capped by the mean largest gap. Bounds that need assumptions a world does not meet are left out.
     """
     import pandas as pd
 
-    found = summary(
-        lab.compare(sweep | {"algorithms": ("psst", *(name for name in sweep["claims"] if name != "psst"))})
-    )
+    result = lab.compare(sweep | {"algorithms": ("psst", *(name for name in sweep["claims"] if name != "psst"))})
+    missed = (result.trials["regret"] > _EXACT).groupby([result.trials[name] for name in _KEYS]).sum()
+    found = summary(result)
     rows = []
     for env in lab.at_hand(sweep["envs"]):
         world: Any = lab.get(env)  # fixed, finite: it has data
         probs = cells.context_probs(world)
         most = largest(world.data, probs)
         for row in found[(found["env"] == env) & found["algorithm"].isin(sweep["claims"])].itertuples():
-            half = panels.Z * np.nan_to_num(row.regret_sem)
-            high = row.regret_mean + half if row.regret_mean > 0 else most * (1 - (_LEVEL / 2) ** (1 / row.trials))
-            low = max(row.regret_mean - half, 0.0)
             at = (env, row.algorithm, row.budget)
+            low, high = ends(row.regret_mean, row.regret_sem, int(missed[at]), row.trials, most)
             rows.append((*at, "", row.trials, row.regret_mean, low, high, np.nan))
             for claim, bound in bounds(world.data, probs, sweep["claims"][row.algorithm], row.budget).items():
                 rows.append((*at, claim, 0, np.nan, np.nan, np.nan, bound))
     columns = ["env", "algorithm", "budget", "claim", "trials", "regret", "low", "high", "bound"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def ends(mean: float, sem: float, missed: int, trials: int, most: float) -> tuple[float, float]:
+    """Ends of the 95 % interval of the mean regret.
+
+    Few misses leave the standard error blind to those that were not seen: below `FEW` the interval is that of the
+    probability of a miss (Clopper and Pearson), times the mean largest gap, from 0.
+    """
+    if missed < FEW:
+        return 0.0, most * clopper_pearson(missed, trials, 1 - _LEVEL)[1]
+    return max(mean - panels.Z * sem, 0.0), mean + panels.Z * sem
 
 
 def largest(data: "Dataset", probs: np.ndarray) -> float:

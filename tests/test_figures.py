@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from figures import choice, compare, hard, regret, scale, style, verify
 from sim import algorithms, envs, tables
@@ -141,3 +142,11 @@ def test_a_bound_on_regret_is_the_largest_gap_times_that_on_a_miss() -> None:
         assert found["theorem 1 corrected"] == pytest.approx(most * min(bounds.theorem1_corrected(case, budget), 1.0))
         assert (found["theorem 1 corrected"] == most) == capped
     assert set(found) == set(claims)
+
+
+def test_few_misses_widen_the_interval_of_regret() -> None:
+    """Seen to fail with the normal interval as soon as one trial missed."""
+    low, high = regret.ends(0.0002, 0.0002, 1, 1000, 0.2)
+    assert (low, high) == (0.0, pytest.approx(0.2 * stats.beta.isf(0.025, 2, 999)))
+    assert regret.ends(0.0, 0.0, 0, 1000, 0.2)[1] == pytest.approx(0.2 * (1 - 0.025 ** (1 / 1000)))
+    assert regret.ends(0.01, 0.001, 50, 1000, 0.2) == pytest.approx((0.01 - 0.00196, 0.01 + 0.00196), abs=1e-6)
