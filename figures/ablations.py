@@ -52,6 +52,7 @@ SMOKE: dict[str, Any] = {
     "trials": 16,
 }
 _CREDIT = "half credit for ties"
+_FAR = 6.0
 
 
 def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
@@ -75,7 +76,10 @@ def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
 
 
 def draw(table: "pd.DataFrame") -> Figure:
-    """Difference to PSST in ACR with 95 % intervals: a row per variant, a colour per budget."""
+    """Difference to PSST in ACR with 95 % intervals: a row per variant, a colour per budget.
+
+    Differences far below all others are named at the edge.
+    """
     rows = table[(table["variant"].fillna("") != "") & ~table["env"].str.contains(":")]
     figure, axes = panels.by_environment(rows, height=0.9 + 0.23 * rows["variant"].nunique())
     budgets = sorted(rows["budget"].unique())
@@ -92,7 +96,21 @@ def draw(table: "pd.DataFrame") -> Figure:
         panel.set_ylim(len(variants) - 0.5, -0.5)
         panel.set_yticks(range(len(variants)), variants if panel is axes[0] else [""] * len(variants))
         panel.set_xlabel("ACR less that of PSST")
+        low, high = limits(of_env["diff_mean"].to_numpy())
+        panel.set_xlim(low, high)
         panel.locator_params(axis="x", nbins=5)
+        for at, beyond in enumerate(variants):
+            own = of_env[(of_env["variant"] == beyond) & (of_env["diff_mean"] < low)]
+            said = ", ".join(f"{row.diff_mean:.2g} (T = {row.budget:,})" for row in own.itertuples())
+            panel.text(low, at - 0.36, f" $\\leftarrow$ {said}" if said else "", fontsize=6, va="center")
     handles = {f"T = {t:,}": Line2D([], [], color=colors[t], marker="o", linestyle="") for t in budgets}
     style.legend(figure, [], columns=len(handles), extra=handles)
     return figure
+
+
+def limits(differences: np.ndarray) -> tuple[float, float]:
+    """Ends of the axis: all differences, but for those below 0 by more than `_FAR` times the 90th percentile's size."""
+    reach = _FAR * np.quantile(np.abs(differences), 0.9)
+    shown = differences[differences >= -reach]
+    margin = 0.12 * (max(shown.max(), 0.0) - min(shown.min(), 0.0))
+    return min(shown.min(), 0.0) - margin, max(shown.max(), 0.0) + margin

@@ -83,7 +83,9 @@ def _panel(axes: Axes, rows: "pd.DataFrame") -> None:
         own = rows[rows["claim"] == name].sort_values("budget")
         axes.plot(own["budget"], own["bound"].clip(lower=1e-300), "--", color=color, lw=1.0)
         wrong = own[own["verdict"] == "violated"]
-        axes.plot(wrong["budget"], wrong["bound"].clip(lower=_LOWEST), "x", color=style.WARNING, ms=4, zorder=6)
+        if len(wrong):  # those below the axis stand on it, uncut
+            look = {"color": style.WARNING, "ms": 4, "zorder": 6, "clip_on": False, "in_layout": False}
+            axes.plot(wrong["budget"], wrong["bound"].clip(lower=_LOWEST), "x", **look)
     exact = truth.dropna(subset="exact")
     axes.plot(exact["budget"], exact["exact"], color=style.INK, lw=1.4, zorder=4)
     seen = truth[truth["failures"] > 0]

@@ -114,7 +114,7 @@ def _curves(axes: Axes, curves: "pd.DataFrame", colors: dict[int, tuple[str, str
     lead = curves[curves["prompt"].isin(leading)]["value"]
     low, high = lead.min(), lead.max()
     axes.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
-    axes.legend(loc="lower right", frameon=True, framealpha=0.85, edgecolor="none", borderpad=0.2, labelspacing=0.2)
+    axes.legend(loc="best", frameon=True, framealpha=0.85, edgecolor="none", borderpad=0.2, labelspacing=0.2)
 
 
 def _contexts(axes: Axes, best: "pd.DataFrame", colors: dict[int, tuple[str, str]]) -> None:
