@@ -13,12 +13,13 @@ from typing import NamedTuple
 from sim import store
 
 FOLDER = Path(__file__).resolve().parent
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 class Module(NamedTuple):
-    """A module of `figures`: its definitions by name, their text, and what its names are imported from."""
+    """A module of `figures`: the statements that define each name, their text, and what its names are imported from."""
 
-    nodes: dict[str, ast.stmt]
+    nodes: dict[str, list[ast.stmt]]
     texts: dict[str, str]
     imports: dict[str, str]
 
@@ -45,7 +46,8 @@ def reached(module: str, name: str) -> tuple[dict[str, str], set[str]]:
         found = _read(FOLDER / f"{room.removeprefix('figures.')}.py")
         if own in found.nodes:
             texts[at] = found.texts[own]
-            waiting |= set(_used(found.nodes[own], found.imports | _imports(found.nodes[own]), room)) - set(texts)
+            for node in found.nodes[own]:
+                waiting |= set(_used(node, found.imports | _imports(node), room)) - set(texts)
         elif own in found.imports:
             waiting.add(found.imports[own])
     return texts, others
@@ -74,26 +76,33 @@ def _read(path: Path) -> Module:
         return Module({}, {}, {})
     text = path.read_text(encoding="utf-8")
     tree, lines = ast.parse(text), text.splitlines()
-    nodes: dict[str, ast.stmt] = {}
+    nodes: dict[str, list[ast.stmt]] = {}
     for node in tree.body:
-        nodes |= dict.fromkeys(_names(node), node)
-    texts = {name: "\n".join(lines[_first(node) - 1 : node.end_lineno]) for name, node in nodes.items()}
-    outside = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+        for name in dict.fromkeys(_names(node)):
+            nodes.setdefault(name, []).append(node)
+    texts = {name: "\n".join(_text(node, lines) for node in of) for name, of in nodes.items()}
+    outside: list[ast.stmt] = [node for node in tree.body if not isinstance(node, _DEFINITIONS)]
     return Module(nodes, texts, _imports(ast.Module(outside, [])))
 
 
-def _names(node: ast.stmt) -> list[str]:
-    """The names that a statement of a module defines."""
-    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+def _names(node: ast.AST) -> list[str]:
+    """The names that a statement of a module defines or changes, in its branches too."""
+    if isinstance(node, _DEFINITIONS):
         return [node.name]
-    if isinstance(node, ast.Assign | ast.AnnAssign):
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        return [part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)]
-    return []
+    targets = [*getattr(node, "targets", []), *filter(None, [getattr(node, "target", None)])]
+    names = [part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)]
+    inner = (
+        one for one in ast.iter_child_nodes(node) if isinstance(one, ast.stmt | ast.ExceptHandler | ast.match_case)
+    )
+    return names + [name for one in inner for name in _names(one)]
+
+
+def _text(node: ast.stmt, lines: list[str]) -> str:
+    return "\n".join(lines[_first(node) - 1 : node.end_lineno])
 
 
 def _first(node: ast.stmt) -> int:
-    decorators = node.decorator_list if isinstance(node, ast.FunctionDef | ast.ClassDef) else []
+    decorators = node.decorator_list if isinstance(node, _DEFINITIONS) else []
     return min([node.lineno, *(one.lineno for one in decorators)])
 
 

@@ -122,6 +122,17 @@ def test_the_program_of_a_table_is_what_compute_uses(tmp_path: Path, monkeypatch
         assert {name for name in before if program.digest(f"figures.{name}") != before[name]} == changed, old
 
 
+def test_every_statement_that_makes_a_name_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Seen to fail with the last assignment alone, and with branches left out."""
+    statements = ("X = {1}", "X |= {2}", "if X:\n    Y = 1\nelse:\n    Y = 2", "for one in X:\n    Y += one")
+    (tmp_path / "own.py").write_text("\n".join([*statements, "Z = 3", "def compute():\n    return Y"]))
+    monkeypatch.setattr(program, "FOLDER", tmp_path)
+    texts, others = program.reached("figures.own", "compute")
+    assert all(any(one in text for text in texts.values()) for one in statements)
+    assert "figures.own.Z" not in texts
+    assert others == set()
+
+
 def test_the_table_that_another_is_computed_from_counts_by_its_numbers(tmp_path: Path):
     """Seen to fail with the time that it took as part of it."""
     folder = tmp_path / "tables"
