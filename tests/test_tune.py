@@ -12,9 +12,11 @@ import pytest
 from live_runs import RUN, digit, iapo, write
 from live_server import KEY, Model, serving
 
-from sim.adapters import policy
+from sim.adapters import config as reading
+from sim.adapters import policy, tune
 from sim.adapters.journal import Draw, Journal
 from sim.adapters.policy import Arm, combine
+from sim.adapters.protocol import Offline
 from sim.adapters.scorers.text import Exact
 from sim.adapters.scoring import OK, UNREADABLE, Scored
 from sim.adapters.settings import Context, Objective
@@ -98,6 +100,32 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(folder: Path):
     pd.testing.assert_frame_equal(rows(whole), rows(parts))
     left, right = (json.loads((part / "out" / "policy.json").read_text()) for part in (whole, parts))
     assert left["policy"] == right["policy"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("cost_weights = [0.0, 1.0]", "cost_weights = [0.3]"),
+        ('strategy = "mv"', 'strategy = "mv"\ntie = "half"'),
+        ('scorer = "number"', 'scorer = "number"\ndigits = 2'),
+        ("cost = 5", "cost = 6"),
+    ],
+)
+def test_a_run_that_was_edited_shares_no_seed_with_what_it_was(
+    old: str, new: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """It keeps draws and asks for others: servers that honour seeds would give copies. Seen to share all seeds."""
+    text, starts = RUN.replace("max_tokens", "cost = 5\nmax_tokens"), []
+    monkeypatch.setattr(tune, "Live", lambda *args: starts.append(args[-2]))
+    monkeypatch.setattr(tune.runner, "run_rounds", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert old in text
+    for edited in (text, text.replace(old, new), text):
+        run = reading.load(write(folder, "http://127.0.0.1:9/v1", edited))
+        spec, strategy = tune.world(run, tune.unmeasured(run))
+        with pytest.raises(KeyboardInterrupt), tune.session(run, Offline) as live:
+            tune.rounds_of(live, tune.load_items(run), spec, strategy, lambda step: None)
+    assert abs(starts[1] - starts[0]) >= run.budget
+    assert starts[2] == starts[0]
 
 
 def test_the_key_is_in_no_file(folder: Path):

@@ -65,7 +65,11 @@ class Session(Generic[C]):
             objective.scorer.attach(self.sampler)
 
     def seeds(self, purpose: str, count: int, *what: object) -> int:
-        """The first of `count` request seeds that belong to this purpose, these prompts and `what` alone."""
+        """The first of `count` request seeds that belong to this purpose, these prompts and `what` alone.
+
+        `what` must hold all that decides which draws are asked for: draws are kept under their numbers, so that a run
+        that asks for others with the same seeds would get copies of what it has.
+        """
         identity = repr((self.config.seed, self.config.prompts, count, what))
         name = f"{purpose} {hashlib.sha256(identity.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
         return first_seed(self.config.seed, self.journal.span(name, count), count)
@@ -227,7 +231,8 @@ def rounds_of(
         Stopped: the run cannot go on; started again, it goes on where it stopped.
     """
     config = live.config
-    seed = live.seeds("tune", config.budget, config.algorithm_text, config.max_scale, items)
+    rewards = (config.contexts, config.objectives, config.tie, np.asarray(spec.cost).tolist())
+    seed = live.seeds("tune", config.budget, config.algorithm_text, config.max_scale, items, rewards)
     train = Queries(jnp.arange(len(items), dtype=jnp.int32))
     train = runner.queries_of(config.algorithm.queries, train, run_key(config.seed))
     asking = Live(
