@@ -13,9 +13,13 @@ from live_runs import RUN, digit, iapo, queries, write
 from live_server import Model, serving
 from scipy import stats
 
-from sim.adapters import config
+from sim.adapters import config, deployment, tune
 from sim.adapters.deployment import interval
+from sim.adapters.journal import SETTLED, Draw
+from sim.adapters.ledger import Amount
 from sim.adapters.live import unit_sums
+from sim.adapters.protocol import Offline, Usage
+from sim.adapters.sampler import Want, consecutive
 from sim.cli import common
 from sim.envs.contexts import describe
 
@@ -134,6 +138,24 @@ def test_values_and_gains_are_those_of_what_the_model_said(folder: Path):
     both = stats.ttest_rel((free["policy"] + dear["policy"]) / 2, (free["triple"] + dear["triple"]) / 2)
     ends = table.loc[("mean", "triple"), ["gain_low", "gain_high"]].to_numpy(float)
     assert ends == pytest.approx(both.confidence_interval(), abs=1e-4)
+
+
+def test_a_query_without_token_counts_costs_what_the_others_do(folder: Path):
+    """Seen to end the run after it was paid for."""
+    made = config.load(write(folder, "http://127.0.0.1:9/v1", TEXT))
+    with tune.session(made, Offline, ":memory:") as live:
+        wants = consecutive("evaluate", made.endpoint, made.prompts[:1], ["a", "b", "c"], 1, 0)
+
+        async def answer(want: Want, usage: Usage | None) -> None:
+            attempt = await live.journal.begin(want.cell, 0, 1, None, Amount())
+            await live.journal.end(attempt, SETTLED, Amount(1, 0, 0), [Draw("", "stop")], usage)
+
+        live.loop.run(answer(wants[0], None))
+        with pytest.raises(ValueError, match="no usable token counts for prompt 'weak', and the policy file holds no"):
+            deployment._cost(live, wants[0], wants)
+        for want, tokens in zip(wants[1:], (2, 4), strict=True):
+            live.loop.run(answer(want, Usage(10, tokens)))
+        assert [deployment._cost(live, want, wants) for want in wants] == [13, 12, 14]
 
 
 def test_sharing_completions_between_scales_is_unbiased():

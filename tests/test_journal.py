@@ -19,6 +19,7 @@ from sim.adapters.settings import Caps
 
 CELL = Cell("tune", "http://x/v1", "m", "{}", (("user", "hello"),), "p", "q")
 WORST = Amount(2, 100, 5000)
+USAGE = Usage(4, 6)
 HOSTILE = [
     "\x00",
     "a\x00b",
@@ -32,10 +33,10 @@ HOSTILE = [
 ]
 
 
-def keep(journal: Journal, text: str, draw: int = 0, cell: Cell = CELL) -> None:
+def keep(journal: Journal, text: str, draw: int = 0, cell: Cell = CELL, usage: Usage | None = USAGE) -> None:
     async def write() -> None:
         attempt = await journal.begin(cell, draw, 1, 5, WORST)
-        await journal.end(attempt, room.SETTLED, Amount(1, 10, 7), [Draw(text, "stop")], Usage(4, 6))
+        await journal.end(attempt, room.SETTLED, Amount(1, 10, 7), [Draw(text, "stop")], usage)
 
     asyncio.run(write())
 
@@ -212,6 +213,17 @@ def test_seeds_of_two_purposes_are_disjoint_and_stay_what_they_are(tmp_path: Pat
     assert (journal.span("a", 80), journal.span("c", 1)) == (0, 150)
     with pytest.raises(ValueError, match="a has 100 seeds here and needs 101"):
         journal.span("a", 101)
+    journal.close()
+
+
+def test_usage_is_that_of_replies_that_report_it():
+    """Seen to be None, and so to end a run that was paid for, where a single reply reports nothing."""
+    journal = Journal(":memory:")
+    keep(journal, "a", 0, usage=None)
+    assert journal.usage([CELL.digest]) is None
+    keep(journal, "b", 1)
+    keep(journal, "c", 2, usage=Usage(5, 9))
+    assert journal.usage([CELL.digest]) == (4.5, 7.5)
     journal.close()
 
 

@@ -8,7 +8,8 @@ Arms of one prompt share its completions: a pull as large as the largest of thei
 for each. Every arm's mean is over independent completions, so no value and no difference of values is biased by the
 sharing; arms only become correlated, which the paired differences account for.
 
-A query's cost of an arm is N times its mean cost of a completion, as the server reported it, or as configured.
+A query's cost of an arm is N times its mean cost of a completion, as the server reported it, or as configured. Where
+the server reported none for a query it is the prompt's mean over the others.
 """
 
 from collections.abc import Callable, Sequence
@@ -139,7 +140,7 @@ def measure(
 
     Raises:
         Stopped: the run cannot go on; started again, it goes on where it stopped.
-        ValueError: the server reports no usage, so that costs cannot be known.
+        ValueError: the server reports no usage at all for a prompt, so that its costs cannot be known.
     """
     config = live.config
     outcomes = [np.zeros((0, 0, 0), np.float32)] * len(wants)
@@ -160,7 +161,7 @@ def measure(
     live.loop.run(live.sampler.gather(wants))
     live.loop.run(in_parallel(iter([partial(one, place) for place in range(len(wants))]), live.sampler))
     for place in np.flatnonzero(np.isnan(cost)).tolist():
-        cost[place] = _cost(live, wants[place])
+        cost[place] = _cost(live, wants[place], wants)
     strategy = world(config, Costs(*[np.zeros(len(config.prompts))] * 3))[1]
     units, costs, odd = {}, {}, {}
     for prompt in config.prompts:
@@ -175,13 +176,18 @@ def measure(
     return Measured(width, units, costs, odd)
 
 
-def _cost(live: Session, want: Want) -> float:
+def _cost(live: Session, want: Want, wants: Sequence[Want]) -> float:
+    """Cost of one completion; of queries without usable token counts the prompt's mean over those that have them."""
     if want.prompt.cost is not None:
         return want.prompt.cost
     usage = live.journal.usage([want.cell.digest])
     if usage is None:
+        usage = live.journal.usage([one.cell.digest for one in wants if one.prompt is want.prompt])
+    if usage is None:
         raise ValueError(
-            f"the server reports no usable token counts for prompt {want.prompt.name!r}; give every prompt a cost"
+            f"the server reports no usable token counts for prompt {want.prompt.name!r}, and the policy file holds no "
+            "cost for it; what came is kept: give every prompt a cost in the configuration, tune again and evaluate "
+            "that policy"
         )
     return completion_cost(live.config, want.prompt, *usage)
 

@@ -182,15 +182,15 @@ class Journal:
     def usage(self, cells: Sequence[bytes]) -> tuple[float, float] | None:
         """Mean prompt tokens of a request and completion tokens of a completion, over settled attempts in these cells.
 
-        None where a settled attempt has no usable report.
+        Means over the attempts with a usable report; None where none has one.
         """
         marks = ", ".join("?" * len(cells))
         row = self._one(
-            "SELECT count(*), count(prompt_tokens), total(prompt_tokens), total(completion_tokens), total(completions) "
-            f"FROM attempts WHERE state = '{SETTLED}' AND cell IN ({marks})",
+            "SELECT count(*), total(prompt_tokens), total(completion_tokens), total(completions) FROM attempts "
+            f"WHERE state = '{SETTLED}' AND prompt_tokens IS NOT NULL AND cell IN ({marks})",
             *cells,
         )
-        return (row[2] / row[1], row[3] / row[4]) if row[0] and row[0] == row[1] else None
+        return (row[1] / row[0], row[2] / row[3]) if row[0] else None
 
     def span(self, name: str, size: int) -> int:
         """The first number of an interval of `size` that belongs to `name` alone, the same whenever asked.

@@ -124,7 +124,10 @@ def _environment(live: Session, rows: list[dict[str, Any]], how: str) -> Dataset
             continue
         usage = live.journal.usage([bytes(cell) for cell in own]) if prompt.cost is None else None
         if usage is None and prompt.cost is None:
-            raise ValueError(f"the server reports no usable token counts for prompt {prompt.name!r}; give it a cost")
+            raise ValueError(
+                f"the server reports no usable token counts for prompt {prompt.name!r}; what came is kept: give the "
+                "prompt a cost in the configuration, and the same command asks for nothing twice"
+            )
         costs[prompt.name] = prompt.cost if usage is None else completion_cost(config, prompt, *usage)
     frame["cost"] = [costs[name] for name in frame["prompt"]]
     votes = [one for one in config.objectives if one.aggregate == "mv"]
