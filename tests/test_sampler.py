@@ -14,6 +14,7 @@ from live_server import KEY, Model, serving, words
 from sim.adapters.journal import Draw, Journal
 from sim.adapters.ledger import Amount, Ledger
 from sim.adapters.openai_client import OpenAIClient
+from sim.adapters.protocol import Choice, Reply, Request, Usage
 from sim.adapters.retry import Clock, Stopped
 from sim.adapters.sampler import REFUSED, Sampler, Want, cell_of
 from sim.adapters.settings import Caps, Endpoint, Prices, Prompt
@@ -267,6 +268,35 @@ def test_a_pull_has_one_deadline_for_all_its_requests(tmp_path: Path, monkeypatc
         found = sample(model, [("a", 16)], tmp_path / "j", most=1)
     assert found.texts == right(model, [("a", 16)])
     assert len(model.requests) == 16
+
+
+class Slow:
+    """A server that ignores n and takes 20 s for every request."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    async def complete(self, request: Request, timeout: float) -> Reply:
+        self.now += 20
+        return Reply((Choice("x", "stop"),), Usage(5, 1))
+
+    async def close(self) -> None:
+        pass
+
+
+def test_waiting_for_a_turn_does_not_count_towards_the_deadline():
+    """Ten pulls of 80 s take their turns for 800 s. Seen to stop all where the deadline was 100 s."""
+
+    async def go() -> list[list[Draw]]:
+        client, where = Slow(), replace(endpoint("http://x"), deadline=100.0, concurrency=(1, 1, 1))
+        journal, clock = Journal(":memory:"), Clock(lambda: client.now, asyncio.sleep, random.Random(0))
+        sampler = Sampler(client, where, PRICES, journal, Ledger(FREE), clock)
+        try:
+            return await asyncio.gather(*map(sampler.draws, wants(where, [(str(k), 4) for k in range(10)])))
+        finally:
+            journal.close()
+
+    assert [len(draws) for draws in asyncio.run(go())] == [4] * 10
 
 
 def test_a_timeout_is_charged_and_repeated():

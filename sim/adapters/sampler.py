@@ -7,7 +7,8 @@ run ever share a seed. Servers that return fewer choices than asked are asked fo
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Container, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -59,24 +60,39 @@ class _Pull:
     """A want whose requests have one deadline together.
 
     Attributes:
-        began: when its first request had its turn: waiting for a turn does not count.
+        began: when its first request had its turn, and later by the time that it only waited for more turns since.
+        active: requests that have their turn.
+        idle: when `active` fell to 0 last.
     """
 
     want: Want
     began: float | None = None
+    active: int = 0
+    idle: float = 0.0
 
-    def begin(self, now: float, deadline: float) -> None:
-        """Begin, or go on if there is time.
+    @contextmanager
+    def turn(self, asked: float, now: Callable[[], float], deadline: float) -> Iterator[None]:
+        """A request has its turn, for which it asked some time ago.
 
         Raises:
-            Stopped: there is none left.
+            Stopped: there is no time left.
         """
-        self.began = now if self.began is None else self.began
-        if now - self.began > deadline:
+        moment = now()
+        if self.began is None:
+            self.began = moment
+        elif not self.active:
+            self.began += moment - max(asked, self.idle)
+        if moment - self.began > deadline:
             raise Stopped(
                 f"a pull is not complete after {deadline:g} s (endpoint.deadline); what came is kept, and the same "
                 "command asks for the rest"
             )
+        self.active += 1
+        try:
+            yield
+        finally:
+            self.active -= 1
+            self.idle = now()
 
 
 class Sampler:
@@ -174,21 +190,21 @@ class Sampler:
     async def _attempt(self, pull: "_Pull", first: int, n: int) -> list[Draw]:
         """One request from reservation to settlement."""
         want = pull.want
-        worst = self.worst(want.prompt, want.cell, n)
+        worst, asked = self.worst(want.prompt, want.cell, n), self.clock.now()
         async with self.pace.slot():
             if self.stopping is not None:
                 raise Stopped(self.stopping)
-            pull.begin(self.clock.now(), self.rule.deadline)
-            await self.ledger.reserve(worst)
-            if self.stopping is not None:  # the run ended while this waited for room
-                await self.ledger.settle(worst, Amount())
-                raise Stopped(self.stopping)
-            attempt = await self.journal.begin(want.cell, first, n, self.seed(want, first), worst)
-            try:
-                result = await self.client.complete(request_of(attempt, self.endpoint), self.endpoint.timeout)
-            except CallError as error:
-                result = error
-            draws, problem = await self.book(attempt, worst, result)
+            with pull.turn(asked, self.clock.now, self.rule.deadline):
+                await self.ledger.reserve(worst)
+                if self.stopping is not None:  # the run ended while this waited for room
+                    await self.ledger.settle(worst, Amount())
+                    raise Stopped(self.stopping)
+                attempt = await self.journal.begin(want.cell, first, n, self.seed(want, first), worst)
+                try:
+                    result = await self.client.complete(request_of(attempt, self.endpoint), self.endpoint.timeout)
+                except CallError as error:
+                    result = error
+                draws, problem = await self.book(attempt, worst, result)
         if isinstance(problem, Transient) and problem.throttled:
             self.pace.throttled()
         if problem is not None:

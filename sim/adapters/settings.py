@@ -105,7 +105,8 @@ class Endpoint:
         base_url: ends before /chat/completions.
         key_variable: name of the environment variable that holds the key; empty for none.
         timeout: seconds for one request.
-        deadline: seconds from a pull's first request after which none of its requests is begun, retries included.
+        deadline: seconds from a pull's first request after which none of its requests is begun, retries included; time
+            in which it only waits for its turn does not count.
         max_n: most completions asked for in one request.
         max_tokens_field: how the server calls the longest completion.
         send_seed: whether requests carry seeds.
