@@ -86,6 +86,36 @@ def test_classify_gives_raw_numbers_in_order():
     assert other[0].value == -1.0
 
 
+def test_a_redirect_is_refused_and_takes_the_key_nowhere(monkeypatch: pytest.MonkeyPatch):
+    """Seen to be followed, key and all."""
+    monkeypatch.setenv("REWARD_TEST_KEY", "sk-reward-sentinel")
+    reached: list[Any] = []
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+        def do_POST(self) -> None:
+            reached.append(self.path)
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(302)
+            self.send_header("Location", "/elsewhere")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            reached.append((self.path, self.headers["Authorization"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"rewards": [0.5]}')
+
+    with running(ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere)) as url:
+        scorer = GetReward(f"{url}/get_reward", TEMPLATE, "REWARD_TEST_KEY")
+        with pytest.raises(ValueError, match=r"^reward model at .*: HTTP 302: redirects are not followed"):
+            start_and_score(scorer, "q", ["x"])
+    assert reached == ["/get_reward"]
+
+
 def test_a_server_that_ignores_the_flag_is_refused():
     with serving(lambda body, number: vllm(body | {"use_activation": True}, number), []) as url:
         with pytest.raises(ValueError, match="ignores use_activation"):

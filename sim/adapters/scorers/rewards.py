@@ -17,11 +17,20 @@ from urllib.parse import urlsplit
 
 from sim.adapters.apart import apart
 from sim.adapters.fields import Table, finite
-from sim.adapters.protocol import Ambiguous, CallError, Transient, failure
+from sim.adapters.protocol import Ambiguous, CallError, Fatal, Transient, failure
 from sim.adapters.redact import Redactor, read_key
 from sim.adapters.retry import Rule, persist, real_clock
 from sim.adapters.scoring import OK, Item, Scored, Scorer
 
+
+class _Direct(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: urllib would send the key to whatever host it names."""
+
+    def redirect_request(self, *args: Any) -> None:
+        """None."""
+
+
+_OPENER = urllib.request.build_opener(_Direct)
 _AT_ONCE = 16
 """Requests under way at most."""
 _PROBE = ("What is two and two?", ("Two and two is four.", "I do not want to say."))
@@ -101,12 +110,14 @@ class RewardModel(Scorer):
         request = urllib.request.Request(self.url, json.dumps(body).encode(), headers)
         problem: Exception
         try:
-            with urllib.request.urlopen(request, timeout=self.timeout) as response:
+            with _OPENER.open(request, timeout=self.timeout) as response:
                 return json.loads(redactor.clean(response.read()))
         except urllib.error.HTTPError as error:
             content = redactor.clean(error.read())
             error.close()
             problem = failure(error.code, _json(content), None, content)
+            if 300 <= error.code < 400:
+                problem = Fatal(f"HTTP {error.code}: redirects are not followed; the key would go along")
         except urllib.error.URLError as error:
             problem = Transient(f"no connection ({redactor.text(str(error.reason))})")
         except ValueError:
