@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from helpers import make_spec
 from live_runs import RUN, digit, iapo, write
@@ -42,6 +43,16 @@ def test_no_allocation_costs_more_than_the_bound(folder: Path):
                 cell = cell_of("tune", run.endpoint, prompt, rng.choice(items).text)
                 spent, left = spent.plus(live.sampler.worst(prompt, cell, n)), left - n
             assert all(part <= most for part, most in zip(spent, bound, strict=True))
+
+
+def test_an_estimate_knows_how_many_choices_the_server_returns(folder: Path):
+    """Seen to count each prompt once per pull, four times too seldom."""
+    run = reading.load(write(folder, "http://127.0.0.1:9/v1", RUN))
+    costs, pulled, pulls = driver.Costs(*np.full((3, 3), 10.0)), np.array([40, 40, 0]), np.array([10, 10, 0])
+    with driver.session(run, Offline, ":memory:") as live:
+        assert planning._likely(run, costs, pulled, pulls, live.sampler).tokens == 20 * 10 + 80 * 10
+        live.sampler._remember("m", 1)
+        assert planning._likely(run, costs, pulled, pulls, live.sampler).tokens == 80 * 10 + 80 * 10
 
 
 def test_a_probe_is_announced_and_agreed_to_before_anything_is_asked(folder: Path):

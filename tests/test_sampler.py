@@ -85,7 +85,7 @@ def sample(
             check(sampler)
             assert ledger.held == Amount()
             assert journal.charged() == ledger.spent
-            return Outcome(found, ledger.spent, sampler._most_choices("m"))
+            return Outcome(found, ledger.spent, sampler.most_choices("m"))
         finally:
             await client.close()
             journal.close()

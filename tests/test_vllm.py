@@ -108,7 +108,7 @@ def sample(
         asked = [Want(prompt, cell, place * count, count, 1000 + place * count) for place in range(2)]
         try:
             await sampler.gather(asked)
-            return [await sampler.draws(want) for want in asked], ledger.spent, sampler._most_choices(model)
+            return [await sampler.draws(want) for want in asked], ledger.spent, sampler.most_choices(model)
         finally:
             await client.close()
             journal.close()

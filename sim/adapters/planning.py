@@ -79,7 +79,7 @@ def plan(config: Config, spec: Spec, costs: Costs, items: Sequence[Item], sample
     for number in range(DRY_RUNS if measured else 1):
         steps, pulled, pulls = _dry_run(config, spec, number)
         shown = shown or steps
-        likely.append(_likely(config, costs, pulled, pulls) if measured else Amount())
+        likely.append(_likely(config, costs, pulled, pulls, sampler) if measured else Amount())
     mean = Amount(*(-(-sum(part) // len(likely)) for part in zip(*likely, strict=True)))
     return Plan(shown, bound(config, items, sampler), mean if measured else None, bool(_judges(config)))
 
@@ -124,9 +124,9 @@ def _largest(amounts: Iterable[Amount]) -> Amount:
     return Amount(*map(max, zip(*amounts, strict=True)))
 
 
-def _likely(config: Config, costs: Costs, pulled: np.ndarray, pulls: np.ndarray) -> Amount:
-    """Prompt tokens once per request, completion tokens per completion."""
-    requests = np.maximum(pulls, pulled / config.endpoint.max_n)
+def _likely(config: Config, costs: Costs, pulled: np.ndarray, pulls: np.ndarray, sampler: Sampler) -> Amount:
+    """Prompt tokens once per request, as large as the server is known to take it; completion tokens per completion."""
+    requests = np.maximum(pulls, pulled / [sampler.most_choices(prompt.model) for prompt in config.prompts])
     before, after = requests * costs.prompt_tokens, pulled * costs.completion_tokens
     prices = [config.prices[prompt.model] for prompt in config.prompts]
     money = sum(b * price.prompt + a * price.completion for b, a, price in zip(before, after, prices, strict=True))

@@ -157,7 +157,7 @@ class Sampler:
 
     def _gaps(self, want: Want, have: Container[int]) -> list[tuple[int, int]]:
         numbers = [number for number in range(want.first, want.first + want.count) if number not in have]
-        return _runs(numbers, self._most_choices(want.prompt.model))
+        return _runs(numbers, self.most_choices(want.prompt.model))
 
     async def _parts(self, pull: "_Pull", parts: Sequence[tuple[int, int]]) -> dict[int, Draw]:
         """Runs of draws (first, length), side by side; when one fails the others end first."""
@@ -184,7 +184,7 @@ class Sampler:
         except (Fatal, Stopped) as error:
             where = f"(prompt {want.prompt.name!r}, query {want.cell.query[:60]!r})"
             raise Stopped(self.stop(f"{error} {where}")) from None
-        left = _runs(range(first + len(got), first + count), self._most_choices(want.prompt.model))
+        left = _runs(range(first + len(got), first + count), self.most_choices(want.prompt.model))
         return {first + place: draw for place, draw in enumerate(got)} | await self._parts(pull, left)
 
     async def _attempt(self, pull: "_Pull", first: int, n: int) -> list[Draw]:
@@ -264,7 +264,7 @@ class Sampler:
             return charged, text, Fatal(text)
         return charged, "", None
 
-    def _most_choices(self, model: str) -> int:
+    def most_choices(self, model: str) -> int:
         """Choices that a request may ask for, as far as the server is known."""
         if model not in self._most:
             noted = self.journal.note(_choices_key(self.endpoint, model))
@@ -272,7 +272,7 @@ class Sampler:
         return self._most[model]
 
     def _remember(self, model: str, returned: int) -> None:
-        if returned < self._most_choices(model):
+        if returned < self.most_choices(model):
             self._most[model] = returned
             self.journal.note(_choices_key(self.endpoint, model), str(returned))
 
