@@ -159,6 +159,13 @@ def test_usage_that_lies_is_charged_at_its_worst(lie: str):
     assert found.spent.tokens >= model.tokens
 
 
+def test_short_replies_without_usage_cost_no_more_than_completions_one_by_one():
+    """So that a plan bounds them. Seen to be charged for all that was asked, and for what tops it up again."""
+    prompt, count = len("a?") + 8 + 64, 4
+    found = sample(Model(usage="none", choices="one"), [("a", count)])
+    assert found.spent == Amount(count, count * (prompt + 30), count * (prompt * 3 + 30 * 7))
+
+
 @pytest.mark.parametrize(("usage", "choices"), [("huge", "n"), ("true", "more"), ("none", "more")])
 def test_a_server_that_breaks_its_limits_ends_the_run(usage: str, choices: str):
     """Seen to fail for choices too many without usage, which were charged and accepted."""

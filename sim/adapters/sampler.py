@@ -233,18 +233,20 @@ class Sampler:
         else:
             state, usage = SETTLED, result.usage
             draws = [Draw(choice.text, choice.finish) for choice in result.choices[: attempt.n]]
-            charged, note, problem = self._bill(attempt.cell.model, result, attempt.n, worst)
+            charged, note, problem = self._bill(attempt, result, worst)
         await self.journal.end(attempt, state, charged, draws, usage, note)
         await self.ledger.settle(worst, charged)
         if problem is None and len(draws) < attempt.n:
             self._remember(attempt.cell.model, len(draws))
         return draws, problem
 
-    def _bill(self, model: str, reply: Reply, n: int, worst: Amount) -> tuple[Amount, str, CallError | None]:
+    def _bill(self, attempt: Attempt, reply: Reply, worst: Amount) -> tuple[Amount, str, CallError | None]:
         """What a reply is charged, a note, and why the run must stop if the server broke its limits."""
-        returned = len(reply.choices)
+        n, returned, price = attempt.n, len(reply.choices), self.prices[attempt.cell.model]
         if reply.usage is None and returned <= n:
-            return Amount(max(returned, 1), *worst[1:]), "usage missing or impossible; charged at its worst case", None
+            lacking = (n - max(returned, 1)) * json.loads(attempt.cell.decoding)["max_tokens"]
+            charged = Amount(max(returned, 1), worst.tokens - lacking, worst.money - lacking * price.completion)
+            return charged, "usage missing or impossible; what came is charged at its worst case", None
         if reply.usage is None:
             text = (
                 f"the server exceeded the limits of a request: {returned} choices for n = {n}, without usable token "
@@ -252,7 +254,6 @@ class Sampler:
             )
             return Amount(returned, *(-(-part * returned // n) for part in worst[1:])), text, Fatal(text)
         prompt_tokens, completion_tokens, _ = reply.usage
-        price = self.prices[model]
         money = prompt_tokens * price.prompt + completion_tokens * price.completion
         charged = Amount(returned, prompt_tokens + completion_tokens, money)
         if any(mine > most for mine, most in zip(charged, worst, strict=True)):
