@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Sequence
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
@@ -15,7 +16,9 @@ from sim.adapters import scorers
 from sim.adapters.fields import Table
 from sim.adapters.journal import Cell, Draw, Journal
 from sim.adapters.reading import Reader
+from sim.adapters.scorers import text as text_scorers
 from sim.adapters.scorers.code import Code
+from sim.adapters.scorers.processes import _Process
 from sim.adapters.scorers.text import Choice, Exact, JsonField, Number, Regex, canonical_number
 from sim.adapters.scoring import OK, TIMEOUT, UNREADABLE, Item, Scored, Scorer
 from sim.adapters.settings import Objective
@@ -284,6 +287,31 @@ def test_a_pattern_that_takes_too_long_costs_its_completion_alone():
     right, late, wrong, none = asyncio.run(go())
     assert (right, wrong) == (Scored(OK, "1", 1.0), Scored(OK, "2", 0.0))
     assert (late.status, none.status) == (TIMEOUT, UNREADABLE)
+
+
+def test_a_pattern_that_takes_too_long_takes_one_timeout_and_lets_others_go_on(monkeypatch: pytest.MonkeyPatch):
+    """One process, two pulls. Seen to take twice the time for one completion, and to keep others waiting for all."""
+    monkeypatch.setattr(text_scorers, "_PROCESSES", 1)
+    asked, real = [], _Process.ask
+
+    async def ask(process: _Process, tasks: Sequence[dict], timeout: float) -> list:
+        found = await real(process, tasks, timeout)
+        asked.extend((task["text"][:2], one is None) for task, one in zip(tasks, found, strict=False))
+        return found
+
+    async def go() -> None:
+        scorer, hangs = Regex("^(?:(a+)+|b(.))$", 2, timeout=0.3), "a" * 60 + "c"
+        try:
+            await scorer.score(Item("q", "1"), "p", ["b0"])
+            monkeypatch.setattr(_Process, "ask", ask)
+            pulls = (["b1", hangs, "b2", hangs], ["b3"])
+            await asyncio.gather(*(scorer.score(Item("q", "1"), "p", pull) for pull in pulls))
+        finally:
+            await scorer.close()
+
+    asyncio.run(go())
+    texts = [one for one in asked if one[0]]  # but for the first task of a process
+    assert texts == [("b1", False), ("aa", True), ("b3", False), ("b2", False), ("aa", True)]
 
 
 def test_an_edited_function_is_another_scorer(module: Table):

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 _START = 300.0
@@ -32,27 +32,37 @@ class Pool:
         Raises:
             ValueError: workers do not start.
         """
-        async with self._limit:
-            process = self._idle.pop() if self._idle else await self._start()
-            try:
-                found = await process.ask(task, timeout)
-            except BaseException:
-                await process.kill()
-                raise
-            if found is None:
-                await process.kill()
-            else:
-                self._idle.append(process)
+        return (await self.each([task], timeout))[0]
+
+    async def each(self, tasks: Sequence[dict[str, Any]], timeout: float) -> list[dict[str, Any] | None]:
+        """The answers to tasks, each with its own time; who fails one gives way to others before it goes on.
+
+        Raises:
+            ValueError: workers do not start.
+        """
+        found: list[dict[str, Any] | None] = []
+        while len(found) < len(tasks):
+            async with self._limit:
+                process = self._idle.pop() if self._idle else await self._start()
+                try:
+                    found += await process.ask(tasks[len(found) :], timeout)
+                except BaseException:
+                    await process.kill()
+                    raise
+                if found[-1] is None:
+                    await process.kill()
+                else:
+                    self._idle.append(process)
         return found
 
     async def _start(self) -> "_Process":
         process = await _Process.start(self._script())
         try:
-            up = await process.ask(self._first, _START)  # what it imports first is no part of reading
+            up = await process.ask([self._first], _START)  # what it imports first is no part of reading
         except BaseException:
             await process.kill()
             raise
-        if up is None:
+        if up[0] is None:
             await process.kill()
             raise ValueError(f"{self._name} does not start")
         return process
@@ -78,19 +88,21 @@ class _Process:
         )
         return cls(made)
 
-    async def ask(self, task: dict[str, Any], timeout: float) -> dict[str, Any] | None:
-        """Its answer; None where it took too long or ended."""
+    async def ask(self, tasks: Sequence[dict[str, Any]], timeout: float) -> list[dict[str, Any] | None]:
+        """Its answers up to the first one that took too long or ended it, which is None."""
         into, out = self._process.stdin, self._process.stdout
         assert into is not None
         assert out is not None
-        try:
-            async with asyncio.timeout(timeout):
-                into.write(json.dumps(task).encode() + b"\n")
-                await into.drain()
-                answer = await out.readline()
-        except (TimeoutError, ConnectionError):
-            return None
-        return json.loads(answer) if answer else None
+        into.write(b"".join(json.dumps(task).encode() + b"\n" for task in tasks))
+        found: list[dict[str, Any] | None] = []
+        while len(found) < len(tasks) and None not in found[-1:]:
+            try:
+                async with asyncio.timeout(timeout):
+                    answer = await out.readline()
+            except (TimeoutError, ConnectionError):
+                answer = b""
+            found.append(json.loads(answer) if answer else None)
+        return found
 
     async def kill(self) -> None:
         """End it at once."""

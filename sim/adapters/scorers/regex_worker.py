@@ -20,7 +20,7 @@ def main() -> None:
     """Answer line after line until the input ends."""
     for line in sys.stdin:
         task = json.loads(line)
-        found = [last_match(task["pattern"], task["group"], text) for text in task["texts"]]
+        found = last_match(task["pattern"], task["group"], task["text"])
         sys.stdout.write(json.dumps({"found": found}) + "\n")
         sys.stdout.flush()
 

@@ -135,20 +135,13 @@ class Regex(AnswerScorer):
         return (match.casefold() if self.ignore_case else match) or None
 
     async def score(self, item: Item, prompt: str, texts: Sequence[str]) -> list[Scored]:
-        """All at once; where that takes too long one by one, so that only those that do are given up."""
+        """All in a row, each with its own time; only those that take too long are given up."""
         if not self._pool:
-            first = {"pattern": "", "group": 0, "texts": [""]}
+            first = {"pattern": "", "group": 0, "text": ""}
             self._pool.append(Pool(_PROCESSES, lambda: str(regex_worker.__file__), first, "a reader of patterns"))
-        found = await self._matches(texts)
-        if found is None and len(texts) > 1:
-            found = [one[0] if (one := await self._matches([text])) else None for text in texts]
-        found = [None] * len(texts) if found is None else found
-        return [Scored(TIMEOUT) if one is None else self.scored(item, self._answer(one)) for one in found]
-
-    async def _matches(self, texts: Sequence[str]) -> list[str | None] | None:
-        task = {"pattern": self.pattern, "group": self.group, "texts": list(texts)}
-        found = await self._pool[0].ask(task, self.timeout)
-        return None if found is None else found["found"]
+        tasks = [{"pattern": self.pattern, "group": self.group, "text": text} for text in texts]
+        found = await self._pool[0].each(tasks, self.timeout)
+        return [Scored(TIMEOUT) if one is None else self.scored(item, self._answer(one["found"])) for one in found]
 
     async def close(self) -> None:
         """End all processes."""
