@@ -16,6 +16,7 @@ from sim.adapters import scorers
 from sim.adapters.fields import Table
 from sim.adapters.journal import Cell, Draw, Journal
 from sim.adapters.reading import Reader
+from sim.adapters.scorers import processes
 from sim.adapters.scorers import text as text_scorers
 from sim.adapters.scorers.code import Code
 from sim.adapters.scorers.processes import _Process
@@ -312,6 +313,20 @@ def test_a_pattern_that_takes_too_long_takes_one_timeout_and_lets_others_go_on(m
     asyncio.run(go())
     texts = [one for one in asked if one[0]]  # but for the first task of a process
     assert texts == [("b1", False), ("aa", True), ("b3", False), ("b2", False), ("aa", True)]
+
+
+def test_an_answer_too_long_to_be_taken_costs_its_completion_alone(monkeypatch: pytest.MonkeyPatch):
+    """Seen to end the run with a traceback, whenever it was started again."""
+    monkeypatch.setattr(processes, "_LONGEST_LINE", 2**10)
+
+    async def go() -> list[Scored]:
+        scorer = Regex("^(.*)$", timeout=60.0)
+        try:
+            return await scorer.score(Item("q", "b"), "p", ["a" * 2**14, "b"])
+        finally:
+            await scorer.close()
+
+    assert asyncio.run(go()) == [Scored(TIMEOUT), Scored(OK, "b", 1.0)]
 
 
 def test_an_edited_function_is_another_scorer(module: Table):

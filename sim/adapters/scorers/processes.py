@@ -89,7 +89,7 @@ class _Process:
         return cls(made)
 
     async def ask(self, tasks: Sequence[dict[str, Any]], timeout: float) -> list[dict[str, Any] | None]:
-        """Its answers up to the first one that took too long or ended it, which is None."""
+        """Its answers up to the first one that took too long, was too long or ended it, which is None."""
         into, out = self._process.stdin, self._process.stdout
         assert into is not None
         assert out is not None
@@ -99,9 +99,9 @@ class _Process:
             try:
                 async with asyncio.timeout(timeout):
                     answer = await out.readline()
-            except (TimeoutError, ConnectionError):
-                answer = b""
-            found.append(json.loads(answer) if answer else None)
+                found.append(json.loads(answer))
+            except (TimeoutError, ConnectionError, ValueError):  # ValueError: it ended, or the line is too long
+                found.append(None)
         return found
 
     async def kill(self) -> None:
