@@ -163,6 +163,7 @@ def test_bad_configurations_are_many():
         ("q.jsonl", "", "holds no query"),
         ("q.jsonl", '{"query": 1}\n[]', "line 2 is no JSON object"),
         ("q.jsonl", '{"query": 1', "line 1 is no JSON"),
+        pytest.param("q.jsonl", "[" * 10**5 + "]" * 10**5, "line 1 is nested too deeply", id="deep"),
         ("q.jsonl", '{"text": 1}', "row 1 has no 'query'"),
         ("q.jsonl", '{"query": null}', "row 1 holds None as 'query'"),
         ("q.jsonl", '{"query": "a"}\n{"query": "a"}', "row 2 repeats the query of row 1"),

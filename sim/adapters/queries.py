@@ -27,7 +27,10 @@ def read(source: QueryFile) -> tuple[Item, ...]:
 def _reference(source: QueryFile, row: dict[str, Any], number: int) -> Any:
     """What a row holds as its reference; an empty cell is none."""
     value = _cell(source, row, str(source.reference), number)
-    text = Item("", None, value).reference_text or ""
+    try:
+        text = Item("", None, value).reference_text or ""
+    except RecursionError:
+        raise ValueError(f"{source.file}: row {number} is nested too deeply as {source.reference!r}") from None
     if text.encode("utf-8", "replace").decode() != text:
         raise ValueError(f"{source.file}: row {number} holds no valid Unicode as {source.reference!r}")
     return None if value == "" or value != value else value
@@ -80,6 +83,8 @@ def _json_rows(path: Path) -> list[dict[str, Any]]:
             row = json.loads(line)
         except ValueError as error:
             raise ValueError(f"{path}: line {number} is no JSON ({error})") from None
+        except RecursionError:
+            raise ValueError(f"{path}: line {number} is nested too deeply") from None
         if not isinstance(row, dict):
             raise ValueError(f"{path}: line {number} is no JSON object")
         rows.append(row)
