@@ -227,6 +227,17 @@ def test_intervals_cover_what_they_promise():
     assert abs(hits / runs - 0.95) <= SIGMAS * np.sqrt(0.95 * 0.05 / runs)
 
 
+def test_pulls_that_all_agree_give_no_interval():
+    """Sums are not exact: what is left of them is no spread. Seen to give intervals of no width."""
+    evidence = Evidence(make_spec(1, 3, unit=2.0**-20), 3)
+    for scale in (3, 2, 1):
+        units = np.tile(123_457 * (scale // np.arange(1, 4)), (7, 1, 1))
+        evidence.add(np.zeros(7, int), np.full(7, scale), units)
+    found = evidence.estimate()
+    assert found.se[0, 0].tolist() == [0, 0, 0]
+    assert [half_width(found, 0, 0, scale, 0.95, 1) for scale in (1, 2, 3)] == [float("inf")] * 3
+
+
 def test_estimates_are_means_over_blocks_less_costs():
     data = best_of()
     algorithm, tape = algorithms.get("uniform"), tape_of(data)

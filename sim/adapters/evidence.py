@@ -13,12 +13,15 @@ from scipy import stats
 from sim.core import Spec
 from sim.kernels import subsets
 
+_ROUNDING = 1e-12
+"""Share of a sum of squares below which what is left of it is rounding."""
+
 
 class Estimate(NamedTuple):
     """Value of arms, shape (context, prompt, scale); NaN for an arm without pulls.
 
     Attributes:
-        se: standard error; NaN below two pulls.
+        se: standard error; NaN below two pulls, 0 where all pulls agree.
         pulls: pulls behind each (prompt, scale).
     """
 
@@ -58,18 +61,21 @@ class Evidence:
             mean = self._total / self._blocks
             spread = self._square - 2 * mean * self._cross + mean**2 * self._squares
             factor = np.where(self._pulls > 1, self._pulls / (self._pulls - 1), np.nan)
-            se = np.sqrt(np.maximum(spread, 0) * factor) / self._blocks
+            spread = np.where(spread > _ROUNDING * self._square, spread, 0.0)
+            se = np.sqrt(spread * factor) / self._blocks
         scales = np.arange(1, self._blocks.shape[1] + 1)
         cost = np.asarray(spec.cost, np.float64)[:, :, None] * scales
         return Estimate(mean[task] * weight - cost, se[task] * weight, self._pulls.astype(int))
 
 
 def half_width(estimate: Estimate, context: int, prompt: int, scale: int, level: float, choices: int) -> float:
-    """Half the width of an arm's interval (scales count from 1), infinite below two pulls.
+    """Half the width of an arm's interval (scales count from 1), infinite where nothing says how wide it is.
 
+    That is below two pulls, and where all pulls agree.
     Student's t with pulls - 1 degrees of freedom, at a level that allows for having chosen among `choices` arms.
     """
     pulls = int(estimate.pulls[prompt, scale - 1])
-    if pulls < 2:
+    se = float(estimate.se[context, prompt, scale - 1])
+    if pulls < 2 or se == 0:
         return float("inf")
-    return float(stats.t.isf((1 - level) / (2 * choices), pulls - 1) * estimate.se[context, prompt, scale - 1])
+    return float(stats.t.isf((1 - level) / (2 * choices), pulls - 1) * se)

@@ -281,7 +281,10 @@ def _show_result(run: "Config", result: "Result", spent: "Amount", charged: "Amo
         for choice in result.choices
     ]
     columns = ("context", "prompt", ">N", ">value (95 % interval)", "runner-up", ">N", ">value")
-    caption = "Intervals allow for having chosen among all arms; '-': fewer than two pulls."
+    caption = (
+        "Intervals allow for having chosen among all arms; none below two pulls and where all pulls agree. "
+        "'-': no pulls."
+    )
     console.print()
     common.show(console, f"{run.name}: the policy", columns, rows, caption)
     console.print(f"\n{read_text(seen)}")
