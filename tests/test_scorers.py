@@ -329,6 +329,15 @@ def test_an_answer_too_long_to_be_taken_costs_its_completion_alone(monkeypatch: 
     assert asyncio.run(go()) == [Scored(TIMEOUT), Scored(OK, "b", 1.0)]
 
 
+@pytest.mark.parametrize(
+    ("pattern", "text", "answer"),
+    [("(?s)(.*)", "It is 4.", "It is 4."), ("(?<=is )(?=(.))", "is 3, is 4", "4"), ("a(.*)", "a1\na", None)],
+)
+def test_an_empty_match_is_not_the_last_one(pattern: str, text: str, answer: str | None):
+    """Seen to make every text unreadable."""
+    assert Regex(pattern).answer(text) == answer
+
+
 def test_an_edited_function_is_another_scorer(module: Table):
     before = repr(user(module, "length"))
     assert "0x" not in before

@@ -9,10 +9,14 @@ import sys
 
 
 def last_match(pattern: str, group: int, text: str) -> str:
-    """What the group matched last, spaces at both ends left out; empty where nothing did."""
+    """What the group matched last, spaces at both ends left out; empty where nothing did.
+
+    Empty matches do not count: expressions such as (.*) end with one in every text.
+    """
     found = ""
     for match in re.finditer(pattern, text):
-        found = match.group(group)
+        if match.group() or match.group(group):
+            found = match.group(group)
     return (found or "").strip()
 
 
