@@ -1,6 +1,6 @@
 """Average contextual return against budget, a panel per environment."""
 
-from math import ceil
+import math
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import NullLocator
 
 from figures import style
 from figures.panels import Z
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _DODGE = 0.009  # neighbouring algorithms are drawn this share of the axis apart, so that their intervals show
+_LABEL = 0.14  # of the axis that a budget's label takes
 
 
 def draw(summary: "pd.DataFrame") -> Figure:
@@ -31,7 +32,7 @@ def draw(summary: "pd.DataFrame") -> Figure:
     envs = list(dict.fromkeys(summary["env"]))
     looks = style.looks(names)
     columns = min(len(envs), 3)
-    rows = ceil(len(envs) / columns)
+    rows = math.ceil(len(envs) / columns)
     with mpl.rc_context(style.RC):
         figure = Figure(figsize=(1.9 + 4.3 * columns, max(3.5 * rows, 1.0 + 0.2 * len(names))), layout="constrained")
         panels = figure.subplots(rows, columns, squeeze=False)
@@ -70,11 +71,20 @@ def _panel(panel: Axes, rows: "pd.DataFrame", looks: dict[str, style.Look]) -> N
     panel.set_xscale("log")
     panel.set_xlabel("budget (completions)")
     if len(budgets) <= 7:
-        panel.xaxis.set_major_locator(FixedLocator(budgets.tolist()))
-        panel.xaxis.set_major_formatter("{x:,.0f}")
+        panel.set_xticks(budgets.tolist(), _labels(budgets.tolist()))
         panel.xaxis.set_minor_locator(NullLocator())
     panel.grid(axis="x", visible=False)
     _limit(panel, rows, looks)
+
+
+def _labels(budgets: list[int]) -> list[str]:
+    """The budgets as labels of an axis as long as their range; empty where one would touch the next."""
+    labels, following = [], math.inf
+    for budget in reversed(budgets):
+        shown = following / budget >= (budgets[-1] / budgets[0]) ** _LABEL
+        labels.insert(0, f"{budget:,}" if shown else "")
+        following = budget if shown else following
+    return labels
 
 
 def _line(look: style.Look) -> dict[str, Any]:

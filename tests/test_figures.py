@@ -1,5 +1,6 @@
 """The comparison figure: one panel per environment, and files equal byte for byte."""
 
+import itertools
 import re
 from pathlib import Path
 
@@ -52,6 +53,16 @@ def test_a_panel_per_environment_and_a_legend_entry_per_algorithm():
     assert all(panel.get_xscale() == "log" for panel in figure.axes)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [style.look(name).label for name in names]
     assert len(figure.axes[0].containers) == len(names) - 2  # oracle and random are level lines
+
+
+def test_labels_of_budgets_do_not_touch():
+    """Seen to fail with every budget labelled."""
+    figure = compare.draw(summary(["psst"], envs=("one",), budgets=(1000, 5000, 20_000, 50_000, 100_000, 200_000)))
+    figure.canvas.draw()
+    labels = [label for label in figure.axes[0].get_xticklabels() if label.get_text()]
+    assert [label.get_text() for label in labels] == ["1,000", "5,000", "20,000", "50,000", "200,000"]
+    boxes = [label.get_window_extent() for label in labels]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
 
 
 @pytest.mark.parametrize("names", [["psst"], ["random", "oracle"], ["uniform", "random"]])
