@@ -98,10 +98,12 @@ class AnswerScorer(Scorer):
 
     async def score(self, item: Item, prompt: str, texts: Sequence[str]) -> list[Scored]:
         """Labels, and scores 1 or 0 where the query has a right answer."""
-        return [self.scored(item, self.answer(text)) for text in texts]
+        return self.scored(item, [self.answer(text) for text in texts])
 
-    def scored(self, item: Item, answer: str | None) -> Scored:
-        """What an answer is worth."""
-        if answer is None:
-            return Scored(UNREADABLE)
-        return Scored(OK, answer, None if item.gold is None else float(answer == self.right(item.gold)))
+    def scored(self, item: Item, answers: Sequence[str | None]) -> list[Scored]:
+        """What answers to a query are worth."""
+        right = None if item.gold is None else self.right(item.gold)
+        return [
+            Scored(UNREADABLE) if one is None else Scored(OK, one, None if right is None else float(one == right))
+            for one in answers
+        ]

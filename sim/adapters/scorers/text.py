@@ -141,7 +141,8 @@ class Regex(AnswerScorer):
             self._pool.append(Pool(_PROCESSES, lambda: str(regex_worker.__file__), first, "a reader of patterns"))
         tasks = [{"pattern": self.pattern, "group": self.group, "text": text} for text in texts]
         found = await self._pool[0].each(tasks, self.timeout)
-        return [Scored(TIMEOUT) if one is None else self.scored(item, self._answer(one["found"])) for one in found]
+        scores = self.scored(item, [None if one is None else self._answer(one["found"]) for one in found])
+        return [Scored(TIMEOUT) if one is None else score for one, score in zip(found, scores, strict=True)]
 
     async def close(self) -> None:
         """End all processes."""
