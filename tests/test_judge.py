@@ -1,5 +1,6 @@
 """A model as judge: asked once per distinct completion, paid for under the same caps, read like any other answer."""
 
+import asyncio
 import json
 import re
 from pathlib import Path
@@ -13,7 +14,7 @@ from sim.adapters import scorers
 from sim.adapters.fields import Table
 from sim.adapters.journal import Journal
 from sim.adapters.scorers.judge import Judge
-from sim.adapters.scoring import Item
+from sim.adapters.scoring import TIMEOUT, Item, Scored
 from sim.adapters.settings import Endpoint
 
 pytest.importorskip("openai", reason="the extra [llm] is not installed")
@@ -94,18 +95,37 @@ def test_slots_are_filled_in_one_pass():
         judge.request(Item("q", "g"), "c")
 
 
+def read(judge: Judge, text: str) -> Scored:
+    """What a judgement says."""
+
+    async def go() -> Scored:
+        try:
+            return await judge.reading(text)
+        finally:
+            await judge.close()
+
+    return asyncio.run(go())
+
+
 @pytest.mark.parametrize(
     ("pattern", "text", "number"),
     [
         (None, "7 of 10: 0.7", 0.7),
         (None, "none", None),
+        (r"(\d*)", "7 of 10", 10),
         (r"score: (\S+)", "score: 0.25 of 1", 0.25),
         (r"score: (\S+)", "score: high", None),
         (r"score: (\S+)", "0.5", None),
     ],
 )
 def test_scores_are_read_from_judgements(pattern: str | None, text: str, number: float | None):
-    assert Judge("j", "{query}{completion}", pattern=pattern).number(text) == number
+    assert read(Judge("j", "{query}{completion}", pattern=pattern), text).value == number
+
+
+def test_a_pattern_that_takes_too_long_is_given_up():
+    """Seen to block for ever."""
+    judge = Judge("j", "{query}{completion}", pattern="^(?:(a+)+|b(.))$", timeout=0.2)
+    assert read(judge, "a" * 60 + "c") == Scored(TIMEOUT)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +134,8 @@ def test_scores_are_read_from_judgements(pattern: str | None, text: str, number:
         ({"template": "{query}"}, "template has no {completion} slot"),
         ({"pattern": "x"}, "pattern is 'x'; it needs a group"),
         ({"pattern": "("}, "no regular expression"),
+        ({"timeout": 1}, "timeout is that of a pattern, and there is none"),
+        ({"pattern": "(.)", "timeout": 0}, "timeout is 0; expected a finite number above 0 and at most 600"),
         ({"model": ""}, "model is empty"),
     ],
 )

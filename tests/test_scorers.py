@@ -16,8 +16,7 @@ from sim.adapters import scorers
 from sim.adapters.fields import Table
 from sim.adapters.journal import Cell, Draw, Journal
 from sim.adapters.reading import Reader
-from sim.adapters.scorers import processes
-from sim.adapters.scorers import text as text_scorers
+from sim.adapters.scorers import patterns, processes
 from sim.adapters.scorers.code import Code
 from sim.adapters.scorers.processes import _Process
 from sim.adapters.scorers.text import Choice, Exact, JsonField, Number, Regex, canonical_number
@@ -292,7 +291,7 @@ def test_a_pattern_that_takes_too_long_costs_its_completion_alone():
 
 def test_a_pattern_that_takes_too_long_takes_one_timeout_and_lets_others_go_on(monkeypatch: pytest.MonkeyPatch):
     """One process, two pulls. Seen to take twice the time for one completion, and to keep others waiting for all."""
-    monkeypatch.setattr(text_scorers, "_PROCESSES", 1)
+    monkeypatch.setattr(patterns, "_PROCESSES", 1)
     asked, real = [], _Process.ask
 
     async def ask(process: _Process, tasks: Sequence[dict], timeout: float) -> list:

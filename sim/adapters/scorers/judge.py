@@ -13,8 +13,10 @@ from typing import Any
 from sim.adapters.fields import Table
 from sim.adapters.journal import Cell
 from sim.adapters.sampler import Sampler, Want, cell_of
+from sim.adapters.scorers import patterns
+from sim.adapters.scorers.patterns import Patterns
 from sim.adapters.scorers.text import Number, canonical_number
-from sim.adapters.scoring import OK, UNREADABLE, Item, Scored, Scorer
+from sim.adapters.scoring import OK, TIMEOUT, UNREADABLE, Item, Scored, Scorer
 from sim.adapters.settings import Prompt
 
 _SLOTS = re.compile(r"\{(query|completion|gold|reference)\}")
@@ -28,7 +30,8 @@ class Judge(Scorer):
         model: who judges.
         template: the user message, with {query}, {completion} and perhaps {gold} and {reference}.
         max_tokens, temperature: of the judgement.
-        pattern: its first group is the score; None takes the last number.
+        pattern: what its first group matched last is the score; None takes the last number.
+        timeout: seconds for the pattern and one judgement.
     """
 
     model: str
@@ -36,6 +39,8 @@ class Judge(Scorer):
     max_tokens: int = 256
     temperature: float = 0.0
     pattern: str | None = None
+    timeout: float = patterns.TIMEOUT
+    _patterns: Patterns = field(default_factory=Patterns, init=False, repr=False, compare=False)
     _sampler: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
     _asked: dict[bytes, asyncio.Task[Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
     votes = False
@@ -51,9 +56,12 @@ class Judge(Scorer):
         pattern = table.pattern("pattern", None)
         if pattern is not None and re.compile(pattern).groups < 1:
             raise table.wrong("pattern", f"is {pattern!r}; it needs a group that holds the score")
+        if pattern is None and "timeout" in table:
+            raise table.wrong("timeout", "is that of a pattern, and there is none; requests have endpoint.timeout")
         longest = table.whole("max_tokens", cls.max_tokens, high=10**6)
         temperature = table.number("temperature", cls.temperature, low=0, high=10)
-        return cls(table.text("model"), template, longest, temperature, pattern)
+        timeout = table.number("timeout", cls.timeout, low=0, high=600, open_low=True)
+        return cls(table.text("model"), template, longest, temperature, pattern, timeout)
 
     def attach(self, sampler: Sampler) -> None:
         """Use this sampler from now on."""
@@ -90,14 +98,19 @@ class Judge(Scorer):
             self._asked[cell.digest] = task
             task.add_done_callback(lambda _: self._asked.pop(cell.digest, None))
         (said,) = await asyncio.shield(task)
-        number = self.number(said.text)
-        return Scored(UNREADABLE) if number is None else Scored(OK, None, number)
+        return await self.reading(said.text)
 
-    def number(self, text: str) -> float | None:
-        """The score in a judgement; None where there is none."""
+    async def reading(self, text: str) -> Scored:
+        """The score in a judgement."""
         if self.pattern is None:
-            found = Number().answer(text)
+            number = Number().answer(text)
         else:
-            matches = list(re.finditer(self.pattern, text))
-            found = canonical_number((matches[-1][1] or "").strip()) if matches else None
-        return None if found is None else float(found)
+            (found,) = await self._patterns.last(self.pattern, 1, [text], self.timeout)
+            if found is None:
+                return Scored(TIMEOUT)
+            number = canonical_number(found)
+        return Scored(UNREADABLE) if number is None else Scored(OK, None, float(number))
+
+    async def close(self) -> None:
+        """End all processes."""
+        await self._patterns.close()

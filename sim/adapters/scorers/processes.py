@@ -42,17 +42,26 @@ class Pool:
         """
         found: list[dict[str, Any] | None] = []
         while len(found) < len(tasks):
-            async with self._limit:
-                process = self._idle.pop() if self._idle else await self._start()
-                try:
-                    found += await process.ask(tasks[len(found) :], timeout)
-                except BaseException:
-                    await process.kill()
-                    raise
-                if found[-1] is None:
-                    await process.kill()
-                else:
-                    self._idle.append(process)
+            found += await self.some(tasks[len(found) :], timeout)
+        return found
+
+    async def some(self, tasks: Sequence[dict[str, Any]], timeout: float) -> list[dict[str, Any] | None]:
+        """The answers to tasks, up to the first that took too long or ended its worker, which is None.
+
+        Raises:
+            ValueError: workers do not start.
+        """
+        async with self._limit:
+            process = self._idle.pop() if self._idle else await self._start()
+            try:
+                found = await process.ask(tasks, timeout)
+            except BaseException:
+                await process.kill()
+                raise
+            if None in found:
+                await process.kill()
+            else:
+                self._idle.append(process)
         return found
 
     async def _start(self) -> "_Process":

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 
 from sim.adapters.fields import Table
-from sim.adapters.scorers import regex_worker
-from sim.adapters.scorers.processes import Pool
+from sim.adapters.scorers import patterns
+from sim.adapters.scorers.patterns import Patterns
 from sim.adapters.scorers.regex_worker import last_match
 from sim.adapters.scoring import TIMEOUT, AnswerScorer, Item, Scored
 
@@ -16,8 +16,6 @@ _NUMBER = re.compile(
     r"(?:(?<![\w.)])[-+\u2212])?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+(?![\w.]))?"
 )
 _MAX_DIGITS = 400
-_PROCESSES = 2
-"""How many match regular expressions at a time."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +110,8 @@ class Regex(AnswerScorer):
     pattern: str
     group: int = 1
     ignore_case: bool = False
-    timeout: float = 5.0
-    _pool: list[Pool] = field(default_factory=list, init=False, repr=False, compare=False)
+    timeout: float = patterns.TIMEOUT
+    _patterns: Patterns = field(default_factory=Patterns, init=False, repr=False, compare=False)
     kept = True
 
     @classmethod
@@ -136,18 +134,13 @@ class Regex(AnswerScorer):
 
     async def score(self, item: Item, prompt: str, texts: Sequence[str]) -> list[Scored]:
         """All in a row, each with its own time; only those that take too long are given up."""
-        if not self._pool:
-            first = {"pattern": "", "group": 0, "text": ""}
-            self._pool.append(Pool(_PROCESSES, lambda: str(regex_worker.__file__), first, "a reader of patterns"))
-        tasks = [{"pattern": self.pattern, "group": self.group, "text": text} for text in texts]
-        found = await self._pool[0].each(tasks, self.timeout)
-        scores = self.scored(item, [None if one is None else self._answer(one["found"]) for one in found])
+        found = await self._patterns.last(self.pattern, self.group, texts, self.timeout)
+        scores = self.scored(item, [None if one is None else self._answer(one) for one in found])
         return [Scored(TIMEOUT) if one is None else score for one, score in zip(found, scores, strict=True)]
 
     async def close(self) -> None:
         """End all processes."""
-        while self._pool:
-            await self._pool.pop().close()
+        await self._patterns.close()
 
     def right(self, gold: str) -> str:
         """The right answer is given as such, without what surrounds it in a completion."""

@@ -1,0 +1,42 @@
+"""Regular expressions, matched in processes that are killed when they take too long.
+
+Some patterns take time exponential in the length of a text, and nothing in Python's `re` can stop them.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sim.adapters.scorers import regex_worker
+from sim.adapters.scorers.processes import Pool
+
+TIMEOUT = 5.0
+"""Seconds for one text, where nothing else is said."""
+_PROCESSES = 2
+"""How many match at a time."""
+
+
+class Patterns:
+    """Matches patterns; its processes are started when they are needed."""
+
+    def __init__(self):
+        self._pool: list[Pool] = []
+
+    async def last(self, pattern: str, group: int, texts: Sequence[str], timeout: float) -> list[str | None]:
+        """What a group matched last in every text, empty where nothing did; None where that took too long."""
+        tasks = [{"pattern": pattern, "group": group, "text": text} for text in texts]
+        return [None if one is None else one["found"] for one in await self._ready().each(tasks, timeout)]
+
+    async def some(self, tasks: Sequence[dict[str, Any]], timeout: float) -> list[dict[str, Any] | None]:
+        """What `regex_worker` answers to tasks, up to the first that took too long, which is None."""
+        return await self._ready().some(tasks, timeout)
+
+    def _ready(self) -> Pool:
+        if not self._pool:
+            nothing = {"pattern": "", "group": 0, "text": ""}
+            self._pool.append(Pool(_PROCESSES, lambda: str(regex_worker.__file__), nothing, "a reader of patterns"))
+        return self._pool[0]
+
+    async def close(self) -> None:
+        """End all processes."""
+        while self._pool:
+            await self._pool.pop().close()
