@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
+from sim.adapters.scorers import patterns
 from sim.cli import app, common
 from sim.envs import files
 from sim.envs.imports import read
@@ -218,6 +219,12 @@ MALFORMED = [
     ("a.jsonl", [batch_line("q1", "plain", 500)], IDS, "the request 'plain/q1' failed"),
     ("a.jsonl", [GOOD], ("--ids", "x(?P<prompt>.)(?P<query>.)"), "does not match the pattern"),
     ("a.jsonl", [GOOD], ("--ids", "(?P<prompt>.)"), "--ids is '(?P<prompt>.)'; it needs the groups"),
+    (
+        "a.jsonl",
+        [GOOD],
+        ("--ids", "(?P<prompt>.*)(?P<query>.)?"),
+        "the custom_id 'plain/q1' does not match the pattern",
+    ),
     ("a.jsonl", [GOOD], ("--ids", "("), "which is no regular expression"),
     ("a.jsonl", [GOOD], ("--asked", "IN"), "lacks 3 of 4 requests of"),
     ("a.jsonl", [GOOD | {"custom_id": "else"}], ("--asked", "IN"), "line 1: 'else' is no request of"),
@@ -257,6 +264,38 @@ def test_a_malformed_log_is_refused_in_one_sentence(
     assert refused.stderr.startswith("error: ")
     assert refused.stderr.count("\n") == 1
     assert not (tmp_path / "x.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "pattern", "row"),
+    [
+        ("--ids", "(?P<prompt>(a+)+)(?P<query>b)", GOOD | {"custom_id": "a" * 60}),
+        ("--answers", "^(a+)+b", {"doc_id": 1, "resps": [["a" * 60]], "target": "4"}),
+    ],
+)
+def test_a_pattern_that_takes_too_long_is_refused(
+    option: str, pattern: str, row: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Seen to block for ever."""
+    monkeypatch.setattr(patterns, "TIMEOUT", 0.2)
+    log = lines(tmp_path / "a.jsonl", [row])
+    refused = iapo("env", "import", log, "--to", tmp_path / "x.npz", *COMMON, option, pattern)
+    assert refused.exit_code == common.USER_ERROR, refused.output
+    said = f"error: {option} is {pattern!r}, which takes more than 0.2 s on '{'a' * 60}'; use a simpler pattern\n"
+    assert refused.stderr == said
+
+
+def test_answers_are_read_by_a_pattern(tmp_path: Path):
+    """Its last match that is not empty."""
+    rows = [
+        {"prompt": p, "query": x, "completion": text, "gold": GOLD[x], "completion_tokens": TOKENS[p]}
+        for (x, p), texts in TEXTS.items()
+        for text in texts
+    ]
+    log = lines(tmp_path / "log.jsonl", rows)
+    result = iapo("env", "import", log, "--to", tmp_path / "x.npz", *COMMON, "--answers", r"(\d*)\.?$")
+    assert result.exit_code == 0, result.output
+    check(files.load(tmp_path / "x.npz"))
 
 
 def test_an_archive_without_samples_or_cut_short_is_refused(tmp_path: Path):

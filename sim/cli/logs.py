@@ -1,9 +1,10 @@
 """Logs named on the command line to one table of completions."""
 
+import asyncio
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from sim.adapters.scoring import AnswerScorer
 
 UNREAD = "(unreadable)"
+_AT_ONCE = 1000
+"""Texts that are given to a pattern at a time."""
 
 
 def table(
@@ -59,7 +62,7 @@ def _one(name: str, path: Path, asked: Path | None, ids: str | None) -> "pd.Data
     from sim.envs import imports
 
     if path.suffix in imports.KINDS:
-        return imports.read(path, name, asked, ids)
+        return imports.read(path, name, asked, None if ids is None else lambda names: _split(ids, names))
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     try:  # answers such as "NA" or "None" are answers
@@ -75,6 +78,33 @@ def _check_ids(ids: str) -> None:
         raise ValueError(f"--ids is {ids!r}, which is no regular expression ({error})") from None
     if not {"prompt", "query"} <= set(groups):
         raise ValueError(f"--ids is {ids!r}; it needs the groups (?P<prompt>...) and (?P<query>...)")
+
+
+def _split(ids: str, names: list[str]) -> list[list[str] | None]:
+    """Prompt and query of ids of requests."""
+    task = {"pattern": ids, "groups": ["prompt", "query"]}
+    return asyncio.run(_matched(f"--ids is {ids!r}", task, names))
+
+
+async def _matched(option: str, task: dict[str, Any], texts: Sequence[str]) -> list[Any]:
+    """What a pattern finds in texts.
+
+    Raises:
+        ValueError: it takes too long for one of them.
+    """
+    from sim.adapters.scorers.patterns import TIMEOUT, Patterns
+
+    found, patterns = [], Patterns()
+    try:
+        while len(found) < len(texts):
+            part = texts[len(found) : len(found) + _AT_ONCE]
+            found += await patterns.some([task | {"text": text} for text in part], TIMEOUT)
+            if found[-1] is None:
+                text = texts[len(found) - 1][:60]
+                raise ValueError(f"{option}, which takes more than {TIMEOUT:g} s on {text!r}; use a simpler pattern")
+    finally:
+        await patterns.close()
+    return [one["found"] for one in found]
 
 
 def _golds(frame: "pd.DataFrame", golds: Path) -> "list[str]":
@@ -109,12 +139,20 @@ def _reader(answers: str) -> "AnswerScorer":
 
 
 def _read_answers(frame: "pd.DataFrame", reader: "AnswerScorer", text: str, gold: str | None) -> None:
+    from sim.adapters.scorers.text import Regex
+
     if text not in frame.columns:
         raise ValueError(
             f"--text is {text!r}, but the log has no such column; it has {', '.join(map(str, frame.columns))}"
         )
-    found = [reader.answer(str(completion)) for completion in frame[text]]
-    frame["answer"] = [UNREAD if one is None else one for one in found]
+    texts = [str(completion) for completion in frame[text]]
+    if isinstance(reader, Regex):
+        found = asyncio.run(
+            _matched(f"--answers is {reader.pattern!r}", {"pattern": reader.pattern, "group": 1}, texts)
+        )
+    else:
+        found = [reader.answer(one) for one in texts]
+    frame["answer"] = [one or UNREAD for one in found]
     if gold is not None and gold in frame.columns:
         frame[gold] = [reader.right(str(right)) for right in frame[gold]]
         frame["right"] = (frame["answer"] == frame[gold]).astype(float)

@@ -15,7 +15,7 @@ import json
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,19 +23,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
 KINDS = (".jsonl", ".json", ".eval")
+Split = Callable[[list[str]], Sequence[Sequence[str] | None]]
+"""Prompt and query of every custom_id; None where it tells none."""
 _MOST_BYTES = 2 * 10**9
 _GRADES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
 """Inspect's letters: correct, partial, incorrect, no answer."""
 
 
-def read(path: Path, prompt: str, asked: Path | None = None, ids: str | None = None) -> "pd.DataFrame":
+def read(path: Path, prompt: str, asked: Path | None = None, split: Split | None = None) -> "pd.DataFrame":
     """The completions of a log, a row each; what the log is, its content says.
 
     Args:
         path: the log.
         prompt: name of the prompt, where the log holds one prompt only (Inspect, lm-evaluation-harness).
         asked: the input file of a batch output.
-        ids: regular expression with the groups `prompt` and `query`, to take both from a batch's custom_id.
+        split: takes prompt and query of a batch output from its ids instead.
 
     Raises:
         ValueError: it cannot be read, or holds requests without completions; the sentence names the file and the line.
@@ -49,7 +51,7 @@ def read(path: Path, prompt: str, asked: Path | None = None, ids: str | None = N
     else:
         lines = json_lines(path)
         if "custom_id" in lines[0]:
-            rows = list(_batch(path, lines, asked, ids))
+            rows = list(_batch(path, lines, asked, split))
         elif "doc_id" in lines[0]:
             rows = list(_harness(path, lines, prompt))
         else:
@@ -85,12 +87,14 @@ def _json(content: str | bytes, where: str) -> Any:
 
 
 def _batch(
-    path: Path, lines: Sequence[dict[str, Any]], asked: Path | None, ids: str | None
+    path: Path, lines: Sequence[dict[str, Any]], asked: Path | None, split: Split | None
 ) -> Iterator[dict[str, Any]]:
     """Rows of a batch output: prompt and query by the custom_id, or by the request that it answers."""
     requests = {} if asked is None else _requests(asked)
-    if asked is None and ids is None:
+    if asked is None and split is None:
         raise ValueError(f"{path}: is a batch output; name its input file, or a pattern of its ids, too")
+    names = [str(line.get("custom_id")) for line in lines]
+    told = None if split is None else dict(zip(names, split(names), strict=True))
     seen = set()
     for number, line in enumerate(lines, start=1):
         where, name = f"{path}: line {number}", str(line.get("custom_id"))
@@ -103,9 +107,10 @@ def _batch(
             raise ValueError(f"{where}: the request {name!r} failed ({said}); ask for it again and add its line")
         body = response["body"]
         choices, usage = body["choices"], body.get("usage") or {}
-        shared = (
-            _asked(where, name, ids) if ids is not None else _split(requests.get(name), f"{where}: {name!r}", asked)
-        )
+        if told is None:
+            shared = _split(requests.get(name), f"{where}: {name!r}", asked)
+        else:
+            shared = _told(told[name], f"{where}: the custom_id {name!r}")
         shared |= _tokens(usage.get("prompt_tokens"), usage.get("completion_tokens"), len(choices))
         for choice in choices:
             yield shared | {"completion": _text(choice, where, {}), "finish": choice.get("finish_reason")}
@@ -134,11 +139,10 @@ def _requests(path: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _asked(where: str, name: str, ids: str) -> dict[str, Any]:
-    match = re.fullmatch(ids, name)
-    if match is None:
-        raise ValueError(f"{where}: the custom_id {name!r} does not match the pattern {ids!r}")
-    return {"prompt": match["prompt"], "query": match["query"]}
+def _told(found: Sequence[str] | None, where: str) -> dict[str, Any]:
+    if found is None:
+        raise ValueError(f"{where} does not match the pattern of ids, or lacks its prompt or query")
+    return dict(zip(("prompt", "query"), found, strict=True))
 
 
 def _split(body: dict[str, Any] | None, where: str, asked: Path | None) -> dict[str, Any]:

@@ -20,11 +20,22 @@ def last_match(pattern: str, group: int, text: str) -> str:
     return (found or "").strip()
 
 
+def whole_match(pattern: str, groups: list[str], text: str) -> list[str] | None:
+    """What the named groups are where the pattern matches the whole text; None where it or one of them does not."""
+    match = re.fullmatch(pattern, text)
+    if match is None or None in (found := [match[name] for name in groups]):
+        return None
+    return found
+
+
 def main() -> None:
     """Answer line after line until the input ends."""
     for line in sys.stdin:
         task = json.loads(line)
-        found = last_match(task["pattern"], task["group"], task["text"])
+        if "groups" in task:
+            found = whole_match(task["pattern"], task["groups"], task["text"])
+        else:
+            found = last_match(task["pattern"], task["group"], task["text"])
         sys.stdout.write(json.dumps({"found": found}) + "\n")
         sys.stdout.flush()
 
