@@ -1,13 +1,16 @@
 """Configurations of live runs: the example is complete, and what is wrong is refused by file, key and reason."""
 
+import json
 import re
 import tomllib
 from importlib import resources
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from live_runs import MINIMAL
+from pyarrow import parquet
 
 from sim.adapters import config, queries, tune
 from sim.adapters.settings import Caps, Config, QueryFile
@@ -203,6 +206,23 @@ def test_references_come_as_the_file_has_them(kind: str, tmp_path: Path):
     assert queries.read(QueryFile(file, "query", None, None))[0].reference is None
     with pytest.raises(ValueError, match=r"row 1 has no 'note' \(queries.text, queries.gold, queries.reference\)"):
         queries.read(QueryFile(file, "query", None, None, "note"))
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_nested_references_are_json_in_every_format(kind: str, tmp_path: Path):
+    """Lists of lists, structs with lists. Seen to reach judges as NumPy's text from Parquet."""
+    notes = [{"steps": [["a", "b"], ["c"]], "of": {"k": [1, 2]}}, {"steps": [], "of": {"k": None}}]
+    rows = [{"query": f"q{k}", "gold": (7, None)[k], "notes": note} for k, note in enumerate(notes)]
+    file = tmp_path / f"q.{kind}"
+    if kind == "jsonl":
+        file.write_text("\n".join(map(json.dumps, rows)))
+    else:
+        parquet.write_table(pa.Table.from_pylist(rows), file)
+    items = queries.read(QueryFile(file, "query", None, None, "notes"))
+    assert [item.reference for item in items] == notes
+    assert [item.reference_text for item in items] == [json.dumps(note) for note in notes]
+    (first,) = queries.read(QueryFile(file, "query", "gold", 1))
+    assert first.gold == "7", "whole numbers stay whole beside an empty cell"
 
 
 def test_a_judge_is_refused_whose_slots_no_column_fills(tmp_path: Path):

@@ -57,17 +57,26 @@ def _cell(source: QueryFile, row: dict[str, Any], column: str, number: int) -> A
 def _rows(path: Path) -> list[dict[str, Any]]:
     if path.suffix == ".jsonl":
         return _json_rows(path)
+    try:
+        return _csv_rows(path) if path.suffix == ".csv" else _parquet_rows(path)
+    except (ValueError, OSError, NotImplementedError) as error:
+        raise ValueError(f"{path}: cannot be read as a table ({' '.join(str(error).split())[:200]})") from None
+
+
+def _csv_rows(path: Path) -> list[dict[str, Any]]:
+    """Answers such as "NA" or "None" are answers, and "007" is not the number 7."""
     import pandas as pd
 
-    try:  # answers such as "NA" or "None" are answers, and "007" is not the number 7
-        is_csv = path.suffix == ".csv"
-        frame = pd.read_csv(path, keep_default_na=False, dtype=str) if is_csv else pd.read_parquet(path)
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{path}: cannot be read as a table ({' '.join(str(error).split())[:200]})") from None
-    return [
-        {str(key): value.tolist() if hasattr(value, "tolist") else value for key, value in row.items()}
-        for row in frame.to_dict("records")
-    ]
+    frame = pd.read_csv(path, keep_default_na=False, dtype=str)
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+
+
+def _parquet_rows(path: Path) -> list[dict[str, Any]]:
+    """Without pandas, which makes arrays of lists, and 7.0 of 7 beside an empty cell."""
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(path) as file:
+        return file.read().to_pylist()
 
 
 def _json_rows(path: Path) -> list[dict[str, Any]]:
