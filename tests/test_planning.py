@@ -85,14 +85,34 @@ def test_a_plan_without_a_probe_asks_nothing(folder: Path):
     shown = " ".join(planned.stdout.split())
     worst = 90 * (len("[0.45] query 29 has the digit 9") + 8 + 64 + 10)
     assert "rounds, at most 90 5,000 " in shown, "never above the caps"
-    assert f"Cut at the caps: without them at most 90 completions, {worst:,} tokens" in shown
+    assert f"Cut at what the caps leave: without them at most 90 completions, {worst:,} tokens" in shown
+    assert "kept already" not in shown
     assert refused.exit_code == common.USER_ERROR
     assert refused.stderr.startswith("error: --no-probe goes with --plan;")
 
 
-def test_amounts_are_cut_at_the_caps():
-    assert planning.within(Amount(9, 9, 9), Caps(5, None, 20)) == Amount(5, 9, 9)
-    assert planning.within(Amount(9, 9, 9), Caps(9, 3, 0)) == Amount(9, 3, 0)
+def test_amounts_are_cut_at_what_the_caps_leave():
+    nine = Amount(9, 9, 9)
+    assert planning.within(nine, Caps(5, None, 20), Amount()) == Amount(5, 9, 9)
+    assert planning.within(nine, Caps(9, 3, 0), Amount(0, 1, 0)) == Amount(9, 2, 0)
+    assert planning.within(nine, Caps(5, 5, 5), Amount(6, 5, 4)) == Amount(0, 0, 1)
+
+
+def test_a_plan_of_a_run_that_was_stopped_knows_what_is_spent(folder: Path):
+    """Seen to say that it could spend the caps again."""
+    model = Model(answer=digit)
+    costs = UNIFORM.replace("max_tokens = 10", "max_tokens = 10\ncost = 1")
+    with serving(model) as url:
+        file = write(folder, url, costs + "[caps]\ncompletions = 95\n")
+        model.fault = lambda number, body: "quota" if number > 7 else None
+        assert iapo("tune", file, "--yes").exit_code == common.USER_ERROR
+        kept = model.completions
+        assert 5 < kept < 90
+        shown = " ".join(iapo("tune", file, "--plan").stdout.split())
+    assert f"rounds, at most {95 - kept} " in shown
+    assert f"spent so far {kept} " in shown
+    assert "Cut at what the caps leave: without them at most 90 completions," in shown
+    assert f"{kept} completions of rounds are kept already; those that the rounds ask for again cost nothing." in shown
 
 
 @pytest.mark.parametrize(

@@ -52,12 +52,14 @@ class Plan(NamedTuple):
         expected: the mean over dry runs, with the tokens that the probe measured, without judgements; None without a
             probe.
         judged: whether `worst` holds judgements.
+        kept: completions of rounds that the journal has.
     """
 
     rounds: tuple[Round, ...]
     worst: Amount
     expected: Amount | None
     judged: bool
+    kept: int
 
 
 class Need(NamedTuple):
@@ -81,7 +83,8 @@ def plan(config: Config, spec: Spec, costs: Costs, items: Sequence[Item], sample
         shown = shown or steps
         likely.append(_likely(config, costs, pulled, pulls, sampler) if measured else Amount())
     mean = Amount(*(-(-sum(part) // len(likely)) for part in zip(*likely, strict=True)))
-    return Plan(shown, bound(config, items, sampler), mean if measured else None, bool(_judges(config)))
+    ((kept,),) = sampler.journal.rows("SELECT count(*) FROM draws JOIN cells USING (cell) WHERE stream = 'tune'")
+    return Plan(shown, bound(config, items, sampler), mean if measured else None, bool(_judges(config)), kept)
 
 
 def bound(config: Config, items: Sequence[Item], sampler: Sampler) -> Amount:
@@ -96,10 +99,11 @@ def bound(config: Config, items: Sequence[Item], sampler: Sampler) -> Amount:
     return Amount(*(config.budget * part for part in each))
 
 
-def within(amount: Amount, caps: Caps) -> Amount:
-    """An amount cut at the caps."""
+def within(amount: Amount, caps: Caps, spent: Amount) -> Amount:
+    """An amount cut at what the caps leave."""
     limits = (caps.completions, caps.tokens, caps.money)
-    return Amount(*(part if cap is None else min(part, cap) for part, cap in zip(amount, limits, strict=True)))
+    left = [part if cap is None else max(0, cap - gone) for part, cap, gone in zip(amount, limits, spent, strict=True)]
+    return Amount(*map(min, amount, left))
 
 
 def need(live: Session, wants: Sequence[Want], items: Sequence[Item] | None = None) -> Need:

@@ -201,7 +201,7 @@ def _show_plan(run: "Config", plan: "Plan", live: "Session", num_queries: int) -
         columns = (">round", ">arms left", ">prompts left", ">largest N", ">pulls", ">completions")
         caption = "Arms left: of each context. Prompts left: in some context."
         common.show(console, "Rounds (a dry run on random rewards)", columns, rows, caption)
-    most = within(plan.worst, run.caps)
+    most = within(plan.worst, run.caps, live.ledger.spent)
     judged = " and judgement, which reads answers of four bytes a token" if plan.judged else ""
     rows = [("rounds, at most", *amount_columns(most))]
     if plan.expected is not None:
@@ -213,7 +213,12 @@ def _show_plan(run: "Config", plan: "Plan", live: "Session", num_queries: int) -
         "longest answer). Requests that fail and are repeated come on top; nothing exceeds the caps."
     )
     if most != plan.worst:
-        caption += f" Cut at the caps: without them at most {amount_text(plan.worst)}; a run that meets a cap stops."
+        whole = amount_text(plan.worst)
+        caption += f" Cut at what the caps leave: without them at most {whole}; a run that meets a cap stops."
+    if plan.kept:
+        caption += (
+            f" {plan.kept:,} completions of rounds are kept already; those that the rounds ask for again cost nothing."
+        )
     common.show(console, "Cost", ("", ">completions", ">tokens", ">money"), rows, caption)
 
 
