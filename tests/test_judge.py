@@ -72,6 +72,9 @@ def test_a_judge_decides_and_is_asked_once(tmp_path: Path, monkeypatch: pytest.M
         asked = len(model.requests)
         assert iapo("tune", file, "--yes").exit_code == 0
         assert len(model.requests) == asked
+        (tmp_path / "held.jsonl").write_text('{"query": "c"}\n')
+        planned = iapo("evaluate", tmp_path / "out" / "policy.json", "--queries", tmp_path / "held.jsonl", "--plan")
+        assert len(model.requests) == asked
     judgements = [body["messages"][0]["content"] for body in model.requests if body["model"] == "j"]
     assert len(judgements) == len(set(judgements)) == 2 * 3
     assert "Q: a {completion} A: x Score 0 to 1." in judgements
@@ -83,6 +86,10 @@ def test_a_judge_decides_and_is_asked_once(tmp_path: Path, monkeypatch: pytest.M
     journal = Journal(tmp_path / "out" / "journal.sqlite")
     assert journal.charged().completions == model.completions == 6 + content["run"]["seen"]["completions"]
     journal.close()
+    for shown, whole in ((result, "the budget times the dearest"), (planned, "the sum over every missing")):
+        said = " ".join(shown.stdout.split())
+        assert f"At most: {whole} completion and its judgement" in said, "seen to be missing from one"
+        assert "A judgement is taken to read four bytes for each token of the longest answer; a few tokens are" in said
 
 
 def test_slots_are_filled_in_one_pass():

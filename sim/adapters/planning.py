@@ -63,11 +63,15 @@ class Plan(NamedTuple):
 
 
 class Need(NamedTuple):
-    """What some draws cost: completions in all and already in the journal, and the worst case of the rest."""
+    """What some draws cost: completions in all and already in the journal, and the worst case of the rest.
+
+    `judged` says whether the worst case holds judgements.
+    """
 
     completions: int
     kept: int
     worst: Amount
+    judged: bool
 
 
 def plan(config: Config, spec: Spec, costs: Costs, items: Sequence[Item], sampler: Sampler) -> Plan:
@@ -106,17 +110,18 @@ def within(amount: Amount, caps: Caps, spent: Amount) -> Amount:
     return Amount(*map(min, amount, left))
 
 
-def need(live: Session, wants: Sequence[Want], items: Sequence[Item] | None = None) -> Need:
+def need(live: Session, wants: Sequence[Want], items: Sequence[Item] = ()) -> Need:
     """Count what is missing, each completion at its worst; with one item for every want, its judgements too."""
     kept, worst = 0, Amount()
+    judges = _judges(live.config) if items else []
     for place, want in enumerate(wants):
-        have = len(live.loop.run(live.journal.draws(want.cell, want.first, want.count)))
+        have = live.loop.run(live.journal.draws(want.cell, want.first, want.count))
         one = live.sampler.worst(want.prompt, want.cell, 1)
-        for judge in _judges(live.config) if items else ():
+        for judge in judges:
             one = one.plus(live.sampler.worst(*judge.request(items[place], JUDGED * want.prompt.max_tokens), 1))
-        missing, kept = want.count - have, kept + have
+        missing, kept = want.count - len(have), kept + len(have)
         worst = worst.plus(Amount(*(missing * part for part in one)))
-    return Need(sum(want.count for want in wants), kept, worst)
+    return Need(sum(want.count for want in wants), kept, worst, bool(judges))
 
 
 def _judges(config: Asking) -> list[Judge]:

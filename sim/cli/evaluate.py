@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sim.cli import common
-from sim.cli.live import amount_columns, amount_text, caps_columns, connected, progress, read_text
+from sim.cli.live import amount_columns, amount_text, at_most, caps_columns, connected, progress, read_text
 
 if TYPE_CHECKING:
     from sim.adapters.deployment import Interval, Row
@@ -111,11 +111,12 @@ def _show_plan(run: "Config", plan: "Need", live: "Session", num_queries: int) -
     console = common.console()
     console.print(f"{run.name}: {plan.completions:,} completions of {num_queries} queries, {plan.kept:,} kept already")
     rows = [
-        ("at most, without repeats", *amount_columns(plan.worst)),
+        ("at most", *amount_columns(plan.worst)),
         ("spent so far", *amount_columns(live.ledger.spent)),
         ("caps", *caps_columns(run)),
     ]
-    common.show(console, "Cost", ("", ">completions", ">tokens", ">money"), rows)
+    caption = at_most("the sum over every missing completion", plan.judged)
+    common.show(console, "Cost", ("", ">completions", ">tokens", ">money"), rows, caption)
 
 
 def _show(run: "Config", rows: "list[Row]", num_queries: int) -> None:

@@ -202,16 +202,12 @@ def _show_plan(run: "Config", plan: "Plan", live: "Session", num_queries: int) -
         caption = "Arms left: of each context. Prompts left: in some context."
         common.show(console, "Rounds (a dry run on random rewards)", columns, rows, caption)
     most = within(plan.worst, run.caps, live.ledger.spent)
-    judged = " and judgement, which reads answers of four bytes a token" if plan.judged else ""
     rows = [("rounds, at most", *amount_columns(most))]
     if plan.expected is not None:
         without = ", without judgements" if plan.judged else ""
         rows.insert(0, (f"rounds, estimated from the probe{without}", *amount_columns(plan.expected)))
     rows += [("spent so far", *amount_columns(live.ledger.spent)), ("caps", *caps_columns(run))]
-    caption = (
-        f"At most: the budget times the dearest completion{judged} (a token per byte of the longest prompt, the "
-        "longest answer). Requests that fail and are repeated come on top; nothing exceeds the caps."
-    )
+    caption = at_most("the budget times the dearest completion", plan.judged)
     if most != plan.worst:
         whole = amount_text(plan.worst)
         caption += f" Cut at what the caps leave: without them at most {whole}; a run that meets a cap stops."
@@ -220,6 +216,22 @@ def _show_plan(run: "Config", plan: "Plan", live: "Session", num_queries: int) -
             f" {plan.kept:,} completions of rounds are kept already; those that the rounds ask for again cost nothing."
         )
     common.show(console, "Cost", ("", ">completions", ">tokens", ">money"), rows, caption)
+
+
+def at_most(what: str, judged: bool) -> str:
+    """What the bound of a plan is, in words.
+
+    Args:
+        what: whose worst case it is.
+        judged: whether it holds judgements.
+    """
+    whole = f"{what} and its judgement" if judged else what
+    text = f"At most: {whole} (a token per byte of the prompt, the longest answer). "
+    if judged:
+        text += (
+            "A judgement is taken to read four bytes for each token of the longest answer; a few tokens are longer. "
+        )
+    return text + "Requests that fail and are repeated come on top; nothing exceeds the caps."
 
 
 def caps_columns(run: "Config") -> tuple[str, ...]:
