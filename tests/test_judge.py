@@ -10,9 +10,13 @@ import pytest
 from live_runs import iapo
 from live_server import KEY, Model, serving, words
 
-from sim.adapters import scorers
+from sim.adapters import config, planning, scorers
+from sim.adapters import tune as driver
 from sim.adapters.fields import Table
-from sim.adapters.journal import Journal
+from sim.adapters.journal import SETTLED, Cell, Draw, Journal
+from sim.adapters.ledger import Amount
+from sim.adapters.protocol import Offline
+from sim.adapters.sampler import REFUSED, consecutive
 from sim.adapters.scorers.judge import Judge
 from sim.adapters.scoring import TIMEOUT, Item, Scored
 from sim.adapters.settings import Endpoint
@@ -90,6 +94,29 @@ def test_a_judge_decides_and_is_asked_once(tmp_path: Path, monkeypatch: pytest.M
         said = " ".join(shown.stdout.split())
         assert f"At most: {whole} completion and its judgement" in said, "seen to be missing from one"
         assert "A judgement is taken to read four bytes for each token of the longest answer; a few tokens are" in said
+
+
+def test_a_plan_counts_judgements_that_a_stopped_run_did_not_reach(tmp_path: Path):
+    """Of completions that are kept, equal ones once. Seen to cost nothing, and to be paid without consent."""
+    (tmp_path / "q.jsonl").write_text('{"query": "a"}\n')
+    (tmp_path / "run.toml").write_text(RUN.replace("URL", "http://127.0.0.1:9/v1").replace("LIVE_TEST_KEY", ""))
+    run = config.load(tmp_path / "run.toml")
+    items = driver.load_items(run)
+    with driver.session(run, Offline, ":memory:") as live:
+        (want,) = consecutive("evaluate", run.endpoint, run.prompts[:1], ["a"], 4, 0)
+        judge = run.objectives[0].scorer
+        assert isinstance(judge, Judge)
+
+        async def answer(cell: Cell, *draws: Draw) -> None:
+            attempt = await live.journal.begin(cell, 0, len(draws), None, Amount())
+            await live.journal.end(attempt, SETTLED, Amount(), draws)
+
+        live.loop.run(answer(want.cell, *(Draw(text, "stop") for text in ("x", "x", "xx")), Draw("", REFUSED)))
+        found = planning.need(live, [want], items)
+        each = [live.sampler.worst(*judge.request(items[0], text), 1) for text in ("x", "xx")]
+        assert (found.kept, found.worst) == (4, each[0].plus(each[1]))
+        live.loop.run(answer(judge.request(items[0], "x")[1], Draw("1", "stop")))
+        assert planning.need(live, [want], items).worst == each[1]
 
 
 def test_slots_are_filled_in_one_pass():

@@ -4,6 +4,7 @@ The bound needs no luck: no rule draws more completions than its budget, and non
 one, asked for alone. A request for n completions sends its prompt once and so costs no more than n of them.
 """
 
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from sim import runner
+from sim.adapters.journal import Draw
 from sim.adapters.ledger import Amount
+from sim.adapters.reading import FILTERED
 from sim.adapters.sampler import Sampler, Want, cell_of
 from sim.adapters.scorers.judge import Judge
 from sim.adapters.scoring import Item
@@ -118,10 +121,18 @@ def need(live: Session, wants: Sequence[Want], items: Sequence[Item] = ()) -> Ne
         have = live.loop.run(live.journal.draws(want.cell, want.first, want.count))
         one = live.sampler.worst(want.prompt, want.cell, 1)
         for judge in judges:
+            worst = worst.plus(live.loop.run(_unjudged(live, judge, items[place], have.values())))
             one = one.plus(live.sampler.worst(*judge.request(items[place], JUDGED * want.prompt.max_tokens), 1))
         missing, kept = want.count - len(have), kept + len(have)
         worst = worst.plus(Amount(*(missing * part for part in one)))
     return Need(sum(want.count for want in wants), kept, worst, bool(judges))
+
+
+async def _unjudged(live: Session, judge: Judge, item: Item, draws: Iterable[Draw]) -> Amount:
+    """What the judgements of draws cost at most that the journal lacks: a run may have stopped before them."""
+    asked = {judge.request(item, draw.text) for draw in draws if draw.finish not in FILTERED}
+    missing = [one for one in asked if not await live.journal.draws(one[1], 0, 1)]
+    return functools.reduce(Amount.plus, (live.sampler.worst(*one, 1) for one in missing), Amount())
 
 
 def _judges(config: Asking) -> list[Judge]:
