@@ -143,11 +143,38 @@ def test_no_two_requests_share_a_seed_interval():
 def test_a_server_that_ignores_n_is_remembered(tmp_path: Path):
     model = Model(choices="one")
     assert sample(model, [("a", 8)], tmp_path / "j").limit == 1
-    assert {body["n"] for body in model.requests} == {8, 1}
+    assert [body["n"] for body in model.requests] == [8, 7, *[1] * 6], "no more requests than completions"
     journal = Journal(tmp_path / "j")
     row = journal._one("SELECT value FROM meta WHERE key LIKE 'choices per request%'")
     assert row == ("1",)
     journal.close()
+
+
+def test_a_reply_that_is_short_by_accident_changes_nothing():
+    """Seen to ask for one choice a request from then on."""
+    model = Model(fault=lambda number, body: setattr(model, "choices", "one" if number == 0 else "n"))
+    found = sample(model, [("a", 8), ("b", 8), ("c", 8)], most=1)
+    assert found.texts == right(model, [("a", 8), ("b", 8), ("c", 8)])
+    assert sorted(body["n"] for body in model.requests) == [7, 8, 8, 8]
+    assert found.limit == 16
+
+
+@pytest.mark.parametrize(
+    ("replies", "limit"),
+    [
+        ([(8, 1), (7, 1)], 1),
+        ([(8, 1), (8, 8), (8, 1)], 16),
+        ([(16, 8), (8, 8), (16, 8)], 8),  # a full reply that is no larger says nothing
+        ([(16, 8), (8, 4)], 4),
+        ([(16, 8), (16, 8), (8, 1), (8, 8)], 8),
+    ],
+)
+def test_two_short_replies_without_a_larger_one_are_a_limit(replies: list[tuple[int, int]], limit: int):
+    def learn(sampler: Sampler) -> None:
+        for asked, returned in replies:
+            sampler._learn("m", asked, returned)
+
+    assert sample(Model(), [], check=learn).limit == limit
 
 
 @pytest.mark.parametrize("lie", ["none", "negative", "text", "low"])

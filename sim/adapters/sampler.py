@@ -2,7 +2,8 @@
 
 Draw j of a pull has the seed (its pull's first seed) + j, whichever request it comes with. A server that gives choice
 i of a request the sub-seed s + i thus returns the same draws however they are cut into requests, and no two draws of a
-run ever share a seed. Servers that return fewer choices than asked are asked for the rest, and remembered.
+run ever share a seed. Servers that return fewer choices than asked are asked for the rest, and remembered the second
+time.
 """
 
 import asyncio
@@ -120,6 +121,7 @@ class Sampler:
         self.rule = Rule(endpoint.deadline)
         self.stopping: str | None = None
         self._most: dict[str, int] = {}
+        self._suspected: dict[str, int] = {}
 
     async def gather(self, wants: Sequence[Want]) -> None:
         """In batch mode, bring all draws of these wants into the journal at once; `draws` then asks for nothing.
@@ -236,8 +238,8 @@ class Sampler:
             charged, note, problem = self._bill(attempt, result, worst)
         await self.journal.end(attempt, state, charged, draws, usage, note)
         await self.ledger.settle(worst, charged)
-        if problem is None and len(draws) < attempt.n:
-            self._remember(attempt.cell.model, len(draws))
+        if problem is None and isinstance(result, Reply):
+            self._learn(attempt.cell.model, attempt.n, len(draws))
         return draws, problem
 
     def _bill(self, attempt: Attempt, reply: Reply, worst: Amount) -> tuple[Amount, str, CallError | None]:
@@ -271,6 +273,16 @@ class Sampler:
             noted = self.journal.note(_choices_key(self.endpoint, model))
             self._most[model] = min(self.endpoint.max_n, int(noted) if noted else self.endpoint.max_n)
         return self._most[model]
+
+    def _learn(self, model: str, asked: int, returned: int) -> None:
+        """Two short replies, and no larger one between them, show a limit of the server; one may be an accident."""
+        suspected = self._suspected.pop(model, None)
+        if returned < asked and suspected is not None:
+            self._remember(model, min(suspected, returned))
+        elif returned < asked:
+            self._suspected[model] = returned
+        elif suspected is not None and returned <= suspected:
+            self._suspected[model] = suspected
 
     def _remember(self, model: str, returned: int) -> None:
         if returned < self.most_choices(model):
