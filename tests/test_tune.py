@@ -109,6 +109,7 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(folder: Path):
         ('strategy = "mv"', 'strategy = "mv"\ntie = "half"'),
         ('scorer = "number"', 'scorer = "number"\ndigits = 2'),
         ("cost = 5", "cost = 6"),
+        ('out = "out"', 'out = "out"\nseed = 4369888'),  # hashed, it is 420 below the hash of 0
     ],
 )
 def test_a_run_that_was_edited_shares_no_seed_with_what_it_was(

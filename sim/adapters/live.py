@@ -225,7 +225,7 @@ def first_seed(seed: int, offset: int, count: int) -> int:
     """Where an interval of the journal's global counter lies among the seeds of requests.
 
     Args:
-        seed: the run's seed; runs with different seeds start at places that a hash decides.
+        seed: that of the journal's first run; journals of different seeds start at places that a hash decides.
         offset: the interval's first number (`Journal.span`).
         count: its length.
     """

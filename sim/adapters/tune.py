@@ -68,11 +68,13 @@ class Session(Generic[C]):
         """The first of `count` request seeds that belong to this purpose, these prompts and `what` alone.
 
         `what` must hold all that decides which draws are asked for: draws are kept under their numbers, so that a run
-        that asks for others with the same seeds would get copies of what it has.
+        that asks for others with the same seeds would get copies of what it has. All intervals of a journal are counted
+        from where the seed of its first run lies, so that an edited seed shares none of them either.
         """
         identity = repr((self.config.seed, self.config.prompts, count, what))
         name = f"{purpose} {hashlib.sha256(identity.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
-        return first_seed(self.config.seed, self.journal.span(name, count), count)
+        first_run = self.journal.note("seed") or self.journal.note("seed", str(self.config.seed))
+        return first_seed(int(str(first_run)), self.journal.span(name, count), count)
 
 
 @contextmanager
