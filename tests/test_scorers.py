@@ -18,6 +18,7 @@ from sim.adapters.journal import Cell, Draw, Journal
 from sim.adapters.reading import Reader
 from sim.adapters.scorers import patterns, processes
 from sim.adapters.scorers.code import Code
+from sim.adapters.scorers.patterns import Patterns
 from sim.adapters.scorers.processes import _Process
 from sim.adapters.scorers.text import Choice, Exact, JsonField, Number, Regex, canonical_number
 from sim.adapters.scoring import OK, TIMEOUT, UNREADABLE, Item, Scored, Scorer
@@ -183,6 +184,27 @@ def test_kept_scores_are_not_computed_again():
         journal.close()
 
     asyncio.run(go())
+
+
+def test_a_larger_timeout_reads_again_what_took_too_long(monkeypatch: pytest.MonkeyPatch):
+    """With the same one it stays what it was: rounds that a run has paid for were chosen by it."""
+    seconds = []
+
+    async def last(self: Patterns, pattern: str, group: int, texts: Sequence[str], timeout: float) -> list[str | None]:
+        seconds.append(timeout)
+        return ["b" if timeout > 2 else None] * len(texts)
+
+    async def go() -> list[Scored]:
+        journal, found = Journal(":memory:"), []
+        for timeout in (1.0, 1.0, 9.0):
+            reader = Reader([objective(Regex("(.)", timeout=timeout), "mean")], journal)
+            found += (await reader.read(CELL, 0, Item("q", "b"), "p", [Draw("b", "stop")]))[0]
+        journal.close()
+        return found
+
+    monkeypatch.setattr(Patterns, "last", last)
+    assert asyncio.run(go()) == [Scored(TIMEOUT), Scored(TIMEOUT), Scored(OK, "b", 1.0)]
+    assert seconds == [1.0, 9.0]
 
 
 MODULE = """
