@@ -69,6 +69,38 @@ def test_an_answer_that_no_terminal_takes_is_shown_escaped(tmp_path: Path):
     assert found.stdout == "7 \\ud83d\n"
 
 
+def objectives(*found: dict[str, Any]) -> dict[str, Any]:
+    """Changes of a policy: its objectives, all of weight 1."""
+    endpoint = {"model": "m", "key_variable": "LIVE_TEST_KEY"}
+    source = {"strategy": "mixed", "endpoint": endpoint, "objectives": list(found)}
+    return {"context": {"weights": [1.0] * len(found)}, "top": {"source": source}}
+
+
+VOTE = {"name": "vote", "aggregate": "mv", "scorer": "number"}
+MEAN = {"name": "mean", "aggregate": "mean", "scorer": "exact"}
+BEST = {"name": "best", "aggregate": "bon", "scorer": "judge", "model": "m", "template": "{query}|{completion}"}
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ([MEAN], "the first completion"),
+        ([MEAN, VOTE], "votes: 7 (2)"),
+        ([MEAN, VOTE, BEST], "votes: 7 (2); best score 0.5"),
+        ([VOTE | {"scorer": "choice"}], "no answer to vote on could be read"),
+    ],
+)
+def test_scorers_of_means_are_not_asked(found: list, said: str, tmp_path: Path):
+    """They need right answers, and decide nothing. Seen to end the command after the completions were paid for."""
+    changes, model = objectives(*found), Model(answer=lambda prompt, number: "0.5" if "|" in prompt else "It is 7.")
+    with serving(model) as url:
+        changes["top"]["source"]["endpoint"]["base_url"] = url
+        result = iapo("ask", write(tmp_path, **changes), "has the digit 7")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == "It is 7.\n"
+    assert result.stderr.startswith(f"a, N = 2; {said}; {model.completions} completions, ")
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

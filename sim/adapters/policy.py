@@ -196,11 +196,13 @@ class Answer(NamedTuple):
         text: the completion that is returned.
         label: the answer voted for; None without a vote, or where no answer could be read.
         votes: completions for each answer.
+        score: the weighted "bon" score of the completion; None without such objectives.
     """
 
     text: str
     label: str | None
     votes: dict[str, int]
+    score: float | None
 
 
 def combine(
@@ -227,4 +229,5 @@ def combine(
             context.weights[k] * (objectives[k].unreadable if value is None else value) for k, value in values
         )
 
-    return Answer(draws[max(places, key=score)].text, label, dict(votes.most_common()))
+    chosen = max(places, key=score)
+    return Answer(draws[chosen].text, label, dict(votes.most_common()), score(chosen) if best else None)

@@ -1,9 +1,11 @@
 """`iapo tune` and `iapo ask`: the algorithms against a real model."""
 
+import itertools
 import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -117,7 +119,10 @@ def ask(
     most = 2**63 - chosen.scale  # what the journal holds
     if not 0 <= seed <= most:
         raise ValueError(f"--seed is {seed}; expected a whole number from 0 to {most}")
+    used = [one.aggregate != "mean" for one in run.objectives]  # a mean says nothing about which completion is best
     weights = next(one for one in run.contexts if one.name == context)
+    weights = replace(weights, weights=tuple(itertools.compress(weights.weights, used)))
+    run = replace(run, objectives=tuple(itertools.compress(run.objectives, used)))
     if any(one.aggregate == "bon" and one.scorer.needs_gold for one in run.objectives):
         raise ValueError("best of N needs scores of completions whose right answer is not known; this scorer has none")
     item = Item(query)
@@ -130,8 +135,13 @@ def ask(
         answer = file.combine(run.objectives, weights, draws, found)
         spent = live.ledger.spent
     typer.echo(answer.text.encode("utf-8", "backslashreplace"))  # an answer may hold what no terminal takes
-    votes = ", ".join(f"{common.plain(label)} {count}" for label, count in answer.votes.items())
-    typer.echo(f"{chosen.prompt}, N = {chosen.scale}; {votes or 'no vote'}; {amount_text(spent)}", err=True)
+    how = [f"votes: {', '.join(f'{label} ({count})' for label, count in answer.votes.items())}"] if answer.votes else []
+    if not how and any(one.aggregate == "mv" for one in run.objectives):
+        how.append("no answer to vote on could be read")
+    if answer.score is not None:
+        how.append(f"best score {answer.score:.4g}")
+    told = "; ".join((f"{chosen.prompt}, N = {chosen.scale}", *(how or ["the first completion"]), amount_text(spent)))
+    typer.echo(common.plain(told), err=True)
 
 
 def _write_example(path: Path) -> None:
