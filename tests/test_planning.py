@@ -64,6 +64,10 @@ def test_a_probe_is_announced_and_agreed_to_before_anything_is_asked(folder: Pat
         assert re.search(r"A probe .* spends at most 48 completions, [\d,]+ tokens, money", stopped.stdout)
         assert "stopped before the first request; --plan --no-probe plans without a probe" in stopped.stderr
         assert model.requests == []
+        silent = iapo("tune", file, "--plan", said="")
+        assert silent.exit_code == common.INTERRUPTED
+        assert silent.stderr == "\nstopped: nobody answered; --yes goes on without asking\n", "seen to say Aborted!"
+        assert model.requests == []
         agreed = iapo("tune", file, "--plan", said="y\n")
         assert agreed.exit_code == 0, agreed.output
         assert model.completions == 48

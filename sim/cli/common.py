@@ -56,6 +56,15 @@ def stop(sentence: str, code: int) -> NoReturn:
     raise typer.Exit(code)
 
 
+def agreed(question: str) -> bool:
+    """Whether the user says yes. Where nobody answers, the command ends with what helps."""
+    try:
+        return typer.confirm(question)
+    except typer.Abort:
+        typer.echo(err=True)
+        stop("stopped: nobody answered; --yes goes on without asking", INTERRUPTED)
+
+
 def plain(text: object) -> str:
     r"""Text that may come from a file, in one line: what does not print becomes an escape such as \n or \x1b."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))

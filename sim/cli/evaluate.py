@@ -67,7 +67,7 @@ def evaluate(
         if plan:
             return
         _check_cap(run, expected, live.ledger.spent)
-        if not yes and expected.worst.completions and not typer.confirm("Spend it?"):
+        if not yes and expected.worst.completions and not common.agreed("Spend it?"):
             common.stop("stopped before the first request", common.INTERRUPTED)
         before = live.ledger.spent
         with progress() as report:

@@ -41,7 +41,7 @@ def record(
             f"queries x {completions} completions are {total:,}"
         )
     with connected(run) as live:
-        if not yes and not typer.confirm(f"Ask for {total:,} completions ({amount_text(live.ledger.spent)} so far)?"):
+        if not yes and not common.agreed(f"Ask for {total:,} completions ({amount_text(live.ledger.spent)} so far)?"):
             common.stop("stopped before the first request", common.INTERRUPTED)
         with progress() as report:
             data = room.record(live, items, completions, report)

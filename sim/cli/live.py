@@ -67,7 +67,7 @@ def tune(
         _show_plan(run, planning.plan(run, spec, costs, items, live.sampler), live, len(items))
         if plan:
             return None
-        if not yes and not typer.confirm("Spend it?"):
+        if not yes and not common.agreed("Spend it?"):
             common.stop("stopped before the first round; the probe is kept", common.INTERRUPTED)
         before = live.ledger.spent
         with progress() as report:
@@ -186,7 +186,7 @@ def _confirm_probe(needed: "Need", yes: bool) -> None:
         return
     spends = f"It spends at most {amount_text(needed.worst)}, but for repeats."
     typer.echo(f"A probe measures what completions cost. {spends}")
-    if not yes and not typer.confirm("Run the probe?"):
+    if not yes and not common.agreed("Run the probe?"):
         common.stop(
             "stopped before the first request; --plan --no-probe plans without a probe, and where every prompt has a "
             "cost there is none",
