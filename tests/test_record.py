@@ -1,5 +1,6 @@
 """Live completions become environments, and journals can be listed, exported and compacted."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,19 @@ def test_a_recorded_environment_holds_what_the_model_answered(folder: Path):
         assert result.exit_code == 0, result.output
         assert model.completions == 3 * 6 * 20
         asked = len(model.requests)
+        kept = iapo("record", file, "--to", folder / "again.npz", "-n", 8, said="")
+        assert kept.exit_code == 0, "what is kept needs no consent"
+        assert "digits: 144 completions of 6 queries, 144 kept already" in kept.stdout
+        planned = iapo("record", file, "--to", folder / "again.npz", "-n", 30, "--plan")
+        assert re.search(r"\n at most +180 +[\d,]+ +0\.", planned.stdout), planned.output
+        other = write(folder, url, RUN.replace("max_tokens = 10", "max_tokens = 11"))
+        more = iapo("record", other, "--to", folder / "again.npz", "-n", 22, "--yes")
+        assert more.exit_code == common.USER_ERROR, "seen to stop half way"
+        assert (
+            "caps.completions is 744; 360 are spent and up to 396 are missing: it must be at least 756" in more.stderr
+        )
+        write(folder, url)
+        assert len(model.requests) == asked
         assert iapo("record", file, "--to", folder / "again.npz", "-n", 20, "--yes").exit_code == 0
         assert iapo("replay", folder / "out", "--to", folder / "replay.npz", "--stream", "record").exit_code == 0
         assert len(model.requests) == asked

@@ -14,7 +14,7 @@ import pandas as pd
 
 from sim.adapters.journal import Cell, Draw
 from sim.adapters.live import Step, in_parallel
-from sim.adapters.sampler import cell_of, consecutive
+from sim.adapters.sampler import Want, cell_of, consecutive
 from sim.adapters.scoring import Item, Scored
 from sim.adapters.tune import Session, completion_cost
 from sim.envs.dataset import Dataset
@@ -24,17 +24,21 @@ UNREAD = "(unreadable)"
 """The answer of completions that cannot be read; no query has it as its right answer."""
 
 
-def record(live: Session, items: Sequence[Item], count: int, report: Callable[[Step], None]) -> Dataset:
-    """Ask for `count` completions of every prompt on every query, and make an environment of them.
+def wants_of(live: Session, items: Sequence[Item], count: int) -> list[Want]:
+    """`count` completions of every prompt on every query, prompts in the outer loop."""
+    config = live.config
+    total = len(config.prompts) * len(items) * count
+    seed = live.seeds("record", total, items)
+    return consecutive("record", config.endpoint, config.prompts, [item.text for item in items], count, seed)
+
+
+def record(live: Session, items: Sequence[Item], wanted: Sequence[Want], report: Callable[[Step], None]) -> Dataset:
+    """Ask for as many completions of every prompt on every query, and make an environment of them.
 
     Raises:
         Stopped: the run cannot go on; started again, it goes on where it stopped.
     """
-    config = live.config
-    total = len(config.prompts) * len(items) * count
-    seed = live.seeds("record", total, items)
-    drawn = consecutive("record", config.endpoint, config.prompts, [item.text for item in items], count, seed)
-    wants = list(zip(drawn, [*items] * len(config.prompts), strict=True))
+    wants = list(zip(wanted, [*items] * len(live.config.prompts), strict=True))
     rows: list[list[dict[str, Any]]] = [[] for _ in wants]
     done = 0
 
@@ -45,9 +49,9 @@ def record(live: Session, items: Sequence[Item], count: int, report: Callable[[S
         done += 1
         report(Step(0, done, len(wants)))
 
-    live.loop.run(live.sampler.gather(drawn))
+    live.loop.run(live.sampler.gather(wanted))
     live.loop.run(in_parallel(iter([partial(one, place) for place in range(len(wants))]), live.sampler))
-    return _environment(live, [row for part in rows for row in part], f"{count} completions each")
+    return _environment(live, [row for part in rows for row in part], f"{wanted[0].count} completions each")
 
 
 def replay(live: Session, items: Sequence[Item], stream: str = "tune") -> tuple[Dataset, str]:

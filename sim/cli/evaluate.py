@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sim.cli import common
-from sim.cli.live import amount_columns, amount_text, at_most, caps_columns, connected, progress, read_text
+from sim.cli.live import amount_text, check_cap, connected, progress, read_text, show_need
 
 if TYPE_CHECKING:
     from sim.adapters.deployment import Interval, Row
-    from sim.adapters.ledger import Amount
-    from sim.adapters.planning import Need
     from sim.adapters.scoring import Item
     from sim.adapters.settings import Config
-    from sim.adapters.tune import Session
 
 
 @common.command
@@ -63,10 +60,10 @@ def evaluate(
     with connected(run) as live:
         width, wants = deployment.wants_of(live, arms, items, pulls)
         expected = planning.need(live, wants, [*items] * (len(wants) // len(items)))
-        _show_plan(run, expected, live, len(items))
+        show_need(run, expected, live, len(items))
         if plan:
             return
-        _check_cap(run, expected, live.ledger.spent)
+        check_cap(run, expected, live.ledger.spent)
         if not yes and expected.worst.completions and not common.agreed("Spend it?"):
             common.stop("stopped before the first request", common.INTERRUPTED)
         before = live.ledger.spent
@@ -95,28 +92,6 @@ def _check_new(items: "tuple[Item, ...]", tuned: "tuple[Item, ...]", file: Path)
         raise ValueError(
             f"{file}: row {old[0]} is a query of the tuning run ({len(old)} such rows); held-out queries must be new"
         )
-
-
-def _check_cap(run: "Config", plan: "Need", spent: "Amount") -> None:
-    """Refuse what the cap on completions cannot let end. Tokens and money depend on the answers: the ledger watches."""
-    needed = spent.completions + plan.worst.completions
-    if needed > run.caps.completions:
-        raise ValueError(
-            f"{run.file}: caps.completions is {run.caps.completions:,}; {spent.completions:,} are spent and up to "
-            f"{plan.worst.completions:,} are missing: it must be at least {needed:,}, and more where requests fail"
-        )
-
-
-def _show_plan(run: "Config", plan: "Need", live: "Session", num_queries: int) -> None:
-    console = common.console()
-    console.print(f"{run.name}: {plan.completions:,} completions of {num_queries} queries, {plan.kept:,} kept already")
-    rows = [
-        ("at most", *amount_columns(plan.worst)),
-        ("spent so far", *amount_columns(live.ledger.spent)),
-        ("caps", *caps_columns(run)),
-    ]
-    caption = at_most("the sum over every missing completion", plan.judged)
-    common.show(console, "Cost", ("", ">completions", ">tokens", ">money"), rows, caption)
 
 
 def _show(run: "Config", rows: "list[Row]", num_queries: int) -> None:

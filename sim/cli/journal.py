@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from sim.cli import common
-from sim.cli.live import amount_text, connected, progress
+from sim.cli.live import amount_text, check_cap, connected, progress, show_need
 
 Place = Annotated[Path, typer.Argument(help="A journal.sqlite, or the folder that holds it.", metavar="JOURNAL")]
 
@@ -16,6 +16,7 @@ def record(
     config: Annotated[Path, typer.Argument(help="The run, a TOML file as for `iapo tune`.", metavar="CONFIG")],
     to: Annotated[Path, typer.Option(help="The .npz file to write.")],
     completions: Annotated[int, typer.Option("--completions", "-n", help="Of every prompt on every query.")] = 128,
+    plan: Annotated[bool, typer.Option("--plan", help="Say what it would cost, and stop. Asks nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before spending.")] = False,
 ) -> None:
     """Ask for all prompts x queries x completions, and write an environment that the whole testbed can study.
@@ -25,6 +26,7 @@ def record(
     Example: iapo record run.toml -n 64 --to mine.npz, then iapo values mine.npz
     """
     from sim.adapters import config as reading
+    from sim.adapters import planning
     from sim.adapters import record as room
     from sim.adapters import tune as driver
     from sim.envs import files
@@ -41,10 +43,16 @@ def record(
             f"queries x {completions} completions are {total:,}"
         )
     with connected(run) as live:
-        if not yes and not common.agreed(f"Ask for {total:,} completions ({amount_text(live.ledger.spent)} so far)?"):
+        wants = room.wants_of(live, items, completions)
+        needed = planning.need(live, wants, [*items] * len(run.prompts))
+        show_need(run, needed, live, len(items))
+        if plan:
+            return
+        check_cap(run, needed, live.ledger.spent)
+        if not yes and needed.worst.completions and not common.agreed("Spend it?"):
             common.stop("stopped before the first request", common.INTERRUPTED)
         with progress() as report:
-            data = room.record(live, items, completions, report)
+            data = room.record(live, items, wants, report)
         spent = live.ledger.spent
     files.save(data, to)
     typer.echo(f"wrote {to}: {common.sizes(data)}; in all {amount_text(spent)}")

@@ -244,6 +244,29 @@ def at_most(what: str, judged: bool) -> str:
     return text + "Requests that fail and are repeated come on top; nothing exceeds the caps."
 
 
+def check_cap(run: "Config", plan: "Need", spent: "Amount") -> None:
+    """Refuse what the cap on completions cannot let end. Tokens and money depend on the answers: the ledger watches."""
+    needed = spent.completions + plan.worst.completions
+    if needed > run.caps.completions:
+        raise ValueError(
+            f"{run.file}: caps.completions is {run.caps.completions:,}; {spent.completions:,} are spent and up to "
+            f"{plan.worst.completions:,} are missing: it must be at least {needed:,}, and more where requests fail"
+        )
+
+
+def show_need(run: "Config", plan: "Need", live: "Session", num_queries: int) -> None:
+    """Say what some draws cost at most."""
+    console = common.console()
+    console.print(f"{run.name}: {plan.completions:,} completions of {num_queries} queries, {plan.kept:,} kept already")
+    rows = [
+        ("at most", *amount_columns(plan.worst)),
+        ("spent so far", *amount_columns(live.ledger.spent)),
+        ("caps", *caps_columns(run)),
+    ]
+    caption = at_most("the sum over every missing completion", plan.judged)
+    common.show(console, "Cost", ("", ">completions", ">tokens", ">money"), rows, caption)
+
+
 def caps_columns(run: "Config") -> tuple[str, ...]:
     """Caps as cells of a table."""
     from sim.adapters.settings import MONEY
