@@ -4,6 +4,7 @@ import io
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,8 +14,12 @@ from rich.text import Text
 from test_cli import QUICK, iapo
 
 from sim import algorithms, envs, tables
+from sim.adapters.deployment import ROLES, Interval, Row
+from sim.adapters.ledger import Amount
+from sim.adapters.policy import Arm, Choice
+from sim.adapters.settings import MONEY
 from sim.cells import Seconds
-from sim.cli import common, compare, verify
+from sim.cli import common, compare, evaluate, live, verify
 from sim.compare import Plan, Result, Step
 from sim.envs import files
 from theory.verify import Step as VerifyStep
@@ -167,3 +172,36 @@ def test_progress_bars_show_names_as_they_are(monkeypatch: pytest.MonkeyPatch):
         with report() as tell:
             tell(step)
         assert SHOWN in sys.stderr.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_things_are_counted_in_words():
+    assert [common.count(n, noun) for n, noun in ((1, "query"), (0, "query"), (2, "context"), (1, "prompt"))] == [
+        "1 query",
+        "0 queries",
+        "2 contexts",
+        "1 prompt",
+    ]
+    assert live.amount_text(Amount(1, 1000, 46 * MONEY // 10**6)) == "1 completion, 1,000 tokens, money 0.000046"
+    assert live.amount_text(Amount(2, 0, MONEY // 10)) == "2 completions, 0 tokens, money 0.1000"
+
+
+@pytest.mark.parametrize("second", [0.4, 0.6])
+def test_a_runner_up_above_the_chosen_arm_is_explained(second: float, capsys: pytest.CaptureFixture[str]):
+    """Seen to be shown without a word."""
+    choice = Choice("c", Arm("a", 2, 0.5), Arm("b", 1, second), None)
+    run, result = SimpleNamespace(name="x", out=Path("out")), SimpleNamespace(choices=(choice,))
+    live._show_result(run, result, Amount(), Amount(), {})
+    said = " ".join(capsys.readouterr().out.split())
+    assert ("A runner-up may be above the chosen arm: values are of all pulls" in said) == (second > 0.5)
+
+
+@pytest.mark.parametrize("contexts", [1, 2])
+def test_the_mean_of_one_context_is_not_shown(contexts: int, capsys: pytest.CaptureFixture[str]):
+    value = Interval(0.5, None, None)
+    names = [*("mean", "c")[:contexts], "mean"]  # the first is a context's own name
+    rows = [Row(name, role, None, None, value, None, None) for name in names for role in ROLES]
+    run = SimpleNamespace(name="x", contexts=(None,) * contexts)
+    evaluate._show(run, rows, 3)
+    said = capsys.readouterr().out
+    assert said.count(" triple ") == contexts + (contexts > 1)
+    assert "single: the prompt that tuning found best at N = 1" in said

@@ -228,7 +228,7 @@ def test_what_the_policy_holds_is_evaluated_and_refusals_are_shown(folder: Path)
     table = pd.read_csv(folder / "out" / "evaluation.csv").set_index(["context", "arm"])
     assert list(table.loc["cost 1", "refused"]) == [1, 1, 1]
     assert np.isnan(table.loc[("mean", "policy"), "refused"])
-    assert "a filter refused the prompt" in result.stdout
+    assert "a filter refused the prompt" in " ".join(result.stdout.split())
     assert table.loc[("cost 0", "policy"), "value"] > 0.4, "read as numbers"
 
 

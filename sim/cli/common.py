@@ -97,9 +97,14 @@ def description() -> "TextColumn":
 
 def sizes(data: "Dataset") -> str:
     """What an environment counts, in a few words."""
-    return (
-        f"{data.num_prompts} prompts, {data.num_queries} queries, {data.num_contexts} contexts, N <= {data.max_scale}"
-    )
+    contexts = count(data.num_contexts, "context")
+    return f"{count(data.num_prompts, 'prompt')}, {count(data.num_queries, 'query')}, {contexts}, N <= {data.max_scale}"
+
+
+def count(number: int, noun: str) -> str:
+    """A number of things: 1 query, 2 queries."""
+    several = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else several}"
 
 
 def show(

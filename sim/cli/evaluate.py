@@ -67,7 +67,7 @@ def evaluate(
         if not yes and expected.worst.completions and not common.agreed("Spend it?"):
             common.stop("stopped before the first request", common.INTERRUPTED)
         before = live.ledger.spent
-        with progress() as report:
+        with progress(rounds=False) as report:
             measured = deployment.measure(live, items, width, wants, pulls, report)
         spent, charged, seen = live.ledger.spent, live.ledger.spent.minus(before), dict(live.reader.seen)
     rows = deployment.compare(run, arms, measured, pulls)
@@ -95,6 +95,8 @@ def _check_new(items: "tuple[Item, ...]", tuned: "tuple[Item, ...]", file: Path)
 
 
 def _show(run: "Config", rows: "list[Row]", num_queries: int) -> None:
+    if len(run.contexts) == 1:  # its own mean
+        rows = rows[: len(rows) // 2]
     refused = any(row.refused for row in rows)
     cells = [
         (
@@ -111,8 +113,9 @@ def _show(run: "Config", rows: "list[Row]", num_queries: int) -> None:
     columns = ["context", "arm", "prompt", ">N", ">value (95 % interval)", ">policy's gain (95 % interval)"]
     columns += [">refused"] if refused else []
     caption = (
-        f"Means over {num_queries} queries. Gains are paired over queries. Intervals: Student's t with the standard "
-        "error over queries, each on its own; none where all queries agree."
+        f"Means over {common.count(num_queries, 'query')}. single: the prompt that tuning found best at N = 1, used "
+        "so; triple: the same prompt with the N shown. Gains are paired over queries. Intervals: Student's t with the "
+        "standard error over queries, each on its own; none where all queries agree."
     )
     if refused:
         caption += " Refused: queries on which a filter refused the prompt; they count as unreadable answers."

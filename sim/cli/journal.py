@@ -51,7 +51,7 @@ def record(
         check_cap(run, needed, live.ledger.spent)
         if not yes and needed.worst.completions and not common.agreed("Spend it?"):
             common.stop("stopped before the first request", common.INTERRUPTED)
-        with progress() as report:
+        with progress(rounds=False) as report:
             data = room.record(live, items, wants, report)
         spent = live.ledger.spent
     files.save(data, to)

@@ -184,7 +184,7 @@ def _confirm_probe(needed: "Need", yes: bool) -> None:
     missing = needed.completions - needed.kept
     if not missing:
         return
-    spends = f"It spends at most {amount_text(needed.worst)}, but for repeats."
+    spends = f"It spends at most {amount_text(needed.worst)}; requests that fail and are repeated come on top."
     typer.echo(f"A probe measures what completions cost. {spends}")
     if not yes and not common.agreed("Run the probe?"):
         common.stop(
@@ -199,8 +199,8 @@ def _show_plan(run: "Config", plan: "Plan", live: "Session", num_queries: int) -
 
     console = common.console()
     console.print(
-        f"{run.name}: {run.algorithm_text} on {len(run.prompts)} prompts, N <= {run.max_scale}, {num_queries} queries, "
-        f"{len(run.contexts)} contexts"
+        f"{run.name}: {run.algorithm_text} on {common.count(len(run.prompts), 'prompt')}, N <= {run.max_scale}, "
+        f"{common.count(num_queries, 'query')}, {common.count(len(run.contexts), 'context')}"
     )
     if len(plan.rounds) > MOST_ROUNDS or all(step.pulls == 1 for step in plan.rounds):
         pulls = sum(step.pulls for step in plan.rounds)
@@ -283,9 +283,13 @@ def amount_columns(amount: "Amount") -> tuple[str, ...]:
 
 
 def amount_text(amount: "Amount") -> str:
-    """An amount in words."""
-    completions, tokens, money = amount_columns(amount)
-    return f"{completions} completions, {tokens} tokens, money {money}"
+    """An amount in words; small money has more decimals."""
+    from sim.adapters.settings import MONEY
+
+    _, tokens, money = amount_columns(amount)
+    if 0 < amount.money < MONEY // 1000:
+        money = f"{amount.money / MONEY:.6f}"
+    return f"{common.count(amount.completions, 'completion')}, {tokens} tokens, money {money}"
 
 
 def _amounts(amount: "Amount") -> dict[str, float | int]:
@@ -295,20 +299,24 @@ def _amounts(amount: "Amount") -> dict[str, float | int]:
 
 
 @contextmanager
-def progress() -> "Iterator[Callable[[Step], None]]":
-    """What reports pulls: a bar on a terminal, else a line per round."""
+def progress(rounds: bool = True) -> "Iterator[Callable[[Step], None]]":
+    """What reports pulls: a bar on a terminal, else a line per round; `rounds` says whether there are several."""
+
+    def place(step: "Step") -> str:
+        return f"round {step.round + 1}: " if rounds else ""
+
     if not sys.stderr.isatty():
 
         def line(step: "Step") -> None:
             if step.done == step.pulls and step.pulls > 1:
-                typer.echo(f"round {step.round + 1}: {step.pulls:,} pulls done", err=True)
+                typer.echo(f"{place(step)}{step.pulls:,} pulls done", err=True)
 
         yield line
         return
     with common.bar("pulls") as bar:
         task = bar.add_task("asking", total=None)
         yield lambda step: bar.update(
-            task, completed=step.done, total=step.pulls, description=f"round {step.round + 1}"
+            task, completed=step.done, total=step.pulls, description=place(step).removesuffix(": ") or "asking"
         )
 
 
@@ -335,6 +343,9 @@ def _show_result(run: "Config", result: "Result", spent: "Amount", charged: "Amo
         "Intervals allow for having chosen among all arms; none below two pulls and where all pulls agree. "
         "'-': no pulls."
     )
+    both = [(one.chosen.value, one.runner_up.value) for one in result.choices if one.runner_up is not None]
+    if any(second > first for first, second in both if first is not None and second is not None):
+        caption += " A runner-up may be above the chosen arm: values are of all pulls, the algorithm has its own rule."
     console.print()
     common.show(console, f"{run.name}: the policy", columns, rows, caption)
     console.print(f"\n{read_text(seen)}")
