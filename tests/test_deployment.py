@@ -14,6 +14,7 @@ from live_server import Model, serving
 from scipy import stats
 
 from sim.adapters import config, deployment, tune
+from sim.adapters import policy as policy_file
 from sim.adapters.deployment import interval
 from sim.adapters.journal import SETTLED, Draw
 from sim.adapters.ledger import Amount
@@ -178,6 +179,14 @@ def test_an_interval_is_students_and_absent_where_all_agree():
     assert interval(values) == pytest.approx((values.mean(), expected.low, expected.high))
     assert interval(np.full(20, 0.1)) == (pytest.approx(0.1), None, None)
     assert interval(np.array([2.0])) == (2.0, None, None)
+
+
+def test_caps_are_those_of_tuning(folder: Path):
+    """Seen to be fewer by default, where the policy holds fewer prompts than the configuration."""
+    file = prepare(folder, "http://127.0.0.1:9/v1", RUN)
+    run, changed = config.of_tuning(policy_file.load(folder / "policy.json"))
+    assert (run.caps, changed) == (config.load(file).caps, [])
+    assert len(run.prompts) < len(config.load(file).prompts)
 
 
 def test_a_plan_asks_nothing_and_a_stopped_check_goes_on(folder: Path):

@@ -181,7 +181,7 @@ def of_tuning(policy: Policy) -> tuple[Config, list[str]]:
     ]
     changed += [] if set(run.prompts) <= set(now.prompts) else ["prompts"]
     changed += [] if run.prices.items() <= now.prices.items() else ["prices"]
-    return run, changed
+    return replace(run, caps=now.caps), changed  # by default they depend on the number of prompts
 
 
 def _endpoint(table: Table) -> tuple[Endpoint, str | None]:
