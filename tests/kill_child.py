@@ -14,8 +14,9 @@ from sim.adapters.retry import real_clock
 from sim.adapters.sampler import Sampler, Want, cell_of
 from sim.adapters.settings import Caps, Endpoint, Prices, Prompt
 
-importlib.import_module("openai.resources.batches")  # imported late, which takes a second of every child
-importlib.import_module("openai.resources.files")
+LATE = ("openai.resources.batches", "openai.resources.files", "httpcore2", "h11", "anyio._backends._asyncio")
+for name in LATE:  # which takes a second of every child
+    importlib.import_module(name)
 
 PROMPT = Prompt("p", "{query}?", "", "m", 30, 1.0, None, None)
 PULLS = [(query, scale) for query in "abcdefghijklmnopqrst" for scale in (3, 5)]

@@ -1,10 +1,12 @@
 """Processes that begin at once: one imports everything, and forks for every line it is given.
 
-As a program (python nursery.py MODULE) it reads JSON lists [errors, argument, ..] and has a child call MODULE.main with
-the arguments, its standard error going to the file `errors`; it answers with the child's number, then its exit code.
-Nothing but imports happens before a fork: there are no threads and no connections that a child could inherit.
+As a program (python nursery.py MODULE) it reads JSON lists [errors, seconds, argument, ..] and has a child call
+MODULE.main with the arguments, its standard error going to the file `errors`; it kills the child after so many seconds,
+where there are any, and answers with the child's number, then its exit code. Nothing but imports happens before a fork:
+there are no threads and no connections that a child could inherit.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -12,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
 import warnings
 from pathlib import Path
@@ -31,11 +34,11 @@ class Nursery:
         )
         self._child, self._begun = 0, threading.Event()
 
-    def begin(self, errors: Path, *arguments: object) -> None:
-        """Begin a child."""
+    def begin(self, errors: Path, *arguments: object, seconds: float | None = None) -> None:
+        """Begin a child, which is killed after some seconds if it is not over by then."""
         assert self._process.stdin is not None
         self._begun.clear()
-        print(json.dumps([str(errors), *arguments]), file=self._process.stdin, flush=True)
+        print(json.dumps([str(errors), seconds, *arguments]), file=self._process.stdin, flush=True)
         self._child = self._line()
         self._begun.set()
 
@@ -76,17 +79,31 @@ def _child(main: Any, errors: str, arguments: list[Any]) -> None:
         os._exit(code)
 
 
+def _end(child: int, seconds: float | None) -> int:
+    """How the child ended, which is killed in time: its number is its own until it is waited for."""
+    end = time.monotonic() + (seconds or 0.0)
+    while seconds is not None and time.monotonic() < end:
+        over, status = os.waitpid(child, os.WNOHANG)
+        if over:
+            return status
+        time.sleep(0.001)
+    if seconds is not None:
+        os.kill(child, signal.SIGKILL)
+    return os.waitpid(child, 0)[1]
+
+
 def _serve(module: str) -> None:
     main = importlib.import_module(module).main
     warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)  # jax warns of its threads; it has none yet
+    gc.freeze()  # children that collect garbage would copy all that is imported
     for line in sys.stdin:
         assert threading.active_count() == 1
-        errors, *arguments = json.loads(line)
+        errors, seconds, *arguments = json.loads(line)
         child = os.fork()
         if child == 0:
             _child(main, errors, arguments)
         print(child, flush=True)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        print(os.waitstatus_to_exitcode(_end(child, seconds)), flush=True)
 
 
 if __name__ == "__main__":
