@@ -28,12 +28,17 @@ class BatchModel(Model):
             refused), "bad" (the first is malformed), "repeat" (every line twice), "missing" (every fourth line is left
             out), "strange" (lines that are not ours), "failed", "cancelled", "one" (one choice whatever n), "nothing"
             (never any output).
-        moment: (number of the request, "METHOD path") -> "before", "after" or None: when to break off without a reply.
+        line: body of a request in a batch -> None, or what is wrong with its line: a status to fail with; "undone"
+            (not begun); or, once the work is done, "gone" (no line), "half" (cut off), "garbled" (no JSON), "null" (no
+            response), "text", "empty", "nomessage" or "error200" (no reply in the body).
+        moment: (number of the request, "METHOD path") -> "before", "after" or None: when to break off without a reply;
+            a status to fail with; or "half", "html" or "null": what is sent in place of the reply.
         looks: polls until a batch is over.
         log: all requests, as "METHOD path".
     """
 
     quirks: Callable[[int], set[str]] = lambda number: set()
+    line: Callable[[dict[str, Any]], str | None] = lambda body: None
     moment: Callable[[int, str], str | None] = lambda number, path: None
     broken: Callable[[], None] = lambda: None
     looks: int = 2
@@ -70,32 +75,45 @@ class BatchModel(Model):
         lines = [json.loads(line) for line in self.files[asked["input_file_id"]].splitlines()]
         assert len({line["custom_id"] for line in lines}) == len(lines)
         assert len({line["body"]["model"] for line in lines}) == 1, "one model a file"
-        good, bad = [], []
+        good, bad, worked, faulty = [], [], {}, set()
         for place, line in enumerate(lines):
-            status, content, error = self._work(place, len(lines), line["body"], quirks)
+            name, before, fault = line["custom_id"], self.completions, self.line(line["body"])
+            status, content, error = self._work(place, len(lines), line["body"], quirks, fault)
+            worked[name] = self.completions - before
             response = None if status is None else {"status_code": status, "request_id": str(place), "body": content}
-            made = {"id": f"r{place}", "custom_id": line["custom_id"], "response": response, "error": error}
-            (good if status == 200 else bad).append(json.dumps(made))
+            made = json.dumps({"id": f"r{place}", "custom_id": name, "response": response, "error": error})
+            if worked[name] and fault is not None:
+                faulty.add(name)
+                made = {"gone": "", "half": made[: len(made) // 2], "garbled": "no json {"}.get(fault, made)
+            (good if worked[name] else bad).append((name, made))
         if "repeat" in quirks:
             good *= 2
         if "strange" in quirks:
-            good += ['{"custom_id": "elsewhere", "response": {"status_code": 200, "body": {}}}', "no json {", "[]"]
+            strange = ['{"custom_id": "elsewhere", "response": {"status_code": 200, "body": {}}}', "no json {", "[]"]
+            good += [("", one) for one in strange]
         if "missing" in quirks:
             good = [line for place, line in enumerate(good) if place % 4]
         rng.shuffle(good)
         if "nothing" in quirks:
             good = []
+        came = {name for name, _ in good} - faulty
+        self.wasted += sum(size for name, size in worked.items() if name not in came)
         for name, content in [("output", good), ("error", bad)]:
             if content:
                 batch[name] = f"{name}-{number}"
-                self.files[batch[name]] = "\n".join(content).encode() + b"\n"
+                self.files[batch[name]] = "\n".join(made for _, made in content).encode() + b"\n"
         batch["counts"] = {"total": len(lines), "completed": len(good), "failed": len(bad)}
         batch["quirks"] = quirks
         return self._seen(batch)
 
-    def _work(self, place: int, size: int, body: dict[str, Any], quirks: set[str]) -> tuple[int | None, Any, Any]:
-        if quirks & {"failed", "cancelled"} or ("expire" in quirks and place >= size // 2):
+    def _work(
+        self, place: int, size: int, body: dict[str, Any], quirks: set[str], fault: str | None
+    ) -> tuple[int | None, Any, Any]:
+        late = "expire" in quirks and place >= size // 2
+        if quirks & {"failed", "cancelled"} or late or fault == "undone":
             return None, None, {"code": "batch_expired", "message": "not begun in time"}
+        if fault is not None and fault.isdigit():
+            return int(fault), {"error": {"message": f"injected {fault}"}}, None
         if "errors" in quirks and place % 5 == 0:
             return 500, {"error": {"message": "upstream"}}, None
         if "filter" in quirks and place % 5 == 0:
@@ -104,9 +122,11 @@ class BatchModel(Model):
             return 400, {"error": {"message": "temperature is too high"}}, None
         choices, self.choices = self.choices, "one" if "one" in quirks else self.choices
         try:
-            return 200, self.reply(body), None
+            made = self.reply(body)
         finally:
             self.choices = choices
+        odd = {"text": "<html>", "empty": {"choices": []}, "nomessage": {"choices": [{}]}, "error200": {"error": "?"}}
+        return (None, None, None) if fault == "null" else (200, odd.get(fault or "", made), None)
 
     def _seen(self, batch: dict[str, Any]) -> dict[str, Any]:
         quirks, over = batch.get("quirks", set()), batch["looked"] >= self.looks
@@ -156,10 +176,14 @@ class _BatchHandler(_Handler):
         if moment != "before":
             with model.lock:
                 status, content = model.handle(method, self.path, body, self.headers.get("Content-Type", ""))
-        if moment:
+        if moment in ("before", "after"):
             model.broken()
             self.close_connection = True
             return None
+        if moment == "half":
+            self.close_connection = True
+            return self._raw(status, content[: len(content) // 2], len(content))
+        content = {"html": b"<html>gateway</html>", "null": b"null"}.get(moment or "", content)
         return self._raw(status, content, len(content))
 
 

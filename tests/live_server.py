@@ -40,6 +40,7 @@ class Model:
         delay: seconds of work per request.
         requests: bodies, in order of arrival.
         completions, tokens: what was billed.
+        wasted: completions that were billed and did not reach the client.
     """
 
     answer: Callable[[str, int], str] = echo
@@ -53,6 +54,7 @@ class Model:
     faults: list[str] = field(default_factory=list)
     completions: int = 0
     tokens: int = 0
+    wasted: int = 0
     free: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -118,8 +120,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _fail(self, fault: str, body: dict[str, Any]) -> None:
         """Faults whose name begins with "billed" do the work first."""
         model, kind = self.model, fault.removeprefix("billed-")
-        if kind != fault:
-            model.reply(body)
+        if kind != fault or kind == "half":
+            whole = model.reply(body)
+            with model.lock:
+                model.wasted += len(whole["choices"])
         if kind.isdigit():
             self._send(int(kind), {"error": {"message": f"injected {kind}"}}, {"Retry-After": "0"})
         elif kind == "quota":
@@ -140,8 +144,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif kind == "reset":
             self.close_connection = True
         elif kind == "half":
-            whole = json.dumps(model.reply(body)).encode()
-            self._raw(200, whole[: len(whole) // 2], len(whole))
+            data = json.dumps(whole).encode()
+            self._raw(200, data[: len(data) // 2], len(data))
             self.close_connection = True
         else:
             contents = {

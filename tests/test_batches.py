@@ -129,6 +129,18 @@ def test_the_quirks_of_a_batch_lose_nothing_and_repeat_no_more_than_they_must(
     assert spent.tokens >= model.tokens
 
 
+@pytest.mark.parametrize("kind", ["html", "null"])
+def test_a_file_that_came_as_something_else_is_downloaded_again(kind: str):
+    """Seen to pay for the whole batch twice. The second download lacks a line that the server does not have."""
+    left = [kind]
+    model = BatchModel(quirks=lambda number: {"missing"} if number == 0 else set())
+    model.moment = lambda number, said: left.pop() if left and said.startswith("GET /v1/files/") else None
+    found, spent = sample(model, many())
+    assert texts(found) == right(model, many())
+    assert spent.completions == model.completions == sum(scale for _, scale in many()) + model.wasted
+    assert len(model.batches) == 2
+
+
 def test_a_refused_prompt_is_an_outcome():
     model = BatchModel(quirks=lambda number: {"filter"})
     found, spent = sample(model, many())

@@ -31,6 +31,8 @@ MOST_ROUNDS = 8
 """Batches one after another that may be sent for one round, before giving up on requests that keep failing."""
 LATE = 10
 """Further looks at a completed batch that does not name its output yet."""
+DOWNLOADS = 5
+"""Downloads of a batch's files, while they lack requests: what broke on the way would be paid for again."""
 PATIENCE = 86400.0
 """Seconds from when the server is first seen to lack a batch or its output, after which that counts as lost."""
 LINE_OVERHEAD = 160
@@ -156,8 +158,7 @@ class Batches:
                 raise Stopped(str(error)) from None
         try:
             state = await self._wait(batch, len(attempts))
-            files = [file for file in (state.output, state.errors) if file is not None]
-            contents = [await self._call(lambda file=file: self.client.content(file, self._timeout)) for file in files]
+            contents = await self._download(state, attempts)
         except Fatal as error:
             if not str(error).startswith("HTTP 404") or self._may_come(batch):
                 raise Stopped(f"{error}; batch {batch.remote} goes on, and the same command takes it up") from None
@@ -226,6 +227,20 @@ class Batches:
                 raise Stopped(f"batch {state.id} is completed and does not name its output yet; the same command looks")
             late += state.status in OVER
             await self.sampler.clock.sleep(self.options.poll)
+
+    async def _download(self, state: State, attempts: Sequence[tuple[Attempt, Amount]]) -> list[bytes]:
+        """All that the files of a batch hold; downloaded again where requests lack lines, for some break on the way."""
+        files = [file for file in (state.output, state.errors) if file is not None]
+        contents: list[bytes] = []
+        for number in range(DOWNLOADS if files else 0):
+            if number:
+                await self.sampler.clock.sleep(self.options.poll)
+            for file in files:
+                content = await self._call(lambda file=file: self.client.content(file, self._timeout))
+                contents += [content] if content not in contents else []
+            if all(read_lines(contents, [self._custom_id(attempt) for attempt, _ in attempts]).known.values()):
+                break
+        return contents
 
     def _may_come(self, batch: Batch) -> bool:
         """Whether to wait for what the server lacks of a batch: it may be slow to show what it has."""
