@@ -1,12 +1,14 @@
 """Runs of live models that several test files share: configurations, queries, a model that answers with digits."""
 
 import json
+import random
 import re
 from pathlib import Path
 
 from live_server import words
 from typer.testing import CliRunner, Result
 
+from sim.adapters.retry import Clock
 from sim.cli import app
 
 MINIMAL = """
@@ -103,3 +105,12 @@ def write(folder: Path, url: str, text: str = RUN) -> Path:
 def batch_run(url: str, batch: str = "poll = 0.001", text: str = RUN) -> str:
     text = text.replace("URL", url).replace("timeout = 900", 'mode = "batch"\ntimeout = 900')
     return text.replace("[prices]", f"[endpoint.batch]\n{batch}\n[prices]")
+
+
+def quick(loop: object, seed: int) -> Clock:
+    """A clock whose waits take no time; in place of `retry.real_clock`."""
+
+    async def sleep(seconds: float) -> None:
+        pass
+
+    return Clock(lambda: 0.0, sleep, random.Random(seed))
