@@ -6,13 +6,15 @@ import logging
 import random
 import traceback
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
 from batch_server import BatchModel, batching
-from live_runs import RUN, batch_run, digit, iapo, quick, write
+from live_runs import RUN, batch_run, digit, iapo, queries, quick, write
 from live_server import KEY, Model
 from scipy.stats import binomtest
+from test_rewards import serving as rewarding
 from test_sampler import sample
 
 from sim.cli import common
@@ -52,6 +54,21 @@ def test_faults_that_follow_the_right_answer_leave_the_estimate_unbiased():
     assert binomtest(sum(kept), len(marks), chance).pvalue < ALPHA
 
 
+REWARDED = """scorer = "regex"
+aggregate = "mv"
+pattern = "is (\\\\d)"
+[[objectives]]
+name = "liked"
+aggregate = "bon"
+scorer = "get_reward"
+url = "OTHER/get_reward"
+key_variable = "REWARD_TEST_KEY"
+template = "{query} {completion}"
+"""
+REWARD_KEY = "rm-sentinel-7c1e+9/Yw=="
+"""The key of the reward model."""
+
+
 def encodings(key: str) -> set[bytes]:
     """A key raw, quoted, escaped, and inside base64 at every one of its three offsets."""
     found = {key, quote(key), quote(key, safe=""), quote_plus(key), json.dumps(key)[1:-1], repr(key)[1:-1]}
@@ -63,14 +80,20 @@ def encodings(key: str) -> set[bytes]:
 
 
 @pytest.mark.parametrize("mode", ["sync", "batch"])
-def test_the_key_is_nowhere(folder: Path, mode: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
+def test_the_keys_are_nowhere(
+    folder: Path, mode: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
     """Not in any file of any command, in logs at DEBUG, in what is shown, or in tracebacks of what failed.
 
-    The server repeats the header in some replies. Seen to fail where the client hands on replies as they came.
+    Both servers, the model's and the reward model's, repeat the header in some replies. Seen to fail where a client of
+    either hands on replies as they came.
     """
     caplog.set_level(logging.DEBUG)
-    monkeypatch.setattr("sim.adapters.tune.real_clock", quick)
+    monkeypatch.setenv("REWARD_TEST_KEY", REWARD_KEY)
+    for place in ("sim.adapters.tune", "sim.adapters.scorers.rewards"):
+        monkeypatch.setattr(f"{place}.real_clock", quick)
     said: list[str] = []
+    asked: list[Any] = []
 
     def shown(*arguments: object) -> int:
         result = iapo(*arguments)
@@ -79,24 +102,50 @@ def test_the_key_is_nowhere(folder: Path, mode: str, monkeypatch: pytest.MonkeyP
             said.append("".join(traceback.format_exception(result.exception, chain=True)))
         return result.exit_code
 
+    def reward(body: dict, number: int) -> object:
+        if spoilt:
+            return spoilt[-1]
+        if number % 5 == 1:
+            return 503, '{"error": {"message": "busy, {key}"}}'
+        return 200, json.dumps({"rewards": [len(text) / 1000 for text in body["query"]], "asked with": "{key}"})
+
     answer = lambda prompt, number: f"{digit(prompt, number)} {KEY if number % 5 == 0 else ''}"  # noqa: E731
     model = BatchModel(answer=answer, fault=lambda number, body: "echo" if number % 11 == 3 else None)
     model.moment = lambda number, path: "500" if number % 7 == 2 else None
-    text = RUN.replace('scorer = "number"', 'scorer = "regex"\npattern = "is (\\\\d)"') + "[caps]\ncompletions = 5000\n"
-    with batching(model) as url:
+    spoilt: list[object] = []
+    with batching(model) as url, rewarding(reward, asked) as other:
+        text = RUN.replace('strategy = "mv"', 'strategy = "mixed"') + "[caps]\ncompletions = 5000\n"
+        text = text.replace('scorer = "number"', REWARDED.replace("OTHER", other))
         file = write(folder, url, batch_run(url, text=text) if mode == "batch" else text)
         assert shown("tune", file, "--yes") == 0, said
         out = folder / "out"
         assert shown("ask", out / "policy.json", "what has the digit 7", "--context", "cost 0") == 0
         assert shown("record", file, "-n", "4", "--to", folder / "mine.npz", "--yes") == 0
+        queries(folder, 20, 30, "held.jsonl")
+        evaluate = ("evaluate", out / "policy.json", "--queries", folder / "held.jsonl", "--yes")
+        assert shown(*evaluate) == 0, said
+        assert (out / "evaluation.csv").exists()
         assert shown("journal", "export", out, "--to", folder / "all.jsonl") == 0
         assert shown("journal", "export", out, "--to", folder / "all.parquet") == 0
+        sent = len(asked)
+        for wrong in (
+            (401, '{"error": {"message": "wrong key {key}"}}'),
+            (200, '{"rewards": "{key}"}'),
+            (200, "{key}"),
+        ):
+            spoilt.append(wrong)
+            assert shown("ask", out / "policy.json", "what has the digit 8", "--context", "cost 0") == common.USER_ERROR
+            assert "reward model at" in said[-2]
+        assert len(asked) > sent > 100
+        assert {key for _, key, _ in asked} == {f"Bearer {REWARD_KEY}"}
         model.key = "another"
+        queries(folder, 20, 60, "held.jsonl")
+        assert shown(*evaluate) == common.USER_ERROR
         (folder / "q.jsonl").write_text('{"query": "other 1", "gold": 1}')
         assert shown("tune", file, "--yes") == common.USER_ERROR
     contents = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
     contents += [text.encode() for text in (*said, caplog.text)]
-    assert len(contents) > 15
+    assert len(contents) > 25
     assert b"***" in b"".join(contents), "the key did come back"
-    hits = [form for form in encodings(KEY) for content in contents if form in content]
+    hits = [form for key in (KEY, REWARD_KEY) for form in encodings(key) for content in contents if form in content]
     assert hits == []

@@ -27,7 +27,7 @@ TEMPLATE = "<u>{query}</u><a>{completion}</a>"
 def serving(answer: Callable[[dict[str, Any], int], Any], seen: list[Any]) -> Iterator[str]:
     """A server that answers a body, and its number, with JSON; text goes as it is, an integer is a status.
 
-    Bytes with a pause, in seconds, are sent one by one.
+    Bytes with a pause, in seconds, are sent one by one. A status may have a text, in which {key} is the header.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -37,10 +37,13 @@ def serving(answer: Callable[[dict[str, Any], int], Any], seen: list[Any]) -> It
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             seen.append((self.path, self.headers["Authorization"], body))
-            found, pause = answer(body, len(seen) - 1), 0.0
-            if isinstance(found, tuple):
+            found, pause, status = answer(body, len(seen) - 1), 0.0, 200
+            if isinstance(found, tuple) and isinstance(found[0], int):
+                status, found = found[0], found[1].replace("{key}", self.headers["Authorization"])
+            elif isinstance(found, tuple):
                 found, pause = found[0].decode(), found[1]
-            status = found if isinstance(found, int) else 200
+            elif isinstance(found, int):
+                status = found
             data = found.encode() if isinstance(found, str) else json.dumps(found).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))
