@@ -191,7 +191,7 @@ def content_digest(world: NamedSource, exact: Exact) -> str:
     """Digest of all that results on an environment depend on; names are no part of it."""
     drawn = eqx.filter_eval_shape(world.source.world, jnp.zeros(2, jnp.uint32))
     modules = (type(world.source).__module__, type(drawn).__module__, exact.__module__)
-    return store.digest((world.source, world.data, store.program_digest(*modules)))
+    return store.digest((world.source, world.data, exact.__qualname__, store.program_digest(*modules)))
 
 
 @lru_cache

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from sim import algorithms, cells, compare, envs, evaluate, runner
-from sim.cli.truth import exact_values
+from sim.cli.truth import exact_values, uniform_credit
 from sim.compare import Plan, Step
 from sim.envs.dataset import Dataset
 from sim.envs.files import save
@@ -76,6 +76,13 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(whole: Path, tmp_path: Pat
     result = compare.compare(PLAN, tmp_path, exact_values)
     assert result.reused == steps - 1
     assert same(whole, tmp_path)
+
+
+def test_cells_depend_on_how_they_are_scored():
+    """Seen to fail with the module of the function alone."""
+    for name in ("two-arm", "crossover"):
+        world = envs.get(name)
+        assert cells.content_digest(world, exact_values) != cells.content_digest(world, uniform_credit)
 
 
 def test_damaged_cells_are_computed_again(whole: Path, tmp_path: Path):

@@ -61,6 +61,13 @@ def exact_values(world: NamedSource, seed: int, first: int, trials: int) -> tupl
     return values.average(train), values.average(test)
 
 
+def uniform_credit(world: NamedSource, seed: int, first: int, trials: int) -> tuple[np.ndarray, np.ndarray]:
+    """`exact_values` with 1/t credit for tied votes, whatever credit the world trains with."""
+    if world.data is None:
+        raise ValueError(f"{world.name}: holds no data set, whose credit for ties could be chosen")
+    return exact_values(replace(world, data=replace(world.data, tie="uniform")), seed, first, trials)
+
+
 @lru_cache(maxsize=2)
 def per_query(world: NamedSource) -> PerQuery:
     """Exact values of a fixed world on every query."""
