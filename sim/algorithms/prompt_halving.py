@@ -17,9 +17,9 @@ Differs from PSST:
 `prompt-halving-n8` pulls 8 completions and takes the plug-in estimator for all scales: the law of queries is what
 varies, and small pulls meet more of them. Its bias does not shrink with T, and is worst for best of N beyond n.
 
-ACR less that of PSST at T = 1,000, 5,000, 20,000, 400 paired trials: on MATH 0, +.002, +.007 (n8: +.009, +.013, +.013,
-but 8 was chosen there); on Synth-Bernoulli +.014, +.005, +.005 (n8: +.065, -.002, -.016); on Synth-Categorical +.027,
-+.033, +.002 (n8: +.094, -.010, -.053).
+ACR less that of PSST at T = 1,000, 5,000, 20,000, 1,000 paired trials (`iapo figures ablations`, with errors): on MATH
++.001, +.002, +.006 (n8: +.010, +.011, +.012, but 8 was chosen there); on Synth-Bernoulli +.013, +.006, +.005 (n8:
++.059, -.003, -.016); on Synth-Categorical +.020, +.037, +.002 (n8: +.089, -.008, -.053).
 """
 
 from typing import NamedTuple
