@@ -1,9 +1,7 @@
 """What each decision inside PSST is worth: one option changed at a time.
 
-"half credit" runs and scores the environment with the released code's credit for tied votes (1/2 instead of 1/t). ACR
-under one credit is not to be compared with that under another: differences are to PSST on that same environment, 0 by
-construction where the variant is PSST itself. These rows are in the table only, for their ACR. Where votes are between
-two answers both credits are the same.
+"half credit" trains with the released code's credit for tied votes (1/2 instead of 1/t) and is scored, as all others
+are, with 1/t. Where votes are between two answers both credits are the same.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -14,6 +12,8 @@ from matplotlib.lines import Line2D
 
 from figures import panels, style
 from figures.lab import Lab, summary
+from sim import tables
+from sim.cli import truth
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,19 +24,20 @@ SWEEP: dict[str, Any] = {
         "data of the last round only": "psst:fresh=true",
         "ties by index": "psst:ties=index",
         "reference budget (overspends)": "psst:budget_rule=reference",
-        "as released (reference, index)": "psst:budget_rule=reference,ties=index",
         "all subsets for blocks": "psst:estimator=subsets",
         "plug-in for blocks": "psst:estimator=plug-in",
         "common queries": "psst:queries=common",
         "common, without replacement": "psst:queries=common-wor",
         "the same, all subsets": "psst:queries=common-wor,estimator=subsets",
         "prompt halving": "prompt-halving",
-        "prompt halving, blocks": "prompt-halving:estimator=blocks",
         "prompt halving, plug-in, n = 8": "prompt-halving-n8",
         "screening, K = 4": "psst+k4",
-        "screening, K = 4, last round only": "psst+k4:fresh=true",
     },
     "credit": {"MATH": "MATH:tie=half", "CQA": "CQA:tie=half"},
+    "half_credit": {
+        "half credit for ties": "psst",
+        "reference budget, index, half credit": "psst:budget_rule=reference,ties=index",
+    },
     "budgets": (1000, 5000, 20000),
     "trials": 1000,
 }
@@ -48,30 +49,33 @@ SMOKE: dict[str, Any] = {
         "all subsets for blocks": "psst:estimator=subsets",
     },
     "credit": {"crossover": "crossover:tie=half"},
+    "half_credit": {"half credit for ties": "psst"},
     "budgets": (50, 200),
     "trials": 16,
 }
-_CREDIT = "half credit for ties"
 _FAR = 6.0
 
 
 def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
     """`figures.lab.summary` with the column variant: what was changed ("" for PSST itself).
 
-    Half credit: rows of PSST on "NAME:tie=half", variant "half credit for ties".
+    What trains with half credit is called, e.g., "psst on MATH:tie=half"; its trials have the splits of MATH's.
     """
     import pandas as pd
 
     names = {text: said for said, text in sweep["variants"].items()}
-    parts = [summary(lab.compare(sweep | {"algorithms": ("psst", *names)}))]
-    halves = [half for env, half in sweep["credit"].items() if lab.at_hand([env])]
-    if halves:
-        parts.append(summary(lab.compare(sweep | {"envs": halves, "algorithms": ("psst", "psst:fresh=true")})))
-    table = pd.concat(parts, ignore_index=True)
-    table["variant"] = [
-        _CREDIT + (", last round only" if "fresh" in text else "") if env in halves else names.get(text, "")
-        for env, text in zip(table["env"], table["algorithm"], strict=True)
-    ]
+    result = lab.compare(sweep | {"algorithms": ("psst", *names)})
+    parts = [result.trials]
+    for env in lab.at_hand(sweep["credit"]):
+        half = sweep["credit"][env]
+        algorithms = tuple(sweep["half_credit"].values())
+        plan = sweep | {"envs": (half,), "algorithms": algorithms}
+        found = lab.compare(plan, algorithms[0], truth.uniform_credit).trials
+        parts.append(found.assign(env=env, algorithm=found["algorithm"] + f" on {half}"))
+        names |= {f"{text} on {half}": said for said, text in sweep["half_credit"].items()}
+    trials = pd.concat(parts, ignore_index=True)
+    table = summary(result._replace(trials=trials, summary=tables.summarise(trials, "psst")))
+    table["variant"] = [names.get(text, "") for text in table["algorithm"]]
     return table
 
 
@@ -80,7 +84,7 @@ def draw(table: "pd.DataFrame") -> Figure:
 
     Differences far below all others are named at the edge.
     """
-    rows = table[(table["variant"].fillna("") != "") & ~table["env"].str.contains(":")]
+    rows = table[table["variant"].fillna("") != ""]
     figure, axes = panels.by_environment(rows, height=0.9 + 0.23 * rows["variant"].nunique())
     budgets = sorted(rows["budget"].unique())
     colors = style.shades(budgets)
@@ -102,7 +106,12 @@ def draw(table: "pd.DataFrame") -> Figure:
         for at, beyond in enumerate(variants):
             own = of_env[(of_env["variant"] == beyond) & (of_env["diff_mean"] < low)]
             said = ", ".join(f"{row.diff_mean:.2g} (T = {row.budget:,})" for row in own.itertuples())
-            panel.text(low, at - 0.36, f" $\\leftarrow$ {said}" if said else "", fontsize=6, va="center")
+            box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+            if said:
+                panel.text(low, at - 0.36, f" $\\leftarrow$ {said}", fontsize=6, va="center", bbox=box, zorder=6)
+            if beyond not in set(of_env["variant"]):
+                where = {"transform": panel.get_yaxis_transform(), "ha": "center", "va": "center", "bbox": box}
+                panel.text(0.5, at, "no tie that it would change", color=style.GREY, fontsize=6, zorder=6, **where)
     handles = {f"T = {t:,}": Line2D([], [], color=colors[t], marker="o", linestyle="") for t in budgets}
     style.legend(figure, [], columns=len(handles), extra=handles)
     return figure

@@ -1,7 +1,7 @@
 """What awareness of the inference strategy is worth (the paper's Figure 5).
 
 IAPO chooses prompt and N together; TRIPLE chooses the prompt by single answers and deploys it with N = 1 or a random N;
-PSST+K1 chooses the prompt by single answers, then N for that prompt. The dashed limits are what the last two
+PSST+K1 chooses the prompt by single answers, then N for that prompt. The level lines are what the last two
 choose with exact values instead of samples: what they tend to. (Where single answers deceive, noise lifts them above.)
 """
 
@@ -73,13 +73,12 @@ def draw(table: "pd.DataFrame") -> Figure:
         low, high = panel.get_ylim()
         for name, like in LIMITS.items():
             own = table[(table["env"] == env) & (table["algorithm"] == f"limit: {name}")]["acr_mean"].iloc[0]
-            panel.axhline(own, color=style.look(like).color, linestyle="--", linewidth=0.8, zorder=2)
+            panel.axhline(own, color=style.look(like).color, linewidth=0.8, zorder=2)
             low, high = min(low, own), max(high, own)
         panel.set_ylim(low - 0.02 * (high - low), high + 0.02 * (high - low))
     axes[0].set_ylabel("average contextual return")
     extra = {
-        f"limit: {name}": Line2D([], [], color=style.look(like).color, linestyle="--", linewidth=0.8)
-        for name, like in LIMITS.items()
+        f"limit: {name}": Line2D([], [], color=style.look(like).color, linewidth=0.8) for name, like in LIMITS.items()
     }
     style.legend(figure, list(dict.fromkeys(simulated["algorithm"])), columns=4, extra=extra)
     return figure

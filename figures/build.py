@@ -132,11 +132,11 @@ def origins(names: Sequence[str], out: Path) -> dict[str, dict[str, Any]]:
 def compute(name: str, asked: Asked, lab: Lab) -> None:
     """Compute a figure's table and keep it with its provenance."""
     start, sweep = perf_counter(), sweep_of(name, asked)
+    digest = program.digest(registry.FIGURES[name].module)  # before an edit during the work
     table = registry.module(name).compute(sweep, lab)
     path = _table_path(asked.out, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     origin = tables.provenance(sweep | {"seed": SEED}, {"wall_seconds": round(perf_counter() - start, 1)})
-    digest = program.digest(registry.FIGURES[name].module)
     record = {"figure": name, "inputs": _inputs(name, asked, lab), "program": digest} | origin
     path.with_suffix(".json").unlink(missing_ok=True)  # a table is never found beside another table's record
     _save(table, path)

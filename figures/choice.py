@@ -1,12 +1,15 @@
 """What should I use? The algorithm with the least regret by budget per arm, gap, query noise and number of contexts.
 
-Worlds are Synth-Bernoulli's, drawn afresh for every trial: it says what is best for majority votes, and nothing of best
-of N. "Gap" halves the trials of an environment at the median of their worlds' own gap: how far, in the mean over
-contexts, the best arm of any other prompt lies behind the best arm.
+Worlds are Synth-Bernoulli's for majority votes and Synth-Categorical's for best of N, drawn afresh for every trial.
+"Noise" is the half-width of the effect that a single query has on one prompt, "gap" halves the trials of an
+environment at the median of their worlds' own gap: how far, in the mean over contexts, the best arm of any other prompt
+lies behind the best arm. One context is the middle one of the nine. "Cannot be told from the best" is with the one that
+the data call best, of which chance has its part.
 """
 
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from math import prod
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -23,16 +26,38 @@ if TYPE_CHECKING:
 
 SWEEP: dict[str, Any] = {
     "sizes": {"num_prompts": 8, "max_scale": 8},
-    "cost_weights": ((0.0,), (0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0)),
-    "noise": (0.02, 0.3),
+    "kinds": {
+        "votes": {
+            "base": "synth-bernoulli",
+            "contexts": ({"cost_weights": (0.6,)}, {"cost_weights": (0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0)}),
+            "noise": (0.02, 0.3),
+        },
+        "best of N": {
+            "base": "synth-categorical",
+            "contexts": (
+                {"objective_weights": (0.5,), "cost_weights": (2.0,)},
+                {"objective_weights": (0.2, 0.5, 0.8), "cost_weights": (0.2, 2.0, 10.0)},
+            ),
+            "noise": (0.05, 1.0),
+        },
+    },
     "per_arm": (1, 4, 16, 64),
-    "algorithms": ("psst", "psst+k4", "prompt-halving", "uniform", "ucb", "successive-rejects", "triple-n1"),
+    "algorithms": (
+        *("psst", "psst+k4", "prompt-halving", "prompt-halving-n8"),
+        *("uniform", "ucb", "successive-rejects", "triple-n1"),
+    ),
     "trials": 1000,
 }
 SMOKE: dict[str, Any] = {
     "sizes": {"num_prompts": 3, "max_scale": 2},
-    "cost_weights": ((0.0, 1.0),),
-    "noise": (0.08,),
+    "kinds": {
+        "votes": {"base": "synth-bernoulli", "contexts": ({"cost_weights": (0.0, 1.0)},), "noise": (0.08,)},
+        "best of N": {
+            "base": "synth-categorical",
+            "contexts": ({"objective_weights": (0.5,), "cost_weights": (0.2, 2.0)},),
+            "noise": (0.25,),
+        },
+    },
     "per_arm": (8, 32),
     "algorithms": ("psst", "uniform"),
     "trials": 16,
@@ -42,38 +67,51 @@ LEVEL = 0.05
 """Algorithms that differ from the best one at this level are worse; Holm-corrected within a cell."""
 
 
+class World(NamedTuple):
+    """A kind of environment: its name, votes or best of N, number of contexts, query noise."""
+
+    name: str
+    kind: str
+    contexts: int
+    noise: float
+
+
 def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
     """A row per cell and algorithm.
 
-    Columns: contexts, noise, gap ("small" or "large"), per_arm, budget, algorithm, trials, regret and sem (simple
-    regret, mean over contexts), behind and behind_sem (paired difference to the least regret of the cell), p
-    (Student's t test of that difference, Holm-corrected; empty for the best).
+    Columns: kind ("votes" or "best of N"), contexts, noise, gap ("small" or "large"), per_arm, budget, algorithm,
+    trials, regret and sem (simple regret, mean over contexts), behind and behind_sem (paired difference to the least
+    regret of the cell), p (Student's t test of that difference, Holm-corrected; empty for the best).
     """
     import pandas as pd
 
     rows = []
     per_arm = {share * sweep["sizes"]["num_prompts"] * sweep["sizes"]["max_scale"]: share for share in sweep["per_arm"]}
-    kinds = list(product(sweep["cost_weights"], sweep["noise"]))
-    envs = [environment(sweep["sizes"], *kind) for kind in kinds]
-    every = lab.compare(sweep | {"envs": envs, "budgets": tuple(per_arm)}).trials
-    for env, (weights, noise) in zip(envs, kinds, strict=True):
-        trials = every[every["env"] == env]
-        gap = gaps(lab.exact(env, sweep["trials"])[1])
+    worlds = environments(sweep)
+    every = lab.compare(sweep | {"envs": [world.name for world in worlds], "budgets": tuple(per_arm)}).trials
+    for world in worlds:
+        trials = every[every["env"] == world.name]
+        gap = gaps(lab.exact(world.name, sweep["trials"])[1])
         for half, budget in product((SMALL, LARGE), per_arm):
             chosen = np.flatnonzero(gap <= np.median(gap) if half == SMALL else gap > np.median(gap))
             of_cell = trials[(trials["budget"] == budget) & trials["trial"].isin(chosen)]
             regret = {name: own.sort_values("trial")["regret"].to_numpy() for name, own in of_cell.groupby("algorithm")}
-            at = (len(weights), noise, half, per_arm[budget], budget)
-            rows += [(*at, *row) for row in ranked(regret)]
-    cell = ["contexts", "noise", "gap", "per_arm", "budget"]
+            rows += [(*world[1:], half, per_arm[budget], budget, *row) for row in ranked(regret)]
+    cell = ["kind", "contexts", "noise", "gap", "per_arm", "budget"]
     found = ["algorithm", "trials", "regret", "sem", "behind", "behind_sem", "p"]
     return pd.DataFrame(rows, columns=[*cell, *found])
 
 
-def environment(sizes: dict[str, int], weights: tuple[float, ...], noise: float) -> str:
-    """Name of a Synth-Bernoulli environment."""
-    options = [f"{name}={size}" for name, size in sizes.items()]
-    return f"synth-bernoulli:{','.join(options)},noise={noise:g},cost_weights={'+'.join(f'{w:g}' for w in weights)}"
+def environments(sweep: dict[str, Any]) -> list[World]:
+    """The worlds of a sweep."""
+    found = []
+    for kind, of in sweep["kinds"].items():
+        for weights, noise in product(of["contexts"], of["noise"]):
+            written = {name: "+".join(f"{w:g}" for w in values) for name, values in weights.items()}
+            options = sweep["sizes"] | {"noise": f"{noise:g}"} | written
+            name = f"{of['base']}:{','.join(f'{option}={value}' for option, value in options.items())}"
+            found.append(World(name, kind, prod(map(len, weights.values())), noise))
+    return found
 
 
 def gaps(values: np.ndarray) -> np.ndarray:
@@ -94,40 +132,33 @@ def ranked(regret: dict[str, np.ndarray]) -> list[tuple[Any, ...]]:
 
 
 def _p(differences: np.ndarray) -> float:
-    """Two-sided p-value of a mean difference of 0; 1 where no trial differs."""
+    """Two-sided p-value of a mean difference of 0; 1 where no trial differs, or there is one."""
     from scipy import stats
 
     error = float(tables.sem(differences))
     if not error > 0:
-        return float(differences.mean() == 0)
+        return float(differences.mean() == 0 or np.isnan(error))
     return float(2 * stats.t.sf(abs(differences.mean()) / error, len(differences) - 1))
 
 
 def draw(table: "pd.DataFrame") -> Figure:
-    """A panel per number of contexts: budget per arm across, query noise and gap down.
+    """Votes above, best of N below, a panel per number of contexts: budget per arm across, query noise and gap down.
 
     A cell has the colour of the algorithm with the least regret, its marker and that regret; below it the markers of
     those that the data cannot tell from it.
     """
-    contexts = list(dict.fromkeys(table["contexts"]))
-    kinds = list(dict.fromkeys(zip(table["noise"], table["gap"], strict=True)))
-    height = 0.9 + 0.5 * len(kinds)
-    figure, panels = style.paper(style.PAGE, height, nrows=1, ncols=max(2, len(contexts)), sharey=True)
-    for axes, number in zip(panels[0], contexts, strict=False):
-        own = table[table["contexts"] == number]
-        shares = sorted(own["per_arm"].unique())
-        for (x, share), (y, kind) in product(enumerate(shares), enumerate(kinds)):
-            cell = own[(own["per_arm"] == share) & (own["noise"] == kind[0]) & (own["gap"] == kind[1])]
-            _cell(axes, x, y, cell)
-        axes.set(xlim=(-0.5, len(shares) - 0.5), ylim=(len(kinds) - 0.5, -0.5))
-        axes.set_xticks(range(len(shares)), [f"{share:g}" for share in shares])
-        axes.set_yticks(range(len(kinds)), [f"noise {noise:g}\n{gap} gap" for noise, gap in kinds])
+    kinds, contexts = (list(dict.fromkeys(table[name])) for name in ("kind", "contexts"))
+    most = max(len(own[["noise", "gap"]].drop_duplicates()) for _, own in table.groupby("kind"))
+    size = {"nrows": len(kinds), "ncols": max(2, len(contexts)), "sharey": "row"}
+    figure, grid = style.paper(style.PAGE, 0.4 + (0.5 + 0.5 * most) * len(kinds), **size)
+    for panels, kind in zip(grid, kinds, strict=True):
+        for axes, number in zip(panels, contexts, strict=False):
+            _panel(axes, table[(table["kind"] == kind) & (table["contexts"] == number)])
+            axes.set_title(f"{kind}, {number} context{'s' * (number > 1)}", loc="left", fontweight="bold")
+        for axes in panels[len(contexts) :]:
+            axes.set_visible(False)
+    for axes in grid[-1]:
         axes.set_xlabel("completions per arm, T / (|P| Nmax)")
-        axes.set_title(f"{number} context{'s' if number > 1 else ''}", loc="left", fontweight="bold")
-        axes.grid(visible=False)
-        axes.tick_params(length=0)
-    for axes in panels[0, len(contexts) :]:
-        axes.set_visible(False)
     seen = [name for name in dict.fromkeys(table["algorithm"]) if not as_good(table[table["algorithm"] == name]).empty]
     style.legend(figure, seen, columns=4)
     return figure
@@ -136,6 +167,18 @@ def draw(table: "pd.DataFrame") -> Figure:
 def as_good(cells: "pd.DataFrame") -> "pd.DataFrame":
     """The rows that are best in their cell, or cannot be told from the best."""
     return cells[~(cells["p"] < LEVEL)]
+
+
+def _panel(axes: Axes, rows: "pd.DataFrame") -> None:
+    shares = sorted(rows["per_arm"].unique())
+    rowed = list(dict.fromkeys(zip(rows["noise"], rows["gap"], strict=True)))
+    for (x, share), (y, (noise, gap)) in product(enumerate(shares), enumerate(rowed)):
+        _cell(axes, x, y, rows[(rows["per_arm"] == share) & (rows["noise"] == noise) & (rows["gap"] == gap)])
+    axes.set(xlim=(-0.5, len(shares) - 0.5), ylim=(len(rowed) - 0.5, -0.5))
+    axes.set_xticks(range(len(shares)), [f"{share:g}" for share in shares])
+    axes.set_yticks(range(len(rowed)), [f"noise {noise:g}\n{gap} gap" for noise, gap in rowed])
+    axes.grid(visible=False)
+    axes.tick_params(length=0)
 
 
 def _cell(axes: Axes, x: int, y: int, cell: "pd.DataFrame") -> None:

@@ -1,13 +1,15 @@
 """How much the constants of the baselines matter: epsilon, temperature and UCB's exploration constant.
 
-On majority votes only: what it says does not carry over to best of N, such as Synth-Categorical, whose rewards go up
-to 4 instead of 1.
+Rewards are in [0, 1] on Synth-Bernoulli and MATH, and go up to 4 on Synth-Categorical: what suits the one need not suit
+the other.
 """
 
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from figures import panels, style
 from figures.lab import Lab, summary
@@ -17,11 +19,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SWEEP: dict[str, Any] = {
-    "envs": ("synth-bernoulli", "MATH"),
+    "envs": ("synth-bernoulli", "MATH", "synth-categorical"),
     "constants": {
-        "epsilon-greedy:epsilon": (0.02, 0.15, 0.4, 0.8),
-        "softmax:temperature": (0.01, 0.05, 0.2, 1.0),
-        "ucb:constant": (0.02, 0.1, 0.3, 1.0),
+        "epsilon-greedy:epsilon": (0.02, 0.15, 0.8),
+        "softmax:temperature": (0.01, 0.05, 1.0),
+        "ucb:constant": (0.02, 0.1, 1.0),
     },
     "budgets": (1000, 5000),
     "trials": 1000,
@@ -49,9 +51,10 @@ def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
 
 def draw(table: "pd.DataFrame") -> Figure:
     """ACR against the constant, a panel per environment and budget; PSST as a level band."""
-    groups = list(dict.fromkeys(zip(table["env"], table["budget"], strict=True)))
-    figure, grid = style.paper(style.PAGE, 2.1, nrows=1, ncols=max(len(groups), 2))
-    for axes, (env, budget) in zip(grid.flat, groups, strict=False):
+    envs, budgets = (list(dict.fromkeys(table[name])) for name in ("env", "budget"))
+    size = {"nrows": len(budgets), "ncols": max(len(envs), 2)}
+    figure, grid = style.paper(style.PAGE, 0.5 + 1.6 * len(budgets), **size)
+    for axes, (budget, env) in zip(grid[:, : len(envs)].flat, product(budgets, envs), strict=True):
         rows = table[(table["env"] == env) & (table["budget"] == budget)]
         ours = rows[rows["algorithm"] == "psst"].iloc[0]
         half = panels.Z * np.nan_to_num(ours["acr_sem"])
@@ -65,10 +68,12 @@ def draw(table: "pd.DataFrame") -> Figure:
         axes.set_xticks([0.01, 0.1, 1.0], ["0.01", "0.1", "1"])
         axes.set_xticks([], minor=True)
         axes.set_xlabel("constant")
-        axes.set_title(f"{env},\nT = {budget:,}", loc="left", fontweight="bold")
-    for axes in grid.flat[len(groups) :]:
+        axes.set_title(f"{env}, T = {budget:,}", loc="left", fontweight="bold")
+    for axes in grid[:, len(envs) :].flat:
         axes.set_visible(False)
-    grid[0, 0].set_ylabel("average contextual return")
+    for row in grid:
+        row[0].set_ylabel("average contextual return")
     bases = [base for base in dict.fromkeys(table["base"].dropna()) if base]
-    style.legend(figure, ["psst", *bases], columns=5)
+    ours = Line2D([], [], color=style.look("psst").color, lw=1.1)
+    style.legend(figure, bases, columns=5, extra={"PSST, 95 % interval shaded": ours})
     return figure

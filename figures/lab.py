@@ -84,18 +84,21 @@ class Lab(NamedTuple):
         base, colon, options = name.partition(":")
         return f"{self.files[base]}{colon}{options}" if base in RELEASED else name
 
-    def compare(self, sweep: dict[str, Any], reference: str = "psst") -> compare.Result:
+    def compare(
+        self, sweep: dict[str, Any], reference: str = "psst", exact: cells.Exact = truth.exact_values
+    ) -> compare.Result:
         """Every algorithm of a sweep on its environments at hand, at every budget; tables name them as the sweep does.
 
         Args:
             sweep: with envs, algorithms, budgets and trials.
             reference: the algorithm that differences are taken to.
+            exact: computes the exact values that choices are scored by.
         """
         named = {self.text(name): name for name in self.at_hand(sweep["envs"])}
         plan = compare.Plan(
             tuple(named), tuple(sweep["algorithms"]), tuple(sweep["budgets"]), sweep["trials"], SEED, reference
         )
-        found = compare.run(plan, self.folder, truth.exact_values, executor=self.executor, report=self.report)
+        found = compare.run(plan, self.folder, exact, executor=self.executor, report=self.report)
         known = {envs.get(text).name: name for text, name in named.items()}
         renamed = [table.assign(env=table["env"].map(known)) for table in found[:3]]
         return found._replace(trials=renamed[0], contexts=renamed[1], summary=renamed[2])
@@ -134,16 +137,18 @@ def summary(result: compare.Result, reference: str = "psst") -> "pd.DataFrame":
 
     Columns beside those of `tables.SUMMARY`: `diff_mean` and `diff_sem`, mean and standard error over trials of the
     ACR less the reference's on the same trial; `gain` and `gain_sem`, mean ACR of the reference over the algorithm's,
-    less one, with its standard error by the delta method.
+    less one, with its standard error by the delta method; `spent_sem`, that of the mean spent.
     """
     import pandas as pd
 
-    cells: dict[Any, np.ndarray] = {key: part["acr"].to_numpy() for key, part in result.trials.groupby(_KEYS)}
+    parts: dict[Any, pd.DataFrame] = dict(iter(result.trials.groupby(_KEYS)))
+    cells = {key: part["acr"].to_numpy() for key, part in parts.items()}
     rows = []
     for env, algorithm, budget in result.summary[_KEYS].itertuples(index=False):
         own, other = cells[env, algorithm, budget], cells[env, reference, budget]
         gain = other.mean() / own.mean() - 1
         spread = (other - (1 + gain) * own) / own.mean()
-        rows.append(((own - other).mean(), tables.sem(own - other), gain, tables.sem(spread)))
-    extra = pd.DataFrame(rows, columns=["diff_mean", "diff_sem", "gain", "gain_sem"])
+        spent = tables.sem(parts[env, algorithm, budget]["spent"].to_numpy(float))
+        rows.append(((own - other).mean(), tables.sem(own - other), gain, tables.sem(spread), spent))
+    extra = pd.DataFrame(rows, columns=["diff_mean", "diff_sem", "gain", "gain_sem", "spent_sem"])
     return pd.concat([result.summary, extra.astype(float)], axis=1)

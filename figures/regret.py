@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from figures import panels, style
 from figures.bounds import CLAIMS as COLORS
 from figures.lab import Lab, summary
-from sim import cells
+from sim import cells, evaluate
 from theory import _claims, exact
 from theory._verdicts import FEW, clopper_pearson
 
@@ -31,7 +31,7 @@ SWEEP: dict[str, Any] = {
         "psst": ("theorem 1 as printed, accumulated", "LCPB, accumulated"),
     },
     "budgets": (100, 400, 1600, 6400, 25600),
-    "trials": 1000,
+    "trials": 5000,
 }
 SMOKE: dict[str, Any] = {
     "envs": ("two-arm",),
@@ -41,20 +41,20 @@ SMOKE: dict[str, Any] = {
 }
 _SAID = {"psst:fresh=true": "fresh data", "psst": "accumulated"}
 _LEVEL = 0.05
-_EXACT = 1e-9  # less regret than this is rounding
 _KEYS = ("env", "algorithm", "budget")
 
 
 def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
-    """Columns: env, algorithm, budget, claim, trials, regret, low, high, bound.
+    """Columns: env, algorithm, budget, claim, trials, regret, low, high, exact, bound.
 
-    Rows without a claim are simulated: the mean simple regret with the ends of a 95 % interval (`ends`). Rows with a
-    claim have a bound, capped by the mean largest gap. Bounds that need assumptions a world does not meet are left out.
+    Rows without a claim are simulated: the mean simple regret with the ends of a 95 % interval (`ends`), and its exact
+    expectation where that is known. Rows with a claim have a bound, capped by the mean largest gap. Bounds that need
+    assumptions a world does not meet are left out.
     """
     import pandas as pd
 
     result = lab.compare(sweep | {"algorithms": ("psst", *(name for name in sweep["claims"] if name != "psst"))})
-    missed = (result.trials["regret"] > _EXACT).groupby([result.trials[name] for name in _KEYS]).sum()
+    missed = (result.trials["regret"] > evaluate.TIE).groupby([result.trials[name] for name in _KEYS]).sum()
     found = summary(result)
     rows = []
     for env in lab.at_hand(sweep["envs"]):
@@ -64,10 +64,11 @@ def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
         for row in found[(found["env"] == env) & found["algorithm"].isin(sweep["claims"])].itertuples():
             at = (env, row.algorithm, row.budget)
             low, high = ends(row.regret_mean, row.regret_sem, int(missed[at]), row.trials, most)
-            rows.append((*at, "", row.trials, row.regret_mean, low, high, np.nan))
+            known = expected(world.data, row.budget)
+            rows.append((*at, "", row.trials, row.regret_mean, low, high, known, np.nan))
             for claim, bound in bounds(world.data, probs, sweep["claims"][row.algorithm], row.budget).items():
-                rows.append((*at, claim, 0, np.nan, np.nan, np.nan, bound))
-    columns = ["env", "algorithm", "budget", "claim", "trials", "regret", "low", "high", "bound"]
+                rows.append((*at, claim, 0, np.nan, np.nan, np.nan, np.nan, bound))
+    columns = ["env", "algorithm", "budget", "claim", "trials", "regret", "low", "high", "exact", "bound"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -85,6 +86,14 @@ def ends(mean: float, sem: float, missed: int, trials: int, most: float) -> tupl
 def largest(data: "Dataset", probs: np.ndarray) -> float:
     """The largest gap of a context, mean over contexts: no answer has more regret."""
     return float(exact.gaps(exact.values(data)).max(axis=(1, 2)) @ probs)
+
+
+def expected(data: "Dataset", budget: int) -> float:
+    """Exact expected simple regret of PSST, NaN where it is not known: of two arms a miss has one gap."""
+    if data.num_prompts * data.max_scale != 2:
+        return np.nan
+    found = _claims.exact_failure("psst, fresh", data, budget)  # in one round nothing accumulates
+    return np.nan if found is None else found.total * largest(data, data.context_distribution)
 
 
 def bounds(data: "Dataset", probs: np.ndarray, claims: tuple[str, ...], budget: int) -> dict[str, float]:
@@ -108,8 +117,10 @@ def draw(table: "pd.DataFrame") -> Figure:
             axes.set_visible(False)
         row[0].set_ylabel(f"simple regret, {_SAID[rule]}")
     seen = [name for name in COLORS if name in set(table["claim"].fillna("")) and "accumulated" not in name]
+    said = "simulated, pointwise 95 % interval"
     extra = {
-        "simulated, 95 % interval": Line2D([], [], linestyle="", marker="o", color=style.INK, mfc="white", ms=3.4),
+        "exact": Line2D([], [], color=style.INK, lw=1.4),
+        said: Line2D([], [], linestyle="", marker="o", color=style.INK, mfc="white", ms=3.4),
         "no miss seen: upper limit": Line2D([], [], linestyle="", marker="v", color=style.GREY, ms=3),
     } | {name: Line2D([], [], linestyle="--", color=COLORS[name], lw=1.0) for name in seen}
     style.legend(figure, [], columns=4, extra=extra)
@@ -121,6 +132,8 @@ def _panel(axes: Axes, rows: "pd.DataFrame") -> None:
     for name, color in COLORS.items():
         own = rows[rows["claim"] == name].sort_values("budget")
         axes.plot(own["budget"], own["bound"], "--", color=color, lw=1.0)
+    exactly = truth.dropna(subset="exact")
+    axes.plot(exactly["budget"], exactly["exact"], color=style.INK, lw=1.4, zorder=4)
     seen, unseen = truth[truth["regret"] > 0], truth[~(truth["regret"] > 0)]
     floor = 1e-8
     error = [seen["regret"] - seen["low"].clip(lower=floor), seen["high"] - seen["regret"]]

@@ -75,7 +75,7 @@ def resolved(table: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def draw(table: "pd.DataFrame") -> Figure:
-    """Differences seen, ordered by size, as markers; what n trials detect as level lines.
+    """Differences seen, ordered by size, as markers with 95 % intervals; what n trials detect as level lines.
 
     Differences far below the lowest line are at the lower edge.
     """
@@ -90,7 +90,10 @@ def draw(table: "pd.DataFrame") -> Figure:
         for name in dict.fromkeys(rows["algorithm"]):
             own = (seen["algorithm"] == name).to_numpy()
             look = style.look(name)
-            panel.plot(at[own], height[own], linestyle="", marker=look.marker, color=look.color, ms=2.8)
+            half = panels.Z * seen.loc[own, "difference_sem"]
+            error = [np.minimum(half, height[own] - floor / 10), half]
+            style_of = {"marker": look.marker, "color": look.color, "ms": 2.8, "elinewidth": 0.5}
+            panel.errorbar(at[own], height[own], error, linestyle="", **style_of)
         for n in numbers:
             level = rows.loc[rows["n"] == n, "detectable_all"].median()
             panel.axhline(level, color=colors[n], linestyle="--", linewidth=0.9)

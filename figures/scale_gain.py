@@ -1,4 +1,4 @@
-"""What a larger Nmax is worth: the best value that any (prompt, N) with N <= n attains, against n. Exact values."""
+"""What a larger Nmax is worth: the gain over N = 1 of the best (prompt, N) with N <= n, against n. Exact values."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -6,55 +6,71 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from figures import style
-from figures.lab import SEED, Lab
-from sim import cells
-from sim.cli import truth
+from figures import panels, style
+from figures.lab import Lab
+from figures.worlds import on_all_queries
+from sim import cells, tables
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SWEEP: dict[str, Any] = {
     "envs": ("MATH", "CQA", "HH", "Summarization", "synth-bernoulli", "synth-categorical"),
-    "draws": 40,
     "caps": (1, 2, 4, 8, 16, 32),
+    "trials": 1000,
 }
-SMOKE: dict[str, Any] = {"envs": ("crossover", "mv-three-scales"), "draws": 4}
+SMOKE: dict[str, Any] = {"envs": ("crossover", "mv-three-scales"), "trials": 16}
 ALL, FREE = "all contexts", "lowest cost"
 
 
 def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
-    """Columns: env, contexts ("all contexts" or "lowest cost"), cap, trials, value, sem.
+    """Columns: env, contexts ("all contexts" or "lowest cost"), cap, trials, value, sem, share, share_sem.
 
-    `value` is the mean over contexts and trials of the best exact value on the test queries among arms with N <= cap;
-    `sem` its standard error over trials (worlds or splits), 0 where all trials have the same values.
+    `value` is the mean over contexts and trials of the best exact value on all queries among arms with N <= cap;
+    `share` its gain over N = 1 as a share of that of Nmax (empty where Nmax gains nothing). Trials are drawn worlds,
+    and errors those of means over them; a fixed world is one trial without error.
     """
     import pandas as pd
 
     rows = []
     for env in lab.at_hand(sweep["envs"]):
-        world, contexts = lab.get(env), lab.contexts(env)
-        _, test = truth.exact_values(world, SEED, 0, sweep["draws"])
-        probs, cost = cells.context_probs(world), np.array([context.cost for context in contexts])
+        fixed = not lab.get(env).source.fresh
+        values = lab.values(env)[None] if fixed else on_all_queries(env, sweep["trials"], lab)
+        probs, cost = cells.context_probs(lab.get(env)), np.array([context.cost for context in lab.contexts(env)])
         free = probs * np.isclose(cost, cost.min())
         for contexts_of, weights in ((ALL, probs), (FREE, free / free.sum())):
+            best = np.maximum.accumulate(values.max(axis=2), axis=2).swapaxes(1, 2) @ weights  # (trial, cap - 1)
             for cap in sweep["caps"]:
-                if cap <= test.shape[3]:
-                    value = test[..., :cap].max(axis=(2, 3)) @ weights
-                    sem = value.std(ddof=1) / np.sqrt(len(value)) if len(value) > 1 else 0.0
-                    rows.append((env, contexts_of, cap, len(value), value.mean(), sem))
-    return pd.DataFrame(rows, columns=["env", "contexts", "cap", "trials", "value", "sem"])
+                if cap <= best.shape[1]:
+                    own = best[:, cap - 1]
+                    share, error = share_of(own - best[:, 0], best[:, -1] - best[:, 0])
+                    errors = (0.0, 0.0) if fixed else (float(tables.sem(own)), error)
+                    rows.append((env, contexts_of, cap, len(own), own.mean(), errors[0], share, errors[1]))
+    return pd.DataFrame(rows, columns=["env", "contexts", "cap", "trials", "value", "sem", "share", "share_sem"])
+
+
+def share_of(part: np.ndarray, whole: np.ndarray) -> tuple[float, float]:
+    """Ratio of the means of two paired samples, and its standard error by the delta method; NaN where the whole is 0.
+
+    Args:
+        part: what is divided, shape (trial,).
+        whole: by what, shape (trial,).
+    """
+    if whole.mean() == 0:
+        return np.nan, np.nan
+    share = part.mean() / whole.mean()
+    return float(share), float(tables.sem(part - share * whole) / whole.mean())
 
 
 def draw(table: "pd.DataFrame") -> Figure:
-    """Value against Nmax, a line per environment, for all contexts and where completions cost least."""
-    figure, panels = style.paper(style.PAGE, 2.1, nrows=1, ncols=2)
-    for axes, contexts in zip(panels[0], (ALL, FREE), strict=True):
+    """Share of the gain against the largest N, a line per environment, for all contexts and where N costs least."""
+    figure, grid = style.paper(style.PAGE, 2.1, nrows=1, ncols=2)
+    for axes, contexts in zip(grid[0], (ALL, FREE), strict=True):
         rows = table[table["contexts"] == contexts]
-        for i, (env, own) in enumerate(rows.groupby("env", sort=False)):
-            top = own["value"].iloc[-1]
-            line = {"color": style.STRONG[i % 4] if i < 4 else style.MUTED[i - 4], "lw": 1.2, "label": env}
-            axes.plot(own["cap"], own["value"] / top, marker="o", ms=2.5, **line)
+        colors = style.shades(list(dict.fromkeys(rows["env"])))
+        for env, own in rows.groupby("env", sort=False):
+            line = {"color": colors[env], "lw": 1.2, "label": env}
+            axes.errorbar(own["cap"], own["share"], panels.Z * own["share_sem"], marker="o", ms=2.5, **line)
         caps = sorted(rows["cap"].unique())
         axes.set_xscale("log", base=2)
         axes.set_xticks(caps, [str(cap) for cap in caps])
@@ -62,6 +78,6 @@ def draw(table: "pd.DataFrame") -> Figure:
         axes.yaxis.set_major_formatter("{x:.0%}")
         axes.set_xlabel("largest N allowed")
         axes.set_title(contexts, loc="left", fontweight="bold")
-    panels[0, 0].set_ylabel("best value, share of that at Nmax")
-    panels[0, 1].legend(loc="lower right")
+    grid[0, 0].set_ylabel("gain over N = 1, share of Nmax's")
+    grid[0, 1].legend(loc="lower right")
     return figure

@@ -61,7 +61,7 @@ PAPER: dict[Any, Any] = RC | {
 COLUMN, PAGE = 3.3, 7.0
 """Inches: one column of a two-column paper, and both."""
 DPI = 160
-PRINT_DPI = 220
+PRINT_DPI = 200
 
 INK, GREY, WARNING = "#1a1a1a", "#8c8c8c", "#c00000"
 STRONG = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
@@ -132,13 +132,14 @@ _FIXED: dict[str, tuple[str, str, str]] = {
 def look(name: str) -> Look:
     """The look of an algorithm, by its name with options.
 
-    PSST and its kin are thick; options keep the colour and hollow a marker of their own; the oracle is dashed and what
-    is random dotted. A name that is not known here gets a colour of its own from the palette by a checksum.
+    PSST and its kin are thick; options keep the colour and hollow a marker of their own; the oracle, which is exact, is
+    a plain line, and what is random dotted. A name that is not known here gets a colour of its own from the palette by
+    a checksum.
     """
     base, _, options = name.partition(":")
     said = f", {options}" if options else ""
     if base == "oracle":
-        return Look(INK, 1.4, "--", "", 2, f"best on train{said}", INK)
+        return Look(INK, 1.4, "-", "", 2, f"best on train{said}", INK)
     if base == "random":
         return Look(GREY, 1.4, ":", "", 1, f"random{said}", GREY)
     draw = crc32(name.encode())

@@ -13,6 +13,7 @@ from figures import style
 from figures.crossing import cheapest
 from figures.lab import SEED, Lab
 from sim.runner import trial_key
+from theory._verdicts import clopper_pearson
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,15 +67,19 @@ def counts(values: np.ndarray, cheap: int) -> tuple[int, int, int]:
 
 
 def draw(table: "pd.DataFrame") -> Figure:
-    """A panel per count: share of worlds by how many there are, bars of the environments side by side."""
+    """A panel per count: share of worlds by how many there are, a bar per environment with a 95 % interval."""
     envs = list(dict.fromkeys(table["env"]))
     figure, panels = style.paper(style.PAGE, 1.9, nrows=1, ncols=len(COUNTS), sharey=True)
-    width = 0.8 / len(envs)
+    width, colors = 0.8 / len(envs), style.shades(envs)
     for axes, (column, said) in zip(panels[0], COUNTS.items(), strict=True):
         for i, (env, own) in enumerate(table.groupby("env", sort=False)):
-            share = own.groupby(column)["worlds"].sum() / own["worlds"].sum()
+            count, every = own.groupby(column)["worlds"].sum(), int(own["worlds"].sum())
+            share = count / every
             at = share.index.to_numpy() + width * (i - (len(envs) - 1) / 2)
-            axes.bar(at, share, width, color=style.STRONG[i], label=env)
+            ends = [clopper_pearson(int(worlds), every, 0.95) for worlds in count]
+            error = np.abs(np.transpose(ends) - share.to_numpy())
+            axes.errorbar(at, share, error, fmt="none", ecolor=style.INK, elinewidth=0.6)
+            axes.bar(at, share, width, color=colors[env], alpha=0.6, label=env)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.yaxis.set_major_formatter("{x:.0%}")
         axes.set_xlabel(said)

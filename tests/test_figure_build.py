@@ -405,10 +405,15 @@ def test_smoke_makes_every_figure_and_the_ledger(tmp_path: Path):
         judged = CliRunner().invoke(app, ["claims", "--smoke", "--out", str(out), "--workers", "1"])
     assert judged.exit_code == 0, judged.output
     assert {path.stem for path in (out / "rendered").glob("*.pdf")} == set(registry.FIGURES)
-    assert [line.split()[0] for line in judged.stdout.splitlines() if line.startswith("C")] == [
+    assert [line.split()[0] for line in judged.stdout.splitlines() if line.startswith(" C")] == [
         f"C{i}" for i in range(1, 11)
     ]
+    assert "claims: " in made.stdout
     assert (out / "tables" / "claims.md").is_file()
+    ablations = tables.load(out / "tables" / "ablations.csv").set_index("variant")
+    half, fresh = (ablations.loc[name] for name in ("half credit for ties", "data of the last round only"))
+    assert (half["diff_mean"] == 0).all(), "between two answers both credits are the same"
+    assert (fresh["diff_mean"] != 0).any()
     for name in registry.FIGURES:
         with mpl.rc_context(style.PAPER):
             assert cut_off(registry.module(name).draw(tables.load(out / "tables" / f"{name}.csv"))) <= 0.01

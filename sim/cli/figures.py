@@ -55,8 +55,9 @@ def figures(
     """Make the figures of the paper and more, from tables that are kept.
 
     A table is computed where it is missing, or was made from another sweep or other files; pictures (.pdf for print,
-    .png) are always drawn. Finished parts are kept in results/figures: the same command goes on where it was stopped,
-    and a table that was deleted comes back with the same numbers.
+    .png) are always drawn. Making all of them ends with the ledger of claims, as `iapo claims` writes it. Finished
+    parts are kept in results/figures: the same command goes on where it was stopped, and a table that was deleted comes
+    back with the same numbers.
 
     Example: iapo figures exploration --data MATH_final.pkl
     """
@@ -69,11 +70,13 @@ def figures(
         rows = [(one, *build.state(one, asked, lab_here), registry.FIGURES[one].shows) for one in names]
         common.show(common.console(), None, ("name", "table", "~why", "~what it shows"), rows)
         return
-    made, _ = make(names, asked, data, processes, cache_dir)
+    made, tables = make(names, asked, data, processes, cache_dir)
     for one in made:
         said = [f"{one.name}:", f"table in {one.seconds:.0f} s;" if one.seconds else "table kept;"]
         said += [f"({one.note});"] if one.note else []
         typer.echo(" ".join([*said, *(str(path) for path in one.files)]))
+    if not names:
+        typer.echo(f"claims: {write_ledger(tables, asked)}")
 
 
 @common.command
@@ -106,16 +109,25 @@ def claims(
     made, tables = make(rooms.needs(), asked, data, processes, cache_dir)
     for note in dict.fromkeys(one.note for one in made if one.note):
         typer.echo(f"{', '.join(one.name for one in made if one.note == note)}: {note}", err=True)
-    short, path = rooms.short(tables), asked.out / "tables" / "claims.md"
-    whole = rooms.ledger(tables, build.origins(rooms.needs(), asked.out))
-    write_whole(path, lambda file: file.write(whole.encode()))
+    path = write_ledger(tables, asked)
     if into is not None and text is not None:
-        changed = rooms.into(text, short)
+        changed = rooms.into(text, rooms.short(tables))
         write_whole(into, lambda file: file.write(changed.encode()))
     found = rooms.judge(tables)
     rows = [(name, claim.says, rooms.overall(claim, found[name])) for name, claim in rooms.CLAIMS.items()]
     common.show(common.console(), None, ("claim", "~what is claimed", "verdict"), rows)
     typer.echo(f"\nIn {path}: numbers, intervals, tests")
+
+
+def write_ledger(tables: "dict[str, pd.DataFrame]", asked: "Asked") -> Path:
+    """Write the ledger of claims beside the tables; its path."""
+    from figures import build, claims
+    from sim.envs.files import write_whole
+
+    path = asked.out / "tables" / "claims.md"
+    whole = claims.ledger(tables, build.origins(claims.needs(), asked.out))
+    write_whole(path, lambda file: file.write(whole.encode()))
+    return path
 
 
 def folder_of(out: Path | None, smoke: bool) -> Path:
