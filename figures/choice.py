@@ -43,8 +43,14 @@ SWEEP: dict[str, Any] = {
     },
     "per_arm": (1, 4, 16, 64),
     "algorithms": (
-        *("psst", "psst+k4", "prompt-halving", "prompt-halving-n8"),
-        *("uniform", "ucb", "successive-rejects", "triple-n1"),
+        "psst",
+        "psst+k4",
+        "prompt-halving",
+        "prompt-halving-n8",
+        "uniform",
+        "ucb",
+        "successive-rejects",
+        "triple-n1",
     ),
     "trials": 1000,
 }
