@@ -184,13 +184,18 @@ def test_harness_samples_count_once_for_all_filters(tmp_path: Path):
     assert row == expected
 
 
-def test_plain_jsonl_is_a_row_a_line(tmp_path: Path):
+def plain_log(folder: Path, column: str) -> Path:
+    """A row for every completion, whose text is in this column."""
     rows = [
-        {"prompt": p, "query": x, "said": text, "gold": GOLD[x], "completion_tokens": TOKENS[p]}
+        {"prompt": p, "query": x, column: text, "gold": GOLD[x], "completion_tokens": TOKENS[p]}
         for (x, p), texts in TEXTS.items()
         for text in texts
     ]
-    log = lines(tmp_path / "log.jsonl", rows)
+    return lines(folder / "log.jsonl", rows)
+
+
+def test_plain_jsonl_is_a_row_a_line(tmp_path: Path):
+    log = plain_log(tmp_path, "said")
     result = iapo("env", "import", log, "--to", tmp_path / "x.npz", "--text", "said", *COMMON)
     assert result.exit_code == 0, result.output
     check(files.load(tmp_path / "x.npz"))
@@ -287,12 +292,7 @@ def test_a_pattern_that_takes_too_long_is_refused(
 
 def test_answers_are_read_by_a_pattern(tmp_path: Path):
     """Its last match that is not empty."""
-    rows = [
-        {"prompt": p, "query": x, "completion": text, "gold": GOLD[x], "completion_tokens": TOKENS[p]}
-        for (x, p), texts in TEXTS.items()
-        for text in texts
-    ]
-    log = lines(tmp_path / "log.jsonl", rows)
+    log = plain_log(tmp_path, "completion")
     result = iapo("env", "import", log, "--to", tmp_path / "x.npz", *COMMON, "--answers", r"(\d*)\.?$")
     assert result.exit_code == 0, result.output
     check(files.load(tmp_path / "x.npz"))
