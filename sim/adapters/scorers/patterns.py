@@ -19,7 +19,7 @@ class Patterns:
     """Matches patterns; its processes are started when they are needed."""
 
     def __init__(self):
-        self._pool: list[Pool] = []
+        self._pool: Pool | None = None
 
     async def last(self, pattern: str, group: int, texts: Sequence[str], timeout: float) -> list[str | None]:
         """What a group matched last in every text, empty where nothing did; None where that took too long."""
@@ -31,12 +31,13 @@ class Patterns:
         return await self._ready().some(tasks, timeout)
 
     def _ready(self) -> Pool:
-        if not self._pool:
+        if self._pool is None:
             nothing = {"pattern": "", "group": 0, "text": ""}
-            self._pool.append(Pool(_PROCESSES, lambda: str(regex_worker.__file__), nothing, "a reader of patterns"))
-        return self._pool[0]
+            self._pool = Pool(_PROCESSES, lambda: str(regex_worker.__file__), nothing, "a reader of patterns")
+        return self._pool
 
     async def close(self) -> None:
         """End all processes."""
-        while self._pool:
-            await self._pool.pop().close()
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.close()
