@@ -274,7 +274,7 @@ def fading(tables: Tables) -> list[Finding]:
                 continue
             share, half = at.loc[BEYOND, "share"], Z * at.loc[BEYOND, "share_sem"]
             before, rest = (at.loc[BEYOND, "share"] - at.loc[BEYOND // 2, "share"], 1 - share)
-            error = f"[{share - half:.1%}, {share + half:.1%}]" if half > 0 else "(exact)"
+            error = "(exact)" if half == 0 else f"[{share - half:.1%}, {share + half:.1%}]"
             parts.append(
                 f"{contexts_of}: {share:.1%} {error} of the gain by N = {BEYOND}; the last doubling until there adds "
                 f"{before:.1%} of it, those beyond add {rest:.1%}"
