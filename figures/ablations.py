@@ -89,6 +89,8 @@ def draw(table: "pd.DataFrame") -> Figure:
     budgets = sorted(rows["budget"].unique())
     colors = style.shades(budgets)
     variants = list(dict.fromkeys(rows["variant"]))
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+    note: dict[str, Any] = {"fontsize": 6, "va": "center", "bbox": box, "zorder": 6}
     for panel, (_, of_env) in zip(axes, rows.groupby("env", sort=False), strict=True):
         for i, budget in enumerate(budgets):
             own = of_env[of_env["budget"] == budget].set_index("variant").reindex(variants)
@@ -106,12 +108,11 @@ def draw(table: "pd.DataFrame") -> Figure:
         for at, beyond in enumerate(variants):
             own = of_env[(of_env["variant"] == beyond) & (of_env["diff_mean"] < low)]
             said = ", ".join(f"{row.diff_mean:.2g} (T = {row.budget:,})" for row in own.itertuples())
-            box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
             if said:
-                panel.text(low, at - 0.36, f" $\\leftarrow$ {said}", fontsize=6, va="center", bbox=box, zorder=6)
+                panel.text(low, at - 0.36, f" $\\leftarrow$ {said}", **note)
             if beyond not in set(of_env["variant"]):
-                where = {"transform": panel.get_yaxis_transform(), "ha": "center", "va": "center", "bbox": box}
-                panel.text(0.5, at, "no tie that it would change", color=style.GREY, fontsize=6, zorder=6, **where)
+                where = {"transform": panel.get_yaxis_transform(), "ha": "center", "color": style.GREY}
+                panel.text(0.5, at, "no tie that it would change", **note, **where)
     handles = {f"T = {t:,}": Line2D([], [], color=colors[t], marker="o", linestyle="") for t in budgets}
     style.legend(figure, [], columns=len(handles), extra=handles)
     return figure
