@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import agrees, arena, best_of, chi_square, drawn, given, host_trials, majority, mixed, same
 
-from sim import algorithms, runner
+from sim import algorithms, lockstep, runner
 from sim.algorithms import ALGORITHMS
-from sim.core import Algorithm, Designed, Estimating
+from sim.core import Algorithm, Designed, Estimating, Stats
 from sim.envs.dataset import Dataset
 from theory import exact
 
@@ -102,6 +103,20 @@ def test_budgets_seeds_and_equal_shaped_worlds_share_their_programs(name: str, c
         run(arena(seed=2), algorithm, 30, 9, seed=4, first=1000, fused=fused)
         run(arena("easy"), algorithms.get(name), 5, 5, fused=fused)
         assert compiled == []
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_a_state_keeps_the_types_it_starts_with(name: str) -> None:
+    """Or a round's programs are compiled twice. Seen to fail where Sequential Halving starts with -inf of no dtype."""
+    algorithm, key = algorithms.get(name), runner.trial_key(0, 0)
+    spec = lockstep.with_truth(given(arena()).world(key).spec, jnp.zeros((3, 4, 4)))
+    first = jax.eval_shape(lambda: algorithm.init(spec, jnp.int32(45)))
+    ask = jax.eval_shape(lambda state: algorithm.allocate(key, spec, state), first)
+    rows, scales = len(ask.pulls), algorithm.num_scales(spec)
+    stats = Stats(jnp.zeros((rows, spec.num_tasks, scales)), jnp.zeros((rows, scales)))
+    later = jax.eval_shape(lambda state, ask: algorithm.update(key, spec, state, ask, stats), first, ask)
+    kinds = [[(leaf.shape, leaf.dtype, leaf.weak_type) for leaf in jax.tree.leaves(state)] for state in (first, later)]
+    assert kinds[0] == kinds[1]
 
 
 OTHERS = ("psst+k4:rho", "softmax:temperature", "epsilon-greedy:epsilon")

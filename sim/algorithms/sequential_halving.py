@@ -42,7 +42,7 @@ class SequentialHalving(Designed):
     def init(self, spec: Spec, budget: Int[Array, ""]) -> State:
         """All arms active, none pulled."""
         shape = (spec.num_contexts, spec.num_arms)
-        return State(budget, jnp.int32(0), jnp.ones(shape, bool), jnp.full(shape, -jnp.inf))
+        return State(budget, jnp.int32(0), jnp.ones(shape, bool), jnp.full(shape, -jnp.inf, jnp.float32))
 
     def finished(self, spec: Spec, state: State) -> Bool[Array, ""]:
         """After the last round."""
