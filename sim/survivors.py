@@ -83,7 +83,7 @@ class Halving(NamedTuple):
             few = survivors.few
             return survivors._replace(left=trim.keep_best(score(few), order(few), survivors.left, kept))
 
-        return self._by_stage(done, of_many, of_few)
+        return self.by_stage(done, of_many, of_few)
 
     def active(self, done: Int[Array, ""], survivors: Survivors) -> Bool[Array, "context arm"]:
         """Mask of the active arms."""
@@ -92,7 +92,7 @@ class Halving(NamedTuple):
             place = jnp.where(survivors.left, survivors.few, self.num_arms)
             return jax.vmap(lambda mask, at: mask.at[at].set(True, mode="drop"))(jnp.zeros_like(survivors.mask), place)
 
-        return self._by_stage(done, lambda: survivors.mask, of_few)
+        return self.by_stage(done, lambda: survivors.mask, of_few)
 
     def largest(self, done: Int[Array, ""], survivors: Survivors, num_prompts: int) -> Int[Array, " prompt"]:
         """N_p: the largest scale at which a prompt is active in any context, 0 if in none."""
@@ -102,12 +102,18 @@ class Halving(NamedTuple):
             scales = jnp.where(survivors.left, few % max_scale + 1, 0)
             return jnp.zeros(num_prompts, jnp.int32).at[few // max_scale].max(scales)
 
-        return self._by_stage(done, lambda: trim.largest_active(survivors.mask, num_prompts), of_few)
+        return self.by_stage(done, lambda: trim.largest_active(survivors.mask, num_prompts), of_few)
 
     def winner(self, survivors: Survivors) -> Int[Array, " context"]:
         """The one arm left in every context after the last round."""
         place = jnp.argmax(survivors.left, axis=1)
         return jnp.take_along_axis(survivors.few, place[:, None].astype(jnp.int32), axis=1)[:, 0]
+
+    def by_stage(self, done: Int[Array, ""], of_many: Callable[[], Answer], of_few: Callable[[], Answer]) -> Answer:
+        """`of_many` in rounds on the mask, `of_few` in rounds on the list."""
+        if self.early == 0:
+            return of_few()
+        return jax.lax.cond(lanes.in_step(done) < self.early, of_many, of_few)
 
     def _left_now(self, done: Array) -> Int[Array, ""]:
         """The same for a traced number."""
@@ -116,7 +122,3 @@ class Halving(NamedTuple):
     def _listed(self, mask: Array) -> Int[Array, "context few"]:
         return jax.vmap(lambda row: select.listed(row, self.left(self.early)))(mask)
 
-    def _by_stage(self, done: Array, of_many: Callable[[], Answer], of_few: Callable[[], Answer]) -> Answer:
-        if self.early == 0:
-            return of_few()
-        return jax.lax.cond(lanes.in_step(done) < self.early, of_many, of_few)

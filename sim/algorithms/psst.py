@@ -28,7 +28,7 @@ from sim.survivors import Halving, Survivors
 class State(NamedTuple):
     """Where a run of PSST stands; arms are ordered by prompt, then scale.
 
-    `place` is the arms' order after the last round, kept only where ties need it.
+    `place` is the arms' order after the last round, kept only where ties need it: that of arms that were active then.
     """
 
     budget: Int[Array, ""]
@@ -118,7 +118,16 @@ class PSST(Estimating):
             return trim.random_order(key, arms.shape)
 
         half = plan.halve(state.round, state.survivors, score, order)
-        place = _stable_places(score(None), state) if self.ties == "index" else state.place
+        place = state.place
+        if self.ties == "index":
+            few = state.survivors.few
+            place = plan.by_stage(
+                state.round,
+                lambda: _stable_places(score(None), place),
+                lambda: jax.vmap(lambda all_, at, new: all_.at[at].set(new))(
+                    place, few, _stable_places(score(few), jnp.take_along_axis(place, few, axis=1))
+                ),
+            )
         survivors, place = jax.tree.map(
             lambda new, old: jnp.where(running, new, old), (half, place), (state.survivors, state.place)
         )
@@ -143,11 +152,11 @@ def active_arms(spec: Spec, state: State) -> Bool[Array, "context arm"]:
     return everything(spec).active(state.round, state.survivors)
 
 
-def _stable_places(score: Array, state: State) -> Int[Array, "context arm"]:
+def _stable_places(score: Array, place: Array) -> Int[Array, "context item"]:
     """Positions after a stable sort of the previous order by descending score."""
 
     def places(score: Array, place: Array) -> Array:
         order = jnp.lexsort((place, ~score))
         return jnp.zeros_like(place).at[order].set(jnp.arange(place.shape[0], dtype=jnp.int32))
 
-    return jax.vmap(places)(score, state.place)
+    return jax.vmap(places)(score, place)
