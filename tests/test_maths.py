@@ -55,8 +55,57 @@ def test_equal_answers_are_right_and_votes_go_to_canonical_strings():
     assert [one.label for one in found] == ["1/2", "1/2", "1/2", "3/4", None, "1/2"]
     assert found[4].status == UNREADABLE
     assert maths.Math().right(r"\frac{1}{2}") == maths.Math().right("0.5") == "1/2"
-    with pytest.raises(ValueError, match="no mathematics"):
-        maths.Math().right("none")
+
+
+@pytest.mark.parametrize(
+    ("gold", "right", "wrong"),
+    [
+        ("3x", "3x", "3"),
+        ("3n-1", "3n-1", "3"),
+        ("2x+3", "3+2x", "2"),
+        ("y = 2x + 1", "y=2x+1", "1"),
+        ("1,2", "2,1", "1.2"),
+        ("5 or 7", "5, 7", "7"),
+        ("x+1", "1+x", "x"),
+        ("(1,2)", "(1,2)", "2"),
+        ("[0,1)", "[0,1)", "(0,1)"),
+        ("2π", r"2\pi", "2"),
+        ("50%", r"50\%", "5"),
+        ("1,234", "1234", "1"),
+        ("1/2", "0.5", "2"),
+        ("1.5e3", "1500", "1.5"),
+        ("1e-05", "0.00001", "1"),
+        ("5 cm", "5", "c"),
+        ("$5", "5", "6"),
+        ("$3x", "3x", "3"),
+        (r"\$5", "5", "6"),
+        ("12.", "12", "1"),
+        (r"16\frac{1}{2}", r"\frac{33}{2}", r"\frac{1}{2}"),
+        (r"\frac{\pi}{2}", r"\pi/2", "2"),
+        ("$3x$", "3x", "3"),
+        (r"\boxed{x+1}", "x+1", "x"),
+        (r"\(x+1\)", "x+1", "x"),
+    ],
+)
+def test_a_right_answer_is_read_as_a_whole(gold: str, right: str, wrong: str):
+    """Seen to be read as the last number in it: 3 for 3x, so that what was right scored 0, and 3 scored 1."""
+    assert maths.Math().right(gold)
+    for marked in (f"${right}$", rf"So it is \boxed{{{right}}}."):
+        assert maths_worker.answer(gold, marked)["right"] is True
+    assert maths_worker.answer(gold, f"${wrong}$")["right"] is False
+
+
+@pytest.mark.parametrize(
+    "gold",
+    [
+        *("none", "Paris", "no", "pi/2", "2pi", "sin(x)", "(-oo, 3)", "3/4 cup", "5 dollars", "3 1/2", "1 000"),
+        *("1_000", "10^-3", "2^-1", "10**3", "x**2", "2ab", "√2", "1e400", "1,,2", "Since 5 + 3.\n#### 8", "?", " "),
+    ],
+)
+def test_a_right_answer_that_would_be_read_as_something_else_is_refused(gold: str):
+    """pi/2 as the product of i and p, 10^-3 as 10."""
+    with pytest.raises(ValueError, match=r"^the right answer .* as a whole; write it in LaTeX between dollar signs"):
+        maths.Math().right(gold)
 
 
 @pytest.fixture

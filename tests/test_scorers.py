@@ -1,6 +1,7 @@
 """Scorers: what they read, what they cannot read, and how a pull becomes outcomes."""
 
 import asyncio
+import re
 import threading
 from collections.abc import Sequence
 from contextlib import closing
@@ -21,7 +22,7 @@ from sim.adapters.scorers.code import Code
 from sim.adapters.scorers.patterns import Patterns
 from sim.adapters.scorers.processes import _Process
 from sim.adapters.scorers.text import Choice, Exact, JsonField, Number, Regex, canonical_number
-from sim.adapters.scoring import OK, TIMEOUT, UNREADABLE, Item, Scored, Scorer
+from sim.adapters.scoring import OK, TIMEOUT, UNREADABLE, AnswerScorer, Item, Scored, Scorer
 from sim.adapters.settings import Objective
 
 CELL = Cell("tune", "u", "m", "{}", (("user", "hello"),), "p", "q")
@@ -371,3 +372,36 @@ def test_gold_that_cannot_be_read_is_an_error():
     with pytest.raises(ValueError, match="the right answer 'none' cannot be read"):
         read([objective(Number())], ["4"], Item("2+2", "none"))
     assert Scored(UNREADABLE).value is None
+
+
+@pytest.mark.parametrize(
+    ("scorer", "gold", "right"),
+    [
+        (Number(), " -1,234.50 ", "-1234.5"),
+        (Number(), "1.5e3", "1500"),
+        (Number(), "$20", "20"),
+        (Number(), "$20$", "20"),
+        (Number(), "20 %", "20"),
+        (Number(), "5 cm", "5"),
+        (Number(), "7.", "7"),
+        (Number(1), "0.25", "0.2"),
+        (Choice(), "a", "A"),
+        (Choice(), "(B)", "B"),
+        (Choice(), "C.", "C"),
+        (Choice(), "D) ", "D"),
+        (Choice(), "[A]:", "A"),
+    ],
+)
+def test_gold_is_a_number_or_a_letter(scorer: AnswerScorer, gold: str, right: str):
+    assert scorer.right(gold) == right
+
+
+@pytest.mark.parametrize(
+    ("scorer", "gold"),
+    [(Number(), one) for one in ("1/2", "5/6", "10^3", "3x", "5 or 7", "1,2", "12:30", "about 5", "", "nan", "1e999")]
+    + [(Choice(), one) for one in ("A big dog", "E", "AB", "A, B", "")],
+)
+def test_gold_of_which_only_a_part_is_a_number_or_a_letter_is_refused(scorer: AnswerScorer, gold: str):
+    """Seen to be read as its last number, 2 for 1/2, and as the letter A."""
+    with pytest.raises(ValueError, match=rf"^the right answer {re.escape(repr(gold))} cannot be read as one "):
+        scorer.right(gold)

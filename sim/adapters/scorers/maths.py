@@ -26,11 +26,13 @@ class Math(Scorer):
         timeout: seconds for one completion; then its process is killed.
         max_chars: of a longer completion only the end is read.
         processes: how many read at a time.
+        version: of how right answers are read, so that scores kept under an earlier one are not used.
     """
 
     timeout: float = 5.0
     max_chars: int = 4000
     processes: int = field(default=2, repr=False)
+    version: int = field(default=2, init=False)
     _pool: list[Pool] = field(default_factory=list, init=False, repr=False, compare=False)
     kept = True
 
@@ -46,7 +48,10 @@ class Math(Scorer):
         """The canonical string of the right answer."""
         found = _right(gold)
         if found is None:
-            raise ValueError(f"the right answer {gold[:80]!r} is no mathematics that math-verify can read")
+            raise ValueError(
+                f"the right answer {gold[:80]!r} is no mathematics that math-verify reads as a whole; write it in "
+                r"LaTeX between dollar signs, as in $\frac{\pi}{2}$ or $\text{yes}$"
+            )
         return found
 
     async def score(self, item: Item, prompt: str, texts: Sequence[str]) -> list[Scored]:

@@ -3,14 +3,21 @@
 Run as a script; needs math-verify and nothing of this project.
 """
 
+import functools
 import importlib
 import json
+import re
 import resource
 import sys
+from decimal import Decimal
 from typing import Any
 
 MEMORY = 2 * 2**30
 """Bytes that the process may address."""
+_MISREAD = re.compile(
+    r"(?<![\\A-Za-z])(?:[A-Za-z]{3,}|pi|ln|lg|oo|no)(?![A-Za-z])|\d(?:\s+|_)\d|\de[-+]?\d", re.IGNORECASE
+)
+"""What math-verify takes for a product of letters or of numbers: words, names of functions, 3 1/2, 1 000, 1e400."""
 
 
 def parse(text: str) -> list[Any]:
@@ -18,10 +25,29 @@ def parse(text: str) -> list[Any]:
     return importlib.import_module("math_verify").parse(text, parsing_timeout=None)
 
 
+@functools.lru_cache(2**10)
 def parse_gold(gold: str) -> list[Any]:
-    """A right answer, which may be LaTeX without the dollar signs that mark it in a text."""
-    bare = "\\" in gold and "$" not in gold and "boxed" not in gold
-    return parse(f"${gold}$" if bare else gold)
+    r"""A right answer as math-verify reads it whole; empty where it would read something else, or a part of it.
+
+    Text without dollar signs is mathematics too: `3x` is read as `$3x$` and as `\boxed{3x}`, which must agree, for in
+    plain text math-verify takes the last number it finds, here 3.
+    """
+    if gold.count("$") > 1 or "boxed" in gold or re.search(r"\\[(\[]", gold):
+        return parse(gold)
+    bare = _without_exponent(gold.replace("\\$", "").replace("$", "").strip().removesuffix("."))
+    marked = parse(f"${bare}$")
+    if "\\" in bare or not marked:
+        return marked
+    boxed = parse(f"\\boxed{{{bare}}}")
+    lost = [one for one in re.findall(r"\d[A-Za-z]+", bare) if one not in marked[-1]]
+    if isinstance(marked[0], str) or boxed[:1] != marked[:1] or lost:
+        return []
+    return [] if any(_MISREAD.search(one[-1]) for one in (marked, boxed)) else marked
+
+
+def _without_exponent(text: str) -> str:
+    """1.5e3, which would be 1.5 times Euler's number times 3, in plain notation."""
+    return format(Decimal(text), "f") if re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d{1,2}", text) else text
 
 
 def canonical(parsed: list[Any]) -> str | None:

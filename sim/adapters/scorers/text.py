@@ -15,6 +15,7 @@ from sim.adapters.scoring import TIMEOUT, AnswerScorer, Item, Scored
 _NUMBER = re.compile(
     r"(?:(?<![\w.)])[-+\u2212])?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+(?![\w.]))?"
 )
+_CURRENCIES = "$€£¥"
 _MAX_DIGITS = 400
 
 
@@ -74,6 +75,13 @@ class Choice(AnswerScorer):
                 return found[-1].upper()
         return None
 
+    def right(self, gold: str) -> str:
+        """The letter, alone: in a sentence "A" may be a word."""
+        found = re.fullmatch(rf"[(\[]?([{self.letters}{self.letters.lower()}])[)\]]?[.:]?", gold.strip())
+        if found is None:
+            raise ValueError(f"the right answer {gold[:80]!r} cannot be read as one letter of {self.letters}")
+        return found[1].upper()
+
 
 @dataclass(frozen=True)
 class Number(AnswerScorer):
@@ -94,6 +102,16 @@ class Number(AnswerScorer):
         """The number in plain notation."""
         found = _NUMBER.findall(text)
         return canonical_number(found[-1], self.digits) if found else None
+
+    def right(self, gold: str) -> str:
+        """The number in plain notation; a number must be all that there is, for 1/2 is not 2."""
+        whole = re.fullmatch(
+            rf"[{_CURRENCIES}]?\s*({_NUMBER.pattern})\s*(?:[%°{_CURRENCIES}]|\s[^\W\d_]+)?\.?", gold.strip()
+        )
+        found = None if whole is None else canonical_number(whole[1], self.digits)
+        if found is None:
+            raise ValueError(f"the right answer {gold[:80]!r} cannot be read as one number, as 0.5, -1,000 or 20 % can")
+        return found
 
 
 @dataclass(frozen=True)
