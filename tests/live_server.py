@@ -7,6 +7,7 @@ import hashlib
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -37,6 +38,8 @@ class Model:
         seeds: "sub" choice i has the seed s + i; "reseed" it is the i-th draw after seeding with s; "ignored".
         usage: "true", "none", "negative", "text", "low" or "huge".
         fault: (number of the request, its body) -> name of a fault, or None.
+        breaks: (prompt, text, how often it broke before) -> how a choice breaks off after a few words: with
+            the finish reason "error", "abort" or "cancelled", or an "object" that says what was wrong; None for not.
         delay: seconds of work per request.
         requests: bodies, in order of arrival.
         completions, tokens: what was billed.
@@ -48,6 +51,8 @@ class Model:
     seeds: str = "sub"
     usage: str = "true"
     fault: Callable[[int, dict[str, Any]], str | None] = lambda number, body: None
+    breaks: Callable[[str, str, int], str | None] = lambda prompt, text, before: None
+    broke: Counter[tuple[str, int]] = field(default_factory=Counter)
     delay: float = 0.0
     key: str = KEY
     requests: list[dict[str, Any]] = field(default_factory=list)
@@ -63,7 +68,8 @@ class Model:
         asked = body.get("n", 1)
         n = {"n": asked, "one": 1, "half": max(1, asked // 2), "more": asked + 1}[self.choices]
         prompt = "\n".join(message["content"] for message in body["messages"])
-        texts = [self.answer(prompt, self._number(body, i)) for i in range(n)]
+        numbers = [self._number(body, i) for i in range(n)]
+        texts = [self.answer(prompt, number) for number in numbers]
         longest = body.get("max_tokens") or body["max_completion_tokens"]
         sizes = [min(max(1, len(text) // 4), longest) for text in texts]
         prompt_tokens = max(1, len(prompt.encode("utf-8", "replace")) // 4)
@@ -78,10 +84,17 @@ class Model:
             "low": {"prompt_tokens": 1, "completion_tokens": 0},
             "huge": {"prompt_tokens": 1, "completion_tokens": 10**6},
         }
-        choices = [
+        choices: list[dict[str, Any]] = [
             {"index": i, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
             for i, text in enumerate(texts)
         ]
+        for choice, text, number in zip(choices, texts, numbers, strict=True):
+            how = self.breaks(prompt, text, self.broke[prompt, number])
+            if how is not None:
+                with self.lock:
+                    self.broke[prompt, number] += 1
+                choice["message"]["content"] = "upstream broke: 0"
+                choice |= {"error": {"code": 502, "message": "upstream"}} if how == "object" else {"finish_reason": how}
         return {"model": body["model"], "choices": choices, "usage": lies.get(self.usage, usage)}
 
     def _number(self, body: dict[str, Any], choice: int) -> int:

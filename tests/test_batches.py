@@ -141,6 +141,16 @@ def test_a_file_that_came_as_something_else_is_downloaded_again(kind: str):
     assert len(model.batches) == 2
 
 
+def test_choices_that_break_are_asked_for_again_in_the_next_batch():
+    """Seen to fail where a part of a completion counts as one."""
+    model = BatchModel(breaks=lambda prompt, text, before: "error" if "answer 7" in text and before < 2 else None)
+    found, spent = sample(model)
+    assert texts(found) == right(BatchModel())
+    assert sum(model.broke.values()) > 0
+    assert spent.completions == model.completions == 29 + sum(model.broke.values())
+    assert len(model.batches) == 3
+
+
 def test_a_refused_prompt_is_an_outcome():
     model = BatchModel(quirks=lambda number: {"filter"})
     found, spent = sample(model, many())

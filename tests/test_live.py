@@ -12,7 +12,7 @@ from helpers import SIGMAS, best_of, given, majority, make_spec, mixed, scripted
 
 from sim import algorithms, lockstep, runner
 from sim.adapters.evidence import Evidence, half_width
-from sim.adapters.journal import Draw, Journal
+from sim.adapters.journal import Cell, Draw, Journal
 from sim.adapters.live import Live, Step, first_seed, in_parallel, plan_pulls, unit_sums
 from sim.adapters.reading import Reader
 from sim.adapters.retry import Stopped
@@ -198,6 +198,16 @@ def test_when_a_job_fails_the_others_finish_and_nothing_new_begins():
     assert sampler.stopping == "no more"
     assert sorted([*finished, 3]) == sorted(begun)
     assert len(begun) <= 2 * 2 * ENDPOINT.concurrency[2]
+
+
+def test_completions_that_end_oddly_are_counted():
+    journal = Journal(":memory:")
+    reader = Reader([Objective("o", "mean", Column(0), -10.0, 10.0, -10.0)], journal)
+    draws = [Draw("1", finish) for finish in ("stop", "length", "tool_calls", "unknown", "\x1b[31m", "unknown")]
+    asyncio.run(reader.read(Cell("s", "e", "m", "{}", (), "p", "q"), 0, Item("q"), "p", draws))
+    journal.close()
+    odd = {name: count for name, count in reader.seen.items() if name.startswith("ended")}
+    assert odd == {"ended by 'unknown'": 2, "ended by '\\x1b[31m'": 1}
 
 
 def test_seeds_fit_31_bits_and_follow_the_run_s_seed():

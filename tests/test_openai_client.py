@@ -216,7 +216,11 @@ def test_replies_are_read_strictly():
     good = {"message": {"content": "x"}, "finish_reason": "length"}
     assert read_reply(200, json.dumps({"choices": [good]}).encode()).choices[0].finish == "length"
     silent = {"message": {"content": None, "refusal": "no"}, "finish_reason": "stop"}
-    assert read_reply(200, json.dumps({"choices": [silent]}).encode()).choices[0] == ("no", "refusal")
+    assert read_reply(200, json.dumps({"choices": [silent]}).encode()).choices[0] == ("no", "refusal", False)
+    for broken in ({"finish_reason": "error"}, good | {"finish_reason": "abort"}, good | {"error": {"code": 502}}):
+        reply = read_reply(200, json.dumps({"choices": [good, broken]}).encode())
+        assert [choice.broken for choice in reply.choices] == [False, True]
+        assert reply.choices[1].text == ""
     for choices in ([{"message": {"content": 3}}], [None], {}, "x", None):
         with pytest.raises(Ambiguous):
             read_reply(200, json.dumps({"choices": choices}).encode())

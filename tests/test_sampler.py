@@ -253,6 +253,47 @@ def test_faults_lose_nothing_and_every_bill_is_covered(seed: int):
     assert whole < found.spent.completions <= whole + 8 * len(lost)
 
 
+@pytest.mark.parametrize("how", ["error", "abort", "cancelled", "object"])
+@pytest.mark.parametrize("choices", ["n", "one", "half"])
+def test_choices_that_break_are_asked_for_again_under_their_numbers(how: str, choices: str):
+    """Right answers break off twice: what comes in the end is as if none had. Seen to fail where a part counts."""
+    model = Model(
+        choices=choices, breaks=lambda prompt, text, before: how if "answer 7" in text and before < 2 else None
+    )
+    pulls = [(query, 16) for query in "abcdef"]
+    found = sample(model, pulls)
+    assert found.texts == right(Model(), pulls)
+    broken = sum(model.broke.values())
+    assert broken == 2 * sum("answer 7" in text for pull in found.texts for text in pull) > 5
+    assert found.spent.completions == model.completions == 6 * 16 + broken
+    assert found.spent.tokens == model.tokens, "what was billed stays billed"
+    assert found.limit == {"n": 16, "one": 1, "half": 1}[choices]
+
+
+def test_broken_choices_are_no_limit_of_the_server():
+    """Seen to ask for 5 choices a request from then on, where those that broke count as choices that did not come."""
+    model = Model(breaks=lambda prompt, text, before: "error" if before == 0 and words(text) % 3 == 0 else None)
+    pulls = [(query, 8) for query in "abcdef"]
+    assert sample(model, pulls, most=1).limit == 16
+    assert len(model.broke) > 10
+
+
+def test_a_choice_that_breaks_again_and_again_stops_the_run(tmp_path: Path):
+    """What else came is kept, and the way out is named: without seeds the server draws anew."""
+    model = Model(breaks=lambda prompt, text, before: "error" if text.endswith("|1003>") else None)
+    with pytest.raises(
+        Stopped, match=r"8 attempts .* 1 of 1 choices failed on the server \(finish_reason 'error'\); wh"
+    ):
+        sample(model, [("a", 8)], tmp_path / "j")
+    assert model.completions == 8 + 8
+    journal = Journal(tmp_path / "j")
+    assert journal.rows("SELECT draw, seed FROM draws ORDER BY draw") == [(k, 1000 + k) for k in range(8) if k != 3]
+    assert journal.rows("SELECT count(*) FROM attempts WHERE note LIKE '1 of 8 choices failed on the server%'") == [
+        (1,)
+    ]
+    journal.close()
+
+
 def test_throttling_alone_costs_nothing():
     model = Model(fault=storm(1, 0.5, UNBILLED))
     pulls = [(query, 2) for query in "abcdefghijklmnopqrst"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import SIGMAS
 from live_runs import RUN, digit, iapo, write
 from live_server import KEY, Model, serving
 
@@ -100,6 +102,45 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(folder: Path):
     pd.testing.assert_frame_equal(rows(whole), rows(parts))
     left, right = (json.loads((part / "out" / "policy.json").read_text()) for part in (whole, parts))
     assert left["policy"] == right["policy"]
+
+
+def values_at_one(folder: Path) -> dict[str, tuple[float, float]]:
+    arms = pd.read_csv(folder / "out" / "arms.csv")
+    own = arms[(arms["context"] == "cost 0") & (arms["scale"] == 1)]
+    return {row.prompt: (row.value, row.se) for row in own.itertuples()}
+
+
+@pytest.mark.parametrize("seeds", ["sub", "ignored"])
+def test_completions_that_fail_leave_estimates_unbiased(folder: Path, seeds: str):
+    """Right answers break off, and with them what they say. Seen to give .38 for .75 where parts count.
+
+    With seeds they come back, and every value is as if none had failed. Without, the server draws anew: there the
+    failures of one prompt say nothing of its answers.
+    """
+    text = RUN.replace("budget = 400", 'algorithm = "uniform"\nbudget = 1200')
+    text, chance = text.replace("max_tokens", "cost = 5\nmax_tokens"), random.Random(5)
+    share = 0.5 if seeds == "sub" else 0.2
+
+    def breaks(prompt: str, said: str, before: int) -> str | None:
+        likely = said == f"It is {prompt[-1]}." if seeds == "sub" else prompt.startswith("[0.75]")
+        return "error" if likely and before == 0 and chance.random() < share else None
+
+    found = []
+    for model in (Model(answer=digit, seeds=seeds), Model(answer=digit, seeds=seeds, breaks=breaks)):
+        with serving(model) as url:
+            result = iapo("tune", write(folder, url, text), "--yes")
+        assert result.exit_code == 0, result.output
+        assert len(rows(folder)) == 1200
+        assert model.completions == 1200 + sum(model.broke.values())
+        arms = pd.read_csv(folder / "out" / "arms.csv").query("context == 'cost 0' and scale == 1")
+        found.append({row.prompt: (row.value, row.se) for row in arms.itertuples()})
+        shutil.rmtree(folder / "out")
+    assert sum(model.broke.values()) > 50
+    if seeds == "sub":
+        assert found[0] == found[1]
+    for name, right in (("weak", 0.45), ("strong", 0.75), ("wrong", 0.10)):
+        value, se = found[1][name]
+        assert abs(value - right) <= SIGMAS * se
 
 
 @pytest.mark.parametrize(

@@ -283,11 +283,11 @@ class Journal:
         attempt: Attempt,
         state: str,
         charged: Amount,
-        draws: Sequence[Draw] = (),
+        draws: Sequence[Draw | None] = (),
         usage: Usage | None = None,
         note: str = "",
     ) -> None:
-        """Write how a request ended, and the draws that it brought."""
+        """Write how a request ended, and the draws that it brought; None holds the place of one that it did not."""
         update = (
             "UPDATE attempts SET state = ?, completions = ?, tokens = ?, money = ?, prompt_tokens = ?, "
             "completion_tokens = ?, cached_tokens = ?, note = ? WHERE id = ?"
@@ -296,6 +296,8 @@ class Journal:
             (update, (state, *charged, *(usage or (None,) * 3), _escaped(note), attempt.id))
         ]
         for place, draw in enumerate(draws):
+            if draw is None:
+                continue
             seed = None if attempt.seed is None else attempt.seed + place
             number, finish = attempt.first + place, _escaped(draw.finish)
             row = (attempt.cell.digest, number, seed, attempt.id, finish, encode(draw.text))

@@ -23,6 +23,8 @@ FATAL_CODES = (
 )
 _FILTER_CODES = ("content_filter", "content_policy_violation", "responsible_ai_policy_violation")
 _UNBILLED = (409, 425, 429, 503, 529)
+_BROKEN = ("error", "abort", "cancelled")
+"""Finish reasons of choices that did not come to an end."""
 _MAX_TOKENS = 2**40
 
 
@@ -98,10 +100,16 @@ class Usage(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """One completion and why it ended: "stop", "length", "content_filter" or the server's own word."""
+    """One completion.
+
+    Attributes:
+        finish: why it ended: "stop", "length", "content_filter" or the server's own word.
+        broken: whether it failed on the server: its text is a part at most, and no completion.
+    """
 
     text: str
     finish: str
+    broken: bool = False
 
 
 class Reply(NamedTuple):
@@ -166,10 +174,13 @@ def read_reply(status: int, content: bytes, retry_after: float | None = None) ->
 
 
 def _choice(raw: Any) -> Choice:
+    finish = raw.get("finish_reason") if isinstance(raw, dict) else None
+    if isinstance(raw, dict) and (raw.get("error") or finish in _BROKEN):
+        return Choice("", finish if isinstance(finish, str) else "error", broken=True)
     message = raw.get("message") if isinstance(raw, dict) else None
     if not isinstance(message, dict):
         raise Ambiguous("the server answered 200 with a choice that holds no message")
-    text, finish = message.get("content"), raw.get("finish_reason")
+    text = message.get("content")
     if text is None and isinstance(message.get("refusal"), str):
         text, finish = message["refusal"], "refusal"
     if text is not None and not isinstance(text, str):

@@ -15,6 +15,8 @@ from sim.utilities import GOLD
 
 FILTERED = ("content_filter", REFUSED)
 TRUNCATED = "length"
+USUAL = ("stop", "eos_token", "stop_sequence", "tool_calls", "function_call", "refusal", TRUNCATED, *FILTERED)
+"""How completions are known to end."""
 
 
 class Reader:
@@ -53,6 +55,9 @@ class Reader:
         self.seen["completions"] += len(draws)
         self.seen["truncated"] += sum(draw.finish == TRUNCATED for draw in draws)
         self.seen["filtered"] += sum(draw.finish in FILTERED for draw in draws)
+        for draw in draws:
+            if draw.finish not in USUAL:
+                self.seen[f"ended by {draw.finish[:40]!r}"] += 1
         for objective, scored in zip(self.objectives, found, strict=True):
             for one in scored:
                 if one.status != OK:

@@ -3,7 +3,8 @@
 Draw j of a pull has the seed (its pull's first seed) + j, whichever request it comes with. A server that gives choice
 i of a request the sub-seed s + i thus returns the same draws however they are cut into requests, and no two draws of a
 run ever share a seed. Servers that return fewer choices than asked are asked for the rest, and remembered the second
-time.
+time. Choices that failed on the server are asked for again, under their numbers and so with their seeds: where failures
+have to do with what a choice would have said, another one in its place would favour what does not fail.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from typing import NamedTuple
 from sim.adapters.journal import AMBIGUOUS, SETTLED, VOID, Attempt, Cell, Draw, Journal
 from sim.adapters.ledger import Amount, Ledger
 from sim.adapters.pace import Pace
-from sim.adapters.protocol import Ambiguous, CallError, Client, Fatal, Refused, Reply, Request, Transient
+from sim.adapters.protocol import Ambiguous, CallError, Choice, Client, Fatal, Refused, Reply, Request, Transient
 from sim.adapters.retry import Clock, Rule, Stopped, persist
 from sim.adapters.settings import Endpoint, Prices, Prompt
 
@@ -186,10 +187,11 @@ class Sampler:
         except (Fatal, Stopped) as error:
             where = f"(prompt {want.prompt.name!r}, query {want.cell.query[:60]!r})"
             raise Stopped(self.stop(f"{error} {where}")) from None
-        left = _runs(range(first + len(got), first + count), self.most_choices(want.prompt.model))
-        return {first + place: draw for place, draw in enumerate(got)} | await self._parts(pull, left)
+        found = {first + place: draw for place, draw in enumerate(got) if draw is not None}
+        missing = [number for number in range(first, first + count) if number not in found]
+        return found | await self._parts(pull, _runs(missing, self.most_choices(want.prompt.model)))
 
-    async def _attempt(self, pull: "_Pull", first: int, n: int) -> list[Draw]:
+    async def _attempt(self, pull: "_Pull", first: int, n: int) -> list[Draw | None]:
         """One request from reservation to settlement."""
         want = pull.want
         worst, asked = self.worst(want.prompt, want.cell, n), self.clock.now()
@@ -222,9 +224,14 @@ class Sampler:
 
     async def book(
         self, attempt: Attempt, worst: Amount, result: Reply | CallError
-    ) -> tuple[list[Draw], CallError | None]:
-        """Write down how an attempt ended and settle it; its draws, and what is wrong with it if anything is."""
-        state, charged, draws, usage, note = VOID, Amount(), [], None, ""
+    ) -> tuple[list[Draw | None], CallError | None]:
+        """Write down how an attempt ended and settle it.
+
+        Returns:
+            Its draws, None in the place of one that failed on the server, and what is wrong with it if anything is.
+        """
+        state, charged, usage, note = VOID, Amount(), None, ""
+        draws: list[Draw | None] = []
         problem: CallError | None = None
         if isinstance(result, Refused):
             state, charged, draws, note = AMBIGUOUS, worst, [Draw("", REFUSED)] * attempt.n, str(result)
@@ -234,13 +241,26 @@ class Sampler:
             note, problem = str(result), result
         else:
             state, usage = SETTLED, result.usage
-            draws = [Draw(choice.text, choice.finish) for choice in result.choices[: attempt.n]]
+            choices = result.choices[: attempt.n]
+            draws = [None if one.broken else Draw(one.text, one.finish) for one in choices]
             charged, note, problem = self._bill(attempt, result, worst)
+            if problem is None and any(one.broken for one in choices):
+                note, problem = self._broken(choices, note)
         await self.journal.end(attempt, state, charged, draws, usage, note)
         await self.ledger.settle(worst, charged)
-        if problem is None and isinstance(result, Reply):
+        if problem is None and isinstance(result, Reply) and None not in draws:
             self._learn(attempt.cell.model, attempt.n, len(draws))
         return draws, problem
+
+    def _broken(self, choices: Sequence[Choice], note: str) -> tuple[str, CallError | None]:
+        """A note on choices of which some failed, and what is wrong with the reply where all did."""
+        broken = [one.finish for one in choices if one.broken]
+        text = f"{len(broken)} of {len(choices)} choices failed on the server (finish_reason {broken[0][:40]!r})"
+        if len(broken) < len(choices):
+            return "; ".join(filter(None, (note, text))), None
+        if self.endpoint.send_seed:
+            text += "; where the same seeds fail again and again, endpoint.send_seed = false asks without"
+        return text, Ambiguous(text)
 
     def _bill(self, attempt: Attempt, reply: Reply, worst: Amount) -> tuple[Amount, str, CallError | None]:
         """What a reply is charged, a note, and why the run must stop if the server broke its limits."""
