@@ -121,4 +121,3 @@ class Halving(NamedTuple):
 
     def _listed(self, mask: Array) -> Int[Array, "context few"]:
         return jax.vmap(lambda row: select.listed(row, self.left(self.early)))(mask)
-
