@@ -15,6 +15,7 @@ from sim import cells, compare, envs, tables
 from sim.cli import truth
 from sim.envs.fetch import RELEASED
 from sim.envs.sources import NamedSource
+from sim.runner import trial_key
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,6 +69,11 @@ class Lab(NamedTuple):
         folder = str(tables.cell_folder(self.folder))
         block = cells.Block(self.text(name), digest, folder, SEED, 0, trials, None)
         return cells.exact_values(block, truth.exact_values)
+
+    def on_all_queries(self, name: str, trials: int) -> np.ndarray:
+        """Exact values (trial, context, prompt, scale) of drawn worlds, whose queries are equally likely in a split."""
+        sizes = [len(queries.ids) for queries in self.get(name).source.split(trial_key(SEED, 0))]
+        return np.average(self.exact(name, trials), axis=0, weights=sizes)
 
     def contexts(self, name: str) -> list[Context]:
         """The contexts of an environment; of trial 0 where worlds are drawn afresh."""

@@ -8,7 +8,6 @@ from matplotlib.ticker import NullLocator
 
 from figures import panels, style
 from figures.lab import Lab
-from figures.worlds import on_all_queries
 from sim import cells, tables
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
     rows = []
     for env in lab.at_hand(sweep["envs"]):
         fixed = not lab.get(env).source.fresh
-        values = lab.values(env)[None] if fixed else on_all_queries(env, sweep["trials"], lab)
+        values = lab.values(env)[None] if fixed else lab.on_all_queries(env, sweep["trials"])
         probs, cost = cells.context_probs(lab.get(env)), np.array([context.cost for context in lab.contexts(env)])
         free = probs * np.isclose(cost, cost.min())
         for contexts_of, weights in ((ALL, probs), (FREE, free / free.sum())):

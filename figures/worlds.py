@@ -11,8 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from figures import style
 from figures.crossing import cheapest
-from figures.lab import SEED, Lab
-from sim.runner import trial_key
+from figures.lab import Lab
 from theory._verdicts import clopper_pearson
 
 if TYPE_CHECKING:
@@ -40,18 +39,11 @@ def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
     parts = []
     for env in lab.at_hand(sweep["envs"]):
         cheap = cheapest([context.cost for context in lab.contexts(env)])
-        drawn = np.round(on_all_queries(env, sweep["trials"], lab), sweep["digits"])
+        drawn = np.round(lab.on_all_queries(env, sweep["trials"]), sweep["digits"])
         found = [counts(values, cheap) for values in drawn]
         tally = pd.DataFrame(found, columns=list(COUNTS)).value_counts(sort=False).rename("worlds").reset_index()
         parts.append(tally.assign(env=env))
     return pd.concat(parts, ignore_index=True)[["env", *COUNTS, "worlds"]]
-
-
-def on_all_queries(env: str, trials: int, lab: Lab) -> np.ndarray:
-    """Exact values (trial, context, prompt, scale) of drawn worlds, whose queries are equally likely in each split."""
-    values = lab.exact(env, trials)
-    sizes = [len(queries.ids) for queries in lab.get(env).source.split(trial_key(SEED, 0))]
-    return np.average(values, axis=0, weights=sizes)
 
 
 def counts(values: np.ndarray, cheap: int) -> tuple[int, int, int]:

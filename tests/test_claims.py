@@ -250,7 +250,7 @@ def test_a_world_is_counted_by_its_best_arms():
 def test_worlds_are_counted_over_all_queries_as_crossing_shows_them(env: str, tmp_path: Path):
     """Seen to fail with the test queries alone."""
     lab = Lab({}, tmp_path, {})
-    np.testing.assert_allclose(worlds.on_all_queries(env, 2, lab)[0], lab.values(env), rtol=1e-12)
+    np.testing.assert_allclose(lab.on_all_queries(env, 2)[0], lab.values(env), rtol=1e-12)
 
 
 def test_overall():
