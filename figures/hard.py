@@ -23,7 +23,17 @@ SWEEP: dict[str, Any] = {
         "uneven-costs",
         "random-lengths",
     ),
-    "algorithms": ("psst", "psst+k1", "psst+k4", "uniform", "ucb", "triple-n1", "sequential-halving", "random"),
+    "algorithms": (
+        "psst",
+        "psst+k1",
+        "psst+k4",
+        "prompt-halving",
+        "uniform",
+        "ucb",
+        "triple-n1",
+        "sequential-halving",
+        "random",
+    ),
     "budgets": (1000, 5000),
     "trials": 1000,
 }
