@@ -242,7 +242,7 @@ def _run(
         else:
             fresh = {executor.submit(cells.prepare, b, exact): b for b in needed if worlds[b.env].source.fresh}
             yield from ((fresh[task], task.result()) for task in as_completed(fresh))
-            tasks = {executor.submit(cells.run_group, group, exact): group for group in _in_order(groups)}
+            tasks = {executor.submit(cells.run_group, group, exact): group for group in _in_order(groups, worlds)}
             for task in as_completed(tasks):
                 yield from zip(tasks[task], task.result(), strict=True)
         for block in needed:
@@ -250,10 +250,19 @@ def _run(
                 block.exact_path.unlink(missing_ok=True)
 
 
-def _in_order(groups: list[list[Cell]]) -> list[list[Cell]]:
-    """One group of every environment first: it compiles what the others share, which other processes then find."""
+def _in_order(groups: list[list[Cell]], worlds: dict[str, NamedSource]) -> list[list[Cell]]:
+    """One group of every environment first: it compiles what the others share, which other processes then find.
+
+    Then large worlds before small ones, whose short groups fill the end, when some processes have nothing left to do.
+    """
     first = {group[0].block: group for group in reversed(groups)}
-    return sorted(groups, key=lambda group: first[group[0].block] is not group)
+
+    def rank(group: list[Cell]) -> tuple[bool, int]:
+        block = group[0].block
+        spec = runner.spec_of(worlds[block.env].source)
+        return first[block] is not group, -spec.num_contexts * spec.num_arms
+
+    return sorted(groups, key=rank)
 
 
 def _here(groups: list[list[Cell]], exact: Exact) -> Iterator[tuple[Cell | Block, Seconds]]:

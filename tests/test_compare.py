@@ -239,10 +239,11 @@ def test_a_folder_that_cannot_be_written_is_refused_before_any_work(tmp_path: Pa
         compare.compare(PLAN, tmp_path / "file", exact_values)
 
 
-def test_every_environment_is_begun_before_any_goes_on():
-    """Seen to fail with groups in the order of the plan."""
-    blocks = [cells.Block(env, "", "", 0, 0, 1, None) for env in ("a", "b")]
+def test_every_environment_is_begun_before_any_goes_on_and_large_ones_go_first():
+    """Seen to fail with groups in the order of the plan, and with small environments first."""
+    worlds = {name: envs.get(name) for name in ("two-arm", "crossover")}
+    blocks = [cells.Block(env, "", "", 0, 0, 1, None) for env in worlds]
     groups = [[cells.Cell(block, name, 50)] for block in blocks for name in ("uniform", "random", "oracle")]
-    order = compare._in_order(groups)
-    assert [group[0].block.env for group in order] == ["a", "b", "a", "a", "b", "b"]
+    order = compare._in_order(groups, worlds)
+    assert [group[0].block.env for group in order] == ["two-arm", *("crossover",) * 3, *("two-arm",) * 2]
     assert sorted(groups) == sorted(order)
