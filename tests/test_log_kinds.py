@@ -2,7 +2,7 @@
 
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,15 +74,19 @@ def inspect_samples(prompt: str) -> list[dict[str, Any]]:
     return found
 
 
+RAN = {"eval": {}, "status": "success"}
+"""An Inspect log without its samples."""
+
+
 def inspect_json(path: Path, prompt: str) -> Path:
     log = {"version": 2, "status": "success", "eval": {"task": "t", "model": "m"}, "samples": inspect_samples(prompt)}
     path.write_text(json.dumps(log))
     return path
 
 
-def inspect_eval(path: Path, prompt: str) -> Path:
+def inspect_eval(path: Path, prompt: str, status: str = "success") -> Path:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("header.json", json.dumps({"version": 2}))
+        archive.writestr("header.json", json.dumps({"version": 2, "status": status}))
         for sample in inspect_samples(prompt):
             archive.writestr(f"samples/{sample['id']}_epoch_{sample['epoch']}.json", json.dumps(sample))
     return path
@@ -204,7 +208,7 @@ def test_plain_jsonl_is_a_row_a_line(tmp_path: Path):
 def test_content_in_parts_and_attachments_is_put_together(tmp_path: Path):
     sample = {"id": 1, "target": ["a", "b"], "attachments": {"abc": "the long text"}}
     choice = {"message": {"content": [{"type": "text", "text": "attachment://abc"}, {"type": "text", "text": "!"}]}}
-    log = {"eval": {}, "samples": [sample | {"output": {"choices": [choice]}}]}
+    log = RAN | {"samples": [sample | {"output": {"choices": [choice]}}]}
     (tmp_path / "a.json").write_text(json.dumps(log))
     (row,) = read(tmp_path / "a.json", "p").to_dict("records")
     assert (row["completion"], row["gold"], row["query"]) == ("the long text!", "a; b", "1")
@@ -213,6 +217,16 @@ def test_content_in_parts_and_attachments_is_put_together(tmp_path: Path):
 GOOD = batch_line("q1", "plain")
 FAILED = {"custom_id": "plain/q1", "response": None, "error": {"code": "batch_expired", "message": "too late"}}
 SAMPLE = {"id": 1, "epoch": 1, "target": "4", "output": {"choices": [{"message": {"content": "4"}}]}}
+ROW = {"prompt": "p", "query": "q", "completion": "4", "gold": 4, "completion_tokens": 1}
+HUGE = 10**400
+
+
+def used(usage: object) -> dict[str, Any]:
+    """A line of a batch output with this usage."""
+    body = GOOD["response"]["body"] | {"usage": usage}
+    return GOOD | {"response": GOOD["response"] | {"body": body}}
+
+
 IDS = ("--ids", r"(?P<prompt>\w+)/(?P<query>\w+)")
 MALFORMED = [
     ("a.jsonl", [], (), "a.jsonl: is empty"),
@@ -246,11 +260,64 @@ MALFORMED = [
     ),
     ("a.json", ["{}"], (), "a.json: is no Inspect log with samples"),
     ("a.json", ["{"], (), "a.json is no JSON"),
-    ("a.json", [{"eval": {}, "samples": [3]}], (), "samples[0] is no JSON object"),
-    ("a.json", [{"eval": {}, "samples": []}], (), "a.json: holds no completions"),
-    ("a.json", [{"eval": {}, "samples": [SAMPLE | {"error": {"message": "m"}}]}], (), "samples[0] ended with an error"),
-    ("a.json", [{"eval": {}, "samples": [SAMPLE | {"output": {}}]}], (), "samples[0] has no id or no output"),
-    ("a.json", [{"eval": {}, "samples": [SAMPLE | {"output": {"choices": [{}]}}]}], (), "a choice without a message"),
+    ("a.json", [RAN | {"samples": [3]}], (), "samples[0] is no JSON object"),
+    ("a.json", [RAN | {"samples": []}], (), "a.json: holds no completions"),
+    ("a.json", [RAN | {"samples": [SAMPLE | {"error": {"message": "m"}}]}], (), "samples[0] ended with an error"),
+    ("a.json", [RAN | {"samples": [SAMPLE | {"output": {}}]}], (), "samples[0] has no id or no output"),
+    ("a.json", [RAN | {"samples": [SAMPLE | {"output": {"choices": [{}]}}]}], (), "a choice without a message"),
+    (
+        "a.json",
+        [RAN | {"status": "cancelled", "samples": [SAMPLE]}],
+        (),
+        "status is 'cancelled', not 'success'; let it end",
+    ),
+    (
+        "a.json",
+        [RAN | {"status": "error", "samples": [SAMPLE]}],
+        (),
+        "a.json: the run's status is 'error', not 'success'",
+    ),
+    ("a.json", [{"eval": {}, "samples": [SAMPLE]}], (), "a.json: the run's status is 'started', not 'success'"),
+    ("a.json", [RAN | {"samples": [SAMPLE | {"scores": [1]}]}], (), "samples[0]: scores is no JSON object"),
+    ("a.json", [RAN | {"samples": [SAMPLE | {"attachments": [1]}]}], (), "samples[0]: attachments is no JSON object"),
+    ("a.json", [RAN | {"samples": [SAMPLE | {"target": 4}]}], (), "samples[0] has a target that is neither text nor"),
+    ("a.json", [RAN | {"samples": [SAMPLE | {"output": {"choices": 5}}]}], (), "samples[0] has no id or no output"),
+    (
+        "a.json",
+        [RAN | {"samples": [SAMPLE | {"output": SAMPLE["output"] | {"usage": [1]}}]}],
+        (),
+        "samples[0]: usage is no JSON object",
+    ),
+    (
+        "a.json",
+        [RAN | {"samples": [SAMPLE | {"scores": {"s": {"value": HUGE}}}]}],
+        (),
+        "samples[0]: score 's' is larger than any number of 64 bits",
+    ),
+    ("a.jsonl", [used([1])], IDS, "line 1: usage is no JSON object"),
+    ("a.jsonl", [used("9")], IDS, "line 1: usage is no JSON object"),
+    ("a.jsonl", [used({"completion_tokens": HUGE})], (*IDS, "--golds", "GOLDS"), "no column 'completion_tokens'"),
+    ("a.jsonl", [GOOD], ("--asked", "FIVE"), "line 1 is no chat request of a batch"),
+    ("a.jsonl", [ROW | {"prompt": ["p"]}], (), "column 'prompt' holds \"['p']\" in row 1; a name is text or a number"),
+    (
+        "a.jsonl",
+        [ROW | {"query": {"q": 1}}],
+        (),
+        "column 'query' holds \"{'q': 1}\" in row 1; a name is text or a number",
+    ),
+    ("a.jsonl", [ROW, ROW | {"completion_tokens": HUGE}], (), "in row 2; finite numbers are needed"),
+    (
+        "a.jsonl",
+        [ROW | {"gold": "1/2"}],
+        (),
+        "column 'gold', row 1: the right answer '1/2' cannot be read as one number",
+    ),
+    (
+        "a.jsonl",
+        [{"doc_id": 1, "resps": [["4"]], "target": "4", "metrics": ["m"], "m": HUGE}],
+        (),
+        "line 1: score 'm' is larger than any number of 64 bits",
+    ),
     ("a.eval", ["no zip"], (), "a.eval: is no whole .eval file"),
     ("a.jsonl", [{"doc_id": 1, "resps": [["4"]], "target": "four"}], (), "the right answer 'four' cannot be read"),
 ]
@@ -261,7 +328,9 @@ def test_a_malformed_log_is_refused_in_one_sentence(
     name: str, content: list, options: tuple, said: str, tmp_path: Path
 ):
     log = lines(tmp_path / name, content)
-    places = {"IN": batch_in(tmp_path / "in.jsonl"), "SELF": log}
+    golds = lines(tmp_path / "golds.jsonl", [{"query": query, "gold": gold} for query, gold in GOLD.items()])
+    five = lines(tmp_path / "five.jsonl", [{"custom_id": "plain/q1", "body": {"messages": 5}}])
+    places = {"IN": batch_in(tmp_path / "in.jsonl"), "SELF": log, "FIVE": five, "GOLDS": golds}
     own = [places.get(one, one) for one in options]
     refused = iapo("env", "import", log, "--to", tmp_path / "x.npz", *COMMON, *own)
     assert refused.exit_code == common.USER_ERROR, refused.output
@@ -300,7 +369,7 @@ def test_answers_are_read_by_a_pattern(tmp_path: Path):
 
 def test_an_archive_without_samples_or_cut_short_is_refused(tmp_path: Path):
     with zipfile.ZipFile(tmp_path / "a.eval", "w") as archive:
-        archive.writestr("header.json", "{}")
+        archive.writestr("header.json", json.dumps(RAN))
     with pytest.raises(ValueError, match=r"a.eval: holds no samples"):
         read(tmp_path / "a.eval", "p")
     whole = inspect_eval(tmp_path / "b.eval", "plain").read_bytes()
@@ -318,3 +387,123 @@ def test_only_logs_are_put_together(tmp_path: Path):
     log = lines(tmp_path / "a.jsonl", [{"prompt": 1}])
     refused = iapo("env", "import", log, tmp_path / "b.npz", "--to", tmp_path / "x.npz", *COMMON)
     assert "b.npz is no log of completions" in refused.stderr
+
+
+def test_an_archive_of_a_run_that_did_not_end_is_refused(tmp_path: Path):
+    """Its header says so; without one the run was killed."""
+    for status in ("cancelled", "error", "started"):
+        log = inspect_eval(tmp_path / "a.eval", "plain", status)
+        with pytest.raises(ValueError, match=rf"a.eval: the run's status is '{status}', not 'success'"):
+            read(log, "p")
+    with zipfile.ZipFile(tmp_path / "b.eval", "w") as archive:
+        archive.writestr("samples/q1_epoch_1.json", json.dumps(SAMPLE))
+    with pytest.raises(ValueError, match=r"b.eval: the run's status is 'started'"):
+        read(tmp_path / "b.eval", "p")
+
+
+@pytest.mark.parametrize(
+    ("make", "name"), [(harness, "samples_x.jsonl"), (inspect_json, "x.json"), (inspect_eval, "x.eval")]
+)
+def test_logs_of_the_same_name_are_not_pooled(make: Callable, name: str, tmp_path: Path):
+    """Seen to become one prompt."""
+    made = []
+    for prompt in ("plain", "steps"):
+        (tmp_path / prompt).mkdir()
+        made.append(make(tmp_path / prompt / name, prompt))
+    options = [one for one in COMMON if one not in ("--cost", "completion_tokens")]
+    options[options.index("dear=1,0.01")] = "again=1,0"
+    refused = iapo("env", "import", *made, "--to", tmp_path / "x.npz", *options)
+    assert refused.exit_code == common.USER_ERROR
+    stem = name.partition(".")[0]
+    said = f"both be the prompt {stem!r}; name them apart, as in a={made[0]} b={made[1]}\n"
+    assert refused.stderr == f"error: {made[0]} and {made[1]} would {said}"
+    assert not (tmp_path / "x.npz").exists()
+    named = iapo("env", "import", f"a={made[0]}", f"b={made[1]}", "--to", tmp_path / "x.npz", *options)
+    assert named.exit_code == 0, named.output
+    assert files.load(tmp_path / "x.npz").prompt_names == ("a", "b")
+
+
+def test_rows_that_name_their_prompts_may_come_in_files_of_one_name(tmp_path: Path):
+    made = []
+    for prompt in ("plain", "steps"):
+        (tmp_path / prompt).mkdir()
+        made.append(lines(tmp_path / prompt / "log.jsonl", [ROW | {"prompt": prompt}]))
+    result = iapo("env", "import", *made, "--to", tmp_path / "x.npz", *COMMON)
+    assert result.exit_code == 0, result.output
+    assert files.load(tmp_path / "x.npz").prompt_names == ("plain", "steps")
+
+
+def test_two_right_answers_of_a_query_are_refused(tmp_path: Path):
+    """Seen to take the last one."""
+    golds = lines(tmp_path / "gold.jsonl", [{"query": "q", "gold": gold} for gold in (4, "4", 5)])
+    log = lines(tmp_path / "a.jsonl", [ROW])
+    refused = iapo("env", "import", log, "--to", tmp_path / "x.npz", *COMMON, "--golds", golds)
+    assert refused.exit_code == common.USER_ERROR
+    assert "gold.jsonl: row 3 gives the query 'q' another right answer than before" in refused.stderr
+
+
+VOTE = ("--objective", "answer:mv", "--gold", "gold", "--context", "1,0", "--max-scale", 2)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "right"),
+    [
+        ([("4", 4), ("2.5", 2.5)], [1, 1]),
+        ([("4", 4.0), ("4.0", 4)], [1, 1]),
+        ([(4, 4.0), (2.5, 2.5)], [1, 1]),
+        ([("4", "4"), ("4.0", "4")], [1, 0]),
+        ([("7", "007"), (7, "007"), ("007", "007")], [0, 0, 1]),
+        ([("none", 4), ("-0.50", -0.5), ("1" * 40, int("1" * 40))], [0, 1, 1]),
+        ([("4 ", 4), ("4", 5)], [0, 0]),
+    ],
+)
+def test_numbers_in_jsonl_are_what_they_are(pairs: list[tuple[Any, Any]], right: list[int], tmp_path: Path):
+    """Seen to make 4.0 of the right answer 4, where another one is 2.5, and to find no right completion."""
+    rows = [{"prompt": "p", "query": k, "answer": answer, "gold": gold} for k, (answer, gold) in enumerate(pairs)]
+    result = iapo("env", "import", lines(tmp_path / "a.jsonl", rows), "--to", tmp_path / "x.npz", *VOTE)
+    assert result.exit_code == 0, result.output
+    assert share_right(tmp_path / "x.npz") == right
+    answers = ("--answers", "exact", "--text", "answer")
+    result = iapo("env", "import", tmp_path / "a.jsonl", "--to", tmp_path / "y.npz", *VOTE, *answers)
+    assert result.exit_code == 0, result.output
+    as_text = [str(answer).strip() == str(gold) for answer, gold in pairs]
+    assert share_right(tmp_path / "y.npz") == as_text
+
+
+@pytest.mark.parametrize(
+    ("pairs", "right"),
+    [
+        ([("4", "4"), ("none", "8.5"), ("8.5", "8.5")], [1, 0, 1]),
+        ([("4.0", "4"), ("8.50", "8.5")], [1, 1]),
+        ([("7", "007"), ("007", "007")], [0, 1]),
+        ([("NA", "NA"), ("None", "NA")], [1, 0]),
+    ],
+)
+def test_a_csv_file_is_text(pairs: list[tuple[str, str]], right: list[int], tmp_path: Path):
+    """Seen to make 4.0 of the right answer 4, and 7 of 007. A column of numbers only is one of numbers."""
+    rows = ["prompt,query,answer,gold,score", *(f"p,{k},{a},{g},1e-1" for k, (a, g) in enumerate(pairs))]
+    (tmp_path / "a.csv").write_text("\n".join(rows))
+    result = iapo("env", "import", tmp_path / "a.csv", "--to", tmp_path / "x.npz", *VOTE)
+    assert result.exit_code == 0, result.output
+    assert share_right(tmp_path / "x.npz") == right
+    scores = ("--objective", "score:mean", "--context", "1,0", "--max-scale", 2)
+    assert iapo("env", "import", tmp_path / "a.csv", "--to", tmp_path / "y.npz", *scores).exit_code == 0
+    assert (files.load(tmp_path / "y.npz").values == 0.1).all()
+    by_number = ("--answers", "exact", "--text", "answer")
+    assert iapo("env", "import", tmp_path / "a.csv", "--to", tmp_path / "z.npz", *VOTE, *by_number).exit_code == 0
+    assert share_right(tmp_path / "z.npz") == [a == g for a, g in pairs]
+
+
+def share_right(path: Path) -> list[float]:
+    """Of the first prompt, by query."""
+    data = files.load(path)
+    assert data.answers is not None
+    return data.probs[0, np.arange(data.num_queries), data.answers].tolist()
+
+
+def test_names_are_text(tmp_path: Path):
+    """Seen to count 1 and "1" as two queries of one name."""
+    rows = [{"prompt": prompt, "query": query, "answer": "a", "gold": "a"} for prompt, query in (("p", 1), ("q", "1"))]
+    result = iapo("env", "import", lines(tmp_path / "a.jsonl", rows), "--to", tmp_path / "x.npz", *VOTE)
+    assert result.exit_code == 0, result.output
+    assert files.load(tmp_path / "x.npz").provenance["queries"] == ["1"]

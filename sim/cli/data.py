@@ -141,7 +141,8 @@ def _from_log(
         raise ValueError(f"{what} is a log; it needs --objective, --context and --max-scale")
     columns, aggregates = zip(*(_split_last(text, ":", "objective") for text in objectives), strict=True)
     labels, weights = zip(*(_context(text, len(columns)) for text in contexts), strict=True)
-    frame = logs.table(sources, gold=gold, **reading)
+    votes = [column for column, how in zip(columns, aggregates, strict=True) if how == "mv"]
+    frame = logs.table(sources, gold=gold, votes=votes if gold is None else [*votes, gold], **reading)
     table = np.array(weights)
     data = from_log(
         frame,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sim.adapters.scoring import AnswerScorer
 
 UNREAD = "(unreadable)"
+_PLAIN = re.compile(r"-?(?:0|[1-9]\d{0,15})(?:\.\d+)?")
 _AT_ONCE = 1000
 """Texts that are given to a pattern at a time."""
 
@@ -24,6 +25,7 @@ def table(
     text: str,
     answers: str | None,
     gold: str | None,
+    votes: Sequence[str] = (),
 ) -> "pd.DataFrame":
     """All completions of some logs, with right answers joined and answers read where that is asked for.
 
@@ -35,15 +37,18 @@ def table(
         text: column of the completions.
         answers: "number", "choice", "exact" or a regular expression with a group: what reads them into `answer`.
         gold: column of the right answer, brought into the same form; `right` says which completions have it.
+        votes: columns of answers. One of a CSV file that holds numbers only is one of numbers: 4.0 is 4 there.
     """
     import pandas as pd
 
     if ids is not None:
         _check_ids(ids)
-    frames = [_one(*_named(source), asked, ids) for source in sources]
+    _check_names(sources)
+    votes = votes if answers is None else ()
+    frames = [_one(*_named(source), asked, ids, votes) for source in sources]
     frame = pd.concat(frames, ignore_index=True)
     if golds is not None:
-        frame["gold"] = _golds(frame, golds)
+        frame["gold"] = _objects(_golds(frame, golds))
     if answers is not None:
         _read_answers(frame, _reader(answers), text, gold)
     return frame
@@ -56,7 +61,30 @@ def _named(source: str) -> tuple[str, Path]:
     return Path(source).stem, Path(source)
 
 
-def _one(name: str, path: Path, asked: Path | None, ids: str | None) -> "pd.DataFrame":
+def _check_names(sources: Sequence[str]) -> None:
+    """Refuse two logs of one prompt each whose files have the same name: their completions would be pooled."""
+    from sim.envs import imports
+
+    seen: dict[str, str] = {}
+    for source in sources:
+        name, path = _named(source)
+        if path != Path(source):
+            continue
+        other = seen.setdefault(name, source)
+        if other != source and imports.one_prompt(path) and imports.one_prompt(Path(other)):
+            raise ValueError(
+                f"{other} and {source} would both be the prompt {name!r}; name them apart, as in a={other} b={source}"
+            )
+
+
+def _objects(entries: Sequence[Any]) -> "pd.Series":
+    """A column of any text; pandas' own cannot hold lone surrogates."""
+    import pandas as pd
+
+    return pd.Series(list(entries), dtype=object)
+
+
+def _one(name: str, path: Path, asked: Path | None, ids: str | None, votes: Sequence[str]) -> "pd.DataFrame":
     import pandas as pd
 
     from sim.envs import imports
@@ -65,10 +93,16 @@ def _one(name: str, path: Path, asked: Path | None, ids: str | None) -> "pd.Data
         return imports.read(path, name, asked, None if ids is None else lambda names: _split(ids, names))
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
-    try:  # answers such as "NA" or "None" are answers
-        return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, keep_default_na=False)
+    try:
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        frame = pd.read_csv(path, keep_default_na=False, dtype=str)  # "NA" and "None" are answers, 007 is not 7
     except (ValueError, OSError) as error:
         raise ValueError(f"{path}: cannot be read as a table ({error})") from None
+    for column in set(votes) & set(frame.columns):
+        if all(map(_PLAIN.fullmatch, frame[column])):
+            frame[column] = _objects([float(cell) if "." in cell else int(cell) for cell in frame[column]])
+    return frame
 
 
 def _check_ids(ids: str) -> None:
@@ -107,16 +141,18 @@ async def _matched(option: str, task: dict[str, Any], texts: Sequence[str]) -> l
     return [one["found"] for one in found]
 
 
-def _golds(frame: "pd.DataFrame", golds: Path) -> "list[str]":
+def _golds(frame: "pd.DataFrame", golds: Path) -> "list[Any]":
     from sim.envs.imports import json_lines
 
     if not golds.is_file():
         raise ValueError(f"{golds}: no such file")
-    known: dict[str, str] = {}
+    known: dict[str, Any] = {}
     for number, row in enumerate(json_lines(golds), start=1):
         if "query" not in row or "gold" not in row:
             raise ValueError(f"{golds}: row {number} has no 'query' or no 'gold'; it has {', '.join(row)}")
-        known[str(row["query"])] = str(row["gold"])
+        query, gold = str(row["query"]), row["gold"] if isinstance(row["gold"], int | float) else str(row["gold"])
+        if str(known.setdefault(query, gold)) != str(gold):
+            raise ValueError(f"{golds}: row {number} gives the query {query[:80]!r} another right answer than before")
     for query in frame["query"]:
         if str(query) not in known:
             raise ValueError(f"{golds}: has no right answer for the query {str(query)[:80]!r}")
@@ -145,14 +181,27 @@ def _read_answers(frame: "pd.DataFrame", reader: "AnswerScorer", text: str, gold
         raise ValueError(
             f"--text is {text!r}, but the log has no such column; it has {', '.join(map(str, frame.columns))}"
         )
-    texts = [str(completion) for completion in frame[text]]
+    texts = ["" if completion is None or completion != completion else str(completion) for completion in frame[text]]
     if isinstance(reader, Regex):
         found = asyncio.run(
             _matched(f"--answers is {reader.pattern!r}", {"pattern": reader.pattern, "group": 1}, texts)
         )
     else:
         found = [reader.answer(one) for one in texts]
-    frame["answer"] = [one or UNREAD for one in found]
+    frame["answer"] = _objects([one or UNREAD for one in found])
     if gold is not None and gold in frame.columns:
-        frame[gold] = [reader.right(str(right)) for right in frame[gold]]
+        frame[gold] = _objects(_rights(list(frame[gold]), gold, reader))
         frame["right"] = (frame["answer"] == frame[gold]).astype(float)
+
+
+def _rights(column: Sequence[Any], gold: str, reader: "AnswerScorer") -> list[str]:
+    """The right answers in the form in which the reader gives answers."""
+    known: dict[Any, str] = {}
+    for number, entry in enumerate(column, start=1):
+        text = str(entry)
+        try:
+            if text not in known:
+                known[text] = reader.right(text)
+        except ValueError as error:
+            raise ValueError(f"column {gold!r}, row {number}: {error}") from None
+    return [known[str(entry)] for entry in column]

@@ -26,6 +26,7 @@ KINDS = (".jsonl", ".json", ".eval")
 Split = Callable[[list[str]], Sequence[Sequence[str] | None]]
 """Prompt and query of every custom_id; None where it tells none."""
 _MOST_BYTES = 2 * 10**9
+_MOST_TOKENS = 2**40
 _GRADES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
 """Inspect's letters: correct, partial, incorrect, no answer."""
 
@@ -58,7 +59,7 @@ def read(path: Path, prompt: str, asked: Path | None = None, split: Split | None
             rows = lines
     if not rows:
         raise ValueError(f"{path}: holds no completions")
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, dtype=object)  # as the log has it: pandas would make 4.0 of 4 beside 2.5
 
 
 def json_lines(path: Path) -> list[dict[str, Any]]:
@@ -106,7 +107,7 @@ def _batch(
             said = json.dumps(line.get("error") or response)[:160]
             raise ValueError(f"{where}: the request {name!r} failed ({said}); ask for it again and add its line")
         body = response["body"]
-        choices, usage = body["choices"], body.get("usage") or {}
+        choices, usage = body["choices"], _part(body, "usage", where)
         if told is None:
             shared = _split(requests.get(name), f"{where}: {name!r}", asked)
         else:
@@ -124,14 +125,25 @@ def _batch(
 
 def _body(response: dict[str, Any]) -> bool:
     body = response.get("body")
-    return isinstance(body, dict) and isinstance(body.get("choices"), list) and len(body["choices"]) > 0
+    return isinstance(body, dict) and _filled(body, "choices")
+
+
+def _filled(owner: dict[str, Any], key: str) -> bool:
+    """Whether there is a list that holds something."""
+    return isinstance(owner.get(key), list) and len(owner[key]) > 0
+
+
+def _part(owner: dict[str, Any], key: str, where: str) -> dict[str, Any]:
+    """An object inside another one; empty where it may be absent and is."""
+    value = owner.get(key)
+    return {} if value is None else _object(value, f"{where}: {key}")
 
 
 def _requests(path: Path) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for number, line in enumerate(json_lines(path), start=1):
         body = line.get("body")
-        if not isinstance(line.get("custom_id"), str) or not isinstance(body, dict) or not body.get("messages"):
+        if not isinstance(line.get("custom_id"), str) or not isinstance(body, dict) or not _filled(body, "messages"):
             raise ValueError(f"{path}: line {number} is no chat request of a batch (custom_id, body.messages)")
         if line["custom_id"] in found:
             raise ValueError(f"{path}: line {number} repeats the custom_id {line['custom_id']!r}")
@@ -163,32 +175,45 @@ def _inspect(path: Path, prompt: str) -> Iterator[dict[str, Any]]:
         if sample.get("error"):
             raise ValueError(f"{where} ended with an error; run it again (inspect eval-retry) and import that log")
         output = sample.get("output")
-        if "id" not in sample or not isinstance(output, dict) or not output.get("choices"):
+        if "id" not in sample or not isinstance(output, dict) or not _filled(output, "choices"):
             raise ValueError(f"{where} has no id or no output; a log with its samples is needed")
-        target, usage = sample.get("target"), output.get("usage") or {}
+        target, usage, attachments = (
+            sample.get("target"),
+            _part(output, "usage", where),
+            _part(sample, "attachments", where),
+        )
         row = {"prompt": prompt, "query": str(sample["id"]), "epoch": sample.get("epoch", 1)}
         if target is not None:
-            row["gold"] = target if isinstance(target, str) else "; ".join(map(str, target))
+            texts = [target] if isinstance(target, str) else target
+            if not isinstance(texts, list) or not all(isinstance(one, str) for one in texts):
+                raise ValueError(f"{where} has a target that is neither text nor a list of texts")
+            row["gold"] = "; ".join(texts)
         row |= _tokens(usage.get("input_tokens"), usage.get("output_tokens"), len(output["choices"]))
         if len(output["choices"]) == 1:  # with more the scores are not of one completion
-            for name, score in (sample.get("scores") or {}).items():
-                row |= _score(str(name), score)
+            for name, score in _part(sample, "scores", where).items():
+                row |= _score(str(name), score, where)
         for choice in output["choices"]:
-            text = _text(choice, where, sample.get("attachments") or {})
-            yield row | {"completion": text, "finish": choice.get("stop_reason")}
+            yield row | {"completion": _text(choice, where, attachments), "finish": choice.get("stop_reason")}
 
 
-def _score(name: str, score: Any) -> dict[str, Any]:
+def _score(name: str, score: Any, where: str) -> dict[str, Any]:
     """Inspect's value as a number where it is one, and the answer that the scorer read."""
     found: dict[str, Any] = {}
     if isinstance(score, dict):
         value = score.get("value")
         value = _GRADES.get(value, value) if isinstance(value, str) else value
         if isinstance(value, int | float | bool):
-            found[f"score {name}"] = float(value)
+            found[f"score {name}"] = _float(value, f"{where}: score {name!r}")
         if score.get("answer") is not None:
             found[f"answer {name}"] = str(score["answer"])
     return found
+
+
+def _float(value: float | int, where: str) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{where} is larger than any number of 64 bits") from None
 
 
 def _samples(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -200,6 +225,7 @@ def _samples(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
         if not isinstance(log, dict) or "eval" not in log or not isinstance(log.get("samples"), list):
             raise ValueError(f"{path}: is no Inspect log with samples (eval, samples)")
+        _check_status(log, path)
         for place, sample in enumerate(log["samples"]):
             yield f"{path}: samples[{place}]", _object(sample, f"{path}: samples[{place}]")
         return
@@ -210,6 +236,12 @@ def _samples(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 raise ValueError(f"{path}: holds no samples (samples/*.json), so it is no Inspect log")
             if sum(archive.getinfo(name).file_size for name in names) > _MOST_BYTES:
                 raise ValueError(f"{path}: unpacks to more than {_MOST_BYTES // 10**9} GB")
+            head = (
+                _json(archive.read("header.json"), f"{path}: header.json")
+                if "header.json" in archive.namelist()
+                else {}
+            )
+            _check_status(_object(head, f"{path}: header.json"), path)
             for name in names:
                 yield f"{path}: {name}", _object(_json(archive.read(name), f"{path}: {name}"), f"{path}: {name}")
     except (zipfile.BadZipFile, OSError, EOFError, zlib.error) as error:
@@ -220,10 +252,27 @@ def _samples(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         ) from None
 
 
+def _check_status(log: dict[str, Any], path: Path) -> None:
+    """Refuse a run that did not end: only samples that finished first are in its log, which favours short ones."""
+    if log.get("status") != "success":
+        said = repr(log.get("status", "started"))[:40]
+        raise ValueError(
+            f"{path}: the run's status is {said}, not 'success'; let it end (inspect eval-retry) and import that log"
+        )
+
+
 def _object(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{where} is no JSON object")
     return value
+
+
+def one_prompt(path: Path) -> bool:
+    """Whether a log is one of a single prompt, which it does not name."""
+    if path.suffix in (".json", ".eval"):
+        return True
+    first = json_lines(path)[0] if path.suffix == ".jsonl" else {}
+    return "custom_id" not in first and "doc_id" in first
 
 
 def _harness(path: Path, lines: Sequence[dict[str, Any]], prompt: str) -> Iterator[dict[str, Any]]:
@@ -248,7 +297,11 @@ def _harness(path: Path, lines: Sequence[dict[str, Any]], prompt: str) -> Iterat
             metrics = {
                 key: value for key, value in line.items() if isinstance(value, float | bool) or key in _named(line)
             }
-            row |= {f"score {key}": float(value) for key, value in metrics.items() if isinstance(value, int | float)}
+            row |= {
+                f"score {key}": _float(value, f"{where}: score {key!r}")
+                for key, value in metrics.items()
+                if isinstance(value, int | float)
+            }
         for place, text in enumerate(resps[0]):
             answer = read[place] if len(read) == len(resps[0]) else None
             yield row | {"completion": text} | ({"filtered": answer} if isinstance(answer, str) else {})
@@ -263,7 +316,7 @@ def _tokens(prompt: Any, completion: Any, choices: int) -> dict[str, float]:
     """Token counts where they make sense; a completion's are its share of the request's."""
     found = {}
     for name, value, parts in (("prompt_tokens", prompt, 1), ("completion_tokens", completion, choices)):
-        if isinstance(value, int) and value >= 0:
+        if isinstance(value, int) and 0 <= value <= _MOST_TOKENS:
             found[name] = value / parts
     return found
 

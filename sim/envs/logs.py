@@ -4,8 +4,11 @@ The paper's real environments are made in this way, from 128 completions per (pr
 (Mahmud et al., arXiv 2508.10030, section 5).
 """
 
+import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from decimal import Decimal
+from numbers import Real
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +17,9 @@ from sim.utilities import AGGREGATES
 
 if TYPE_CHECKING:
     import pandas
+
+_PLAIN = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?")
+"""Text that is a number and no code such as 007."""
 
 
 def from_log(
@@ -35,9 +41,10 @@ def from_log(
 
     The log has a row per completion. Prompts and queries are numbered in the order in which they
     appear; every prompt needs a completion for every query. An "mv" column holds answers, numbers or
-    text; they are numbered query by query, the right answer included. (Read a CSV file with
-    `keep_default_na=False` if "NA" or "None" is an answer.) Other objectives hold finite scores. A
-    prompt's cost is the mean of the cost column over its completions.
+    text; they are numbered query by query, the right answer included. Text is compared as it is, 007
+    is not 7; where a log holds numbers, 4, 4.0 and the text "4" are one answer. (Read a CSV file with
+    `dtype=str, keep_default_na=False`: "NA" and "None" are answers, too.) Other objectives hold finite
+    scores. A prompt's cost is the mean of the cost column over its completions.
 
     Args:
         frame: the log.
@@ -70,8 +77,8 @@ def from_log(
         raise wrong("cost_weights charge for completions, but no cost column is named")
     wanted = [column for column in (prompt, query, *objectives, gold, cost) if column is not None]
     log = _columns(frame, wanted, wrong)
-    prompts, prompt_names = _number(log[prompt])
-    queries, query_names = _number(log[query])
+    prompts, prompt_names = _number(log[prompt], prompt, wrong)
+    queries, query_names = _number(log[query], query, wrong)
     pulled = np.zeros((len(prompt_names), len(query_names)), np.int64)
     np.add.at(pulled, (prompts, queries), 1)
     if not pulled.all():
@@ -135,36 +142,59 @@ def _columns(frame: "pandas.DataFrame", wanted: list[str], wrong: Callable[[str]
     return log
 
 
-def _number(column: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Number entries from 0 as they appear; the number of each row, and the entries as text."""
-    import pandas as pd
-
-    numbers, entries = pd.factorize(column)
-    return numbers, [str(entry) for entry in entries]
+def _number(column: np.ndarray, name: str, wrong: Callable[[str], ValueError]) -> tuple[np.ndarray, list[str]]:
+    """Number entries from 0 as they appear, 1 and "1" as one: the number of each row, and the entries as text."""
+    for row, entry in enumerate(column, start=1):
+        if isinstance(entry, list | tuple | dict | np.ndarray):
+            raise wrong(f"column {name!r} holds {str(entry)[:60]!r} in row {row}; a name is text or a number")
+    places: dict[str, int] = {}
+    numbers = np.array([places.setdefault(str(entry), len(places)) for entry in column])
+    return numbers, list(places)
 
 
 def _numbers(column: np.ndarray, name: str, wrong: Callable[[str], ValueError]) -> np.ndarray:
-    import pandas as pd
-
-    numbers = np.asarray(pd.to_numeric(column, errors="coerce"), np.float64)
+    numbers = np.array([_finite(entry) for entry in column])
     bad = np.flatnonzero(~np.isfinite(numbers))
     if bad.size:
-        raise wrong(f"column {name!r} holds {str(column[bad[0]])!r} in row {bad[0] + 1}; finite numbers are needed")
+        held = str(column[bad[0]])[:60]
+        raise wrong(f"column {name!r} holds {held!r} in row {bad[0] + 1}; finite numbers are needed")
     return numbers
+
+
+def _finite(entry: Any) -> float:
+    """A number, or text that is one, as float64; NaN for all else."""
+    try:
+        return np.nan if isinstance(entry, str) and "_" in entry else float(entry)
+    except (TypeError, ValueError, OverflowError):
+        return np.nan
 
 
 def _label(answers: np.ndarray, gold: np.ndarray, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Number the answers of each query from 0, in sorted order: labels of each row's answer and gold."""
     import pandas as pd
 
-    both = [answers, gold]
-    if any(part.dtype.kind not in "iufb" for part in both):
-        both = [np.array([str(entry) for entry in part], object) for part in both]
+    both = [*answers, *gold]
+    numeric = [isinstance(entry, Real) and not isinstance(entry, bool) for entry in both]
+    keys = np.empty(len(both), object)
+    if all(numeric):
+        keys[:] = both
+    else:
+        keys[:] = [_by_value(entry) if any(numeric) else str(entry) for entry in both]
     query = np.tile(queries, 2)
-    group, rows, _ = _group([query, pd.factorize(np.concatenate(both), sort=True)[0]])
+    group, rows, _ = _group([query, pd.factorize(keys, sort=True)[0]])
     first = np.searchsorted(query[rows], np.arange(queries.max() + 1))
     labels = group - first[query]
     return labels[: queries.size], labels[queries.size :]
+
+
+def _by_value(entry: Any) -> str:
+    """Text that is the same for a number however it is written, and all other text as it is."""
+    text = str(entry)
+    if _PLAIN.fullmatch(text) or (isinstance(entry, Real) and np.isfinite(_finite(entry))):
+        plain = format(Decimal(text), "f")
+        plain = plain.rstrip("0").rstrip(".") if "." in plain else plain
+        return "0" if plain == "-0" else plain
+    return text
 
 
 def _empirical(
