@@ -1,5 +1,6 @@
 """Live completions become environments, and journals can be listed, exported and compacted."""
 
+import json
 import re
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 from live_runs import RUN, digit, iapo, queries, write
 from live_server import Model, serving
+from test_sampler import HOSTILE
 
 from sim.adapters import logs
 from sim.adapters.journal import Journal
@@ -15,6 +17,9 @@ from sim.cli import common
 from sim.envs import files
 
 pytest.importorskip("openai", reason="the extra [llm] is not installed")
+
+
+IMPORT = ("--context", "1,0", "--max-scale", 2)
 
 
 @pytest.fixture
@@ -89,6 +94,74 @@ def test_what_tuning_saw_is_an_environment_where_it_has_no_gaps(folder: Path):
     nothing = iapo("replay", folder / "out", "--to", folder / "seen.npz", "--stream", "ask")
     assert nothing.exit_code == common.USER_ERROR
     assert "record instead" in nothing.stderr
+
+
+def test_hostile_answers_are_recorded_replayed_exported_and_imported(folder: Path):
+    """Seen to end in a traceback at each of the steps, with all paid for: pandas' own text holds no lone surrogates."""
+    texts = [*HOSTILE, "\ud83d2"]
+    share = {
+        f"query {x} has the digit {x}": texts.index(gold) for x, gold in enumerate(("'; DROP TABLE draws; --", "=1+1"))
+    }
+    golds = [{"query": query, "gold": texts[place]} for query, place in share.items()]
+    (folder / "q.jsonl").write_text("\n".join(map(json.dumps, golds)))
+    with serving(Model(answer=lambda prompt, number: texts[number % len(texts)])) as url:
+        file = write(folder, url, RUN.replace('scorer = "number"', 'scorer = "exact"'))
+        said = iapo("record", file, "--to", folder / "w.npz", "-n", len(texts), "--yes")
+        assert said.exit_code == 0, said.output
+    assert iapo("replay", folder / "out", "--to", folder / "r.npz", "--stream", "record").exit_code == 0
+    data, again = files.load(folder / "w.npz"), files.load(folder / "r.npz")
+    assert np.array_equal(data.probs, again.probs)
+    assert data.probs.shape == (3, 2, len(texts))
+    for name in ("all.jsonl", "all.parquet"):
+        said = iapo("journal", "export", folder / "out", "--to", folder / name)
+        assert said.exit_code == 0, said.output
+    log = [json.loads(line) for line in (folder / "all.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert sorted(row["text"] for row in log) == sorted(texts * 6)
+    frame = pd.read_parquet(folder / "all.parquet")
+    assert list(frame.columns) == list(log[0])
+    assert list(frame["text"]) == [row["text"].encode("utf-8", "backslashreplace").decode() for row in log]
+    assert list(frame["draw"]) == [row["draw"] for row in log]
+    (folder / "golds.jsonl").write_text("\n".join(map(json.dumps, golds)))
+    own = ("--text", "text", "--answers", "exact", "--golds", folder / "golds.jsonl", "--objective", "answer:mv")
+    said = iapo("env", "import", folder / "all.jsonl", "--to", folder / "i.npz", *own, *IMPORT)
+    assert said.exit_code == 0, said.output
+    right = [
+        np.take_along_axis(one.probs, one.answers[None, :, None], axis=2)[..., 0]
+        for one in (data, files.load(folder / "i.npz"))
+    ]
+    assert np.allclose(right[0], right[1])
+    assert right[0].min() > 0
+    rows = [{"prompt": text, "query": text, "answer": text, "gold": text} for text in texts]
+    rows = [row | {"query": other["query"]} for row in rows for other in rows]
+    (folder / "names.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    said = iapo(
+        "env",
+        "import",
+        folder / "names.jsonl",
+        "--to",
+        folder / "n.npz",
+        "--gold",
+        "query",
+        "--objective",
+        "answer:mv",
+        *IMPORT,
+    )
+    assert said.exit_code == 0, said.output
+    made = files.load(folder / "n.npz")
+    expected = [text.encode("utf-8", "backslashreplace").decode() for text in texts]
+    assert list(made.prompt_names) == made.provenance["queries"] == expected
+    shown = iapo("env", "show", folder / "n.npz")
+    assert shown.exit_code == 0, shown.output
+
+
+def test_a_folder_that_is_not_there_is_refused_before_anything_is_asked(folder: Path):
+    """Seen after all of it was paid for."""
+    model = Model(answer=digit)
+    with serving(model) as url:
+        refused = iapo("record", write(folder, url), "--to", folder / "none" / "w.npz", "-n", 2, "--yes")
+    assert refused.exit_code == common.USER_ERROR
+    assert f"the folder {folder / 'none'} does not exist" in refused.stderr
+    assert model.requests == []
 
 
 def test_a_journal_is_listed_exported_and_compacted(folder: Path):

@@ -1,20 +1,16 @@
 """What a journal holds, as tables: completions, and spending by stream and prompt; export and compact."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from sim.adapters.journal import Journal, decode
-from sim.envs.files import write_whole
+from sim.envs.files import escape, write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_DRAWS = """
-SELECT c.stream, c.model, c.prompt, c.query, c.decoding, hex(c.cell), d.draw, d.seed, d.finish, d.text
-FROM draws d JOIN cells c ON c.cell = d.cell ORDER BY c.stream, c.prompt, c.query, c.cell, d.draw
-"""
 _COLUMNS = ("stream", "model", "prompt", "query", "decoding", "cell", "draw", "seed", "finish", "text")
 _SPENT = """
 SELECT c.stream, c.model, c.prompt, count(*), sum(a.state = 'settled'), sum(a.state IN ('ambiguous', 'lost')),
@@ -57,35 +53,47 @@ def spending(journal: Journal) -> list[Spent]:
     return [Spent(*row, *counts.get(row[:3], (0, 0))) for row in journal.rows(_SPENT)]
 
 
+def _each(journal: Journal, stream: str | None) -> Iterator[tuple[Any, ...]]:
+    """Every completion, in an order that does not depend on how requests were sent; one cell in memory at a time."""
+    cells = "SELECT stream, model, prompt, query, decoding, cell FROM cells ORDER BY stream, prompt, query, cell"
+    for *told, query, decoding, cell in journal.rows(cells):
+        if stream is None or told[0] == stream:
+            draws = journal.rows("SELECT draw, seed, finish, text FROM draws WHERE cell = ? ORDER BY draw", cell)
+            for draw, seed, finish, text in draws:
+                yield *told, decode(query), decoding, cell.hex().upper(), draw, seed, finish, decode(text)
+
+
 def completions(journal: Journal, stream: str | None = None) -> "pd.DataFrame":
     """Every completion, one row each, in an order that does not depend on how requests were sent."""
     import pandas as pd
 
-    rows = [
-        (*row[:3], decode(row[3]), *row[4:9], decode(row[9]))
-        for row in journal.rows(_DRAWS)
-        if stream is None or row[0] == stream
-    ]
-    return pd.DataFrame(rows, columns=pd.Index(_COLUMNS))
+    # Objects: lone surrogates, which answers may hold, do not fit into pandas' own text.
+    return pd.DataFrame(list(_each(journal, stream)), columns=pd.Index(_COLUMNS), dtype=object)
 
 
 def export(journal: Journal, path: Path) -> int:
-    """Write every completion to a .jsonl or .parquet file; how many there are.
+    r"""Write every completion to a .jsonl or .parquet file; how many there are.
 
-    JSONL keeps any text; Parquet holds UTF-8, so that lone surrogates become question marks there.
+    JSONL keeps any text; Parquet holds UTF-8, so that lone surrogates become escapes there, the six characters of
+    `\ud83d`.
     """
-    frame = completions(journal)
     if path.suffix == ".jsonl":
-        lines: Sequence[dict[str, Any]] = frame.to_dict("records")
-        text = "".join(json.dumps(line, ensure_ascii=True) + "\n" for line in lines)
-        write_whole(path, lambda file: file.write(text.encode()))
-    elif path.suffix == ".parquet":
+        return write_whole(path, lambda file: _write_lines(journal, file))
+    if path.suffix == ".parquet":
+        frame = completions(journal)
         for column in ("query", "text"):
-            frame[column] = [text.encode("utf-8", "replace").decode() for text in frame[column]]
+            frame[column] = [escape(text) for text in frame[column]]
         write_whole(path, lambda file: frame.to_parquet(file, index=False))
-    else:
-        raise ValueError(f"{path}: the name of an export ends in .jsonl or .parquet, not in {path.suffix!r}")
-    return len(frame)
+        return len(frame)
+    raise ValueError(f"{path}: the name of an export ends in .jsonl or .parquet, not in {path.suffix!r}")
+
+
+def _write_lines(journal: Journal, file: BinaryIO) -> int:
+    written = 0
+    for row in _each(journal, None):
+        file.write(json.dumps(dict(zip(_COLUMNS, row, strict=True)), ensure_ascii=True).encode() + b"\n")
+        written += 1
+    return written
 
 
 def compact(journal: Journal) -> tuple[int, int]:

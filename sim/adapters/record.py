@@ -120,7 +120,7 @@ def _entry(aggregate: str, scored: Scored, unreadable: float) -> str | float:
 def _environment(live: Session, rows: list[dict[str, Any]], how: str) -> Dataset:
     """Rows to a data set; a prompt's cost is configured, or the mean that the server reported."""
     config = live.config
-    frame = pd.DataFrame(rows)
+    frame = pd.DataFrame(rows, dtype=object)  # text of answers may be such that Arrow, which is UTF-8, cannot hold
     costs = {}
     for prompt in config.prompts:
         own = frame.loc[frame["prompt"] == prompt.name, "cell"].unique()

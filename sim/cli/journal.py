@@ -137,7 +137,7 @@ def list_(journal: Place) -> None:
 
 @common.command
 def export(journal: Place, to: Annotated[Path, typer.Option(help="The .jsonl or .parquet file to write.")]) -> None:
-    """Write every completion, a row each. JSONL keeps any text as it was."""
+    """Write every completion, a row each. JSONL keeps any text as it was, Parquet all that UTF-8 can hold."""
     from sim.adapters import logs
 
     kept = logs.open_existing(journal)
@@ -164,3 +164,5 @@ def compact(journal: Place) -> None:
 def _check_name(to: Path) -> None:
     if to.suffix != ".npz":
         raise ValueError(f"--to is {to}; the name of an environment file ends in .npz")
+    if not to.parent.is_dir():
+        raise ValueError(f"--to is {to}; the folder {to.parent} does not exist")

@@ -1,4 +1,4 @@
-"""The open file format for environments, and reading any environment file.
+r"""The open file format for environments, and reading any environment file.
 
 An environment file is a .npz archive (a zip of .npy arrays) that holds no pickle, so that any language
 can read and write it:
@@ -9,7 +9,8 @@ can read and write it:
   costs are needed; values, context_probs and query_weights are optional; all are float64. answers
   (whole numbers) and test (bool) are optional too.
 
-Fields mean what `Dataset` says. What is optional and absent has the default of `Dataset`.
+Fields mean what `Dataset` says. What is optional and absent has the default of `Dataset`. Text that UTF-8 cannot hold,
+the lone surrogates of UTF-16, is written as its escape: the six characters \ud83d.
 """
 
 import json
@@ -17,13 +18,15 @@ import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
 from sim.envs.dataset import Dataset
 from sim.envs.released import build_dataset, read_released
 from sim.envs.unpickle import MAX_BYTES, readable_file
+
+T = TypeVar("T")
 
 SCHEMA = "iapo-environment"
 VERSION = 1
@@ -63,7 +66,7 @@ def save(data: Dataset, path: str | Path) -> None:
     fields = ("name", "aggregate", "max_scale", "tie", "prompt_names", "context_names", "provenance")
     header = {"schema": SCHEMA, "version": VERSION} | {name: getattr(data, name) for name in fields}
     try:
-        text = json.dumps(header, allow_nan=False, ensure_ascii=False).encode()
+        text = json.dumps(_escaped(header), allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: the header (names, provenance) cannot be written as JSON ({error})") from None
     arrays: dict[str, Any] = {"header": np.frombuffer(text, np.uint8)}
@@ -95,21 +98,36 @@ def load(path: str | Path) -> Dataset:
     return build_dataset(path, **header, **lists, **arrays)
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file that appears whole or not at all: beside its place first, then renamed."""
+def write_whole(path: Path, write: Callable[[BinaryIO], T]) -> T:
+    """Write a file that appears whole or not at all: beside its place first, then renamed; what `write` gave."""
     if not path.parent.is_dir():
         raise ValueError(f"{path}: the folder {path.parent} does not exist")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
-            write(file)
+            given = write(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
+        return given
     except OSError as error:
         raise ValueError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def escape(text: str) -> str:
+    """Text that UTF-8 can hold: lone surrogates become the six characters of their escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _escaped(value: Any) -> Any:
+    """All text in a JSON value, escaped."""
+    if isinstance(value, str):
+        return escape(value)
+    if isinstance(value, dict):
+        return {_escaped(key): _escaped(one) for key, one in value.items()}
+    return [_escaped(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
