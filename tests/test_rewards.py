@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from live_runs import MINIMAL
 from live_server import running
 
-from sim.adapters import scorers
+from sim.adapters import config, scorers
 from sim.adapters.fields import Table
 from sim.adapters.scorers.rewards import Classify, GetReward, RewardModel
 from sim.adapters.scoring import Item, Scored
@@ -201,10 +202,40 @@ def test_a_key_that_cannot_be_is_refused_at_the_start(key: str, said: str, monke
 
 
 @pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://me:SECRET@x/classify", "holds a user, a password or a query"),
+        ("http://SECRET@x/classify", "holds a user, a password or a query"),
+        ("ftp://me:SECRET@x/v1", "holds a user, a password or a query"),
+        ("me:SECRET@x/v1", "cannot be shown here; expected http"),
+        ("http:/me:SECRET@x/v1", "cannot be shown here; expected http"),
+        ("http://me:SECRET/1@x/v1", "cannot be shown here, which is no URL"),
+        ("http://me:SECRET#1@x/v1", "cannot be shown here, which is no URL"),
+        ("http://x/classify?api_key=SECRET", "holds a user, a password or a query"),
+        ("http://x/classify#SECRET", "holds a user, a password or a query"),
+        ("http://[::1/classify?key=SECRET", "cannot be shown here, which is no URL"),
+        ("http://[::1/classify", r"is 'http://\[::1/classify', which is no URL"),
+        ("http://h:99999/classify", "is 'http://h:99999/classify', which is no URL"),
+        ("http://h:0/classify", "is 'http://h:0/classify'; expected http"),
+        ("http://h/a b", "is 'http://h/a b'; expected http"),
+        ("http:///classify", "is 'http:///classify'; expected http"),
+    ],
+)
+def test_a_bad_address_is_refused_and_no_secret_in_it_repeated(url: str, said: str, tmp_path: Path):
+    """That of a reward model and of the endpoint. Seen to be repeated with its password, or accepted."""
+    options = {"scorer": "classify", "url": url, "template": TEMPLATE, "model": "rm"}
+    with pytest.raises(ValueError, match=rf"^run.toml: objectives\[0\].url {said}") as refused:
+        scorers.read(Table(Path("run.toml"), "objectives[0]", options))
+    (tmp_path / "run.toml").write_text(MINIMAL.replace("http://localhost:1/v1", url))
+    with pytest.raises(ValueError, match=rf"run.toml: endpoint.base_url {said}") as other:
+        config.load(tmp_path / "run.toml")
+    assert "SECRET" not in f"{refused.value} {other.value}"
+
+
+@pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"url": "ftp://x"}, "url is 'ftp://x'"),
-        ({"url": "http://me:pw@x"}, "url is .* without user"),
         ({"template": "{query}"}, "template must hold {query} and {completion}, once each"),
         ({"template": "{completion}{query}"}, "template must hold {query} before"),
         ({"model": None}, "model is missing"),

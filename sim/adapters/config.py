@@ -6,12 +6,11 @@ import tomllib
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 
 from sim import algorithms, runner
-from sim.adapters import redact, scorers
+from sim.adapters import redact, scorers, urls
 from sim.adapters.fields import Table
 from sim.adapters.policy import Policy
 from sim.adapters.scorers.judge import Judge
@@ -185,17 +184,8 @@ def of_tuning(policy: Policy) -> tuple[Config, list[str]]:
 
 
 def _endpoint(table: Table) -> tuple[Endpoint, str | None]:
-    url = table.text("base_url")
-    try:
-        parts = urlsplit(url)
-        port_is_right = parts.port is None or parts.port > 0
-    except ValueError:
-        raise table.wrong("base_url", f"is {url!r}, which is no URL") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_right:
-        raise table.wrong("base_url", f"is {url!r}; expected http://... or https://...")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise table.wrong("base_url", "holds a user, a password or a query; name the key's variable in key_variable")
-    if parts.path.rstrip("/").endswith("/chat/completions"):
+    url = urls.address(table, "base_url")
+    if url.rstrip("/").endswith("/chat/completions"):
         raise table.wrong("base_url", f"is {url!r}; leave out /chat/completions")
     variable = table.variable("key_variable", "OPENAI_API_KEY")
     timeout = table.number("timeout", 120.0, low=0, high=3600, open_low=True)

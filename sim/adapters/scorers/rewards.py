@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Any
-from urllib.parse import urlsplit
 
+from sim.adapters import urls
 from sim.adapters.apart import apart
 from sim.adapters.fields import Table, finite
 from sim.adapters.protocol import Ambiguous, CallError, Fatal, Transient, failure
@@ -137,10 +137,7 @@ class RewardModel(Scorer):
 
 
 def _common(table: Table) -> dict[str, Any]:
-    url = table.text("url")
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
-        raise table.wrong("url", f"is {url!r}; expected http://... or https://... without user and password")
+    url = urls.address(table, "url")
     template = table.text("template")
     if template.count("{query}") != 1 or template.count("{completion}") != 1:
         raise table.wrong("template", "must hold {query} and {completion}, once each: the model's own chat template")
