@@ -5,19 +5,24 @@ import json
 import logging
 import random
 import traceback
+import zipfile
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
 
+import numpy as np
+import pandas as pd
 import pytest
 from batch_server import BatchModel, batching
 from live_runs import RUN, batch_run, digit, iapo, queries, quick, write
 from live_server import KEY, Model
+from pyarrow import parquet
 from scipy.stats import binomtest
 from test_rewards import serving as rewarding
 from test_sampler import sample
 
 from sim.cli import common
+from sim.envs import files
 
 pytest.importorskip("openai", reason="the extra [llm] is not installed")
 
@@ -77,6 +82,26 @@ def encodings(key: str) -> set[bytes]:
             whole = encode(b"." * before + key.encode()).decode()
             found.add(whole[4 if before else 0 : len(whole) // 4 * 4 - 4])
     return {form.encode() for form in found}
+
+
+def contents(path: Path) -> bytes:
+    """What a file holds, unpacked where it is a table or an archive: packed, a key would not be found."""
+    if path.suffix == ".parquet":
+        table = parquet.read_table(path)
+        return f"{table.schema} {table.schema.metadata} {table.to_pylist()}".encode()
+    if path.suffix == ".npz":
+        with zipfile.ZipFile(path) as archive:
+            return b"".join(archive.read(name) for name in archive.namelist())
+    return path.read_bytes()
+
+
+def test_a_key_in_a_packed_file_is_found(tmp_path: Path):
+    files.write_whole(
+        tmp_path / "a.npz", lambda file: np.savez_compressed(file, a=np.frombuffer(100 * KEY.encode(), "u1"))
+    )
+    pd.DataFrame({"text": [KEY] * 100}).to_parquet(tmp_path / "a.parquet", compression="zstd")
+    for path in (tmp_path / "a.npz", tmp_path / "a.parquet"):
+        assert contents(path).count(KEY.encode()) == 100
 
 
 @pytest.mark.parametrize("mode", ["sync", "batch"])
@@ -143,9 +168,11 @@ def test_the_keys_are_nowhere(
         assert shown(*evaluate) == common.USER_ERROR
         (folder / "q.jsonl").write_text('{"query": "other 1", "gold": 1}')
         assert shown("tune", file, "--yes") == common.USER_ERROR
-    contents = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
-    contents += [text.encode() for text in (*said, caplog.text)]
-    assert len(contents) > 25
-    assert b"***" in b"".join(contents), "the key did come back"
-    hits = [form for key in (KEY, REWARD_KEY) for form in encodings(key) for content in contents if form in content]
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    assert {".npz", ".parquet", ".jsonl", ".json", ".csv", ".sqlite"} <= {path.suffix for path in paths}
+    written = [contents(path) for path in paths] + [text.encode() for text in (*said, caplog.text)]
+    assert len(written) > 25
+    assert b"***" in b"".join(written), "the key did come back"
+    assert b"***" in contents(folder / "all.parquet")
+    hits = [form for key in (KEY, REWARD_KEY) for form in encodings(key) for content in written if form in content]
     assert hits == []
