@@ -8,10 +8,10 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import SIGMAS, best_of, given, majority, make_spec, mixed, scripted
+from helpers import best_of, given, majority, mixed, scripted
 
 from sim import algorithms, lockstep, runner
-from sim.adapters.evidence import Evidence, half_width
+from sim.adapters.evidence import Evidence
 from sim.adapters.journal import Cell, Draw, Journal
 from sim.adapters.live import Live, Step, first_seed, in_parallel, plan_pulls, unit_sums
 from sim.adapters.reading import Reader
@@ -218,36 +218,6 @@ def test_seeds_fit_31_bits_and_follow_the_run_s_seed():
         first_seed(0, 2**30 - 9, 10)
 
 
-def test_intervals_cover_what_they_promise():
-    """Pulls of 3 whose blocks share a query: 95 % intervals for N = 1 cover the true value in 95 % of 2,000 runs.
-
-    Blocks taken as independent would cover it in 82 %.
-    """
-    rng, hits, runs, pulls = np.random.default_rng(1), 0, 2000, 40
-    spec = make_spec(1, 3, unit=1.0)
-    for _ in range(runs):
-        easy = rng.uniform(size=pulls) < 0.5
-        right = rng.uniform(size=(pulls, 3)) < np.where(easy, 0.9, 0.2)[:, None]
-        units = np.zeros((pulls, 1, 3), np.int64)
-        units[:, 0, 0] = right.sum(axis=1)
-        evidence = Evidence(spec, 3)
-        evidence.add(np.zeros(pulls, int), np.full(pulls, 3), units)
-        found = evidence.estimate()
-        hits += abs(found.value[0, 0, 0] - 0.55) <= half_width(found, 0, 0, 1, 0.95, 1)
-    assert abs(hits / runs - 0.95) <= SIGMAS * np.sqrt(0.95 * 0.05 / runs)
-
-
-def test_pulls_that_all_agree_give_no_interval():
-    """Sums are not exact: what is left of them is no spread. Seen to give intervals of no width."""
-    evidence = Evidence(make_spec(1, 3, unit=2.0**-20), 3)
-    for scale in (3, 2, 1):
-        units = np.tile(123_457 * (scale // np.arange(1, 4)), (7, 1, 1))
-        evidence.add(np.zeros(7, int), np.full(7, scale), units)
-    found = evidence.estimate()
-    assert found.se[0, 0].tolist() == [0, 0, 0]
-    assert [half_width(found, 0, 0, scale, 0.95, 1) for scale in (1, 2, 3)] == [float("inf")] * 3
-
-
 def test_estimates_are_means_over_blocks_less_costs():
     data = best_of()
     algorithm, tape = algorithms.get("uniform"), tape_of(data)
@@ -262,8 +232,5 @@ def test_estimates_are_means_over_blocks_less_costs():
     cost = np.asarray(spec.cost)[:, :, None] * np.arange(1, 5)
     expected = np.moveaxis(mean, 0, 1)[list(spec.task)] * np.asarray(spec.task_weight)[:, None, None] - cost
     assert np.allclose(found.value, expected, atol=1e-5)
-    assert half_width(found, 0, 0, 4, 0.95, 10) > half_width(found, 0, 0, 4, 0.95, 1) > 0
-    nothing = Evidence(spec, 4).estimate()
-    assert np.isnan(nothing.value).all()
-    assert half_width(nothing, 0, 0, 1, 0.95, 1) == float("inf")
+    assert np.isnan(Evidence(spec, 4).estimate().value).all()
     assert issubclass(Stopped, ValueError)

@@ -271,7 +271,7 @@ def test_choices_that_break_are_asked_for_again_under_their_numbers(how: str, ch
 
 
 def test_broken_choices_are_no_limit_of_the_server():
-    """Seen to ask for 5 choices a request from then on, where those that broke count as choices that did not come."""
+    """Seen to ask for fewer from then on, where those that broke count as choices that did not come."""
     model = Model(breaks=lambda prompt, text, before: "error" if before == 0 and words(text) % 3 == 0 else None)
     pulls = [(query, 8) for query in "abcdef"]
     assert sample(model, pulls, most=1).limit == 16

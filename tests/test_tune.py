@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from helpers import SIGMAS
 from live_runs import RUN, digit, iapo, write
-from live_server import KEY, Model, serving
+from live_server import KEY, Model, serving, words
 
 from sim.adapters import config as reading
 from sim.adapters import policy, tune
@@ -76,6 +76,30 @@ def test_a_run_finds_the_better_prompt_and_says_what_it_cost(folder: Path):
         assert "--context is needed" in refused.stderr
 
 
+def test_values_are_less_what_all_completions_took(folder: Path):
+    """Tokens of probe and rounds. Seen to be less what the probe alone had measured."""
+    text = RUN.replace("cost_weights = [0.0, 1.0]", "cost_weights = [0.0, 0.01]").replace(
+        "budget = 400", "budget = 800"
+    )
+    model = Model(answer=lambda prompt, number: digit(prompt, number) + " x" * (words(prompt, number) % 9))
+    with serving(model) as url:
+        result = iapo("tune", write(folder, url, text), "--yes")
+    assert result.exit_code == 0, result.output
+    assert "Values are less what completions took in the probe and the rounds" in " ".join(result.stdout.split())
+    journal = Journal(folder / "out" / "journal.sqlite")
+    query = "SELECT prompt, avg(prompt_tokens), total(completion_tokens) / total(completions) FROM attempts JOIN cells "
+    taken = {name: before + after for name, before, after in journal.rows(query + "USING (cell) GROUP BY 1")}
+    journal.close()
+    arms = pd.read_csv(folder / "out" / "arms.csv").set_index(["context", "prompt", "scale"])
+    assert len(arms) == 24
+    for (prompt, scale), free in arms.loc["cost 0"].iterrows():
+        priced = arms.loc["cost 0.01", prompt, scale]
+        assert priced["value"] == pytest.approx(free["value"] - 0.01 * scale * taken[prompt])
+        assert priced["se"] != free["se"]
+    for arm in json.loads((folder / "out" / "policy.json").read_text())["policy"]["cost 0"].values():
+        assert 0 <= arm["low"] < arm["value"] < arm["high"] <= 1
+
+
 def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(folder: Path):
     """Stopped three times by its cap, then by an outage of the key; then allowed to end."""
     whole, parts = folder / "whole", folder / "parts"
@@ -112,7 +136,7 @@ def values_at_one(folder: Path) -> dict[str, tuple[float, float]]:
 
 @pytest.mark.parametrize("seeds", ["sub", "ignored"])
 def test_completions_that_fail_leave_estimates_unbiased(folder: Path, seeds: str):
-    """Right answers break off, and with them what they say. Seen to give .38 for .75 where parts count.
+    """Right answers break off, and with them what they say. Seen to fail where parts count.
 
     With seeds they come back, and every value is as if none had failed. Without, the server draws anew: there the
     failures of one prompt say nothing of its answers.

@@ -192,6 +192,15 @@ class Journal:
         )
         return (row[1] / row[0], row[2] / row[3]) if row[0] else None
 
+    def reports(self, stream: str) -> list[tuple[bytes, int, int, int, int]]:
+        """Cell, first draw, prompt tokens, completions and their tokens of all attempts with a usable report."""
+        return self.rows(
+            "SELECT cell, first, prompt_tokens, completions, completion_tokens FROM attempts JOIN cells USING (cell) "
+            "WHERE stream = ? AND state = ? AND prompt_tokens IS NOT NULL",
+            stream,
+            SETTLED,
+        )
+
     def span(self, name: str, size: int) -> int:
         """The first number of an interval of `size` that belongs to `name` alone, the same whenever asked.
 

@@ -6,6 +6,7 @@ draws. A run that was stopped asks for the same draws again, finds those that it
 
 import asyncio
 import hashlib
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -17,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sim.adapters.evidence import Evidence
+from sim.adapters.journal import Journal
 from sim.adapters.reading import Reader
 from sim.adapters.retry import Stopped
 from sim.adapters.sampler import Sampler, Want, cell_of
@@ -121,6 +123,31 @@ def stats_of(spec: Spec, pulls: Pulls, units: np.ndarray, allocation: Allocation
     return Stats(jnp.asarray(totals), rounds.block_counts(allocation, rounds.Pulling.of(algorithm, spec)))
 
 
+def token_counts(journal: Journal, stream: str, asked: Sequence[tuple[bytes, int, int]]) -> np.ndarray:
+    """Requests, prompt tokens, completions and their tokens of pulls, as far as the server reported them.
+
+    Args:
+        journal: holds the reports.
+        stream: of the pulls.
+        asked: cell, first draw and number of draws of every pull.
+
+    Returns:
+        Float array of shape (pull, 4).
+    """
+    counts = np.zeros((len(asked), 4))
+    places: dict[bytes, list[tuple[int, int]]] = {}
+    for place, (cell, first, _) in enumerate(asked):
+        places.setdefault(cell, []).append((first, place))
+    for own in places.values():
+        own.sort()
+    for cell, first, *tokens in journal.reports(stream):
+        own = places.get(cell, [])
+        found = bisect_right(own, (first, len(asked))) - 1
+        if found >= 0 and first < sum(asked[own[found][1]][1:]):
+            counts[own[found][1]] += (1, *tokens)
+    return counts
+
+
 class Live:
     """What answers the rounds of one run.
 
@@ -128,6 +155,7 @@ class Live:
         evidence: what all pulls together say about every arm.
         train: the query law, after the rounds so far.
         used: draws used of every cell so far.
+        asked: cell, first draw and number of draws of every pull so far, in the order of `evidence`.
     """
 
     def __init__(
@@ -150,6 +178,7 @@ class Live:
         width = algorithm.num_scales(spec) if algorithm.reuse else algorithm.max_pull(spec)
         self.evidence = Evidence(spec, width, algorithm.estimator)
         self.used: Counter[bytes] = Counter()
+        self.asked: list[tuple[bytes, int, int]] = []
         self._loop, self._stream, self._report = loop, stream, report
         self._seed, self._round = first_seed, 0
 
@@ -174,6 +203,7 @@ class Live:
     def _want(self, prompt: int, query: int, scale: int) -> Want:
         cell = cell_of(self._stream, self.sampler.endpoint, self.prompts[prompt], self.items[query].text)
         want = Want(self.prompts[prompt], cell, self.used[cell.digest], scale, self._seed)
+        self.asked.append((cell.digest, want.first, scale))
         self.used[cell.digest] += scale
         self._seed += scale
         return want

@@ -1,7 +1,8 @@
 """A live run from configuration to policy: probe, plan, rounds, answer.
 
 Everything that costs money goes through one `Sampler` and one journal. The probe measures what a completion of every
-prompt costs; the rounds are the algorithm's; the answer is its policy, with estimates from all pulls together.
+prompt costs, which is what the algorithm works with; the rounds are the algorithm's; the answer is its policy, with
+values from all pulls together, less what completions of the probe and the rounds took.
 """
 
 import asyncio
@@ -19,17 +20,17 @@ from sim import runner
 from sim.adapters import queries
 from sim.adapters.batch_api import BatchClient
 from sim.adapters.batches import Batches
-from sim.adapters.evidence import Estimate, half_width
+from sim.adapters.evidence import Estimate, Paid, interval
 from sim.adapters.journal import Journal
 from sim.adapters.ledger import Ledger
-from sim.adapters.live import Live, Step, first_seed, in_parallel, with_answers
+from sim.adapters.live import Live, Step, first_seed, in_parallel, token_counts, with_answers
 from sim.adapters.policy import Arm, Choice
 from sim.adapters.protocol import Client
 from sim.adapters.reading import Reader
 from sim.adapters.retry import real_clock
 from sim.adapters.sampler import Sampler, Want, consecutive
 from sim.adapters.scoring import Item
-from sim.adapters.settings import MONEY, Asking, Config, Prompt
+from sim.adapters.settings import MONEY, Asking, Config, Context, Prompt
 from sim.core import Allocation, Key, Queries, Spec, Stats, Trial
 from sim.envs.contexts import describe
 from sim.kernels import counter, subsets
@@ -251,8 +252,31 @@ def rounds_of(
         return asking.answer(round_key, allocation)
 
     trial = runner.run_rounds(spec, config.algorithm, config.budget, run_key(config.seed), answer)
-    found = asking.evidence.estimate()
+    found = asking.evidence.estimate(_paid(live, items, asking))
     return Result(choose(config, trial, found), trial, found)
+
+
+def _paid(live: Session[Config], items: Sequence[Item], asking: Live) -> Paid | None:
+    """What all completions of the probe and the rounds took; None where every prompt has a configured cost."""
+    config, journal = live.config, live.journal
+    if not (wants := probe_wants(live, items)):
+        return None
+    probe = []
+    for prompt in config.prompts:
+        asked = [(want.cell.digest, want.first, want.count) for want in wants if want.prompt is prompt]
+        probe.append(token_counts(journal, "probe", asked))
+    rates = [[completion_cost(config, prompt, *one) for one in ((1.0, 0.0), (0.0, 1.0))] for prompt in config.prompts]
+    weights = np.array([context.cost_weight for context in config.contexts])
+    return Paid(token_counts(journal, "tune", asking.asked), probe, np.array(rates), weights)
+
+
+def score_bounds(config: Config, context: Context) -> tuple[float, float]:
+    """The least and the largest utility that completions can have in a context, before costs."""
+    ends = [(0.0, 1.0) if one.aggregate == "mv" else (one.low, one.high) for one in config.objectives]
+    products = [
+        sorted((weight * low, weight * high)) for weight, (low, high) in zip(context.weights, ends, strict=True)
+    ]
+    return sum(low for low, _ in products), sum(high for _, high in products)
 
 
 def choose(config: Config, trial: Trial, found: Estimate) -> tuple[Choice, ...]:
@@ -264,10 +288,10 @@ def choose(config: Config, trial: Trial, found: Estimate) -> tuple[Choice, ...]:
         name = config.prompts[prompt].name
         if scale > found.value.shape[2] or not np.isfinite(found.value[context, prompt, scale - 1]):
             return Arm(name, scale)
-        value = float(found.value[context, prompt, scale - 1])
-        half = half_width(found, context, prompt, scale, LEVEL, num_arms)
+        bounds = score_bounds(config, config.contexts[context])
+        low, high = interval(found, context, prompt, scale, bounds, LEVEL, num_arms)
         pulls = int(found.pulls[prompt, scale - 1])
-        return Arm(name, scale, value, *((value - half, value + half) if np.isfinite(half) else (None, None)), pulls)
+        return Arm(name, scale, float(found.value[context, prompt, scale - 1]), low, high, pulls)
 
     for context, place in enumerate(config.contexts):
         prompt, scale = int(trial.policy.prompt[context]), int(trial.policy.scale[context])
