@@ -83,6 +83,18 @@ def test_numbers_can_be_rounded():
         ("Every Dog", None),
         ("E", None),
         ("I can't", None),
+        ("The answer is a combination of both, so D", "D"),
+        ("The answer is a.", "A"),
+        ("the answer is b", "B"),
+        ("Answer: c\n", "C"),
+        ("The answer is (d) because", "D"),
+        ("The answer is option B", "B"),
+        ("The right option is **c**", "C"),
+        ("Option A is wrong. So it must be B.", "B"),
+        ("(A) is bad. Option B.", "B"),
+        ("Option C is bad, so (D), as A good reader sees", "D"),
+        ("I take option b.", "B"),
+        ("An answer a child would give", None),
         ("", None),
     ],
 )
@@ -103,6 +115,19 @@ def test_other_answers_are_read():
     assert field.answer('{"result": {"value": "text "}}') == "text"
     assert field.answer("{" * 100_000) is None
     assert field.answer('{"result": 3}') is None
+
+
+@pytest.mark.parametrize("said", ["5", "5.0", '"5"', '" 5.00"', "0.5e1"])
+def test_a_number_in_json_is_one_answer_however_it_is_written(said: str):
+    """Seen to be wrong where the model wrote 5.0 and the right answer is 5."""
+    field = JsonField("x")
+    assert field.answer(f'{{"x": {said}}}') == field.right("5") == field.right("5.0") == "5"
+
+
+def test_codes_and_other_values_in_json_stay_as_they_are():
+    field = JsonField("x")
+    found = [field.answer(f'{{"x": {said}}}') for said in ('"007"', "true", "NaN", "[1.0]", '"1e999"', '"-0.0"')]
+    assert found == ["007", "true", "NaN", "[1.0]", "1e999", "0"]
 
 
 def objective(scorer: Scorer, aggregate: str = "mv", low: float = 0.0, high: float = 1.0) -> Objective:

@@ -15,6 +15,7 @@ from sim.adapters.scoring import TIMEOUT, AnswerScorer, Item, Scored
 _NUMBER = re.compile(
     r"(?:(?<![\w.)])[-+\u2212])?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+(?![\w.]))?"
 )
+_JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 _CURRENCIES = "$€£¥"
 _MAX_DIGITS = 400
 
@@ -42,7 +43,9 @@ class Exact(AnswerScorer):
 
 @dataclass(frozen=True)
 class Choice(AnswerScorer):
-    """A letter of a multiple choice: the last one named after "answer", in a box, or standing alone.
+    """A letter of a multiple choice: the last one in a box, else after "answer", else in brackets or standing alone.
+
+    After "option" the last letter need not be the answer: it is one that stands alone.
 
     Attributes:
         letters: the letters that can be chosen.
@@ -60,20 +63,21 @@ class Choice(AnswerScorer):
 
     def answer(self, text: str) -> str | None:
         """The letter, upper case."""
-        one = f"([{self.letters}{self.letters.lower()}])"
-        ways = (
-            rf"\\boxed\s*\{{\s*(?:\\text\s*\{{)?\s*\(?{one}\)?\s*\}}",
-            rf"(?i:answer|choice|option)\s*(?i:is|:|=)*\s*\**\s*\(?{one}\)?(?![\w'])",
-            rf"\(([{self.letters}])\)",
-            rf"(?<![\w'])([{self.letters}])(?![\w'])",
-        )
-        if len(text.strip()) == 1 and text.strip().upper() in self.letters:
+        upper, lower = f"[{self.letters}]", f"[{self.letters.lower()}]"
+        either = f"[{self.letters}{self.letters.lower()}]"
+        if re.fullmatch(rf"\s*{either}\s*", text):
             return text.strip().upper()
-        for way in ways:
-            found = re.findall(way, text)
-            if found:
-                return found[-1].upper()
-        return None
+        alone = rf"\(?({upper})(?![\w'])|\(?({lower})(?=\)|\s*[.,;:!?*]|\s*$)"  # "a" before a word is a word
+        given = r"(?i:answer\s*(?:is|:|=)*|(?:choice|option)\s*(?:is|:|=)+)\s*(?i:choice|option)?\s*\**\s*"
+        for way in (rf"\\boxed\s*\{{\s*(?:\\text\s*\{{)?\s*\(?({either})\)?\s*\}}", rf"{given}(?:{alone})"):
+            found = _last(way, text)
+            if found is not None:
+                return found[found.lastindex or 0].upper()
+        bracket, named = _last(rf"\(({upper})\)", text), _last(rf"(?i:choice|option)\s*\**(?:{alone})", text)
+        if bracket is not None and (named is None or bracket.start() > named.start()):
+            return bracket[1]
+        last = _last(rf"(?<![\w'])({upper})(?![\w'])", text) or named
+        return None if last is None else last[last.lastindex or 0].upper()
 
     def right(self, gold: str) -> str:
         """The letter, alone: in a sentence "A" may be a word."""
@@ -182,18 +186,18 @@ class JsonField(AnswerScorer):
         return cls(table.text("field"))
 
     def answer(self, text: str) -> str | None:
-        """The field as canonical JSON; a string as itself."""
+        """The field as canonical JSON, a string as itself; 5.0, 5 and "5" are one answer."""
         for found in reversed(_objects(text)):
             value = found
             for part in self.field.split("."):
                 value = value.get(part) if isinstance(value, dict) else None
             if value is not None:
-                return value.strip() if isinstance(value, str) else json.dumps(value, sort_keys=True)
+                return _plain(value if isinstance(value, str) else json.dumps(value, sort_keys=True))
         return None
 
     def right(self, gold: str) -> str:
         """The right answer is given as such."""
-        return gold.strip()
+        return _plain(gold)
 
 
 def canonical_number(text: str, digits: int | None = None) -> str | None:
@@ -210,6 +214,17 @@ def canonical_number(text: str, digits: int | None = None) -> str | None:
     if "." in plain:
         plain = plain.rstrip("0").rstrip(".")
     return "0" if plain in ("-0", "") else plain
+
+
+def _plain(text: str) -> str:
+    """Text without spaces at both ends; a number as JSON writes one, which 007 is not, in plain notation."""
+    text = text.strip()
+    return (canonical_number(text) if _JSON_NUMBER.fullmatch(text) else None) or text
+
+
+def _last(pattern: str, text: str) -> re.Match[str] | None:
+    """Where a pattern matches last."""
+    return max(re.finditer(pattern, text), key=re.Match.start, default=None)
 
 
 def _objects(text: str) -> list[dict]:
