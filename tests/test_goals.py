@@ -21,6 +21,7 @@ from scipy.stats import binomtest
 from test_rewards import serving as rewarding
 from test_sampler import sample
 
+from sim.adapters.redact import Redactor
 from sim.cli import common
 from sim.envs import files
 
@@ -75,8 +76,17 @@ REWARD_KEY = "rm-sentinel-7c1e+9/Yw=="
 
 
 def encodings(key: str) -> set[bytes]:
-    """A key raw, quoted, escaped, and inside base64 at every one of its three offsets."""
-    found = {key, quote(key), quote(key, safe=""), quote_plus(key), json.dumps(key)[1:-1], repr(key)[1:-1]}
+    """A key raw, quoted, escaped, in hexadecimal, and inside base64 at every one of its three offsets."""
+    found = {
+        key,
+        key.encode().hex(),
+        "".join(f"%{sign:02x}" for sign in key.encode()),
+        quote(key),
+        quote(key, safe=""),
+        quote_plus(key),
+        json.dumps(key)[1:-1],
+        repr(key)[1:-1],
+    }
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         for before in range(3):
             whole = encode(b"." * before + key.encode()).decode()
@@ -102,6 +112,24 @@ def test_a_key_in_a_packed_file_is_found(tmp_path: Path):
     pd.DataFrame({"text": [KEY] * 100}).to_parquet(tmp_path / "a.parquet", compression="zstd")
     for path in (tmp_path / "a.npz", tmp_path / "a.parquet"):
         assert contents(path).count(KEY.encode()) == 100
+
+
+@pytest.mark.parametrize("key", [KEY, "k+/=-tail", "sk-0123456789"])
+def test_a_key_that_comes_back_in_another_form_is_taken_out(key: str):
+    """Seen to be left in hexadecimal, as percent signs, and in the base64 of user:key."""
+    forms = [f"{form.hex()} {form.hex().upper()}" for form in [key.encode()]]
+    forms += ["".join(f"{sign}{one:02{case}}" for one in key.encode()) for sign in ("%", "%25") for case in "xX"]
+    forms += [f"%{ord(key[0]):02X}{key[1:]}", quote(key, safe=""), quote_plus(key)]
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        forms += [
+            encode(f"{user}:{key}{rest}".encode()).decode() for user in ("", "me", "you", "user") for rest in ("", "@h")
+        ]
+    for form in forms:
+        cleaned = Redactor(key).text(f"a {form} b")
+        assert "***" in cleaned, form
+        assert not any(one.decode() in cleaned for one in encodings(key)), form
+        assert Redactor(key).clean(f'{{"a": "{form}"}}'.encode()).count(b"***") >= 1
+    assert Redactor(key).text("100 % of 50%2 and %41%42") == "100 % of 50%2 and %41%42"
 
 
 @pytest.mark.parametrize("mode", ["sync", "batch"])

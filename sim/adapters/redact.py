@@ -29,19 +29,24 @@ def read_key(variable: str, where: str) -> str:
     return key
 
 
-_ESCAPE = re.compile(rb'\\+(?:u00([2-7][0-9a-fA-F])|([/"\\]))')
-"""A sign that JSON may escape, perhaps more than once (JSON in JSON)."""
+_ESCAPE = re.compile(rb'\\+(?:u00([2-7][0-9a-fA-F])|([/"\\]))|%(?:25)*([2-7][0-9a-fA-F])')
+"""A sign that JSON or a URL may escape, perhaps more than once (JSON in JSON)."""
 
 
 class Redactor:
     """Replaces a secret, raw or encoded, by asterisks. It is never printed, pickled or compared."""
 
     def __init__(self, secret: str):
-        forms = {secret, quote(secret, safe=""), quote(secret)} if secret else set()
-        for text in (secret, f"Bearer {secret}", f":{secret}") if secret else ():
-            encoded = base64.b64encode(text.encode())
-            forms |= {encoded.decode(), encoded.decode().rstrip("="), base64.urlsafe_b64encode(text.encode()).decode()}
-        self._forms = sorted((form.encode() for form in forms), key=len, reverse=True)
+        plain = secret.encode()
+        spelt = (secret, quote(secret), quote(secret, safe=""), plain.hex(), plain.hex().upper())
+        forms = {form.encode() for form in spelt} if secret else set()
+        for before in (b"", b":", b"Bearer ") if secret else ():  # as headers have it, to the last sign
+            whole = base64.b64encode(before + plain)
+            forms |= {whole, whole.rstrip(b"="), base64.urlsafe_b64encode(before + plain)}
+        for skipped in range(3) if secret else ():  # after anything, as in user:key; signs shared with others stay
+            inner = slice(-(-8 * skipped // 6), 8 * (skipped + len(plain)) // 6)
+            forms |= {encode(b"." * skipped + plain)[inner] for encode in (base64.b64encode, base64.urlsafe_b64encode)}
+        self._forms = sorted(forms, key=len, reverse=True)
         self._escaped = re.compile(b"|".join(map(_escapable, self._forms)))
 
     def __repr__(self) -> str:
@@ -64,7 +69,7 @@ class Redactor:
         for form in self._forms:
             if form in content:
                 content = content.replace(form, b"***")
-        if self._forms and b"\\" in content:
+        if self._forms and (b"\\" in content or b"%" in content):
             spelt_out = _ESCAPE.sub(_sign, content)
             if any(form in spelt_out for form in self._forms):
                 content = self._escaped.sub(b"***", content)
@@ -72,10 +77,11 @@ class Redactor:
 
 
 def _sign(escape: re.Match[bytes]) -> bytes:
-    return bytes.fromhex(escape[1].decode()) if escape[1] else escape[2]
+    code = escape[1] or escape[3]
+    return bytes.fromhex(code.decode()) if code else escape[2]
 
 
 def _escapable(form: bytes) -> bytes:
     """A pattern of some text, any sign of which may be escaped."""
     signs = ((re.escape(bytes([one])), one) for one in form)
-    return b"".join(rb"(?:\\*%s|\\+(?i:u00%02x))" % sign for sign in signs)
+    return b"".join(rb"(?:\\*%s|\\+(?i:u00%02x)|%%(?:25)*(?i:%02x))" % (sign, one, one) for sign, one in signs)
