@@ -7,9 +7,10 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -18,8 +19,12 @@ from live_server import running
 
 from sim.adapters import config, scorers
 from sim.adapters.fields import Table
+from sim.adapters.journal import Journal
+from sim.adapters.reading import Reader
+from sim.adapters.retry import Clock
 from sim.adapters.scorers.rewards import Classify, GetReward, RewardModel
 from sim.adapters.scoring import Item, Scored
+from sim.adapters.settings import Objective
 
 TEMPLATE = "<u>{query}</u><a>{completion}</a>"
 
@@ -28,7 +33,8 @@ TEMPLATE = "<u>{query}</u><a>{completion}</a>"
 def serving(answer: Callable[[dict[str, Any], int], Any], seen: list[Any]) -> Iterator[str]:
     """A server that answers a body, and its number, with JSON; text goes as it is, an integer is a status.
 
-    Bytes with a pause, in seconds, are sent one by one. A status may have a text, in which {key} is the header.
+    Bytes with a pause, in seconds, are sent one by one. A status may have a text, in which {key} is the header, and
+    headers.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -39,15 +45,18 @@ def serving(answer: Callable[[dict[str, Any], int], Any], seen: list[Any]) -> It
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             seen.append((self.path, self.headers["Authorization"], body))
             found, pause, status = answer(body, len(seen) - 1), 0.0, 200
+            headers: dict[str, str] = {}
             if isinstance(found, tuple) and isinstance(found[0], int):
-                status, found = found[0], found[1].replace("{key}", self.headers["Authorization"])
+                headers = found[2] if len(found) > 2 else {}
+                status, found = found[0], found[1].replace("{key}", str(self.headers["Authorization"]))
             elif isinstance(found, tuple):
                 found, pause = found[0].decode(), found[1]
             elif isinstance(found, int):
                 status = found
             data = found.encode() if isinstance(found, str) else json.dumps(found).encode()
             self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
+            for name, value in ({"Content-Length": str(len(data))} | headers).items():
+                self.send_header(name, value)
             self.end_headers()
             with suppress(ConnectionError):
                 for place in range(len(data)) if pause else ():
@@ -121,7 +130,18 @@ def test_a_redirect_is_refused_and_takes_the_key_nowhere(monkeypatch: pytest.Mon
 
 
 def test_a_server_that_ignores_the_flag_is_refused():
-    with serving(lambda body, number: vllm(body | {"use_activation": True}, number), []) as url:
+    """Also where its numbers differ in their last bits from call to call, with which it was seen to be accepted."""
+    rounding: list[float] = []
+
+    def ignoring(body: dict[str, Any], number: int) -> Any:
+        answer = vllm(body | {"use_activation": True}, number)
+        factor = rounding.pop() if rounding else 1.0
+        return {"data": [row | {"probs": [factor * one for one in row["probs"]]} for row in answer["data"]]}
+
+    with serving(ignoring, []) as url:
+        with pytest.raises(ValueError, match="ignores use_activation"):
+            start_and_score(Classify(f"{url}/classify", TEMPLATE, model="rm"), "q", ["x"])
+        rounding[:] = [1 + 2**-9, 1.0]
         with pytest.raises(ValueError, match="ignores use_activation"):
             start_and_score(Classify(f"{url}/classify", TEMPLATE, model="rm"), "q", ["x"])
         accepted = start_and_score(Classify(f"{url}/classify", TEMPLATE, model="rm", raw=False), "q", ["x"])
@@ -172,6 +192,41 @@ def test_a_busy_server_is_asked_again_and_the_key_is_sent_and_not_told(monkeypat
     told = r"answered '\*\*\*'"
     with serving(lambda body, number: {"rewards": "sk-secret"}, []) as url, pytest.raises(ValueError, match=told):
         start_and_score(GetReward(f"{url}/get_reward", TEMPLATE, key_variable="RM_KEY"), "q", ["x"])
+
+
+def test_a_server_that_asks_to_wait_is_waited_for(monkeypatch: pytest.MonkeyPatch):
+    """Seen to be asked again at once."""
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr("sim.adapters.scorers.rewards.real_clock", lambda *_: Clock(lambda: 0.0, sleep, Random(0)))
+    busy = (429, "{}", {"Retry-After": "17"})
+    with serving(lambda body, number: busy if number == 0 else {"rewards": [1.0]}, []) as url:
+        assert start_and_score(GetReward(f"{url}/get_reward", TEMPLATE), "q", ["x"])[0].value == 1.0
+    assert len(waits) == 1
+    assert 17.0 <= waits[0] < 18.0
+    long = (503, "{}", {"Retry-After": "4000"})
+    with serving(lambda body, number: long, []) as url, pytest.raises(ValueError, match="asks to wait 4000 s"):
+        start_and_score(GetReward(f"{url}/get_reward", TEMPLATE), "q", ["x"])
+
+
+def test_raw_numbers_out_of_bounds_are_found_at_the_start():
+    """Seen to stop the run at the first completion that was paid for."""
+
+    async def start(url: str, low: float, high: float) -> None:
+        scorer = Classify(f"{url}/classify", TEMPLATE, model="rm")
+        with closing(Journal(":memory:")) as journal:
+            await Reader([Objective("liked", "bon", scorer, low, high, low)], journal).start()
+
+    seen: list[Any] = []
+    with serving(vllm, seen) as url:
+        said = r"objective 'liked', a text tried at the start: the score .* lies outside the declared bounds \[0, 1\]"
+        with pytest.raises(ValueError, match=said):
+            asyncio.run(start(url, 0.0, 1.0))
+        asyncio.run(start(url, -20.0, 20.0))
+    assert len(seen) == 4
 
 
 def test_a_reply_that_breaks_off_is_asked_for_again():

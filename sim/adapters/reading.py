@@ -31,9 +31,10 @@ class Reader:
         self.seen: Counter[str] = Counter()
 
     async def start(self) -> None:
-        """Let scorers check what they need."""
+        """Let scorers check what they need, and compare scores that they tried with the declared bounds."""
         for objective in self.objectives:
-            await objective.scorer.start()
+            for score in await objective.scorer.start():
+                self._check_bounds(objective, score, f"objective {objective.name!r}, a text tried at the start")
 
     async def close(self) -> None:
         """Let scorers go."""
@@ -98,9 +99,13 @@ class Reader:
                 )
         elif one.value is None:
             raise ValueError(f"{where}: the scorer gave an answer without a score; best of N and means need scores")
-        elif not math.isfinite(one.value) or not objective.low <= one.value <= objective.high:
+        else:
+            self._check_bounds(objective, one.value, where)
+
+    def _check_bounds(self, objective: Objective, score: float, where: str) -> None:
+        if not math.isfinite(score) or not objective.low <= score <= objective.high:
             bounds = f"[{objective.low:g}, {objective.high:g}]"
-            raise ValueError(f"{where}: the score {one.value:g} lies outside the declared bounds {bounds}")
+            raise ValueError(f"{where}: the score {score:g} lies outside the declared bounds {bounds}")
 
     def outcomes(self, item: Item, found: Sequence[Sequence[Scored]]) -> np.ndarray:
         """Outcome vectors of a pull, float32, shape (completion, objective), as `sim.utilities` takes them.

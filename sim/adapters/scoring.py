@@ -75,8 +75,9 @@ class Scorer(abc.ABC):
     def attach(self, sampler: Any) -> None:  # noqa: B027
         """Give the scorer what draws completions, if it asks a model itself."""
 
-    async def start(self) -> None:  # noqa: B027
-        """Check what can be checked before money is spent."""
+    async def start(self) -> Sequence[float]:
+        """Check what can be checked before money is spent; the scores of texts that this took, if any."""
+        return ()
 
     async def close(self) -> None:  # noqa: B027
         """Let go of processes and connections."""

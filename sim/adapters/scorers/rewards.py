@@ -7,6 +7,7 @@ server whose "raw" answers are activated is refused.
 
 import asyncio
 import json
+import math
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from typing import Any
 from sim.adapters import urls
 from sim.adapters.apart import apart
 from sim.adapters.fields import Table, finite
+from sim.adapters.openai_client import retry_after
 from sim.adapters.protocol import Ambiguous, CallError, Fatal, Transient, failure
 from sim.adapters.redact import Redactor, read_key
 from sim.adapters.retry import Rule, persist, real_clock
@@ -33,6 +35,8 @@ class _Direct(urllib.request.HTTPRedirectHandler):
 _OPENER = urllib.request.build_opener(_Direct)
 _AT_ONCE = 16
 """Requests under way at most."""
+_SAME = 0.01
+"""Numbers this close are the same: two calls of a server may differ in their last bits, of which bfloat16 has eight."""
 _PROBE = ("What is two and two?", ("Two and two is four.", "I do not want to say."))
 
 
@@ -65,9 +69,10 @@ class RewardModel(Scorer):
     def _key(self) -> str:
         return read_key(self.key_variable, "key_variable")
 
-    async def start(self) -> None:
+    async def start(self) -> Sequence[float]:
         """Look for the key."""
         self._key()
+        return ()
 
     async def score(self, item: Item, prompt: str, texts: Sequence[str]) -> list[Scored]:
         """One reward per completion, by one request."""
@@ -115,12 +120,12 @@ class RewardModel(Scorer):
         except urllib.error.HTTPError as error:
             content = redactor.clean(error.read())
             error.close()
-            problem = failure(error.code, _json(content), None, content)
+            problem = failure(error.code, _json(content), retry_after(error.headers), content)
             if 300 <= error.code < 400:
                 problem = Fatal(f"HTTP {error.code}: redirects are not followed; the key would go along")
         except urllib.error.URLError as error:
             problem = Transient(f"no connection ({redactor.text(str(error.reason))})")
-        except ValueError:
+        except (ValueError, RecursionError):
             problem = Ambiguous("the answer is no JSON")
         except (OSError, HTTPException) as error:
             problem = Ambiguous(f"the connection broke ({redactor.text(str(error))})")
@@ -155,7 +160,7 @@ def _common(table: Table) -> dict[str, Any]:
 def _json(content: bytes) -> Any:
     try:
         return json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -179,18 +184,20 @@ class Classify(RewardModel):
         raw = table.flag("raw", True)
         return cls(**_common(table), model=table.text("model"), head=table.whole("head", 0, low=0), raw=raw)
 
-    async def start(self) -> None:
+    async def start(self) -> Sequence[float]:
         """Score two texts both ways; refuse a server that activates what it should not."""
         await super().start()
         if not self.raw:
-            return
+            return ()
         query, texts = _PROBE
         raw, activated = [await self._outputs(query, texts, activation) for activation in (False, True)]
-        if raw == activated:
+        close = [math.isclose(a, b, rel_tol=_SAME, abs_tol=_SAME) for a, b in zip(raw, activated, strict=True)]
+        if all(close):
             raise ValueError(
                 f"reward model at {self.url}: ignores use_activation, so that its numbers may be activated ones; start "
                 "it with an identity activation and say raw = false, or use a newer server"
             )
+        return raw
 
     async def rewards(self, item: Item, completions: Sequence[str]) -> list[float]:
         """One output of every completion."""
