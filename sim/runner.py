@@ -191,7 +191,8 @@ def check_budget(algorithm: Algorithm, spec: Spec, budget: int) -> None:
 
 def check_estimator(algorithm: Algorithm, world: Environment) -> None:
     """Refuse an estimator whose tables are too large for a world (shapes suffice)."""
-    width, num_scales = algorithm.max_pull(world.spec), algorithm.num_scales(world.spec)
+    width = algorithm.max_pull(world.spec)
+    num_scales = algorithm.num_scales(world.spec) if algorithm.reuse else width
     subsets.check(getattr(world, "strategy", None), width, num_scales, algorithm.estimator)
 
 

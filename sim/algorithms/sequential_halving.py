@@ -4,7 +4,8 @@ Source: Karnin, Koren and Somekh (ICML 2013), algorithm 1, on |C| |P| Nmax unrel
 
 Differs from the paper: an arm costs its scale, so every active arm of a round gets the same number of
 pulls, floor(share / sum of their scales); where that is 0, as many randomly chosen arms as fit get one.
-Each context spends T / |C| on its own pulls. The budget is hard and ties are broken at random.
+Each context spends T / |C| on its own pulls. The budget is hard and ties are broken at random. A pull is
+one block of its arm's scale, so that `estimator` changes anything only where it is "plug-in".
 """
 
 from typing import NamedTuple
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from sim import estimators, schedules, trim
-from sim.core import Allocation, Designed, Key, Policy, Spec, Stats
+from sim.core import Allocation, Estimating, Key, Policy, Spec, Stats
 
 
 class State(NamedTuple):
@@ -26,7 +27,7 @@ class State(NamedTuple):
     score: Float[Array, "context arm"]
 
 
-class SequentialHalving(Designed):
+class SequentialHalving(Estimating):
     """Halve each context's arms on that context's own pulls of the last round."""
 
     reuse = False

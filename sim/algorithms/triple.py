@@ -5,7 +5,7 @@ NeurIPS 2024), on Karnin, Koren and Somekh (ICML 2013); as a baseline in Mahmud 
 arXiv 2508.10030, section 5, deployed with N = 1 or with N drawn uniformly.
 
 Differs from the paper: samples accumulate over rounds, as in the released baseline; the budget is hard;
-ties are broken at random.
+ties are broken at random. Of single completions every estimator says the same: there is no such option.
 """
 
 from typing import NamedTuple
