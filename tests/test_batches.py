@@ -405,7 +405,9 @@ def test_a_run_with_an_unfinished_batch_is_not_gone_on_with_request_by_request(f
 
 
 def test_a_tuning_run_waits_for_a_program(folder: Path):
-    file = write(folder, "http://127.0.0.1:9/v1", batch_run("http://127.0.0.1:9/v1", "offline = true"))
+    """What a batch will bring needs no more room under the cap. Seen to be counted as spent and as missing."""
+    text = f"{RUN}[caps]\ncompletions = {48 + 400}\n"
+    file = write(folder, "http://127.0.0.1:9/v1", batch_run("http://127.0.0.1:9/v1", "offline = true", text))
     waiting = iapo("tune", file, "--yes")
     assert waiting.exit_code == common.USER_ERROR
     assert re.fullmatch(r"12 requests wait in .*-1.jsonl; run them, as by: vllm run-batch .* again.\n", waiting.stderr)
@@ -419,6 +421,8 @@ def test_a_tuning_run_waits_for_a_program(folder: Path):
     planned = iapo("tune", file, "--plan", "--yes")
     assert planned.exit_code == 0, planned.output
     assert "estimated from the probe" in planned.stdout
+    rounds = iapo("tune", file, "--yes")
+    assert re.search(r"requests wait in .*-2.jsonl; run them", rounds.stderr), "the first round waits, and no cap binds"
 
 
 def test_rules_that_pull_one_by_one_and_judges_are_refused_in_batches(folder: Path):

@@ -95,6 +95,59 @@ def test_a_plan_without_a_probe_asks_nothing(folder: Path):
     assert refused.stderr.startswith("error: --no-probe goes with --plan;")
 
 
+def test_a_cap_that_the_probe_makes_too_small_is_refused_before_the_first_request(folder: Path):
+    """Seen to run until the cap stopped it without a policy, after a plan whose estimate was above its bound."""
+    model, text = Model(answer=digit), UNIFORM.replace("budget = 90", "budget = 96") + "[caps]\ncompletions = "
+    with serving(model) as url:
+        file = write(folder, url, text + "143\n")
+        for options in ("--plan", "--yes"):
+            refused = iapo("tune", file, options)
+            assert refused.exit_code == common.USER_ERROR
+            assert refused.stderr == (
+                f"error: {file}: caps.completions is 143; 0 are spent, the probe needs 48 more and the rounds 96: it "
+                "must be at least 144, and more where requests fail; raise the cap, lower tune.budget (96) or give "
+                "every prompt a cost, which needs no probe\n"
+            )
+        assert iapo("tune", file, "--plan", "--no-probe").exit_code == 0
+        assert model.requests == []
+        assert iapo("tune", write(folder, url, text + "144\n"), "--yes").exit_code == 0
+        assert iapo("tune", write(folder, url, text + "144\n"), "--yes").exit_code == 0, "what is kept needs no room"
+
+
+def test_what_an_algorithm_leaves_of_its_budget_needs_no_room(folder: Path):
+    """Seven pulls of four completions for each of three prompts are 84 of 90."""
+    model = Model(answer=digit)
+    with serving(model) as url:
+        assert iapo("tune", write(folder, url, f"{UNIFORM}[caps]\ncompletions = {48 + 84}\n"), "--yes").exit_code == 0
+    assert model.completions == 48 + 84
+
+
+def test_an_estimate_above_what_the_caps_leave_is_cut_and_told(folder: Path):
+    """Seen to show an estimate above "at most", without a word."""
+    model = Model(answer=digit)
+    with serving(model) as url:
+        file = write(folder, url, UNIFORM + "[caps]\ntokens = 400\n")
+        planned = iapo("tune", file, "--plan", "--yes")
+        assert planned.exit_code == 0, planned.output
+        shown, spent = " ".join(planned.stdout.split()), model.tokens
+        assert 100 < spent < 250
+        assert f"rounds, estimated from the probe 84 {400 - spent} " in shown
+        assert f"rounds, at most 90 {400 - spent} " in shown
+        said = (
+            "Warning: caps.tokens will probably stop the run before its policy: the rounds take about 84 completions, "
+        )
+        assert said in shown
+        room = iapo("tune", write(folder, url, UNIFORM + "[caps]\ntokens = 9000\n"), "--plan")
+    assert "Warning" not in room.stdout
+
+
+def test_what_is_kept_of_rounds_is_no_longer_estimated():
+    plan = planning.Plan((), Amount(100, 100, 100), Amount(100, 1000, 50), judged=False, kept=60)
+    assert plan.short(Caps(100, None, None), Amount(60, 600, 30)) == []
+    assert plan.short(Caps(99, 1000, 49), Amount(60, 600, 30)) == ["completions", "money"]
+    assert plan._replace(expected=None).short(Caps(1, 1, 1), Amount()) == []
+
+
 def test_amounts_are_cut_at_what_the_caps_leave():
     nine = Amount(9, 9, 9)
     assert planning.within(nine, Caps(5, None, 20), Amount()) == Amount(5, 9, 9)

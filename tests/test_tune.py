@@ -213,11 +213,11 @@ def test_the_key_is_in_no_file(folder: Path):
 def test_a_cap_below_the_budget_of_repeats_stops_the_run(folder: Path):
     model = Model(answer=digit, fault=lambda number, body: "billed-500" if number % 3 == 0 else None)
     with serving(model) as url:
-        text = RUN + "[caps]\ncompletions = 400\n"
+        text = RUN + "[caps]\ncompletions = 450\n"
         result = iapo("tune", write(folder, url, text), "--yes")
     assert result.exit_code == common.USER_ERROR
-    assert re.search(r"error: caps.completions is 400, .* nothing is lost \(prompt", result.stderr)
-    assert model.completions <= 400
+    assert re.search(r"error: caps.completions is 450, and the next .* nothing is lost \(prompt", result.stderr)
+    assert 400 < model.completions <= 450
 
 
 def test_wrong_gold_and_missing_keys_are_refused_before_the_first_request(

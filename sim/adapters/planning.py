@@ -12,14 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from sim import runner
-from sim.adapters.journal import Draw
+from sim.adapters.journal import BATCHED, Draw, Journal
 from sim.adapters.ledger import Amount
 from sim.adapters.reading import FILTERED
 from sim.adapters.sampler import Sampler, Want, cell_of
 from sim.adapters.scorers.judge import Judge
 from sim.adapters.scoring import Item
 from sim.adapters.settings import Asking, Caps, Config
-from sim.adapters.tune import Costs, Session, run_key
+from sim.adapters.tune import Costs, Session, run_key, unmeasured, world
 from sim.core import Allocation, Key, Spec, Stats
 from sim.kernels import rounds
 
@@ -55,7 +55,7 @@ class Plan(NamedTuple):
         expected: the mean over dry runs, with the tokens that the probe measured, without judgements; None without a
             probe.
         judged: whether `worst` holds judgements.
-        kept: completions of rounds that the journal has.
+        kept: completions of rounds that the journal has, or that a batch will bring.
     """
 
     rounds: tuple[Round, ...]
@@ -64,9 +64,20 @@ class Plan(NamedTuple):
     judged: bool
     kept: int
 
+    def short(self, caps: Caps, spent: Amount) -> list[str]:
+        """The caps that leave less than the estimate, but for the part of it that is kept already."""
+        if self.expected is None:
+            return []
+        share = max(0.0, 1 - self.kept / max(self.expected.completions, 1))
+        left = within(self.expected, caps, spent)
+        parts = zip(Amount._fields, self.expected, left, strict=True)
+        return [name for name, part, most in parts if share * part > most]
+
 
 class Need(NamedTuple):
-    """What some draws cost: completions in all and already in the journal, and the worst case of the rest.
+    """What some draws cost: completions in all and already paid for, and the worst case of the rest.
+
+    Paid for is what the journal has, and what a batch that is not over will bring.
 
     `judged` says whether the worst case holds judgements.
     """
@@ -90,8 +101,41 @@ def plan(config: Config, spec: Spec, costs: Costs, items: Sequence[Item], sample
         shown = shown or steps
         likely.append(_likely(config, costs, pulled, pulls, sampler) if measured else Amount())
     mean = Amount(*(-(-sum(part) // len(likely)) for part in zip(*likely, strict=True)))
+    worst, judged = bound(config, items, sampler), bool(_judges(config))
+    return Plan(shown, worst, mean if measured else None, judged, _kept(sampler))
+
+
+def check_cap(config: Config, probe: Need, sampler: Sampler) -> None:
+    """Refuse, before anything is asked, a cap on completions that leaves the rounds too little.
+
+    The rounds need what they spend of the budget in dry runs, less what is kept of them.
+
+    Raises:
+        ValueError: the cap is too small.
+    """
+    spent, probing, kept = sampler.ledger.spent.completions, probe.worst.completions, _kept(sampler)
+    cap, budget = config.caps.completions, config.budget
+    if spent + probing + budget - kept <= cap:
+        return
+    spec, _ = world(config, unmeasured(config))
+    most = max(int(_dry_run(config, spec, number)[1].sum()) for number in range(DRY_RUNS))
+    needed = spent + probing + max(most - kept, 0)
+    if needed > cap:
+        measured, rest = any(prompt.cost is None for prompt in config.prompts), max(most - kept, 0)
+        free = " or give every prompt a cost, which needs no probe" if measured else ""
+        raise ValueError(
+            f"{config.file}: caps.completions is {cap:,}; {spent:,} are spent, the probe needs {probing:,} more and "
+            f"the rounds {rest:,}: it must be at least {needed:,}, and more where requests fail; raise the cap, lower "
+            f"tune.budget ({budget:,}){free}"
+        )
+
+
+def _kept(sampler: Sampler) -> int:
+    """Completions of rounds that the journal has, or that a batch will bring."""
     ((kept,),) = sampler.journal.rows("SELECT count(*) FROM draws JOIN cells USING (cell) WHERE stream = 'tune'")
-    return Plan(shown, bound(config, items, sampler), mean if measured else None, bool(_judges(config)), kept)
+    query = "SELECT coalesce(sum(n), 0) FROM attempts JOIN cells USING (cell) WHERE stream = 'tune' AND state = ?"
+    ((coming,),) = sampler.journal.rows(query, BATCHED)
+    return kept + coming
 
 
 def bound(config: Config, items: Sequence[Item], sampler: Sampler) -> Amount:
@@ -115,7 +159,7 @@ def within(amount: Amount, caps: Caps, spent: Amount) -> Amount:
 
 def need(live: Session, wants: Sequence[Want], items: Sequence[Item] = ()) -> Need:
     """Count what is missing, each completion at its worst; with one item for every want, its judgements too."""
-    kept, worst = 0, Amount()
+    kept, worst, coming = 0, Amount(), _coming(live.journal)
     judges = _judges(live.config) if items else []
     for place, want in enumerate(wants):
         have = live.loop.run(live.journal.draws(want.cell, want.first, want.count))
@@ -123,9 +167,19 @@ def need(live: Session, wants: Sequence[Want], items: Sequence[Item] = ()) -> Ne
         for judge in judges:
             worst = worst.plus(live.loop.run(_unjudged(live, judge, items[place], have.values())))
             one = one.plus(live.sampler.worst(*judge.request(items[place], JUDGED * want.prompt.max_tokens), 1))
-        missing, kept = want.count - len(have), kept + len(have)
+        numbers = range(want.first, want.first + want.count)
+        missing = len(set(numbers) - have.keys() - coming.get(want.cell.digest, set()))
+        kept += want.count - missing
         worst = worst.plus(Amount(*(missing * part for part in one)))
     return Need(sum(want.count for want in wants), kept, worst, bool(judges))
+
+
+def _coming(journal: Journal) -> dict[bytes, set[int]]:
+    """Draws by cell that batches which are not over will bring."""
+    found: dict[bytes, set[int]] = {}
+    for cell, first, n in journal.rows("SELECT cell, first, n FROM attempts WHERE state = ?", BATCHED):
+        found.setdefault(cell, set()).update(range(first, first + n))
+    return found
 
 
 async def _unjudged(live: Session, judge: Judge, item: Item, draws: Iterable[Draw]) -> Amount:

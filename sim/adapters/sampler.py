@@ -191,7 +191,7 @@ class Sampler:
         missing = [number for number in range(first, first + count) if number not in found]
         return found | await self._parts(pull, _runs(missing, self.most_choices(want.prompt.model)))
 
-    async def _attempt(self, pull: "_Pull", first: int, n: int) -> list[Draw | None]:
+    async def _attempt(self, pull: "_Pull", first: int, n: int) -> Sequence[Draw | None]:
         """One request from reservation to settlement."""
         want = pull.want
         worst, asked = self.worst(want.prompt, want.cell, n), self.clock.now()
@@ -224,14 +224,14 @@ class Sampler:
 
     async def book(
         self, attempt: Attempt, worst: Amount, result: Reply | CallError
-    ) -> tuple[list[Draw | None], CallError | None]:
+    ) -> tuple[Sequence[Draw | None], CallError | None]:
         """Write down how an attempt ended and settle it.
 
         Returns:
             Its draws, None in the place of one that failed on the server, and what is wrong with it if anything is.
         """
         state, charged, usage, note = VOID, Amount(), None, ""
-        draws: list[Draw | None] = []
+        draws: Sequence[Draw | None] = ()
         problem: CallError | None = None
         if isinstance(result, Refused):
             state, charged, draws, note = AMBIGUOUS, worst, [Draw("", REFUSED)] * attempt.n, str(result)

@@ -60,8 +60,9 @@ def tune(
         if no_probe:
             costs = driver.unmeasured(run)
         else:
-            wants = driver.probe_wants(live, items)
-            _confirm_probe(planning.need(live, wants), yes)
+            needed = planning.need(live, driver.probe_wants(live, items))
+            planning.check_cap(run, needed, live.sampler)
+            _confirm_probe(needed, yes)
             costs = driver.probe(live, items)
         spec, strategy = driver.world(run, costs)
         _show_plan(run, planning.plan(run, spec, costs, items, live.sampler), live, len(items))
@@ -215,7 +216,8 @@ def _show_plan(run: "Config", plan: "Plan", live: "Session", num_queries: int) -
     rows = [("rounds, at most", *amount_columns(most))]
     if plan.expected is not None:
         without = ", without judgements" if plan.judged else ""
-        rows.insert(0, (f"rounds, estimated from the probe{without}", *amount_columns(plan.expected)))
+        likely = within(plan.expected, run.caps, live.ledger.spent)
+        rows.insert(0, (f"rounds, estimated from the probe{without}", *amount_columns(likely)))
     rows += [("spent so far", *amount_columns(live.ledger.spent)), ("caps", *caps_columns(run))]
     caption = at_most("the budget times the dearest completion", plan.judged)
     if most != plan.worst:
@@ -226,6 +228,12 @@ def _show_plan(run: "Config", plan: "Plan", live: "Session", num_queries: int) -
             f" {plan.kept:,} completions of rounds are kept already; those that the rounds ask for again cost nothing."
         )
     common.show(console, "Cost", ("", ">completions", ">tokens", ">money"), rows, caption)
+    if plan.expected is not None and (short := plan.short(run.caps, live.ledger.spent)):
+        caps = " and ".join(f"caps.{name}" for name in short)
+        console.print(
+            f"Warning: {caps} will probably stop the run before its policy: the rounds take about "
+            f"{amount_text(plan.expected)}. Raise the cap or lower tune.budget."
+        )
 
 
 def at_most(what: str, judged: bool) -> str:
