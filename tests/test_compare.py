@@ -231,9 +231,15 @@ def test_estimators_that_need_too_large_a_table_are_refused_or_left_out(tmp_path
     with pytest.raises(ValueError, match="psst:estimator=subsets on wide: votes for 8 answers"):
         compare.compare(plan, tmp_path / "out", exact_values)
     assert not (tmp_path / "out").exists()
-    alone = algorithms.get("sequential-halving:estimator=plug-in")  # keeps one scale of a pull, and looks up all
-    with pytest.raises(ValueError, match="votes for 8 answers in pulls of 64 completions need a table of"):
-        runner.check_estimator(alone, runner.shape_of(envs.get(str(path)).source))
+
+
+def test_the_tables_of_a_rule_that_keeps_one_scale_of_a_pull_hold_all_scales():
+    """Seen to fail with tables of one scale."""
+    rest = {"costs": np.zeros(1), "max_scale": 256, "values": np.zeros((1, 1, 1, 1))}
+    long = Dataset("long", ("bon",), np.ones((1, 1, 1)), np.ones((1, 1)), np.zeros(1), **rest)
+    alone = algorithms.get("sequential-halving:estimator=plug-in")
+    with pytest.raises(ValueError, match="best of up to 256 in pulls of 256 completions need a table of"):
+        runner.check_estimator(alone, long.environment())
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_any_work(tmp_path: Path):
