@@ -61,7 +61,7 @@ def test_the_example_can_be_loaded_and_names_every_key(tmp_path: Path):
     assert run.name == "capitals"
     assert run.objectives[0].scorer.answer("It is so. Answer: Paris.") == "Paris"
     source = (Path(config.__file__)).read_text()
-    read = set(re.findall(r'\.(?:text|whole|number|flag|choice|table|tables|numbers|take)\(\s*"(\w+)"', source))
+    read = set(re.findall(r'\.(?:text|name|whole|number|flag|choice|table|tables|numbers|take)\(\s*"(\w+)"', source))
     assert len(read) > 40
     mentioned = set(re.findall(r"^#?\s*\[*([\w.]+)", text, flags=re.M)) | set(re.findall(r"\w+", text))
     assert read <= mentioned, read - mentioned
@@ -130,6 +130,20 @@ BAD = {
     "cap of money": ("[tune]", "[caps]\nmoney = 0\n[tune]", "caps.money is 0; expected a finite number at least 1e-12"),
     "price": ("[tune]", "[prices]\nprompt = 0.0000001\n[tune]", "prices.prompt is 1e-07; .* at most 6 decimals"),
     "price of whom": ("[tune]", "[prices]\nmodels.x = { prompt = 1 }\n[tune]", "prices.models.x is no model"),
+    "name of a prompt": (
+        'name = "a"',
+        'name = "a\\rb"',
+        r"prompts\[0\].name is 'a\\rb'; .* without control characters",
+    ),
+    "name of a context": (
+        "[contexts]\ncost_weights = [0.0, 0.1]",
+        '[[contexts]]\nname = "low\\u2028"',
+        r"contexts\[0\].name is 'low\\u2028'",
+    ),
+    "name of an objective": ("[[objectives]]", '[[objectives]]\nname = "\\u001b[31m"', r"objectives\[0\].name is"),
+    "name of the run": ('strategy = "mv"', 'strategy = "mv"\nname = "a\\nb"', r"name is 'a\\nb'"),
+    "out in a file": ('strategy = "mv"', 'strategy = "mv"\nout = "q.jsonl/out"', "out is '.*'; .*q.jsonl is a file"),
+    "out is a file": ('strategy = "mv"', 'strategy = "mv"\nout = "q.jsonl"', "out is '.*'; .*q.jsonl is a file"),
     "measure": (
         "[tune]",
         '[cost]\nmeasure = "money"\n[tune]',

@@ -78,8 +78,8 @@ def _config(path: Path, content: dict[str, Any]) -> Config:
         raise cost.wrong("measure", "is 'money', but [prices] names no price above 0")
     config = Config(
         file=path,
-        name=top.text("name", path.stem),
-        out=beside / top.text("out", f"results/{path.stem}"),
+        name=top.name("name", path.stem),
+        out=_out(top, beside),
         seed=top.whole("seed", 0, low=0, high=2**63 - 1),
         endpoint=endpoint,
         prompts=prompts,
@@ -115,6 +115,15 @@ def _config(path: Path, content: dict[str, Any]) -> Config:
                 problem = f"is missing; the template of {objective.name!r} has a {{{slot}}} slot"
                 raise ValueError(f"{path}: queries.{slot} {problem}")
     return config
+
+
+def _out(top: Table, beside: Path) -> Path:
+    """The folder of results, which need not be there; a file in its place is refused."""
+    out = beside / top.text("out", f"results/{top.file.stem}")
+    for place in (out, *out.parents):
+        if place.exists() and not place.is_dir():
+            raise top.wrong("out", f"is {str(out)!r}; {place} is a file, not a folder")
+    return out
 
 
 def of_policy(policy: Policy) -> Asking:
@@ -302,7 +311,7 @@ def _objectives(top: Table) -> tuple[tuple[Objective, ...], str]:
     strategy = top.choice("strategy", STRATEGIES)
     found: list[Objective] = []
     for table in top.tables("objectives"):
-        name = table.text("name", f"objective {len(found)}" if found else "reward")
+        name = table.name("name", f"objective {len(found)}" if found else "reward")
         default = strategy if strategy != "mixed" else None
         aggregate = table.choice("aggregate", AGGREGATES, default)
         if aggregate is None:
@@ -349,7 +358,7 @@ def _contexts(top: Table, objectives: tuple[Objective, ...]) -> tuple[Context, .
         for table in tables:
             made.append(
                 Context(
-                    name=table.text("name", f"context {len(made)}"),
+                    name=table.name("name", f"context {len(made)}"),
                     weights=table.numbers("weights", size) if "weights" in table or size > 1 else (1.0,),
                     cost_weight=table.number("cost_weight", 0.0, low=0),
                     probability=table.number("probability", 1 / len(tables), low=0, high=1),

@@ -4,9 +4,13 @@ import difflib
 import math
 import re
 import sys
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+_NO_NAME = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode categories that no name may hold: controls, halves of characters, ends of lines and paragraphs."""
 
 
 def finite(value: Any) -> bool:
@@ -61,6 +65,13 @@ class Table:
             raise self.wrong(key, f"is {value!r}; expected text")
         if not blank and not value.strip():
             raise self.wrong(key, "is empty; expected some text")
+        return value
+
+    def name(self, key: str, default: Any = NEEDED) -> Any:
+        """A name, which tables and messages show: text in one line that UTF-8 can hold."""
+        value = self.text(key, default)
+        if key in self.content and any(unicodedata.category(one) in _NO_NAME for one in value):
+            raise self.wrong(key, f"is {value!r}; expected a name without control characters")
         return value
 
     def variable(self, key: str, default: str) -> str:

@@ -51,7 +51,7 @@ class Prompt:
     @classmethod
     def read(cls, table: Table, model: str | None = None) -> "Prompt":
         """From a table of a configuration or a policy, with the model for those that name none."""
-        name, text, system = table.text("name"), table.text("text", SLOT), table.text("system", "", blank=True)
+        name, text, system = table.name("name"), table.text("text", SLOT), table.text("system", "", blank=True)
         if SLOT not in text + system:
             raise table.wrong("text", f"has no {SLOT} slot; every prompt needs one")
         for key in ("text", "system"):
