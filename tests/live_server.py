@@ -61,6 +61,7 @@ class Model:
     tokens: int = 0
     wasted: int = 0
     free: int = 0
+    over: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def reply(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -148,6 +149,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif kind == "timeout":
             time.sleep(0.6)
             self.close_connection = True
+        elif kind == "hang":  # until the server stops
+            model.over.wait(600)
+            self.close_connection = True
         elif kind == "drip":  # a byte now and then: no pause between two is as long as a timeout
             self.wfile.write(b"HTTP/1.1 200 said\r\nContent-Length: 100\r\n\r\n")
             for _ in range(60):
@@ -193,7 +197,10 @@ class _Server(ThreadingHTTPServer):
 def serving(model: Model) -> Iterator[str]:
     """Serve a model; gives the base URL."""
     with running(_Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"model": model}))) as url:
-        yield f"{url}/v1"
+        try:
+            yield f"{url}/v1"
+        finally:
+            model.over.set()
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from live_runs import iapo
 from live_server import KEY, Model, serving, words
 
 from sim.adapters.journal import Draw, Journal
@@ -130,6 +131,15 @@ def test_a_server_that_seeds_globally_gives_no_copies(choices: str):
 def test_a_server_that_ignores_seeds_gives_all_draws():
     texts = [text for pull in sample(Model(seeds="ignored"), PULLS).texts for text in pull]
     assert len(set(texts)) == 29
+
+
+def test_copies_are_counted_and_shown(tmp_path: Path):
+    """A server that draws once a query, whatever the seed; and one that seeds globally, which gives none."""
+    for name, model in ("same", Model(answer=lambda prompt, number: prompt)), ("other", Model(seeds="reseed")):
+        sample(model, PULLS, tmp_path / name)
+    shown = " ".join(iapo("journal", "list", tmp_path / "same").stdout.split())
+    assert " 0 0 29 26 (90%) 29 " in shown, "29 completions of three queries"
+    assert " 0 0 29 0 29 " in " ".join(iapo("journal", "list", tmp_path / "other").stdout.split())
 
 
 def test_no_two_requests_share_a_seed_interval():

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +16,13 @@ from theory import exact
 
 pytest.importorskip("openai", reason="the extra [llm] is not installed")
 
+MINUTES = 10
+"""From nothing to both policies, on two cores."""
 TOLERANCE = 0.02
 """How far the chosen arm's recorded value may be below the best one's."""
+
+
+_seconds: list[float] = []
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +32,9 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     threading.Thread(target=made.serve_forever, daemon=True).start()
     folder = tmp_path_factory.mktemp("tiny")
     demo.write(folder / "run", server.url(made))
+    began = time.monotonic()
     result = iapo("record", folder / "run" / "tiny.toml", "-n", 32, "--to", folder / "world.npz", "--yes")
+    _seconds.append(time.monotonic() - began)
     assert result.exit_code == 0, result.output
     yield folder
     made.shutdown()
@@ -36,12 +44,16 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["psst", "psst+k4"])
 def test_tuning_finds_arms_within_reach_of_the_recorded_optimum(recorded: Path, algorithm: str):
-    """Every cost level: exact value of the chosen arm in the recorded world within 0.02 of the best arm's."""
+    """Every cost level: exact value of the chosen arm in the recorded world within 0.02 of the best arm's; in time."""
     text = (recorded / "run" / "tiny.toml").read_text().replace('"psst"', f'"{algorithm}"')
     file = recorded / "run" / f"{algorithm}.toml"
     file.write_text(text)
+    began = time.monotonic()
     result = iapo("tune", file, "--yes")
+    _seconds.append(time.monotonic() - began)
     assert result.exit_code == 0, result.output
+    print(f"{algorithm}: {_seconds[-1]:.0f} s; in all, with recording, {sum(_seconds):.0f} s")
+    assert sum(_seconds) < 60 * MINUTES
     data = files.load(recorded / "world.npz")
     values, names = exact.values(data), data.prompt_names or ()
     policy = json.loads((recorded / "run" / "results" / algorithm / "policy.json").read_text())["policy"]

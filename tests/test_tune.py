@@ -5,6 +5,7 @@ import os
 import random
 import re
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from live_runs import RUN, digit, iapo, write
 from live_server import KEY, Model, serving, words
 
 from sim.adapters import config as reading
-from sim.adapters import policy, tune
+from sim.adapters import live, policy, tune
 from sim.adapters.journal import Draw, Journal
 from sim.adapters.policy import Arm, combine
 from sim.adapters.protocol import Offline
@@ -218,6 +219,22 @@ def test_a_cap_below_the_budget_of_repeats_stops_the_run(folder: Path):
     assert result.exit_code == common.USER_ERROR
     assert re.search(r"error: caps.completions is 450, and the next .* nothing is lost \(prompt", result.stderr)
     assert 400 < model.completions <= 450
+
+
+def test_a_fatal_error_ends_a_run_in_which_a_request_hangs(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """It is waited for so long and no longer, and counts as billed. Seen to fail where that is thirty seconds."""
+    assert live.GRACE < 60
+    monkeypatch.setattr(live, "GRACE", 0.2)
+    model = Model(answer=digit, fault=lambda number, body: {2: "hang", 5: "401"}.get(number))
+    with serving(model) as url:
+        began = time.monotonic()
+        result = iapo("tune", write(folder, url), "--yes")
+        assert time.monotonic() - began < 25
+    assert result.exit_code == common.USER_ERROR
+    assert "HTTP 401" in result.stderr
+    journal = Journal(folder / "out" / "journal.sqlite")
+    assert journal.rows("SELECT count(*) FROM attempts WHERE state = 'lost'") == [(1,)]
+    journal.close()
 
 
 def test_wrong_gold_and_missing_keys_are_refused_before_the_first_request(

@@ -109,7 +109,7 @@ def list_(journal: Place) -> None:
             one.ambiguous,
             one.void,
             f"{one.draws:,}",
-            one.copies,
+            f"{one.copies:,} ({one.copies / one.draws:.0%})" if one.copies else 0,
             f"{one.completions:,}",
             f"{one.tokens:,}",
             f"{one.money / MONEY:,.4f}",
