@@ -418,6 +418,8 @@ def test_logs_of_the_same_name_are_not_pooled(make: Callable, name: str, tmp_pat
     said = f"both be the prompt {stem!r}; name them apart, as in a={made[0]} b={made[1]}\n"
     assert refused.stderr == f"error: {made[0]} and {made[1]} would {said}"
     assert not (tmp_path / "x.npz").exists()
+    twice = iapo("env", "import", made[0], made[0], "--to", tmp_path / "x.npz", *options)
+    assert "would both be the prompt" in twice.stderr
     named = iapo("env", "import", f"a={made[0]}", f"b={made[1]}", "--to", tmp_path / "x.npz", *options)
     assert named.exit_code == 0, named.output
     assert files.load(tmp_path / "x.npz").prompt_names == ("a", "b")

@@ -98,7 +98,11 @@ def test_equal_answers_are_right_and_votes_go_to_canonical_strings():
     ],
 )
 def test_a_right_answer_is_read_as_a_whole(gold: str, right: str, wrong: str):
-    """Seen to be read as the last number in it: 3 for 3x, so that what was right scored 0, and 3 scored 1."""
+    """Seen to be read as the last number in it: 3 for 3x, so that what was right scored 0, and 3 scored 1.
+
+    Scores that were kept under the earlier reading are of another scorer.
+    """
+    assert "version=2" in repr(maths.Math())
     assert maths.Math().right(gold)
     for marked in (f"${right}$", rf"So it is \boxed{{{right}}}."):
         assert maths_worker.answer(gold, marked)["right"] is True

@@ -87,6 +87,7 @@ def test_numbers_can_be_rounded():
         ("The answer is a.", "A"),
         ("the answer is b", "B"),
         ("Answer: c\n", "C"),
+        ("The answer is b \nbecause A is not", "B"),
         ("The answer is (d) because", "D"),
         ("The answer is option B", "B"),
         ("The right option is **c**", "C"),

@@ -70,11 +70,11 @@ def _check_names(sources: Sequence[str]) -> None:
         name, path = _named(source)
         if path != Path(source):
             continue
-        other = seen.setdefault(name, source)
-        if other != source and imports.one_prompt(path) and imports.one_prompt(Path(other)):
+        if (other := seen.get(name)) and imports.one_prompt(path) and imports.one_prompt(Path(other)):
             raise ValueError(
                 f"{other} and {source} would both be the prompt {name!r}; name them apart, as in a={other} b={source}"
             )
+        seen[name] = source
 
 
 def _objects(entries: Sequence[Any]) -> "pd.Series":

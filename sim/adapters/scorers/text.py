@@ -67,7 +67,7 @@ class Choice(AnswerScorer):
         either = f"[{self.letters}{self.letters.lower()}]"
         if re.fullmatch(rf"\s*{either}\s*", text):
             return text.strip().upper()
-        alone = rf"\(?({upper})(?![\w'])|\(?({lower})(?=\)|\s*[.,;:!?*]|\s*$)"  # "a" before a word is a word
+        alone = rf"\(?({upper})(?![\w'])|\(?({lower})(?=\)|\s*[.,;:!?*]|\s*$|[ \t]*\n)"  # "a" before a word is a word
         given = r"(?i:answer\s*(?:is|:|=)*|(?:choice|option)\s*(?:is|:|=)+)\s*(?i:choice|option)?\s*\**\s*"
         for way in (rf"\\boxed\s*\{{\s*(?:\\text\s*\{{)?\s*\(?({either})\)?\s*\}}", rf"{given}(?:{alone})"):
             found = _last(way, text)
