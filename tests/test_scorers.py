@@ -410,6 +410,7 @@ def test_gold_that_cannot_be_read_is_an_error():
         (Number(), "20 %", "20"),
         (Number(), "5 cm", "5"),
         (Number(), "7.", "7"),
+        (Number(), "48 / 2 = 24, so 72.\n#### 72", "72"),
         (Number(1), "0.25", "0.2"),
         (Choice(), "a", "A"),
         (Choice(), "(B)", "B"),

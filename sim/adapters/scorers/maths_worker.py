@@ -30,8 +30,10 @@ def parse_gold(gold: str) -> list[Any]:
     r"""A right answer as math-verify reads it whole; empty where it would read something else, or a part of it.
 
     Text without dollar signs is mathematics too: `3x` is read as `$3x$` and as `\boxed{3x}`, which must agree, for in
-    plain text math-verify takes the last number it finds, here 3.
+    plain text math-verify takes the last number it finds, here 3. Of a worked solution what stands after #### counts,
+    as GSM8K has it.
     """
+    gold = gold.rpartition("####")[2]
     if gold.count("$") > 1 or "boxed" in gold or re.search(r"\\[(\[]", gold):
         return parse(gold)
     bare = _without_exponent(gold.replace("\\$", "").replace("$", "").strip().removesuffix("."))

@@ -108,10 +108,9 @@ class Number(AnswerScorer):
         return canonical_number(found[-1], self.digits) if found else None
 
     def right(self, gold: str) -> str:
-        """The number in plain notation; a number must be all that there is, for 1/2 is not 2."""
-        whole = re.fullmatch(
-            rf"[{_CURRENCIES}]?\s*({_NUMBER.pattern})\s*(?:[%°{_CURRENCIES}]|\s[^\W\d_]+)?\.?", gold.strip()
-        )
+        """The number in plain notation; it must be all that there is (1/2 is not 2) after ####, as GSM8K has it."""
+        alone = rf"[{_CURRENCIES}]?\s*({_NUMBER.pattern})\s*(?:[%°{_CURRENCIES}]|\s[^\W\d_]+)?\.?"
+        whole = re.fullmatch(alone, gold.rpartition("####")[2].strip())
         found = None if whole is None else canonical_number(whole[1], self.digits)
         if found is None:
             raise ValueError(f"the right answer {gold[:80]!r} cannot be read as one number, as 0.5, -1,000 or 20 % can")
