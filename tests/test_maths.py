@@ -114,6 +114,7 @@ def test_a_right_answer_is_read_as_a_whole(gold: str, right: str, wrong: str):
     "gold",
     [
         *("none", "Paris", "no", "pi/2", "2pi", "sin(x)", "(-oo, 3)", "3/4 cup", "5 dollars", "3 1/2", "1 000"),
+        *("1_000", "10^-3", "2^-1", "10**3", "x**2", "2ab", "√2", "1e400", "1,,2", "?", " "),
     ],
 )
 def test_a_right_answer_that_would_be_read_as_something_else_is_refused(gold: str):
