@@ -227,6 +227,8 @@ def test_replies_are_read_strictly():
     with pytest.raises(Transient):
         read_reply(200, b'{"error": {"code": 429, "message": "slow down"}}')
     assert isinstance(failure(429, {"error": {"code": "project_spend_limit_exceeded"}}, None), Fatal)
+    assert isinstance(failure(429, {"error": {"code": "429", "type": "insufficient_quota"}}, None), Fatal)
+    assert isinstance(failure(400, {"error": {"code": "400", "type": "content_filter"}}, None), Refused)
     assert isinstance(failure(429, {"error": "words"}, None), Transient)
     with pytest.raises(Ambiguous):
         read_reply(200, b"[" * 100_000)

@@ -206,16 +206,15 @@ def read_usage(raw: Any, choices: tuple[Choice, ...]) -> Usage | None:
 def failure(status: int, body: Any, retry_after: float | None, content: bytes = b"") -> CallError:
     """What an HTTP error means."""
     error = body.get("error", body) if isinstance(body, dict) else None
-    code, said = None, _start(content)
+    words, said = [], _start(content)
     if isinstance(error, dict):
-        code, said = error.get("code") or error.get("type"), str(error.get("message") or said)
+        words, said = [str(error.get(key) or "").lower() for key in ("code", "type")], str(error.get("message") or said)
     elif isinstance(error, str):
         said = error
     text = f"HTTP {status}: {' '.join(said.split())[:300]}"
-    word = str(code or "").lower()
-    if any(one in word for one in _FILTER_CODES) and status in (400, 403):
+    if any(one in word for one in _FILTER_CODES for word in words) and status in (400, 403):
         return Refused(text)
-    if word in FATAL_CODES or word.endswith("_spend_limit_exceeded"):
+    if any(word in FATAL_CODES or word.endswith("_spend_limit_exceeded") for word in words):
         return Fatal(text)
     if status in _UNBILLED:
         return Transient(text, retry_after, throttled=status in (429, 503, 529))
