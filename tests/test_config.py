@@ -292,3 +292,10 @@ def test_a_key_in_place_of_its_variable_is_refused_and_not_shown(key: str, tmp_p
         ) as refused:
             load(tmp_path, text)
         assert key not in str(refused.value)
+
+
+def test_a_configuration_that_moved_is_asked_of_who_named_it(tmp_path: Path):
+    """Seen to suggest a new example."""
+    (tmp_path / "q.jsonl").write_text("")
+    with pytest.raises(ValueError, match=r"^kept.sqlite: came from .*gone.toml, which is not there any more; put the"):
+        config.load(tmp_path / "gone.toml", "kept.sqlite")

@@ -247,6 +247,8 @@ def test_what_the_policy_holds_is_evaluated_and_refusals_are_shown(folder: Path)
         (["--pulls", 0], {}, "--pulls is 0"),
         (["--limit", 0], {}, "--limit is 0"),
         (["--to", "x.txt"], {}, "ends in .csv or .parquet"),
+        (["--to", "nowhere/x.csv"], {}, "--to is nowhere/x.csv; its folder"),
+        ([], {"moved": True}, "policy.json: came from /nowhere/run.toml, which is not there any more"),
         (["--triple-scale", 5], {}, "between 1 and tune.max_scale (4)"),
         ([], {"old": True}, "row 1 is a query of the tuning run (1 such rows)"),
         ([], {"cap": 400}, "caps.completions is 400; 0 are spent and up to 432 are missing: it must be at least 432"),
@@ -265,7 +267,8 @@ def test_what_cannot_be_measured_is_refused_before_the_first_request(
         del made["policy"]["cost 0"]["single"]
     if "scale" in change:
         made["policy"]["cost 1"]["chosen"]["scale"] = change["scale"]
-    (folder / "policy.json").write_text(json.dumps(made | {"config": str(folder / "run.toml")}))
+    config = "/nowhere/run.toml" if "moved" in change else str(folder / "run.toml")
+    (folder / "policy.json").write_text(json.dumps(made | {"config": config}))
     if "old" in change:
         (folder / "held.jsonl").write_text((folder / "q.jsonl").read_text().split("\n")[0])
     with serving(model) as url:

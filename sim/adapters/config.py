@@ -36,13 +36,20 @@ SOURCE = ("strategy", "tie", "endpoint", "objectives", "cost", "tune")
 """Keys that a policy carries along as they are: what answering a query needs, and what its values mean."""
 
 
-def load(path: str | Path) -> Config:
-    """Read and check a configuration file; a ValueError names the file, the key and the reason."""
+def load(path: str | Path, told_by: str | Path | None = None) -> Config:
+    """Read and check a configuration file; a ValueError names the file, the key and the reason.
+
+    Args:
+        path: the file.
+        told_by: the policy or journal that names it; None where the user does.
+    """
     path = Path(path)
-    return _config(path, _toml(path))
+    return _config(path, _toml(path, told_by))
 
 
-def _toml(path: Path) -> dict[str, Any]:
+def _toml(path: Path, told_by: str | Path | None = None) -> dict[str, Any]:
+    if told_by is not None and not path.is_file():
+        raise ValueError(f"{told_by}: came from {path}, which is not there any more; put the configuration back there")
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -171,7 +178,7 @@ def of_tuning(policy: Policy) -> tuple[Config, list[str]]:
         ValueError: the configuration is gone, or something in either file is wrong.
     """
     path = Path(policy.config)
-    content, asked = _toml(path), of_policy(policy)
+    content, asked = _toml(path, policy.file), of_policy(policy)
     judges = {one.scorer.model for one in asked.objectives if isinstance(one.scorer, Judge)}
     models = {prompt.model for prompt in asked.prompts} | judges
     prices = {}

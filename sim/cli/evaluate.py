@@ -48,6 +48,8 @@ def evaluate(
         raise ValueError(f"--limit is {limit}; it must be at least 1")
     if to is not None and to.suffix not in (".csv", ".parquet"):
         raise ValueError(f"--to is {to}; the name of a table ends in .csv or .parquet")
+    if to is not None and not to.resolve().parent.is_dir():
+        raise ValueError(f"--to is {to}; its folder {to.resolve().parent} does not exist")
     chosen = file.load(policy)
     tuned, changed = reading.of_tuning(chosen)
     if changed:

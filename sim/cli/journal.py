@@ -84,7 +84,7 @@ def replay(
     kept.close()
     if place is None:
         raise ValueError(f"{file}: names no configuration; it was not made by a run")
-    run = reading.load(place)
+    run = reading.load(place, file)
     with driver.session(run, Offline, file, capped=False) as live:
         data, left = room.replay(live, driver.load_items(run), stream)
     files.save(data, to)
