@@ -148,6 +148,21 @@ def test_what_is_kept_of_rounds_is_no_longer_estimated():
     assert plan._replace(expected=None).short(Caps(1, 1, 1), Amount()) == []
 
 
+def test_small_sums_of_money_are_shown(folder: Path):
+    """Seen to read 0.0000 in the table of costs."""
+    text = UNIFORM.replace("prompt = 1.0", "prompt = 0.01").replace("completion = 2.0", "completion = 0.02")
+    file = write(folder, "http://127.0.0.1:9/v1", text + "[caps]\nmoney = 0.0009\n")
+    shown = " ".join(iapo("tune", file, "--plan", "--no-probe").stdout.split())
+    assert re.search(r"rounds, at most 90 10,170 0\.000111 spent so far 0 0 0\.0000 caps 403 - 0\.000900", shown), shown
+
+
+@pytest.mark.parametrize("strategy", ["bon", "mv"])
+def test_a_plan_says_where_no_query_can_be_answered_with_the_policy(folder: Path, strategy: str):
+    text = UNIFORM.replace('strategy = "mv"', f'strategy = "{strategy}"')
+    planned = iapo("tune", write(folder, "http://127.0.0.1:9/v1", text), "--plan", "--no-probe")
+    assert ("`iapo ask`, which knows none, refuses the policy" in planned.stdout) == (strategy == "bon")
+
+
 def test_amounts_are_cut_at_what_the_caps_leave():
     nine = Amount(9, 9, 9)
     assert planning.within(nine, Caps(5, None, 20), Amount()) == Amount(5, 9, 9)

@@ -228,6 +228,10 @@ def _show_plan(run: "Config", plan: "Plan", live: "Session", num_queries: int) -
             f" {plan.kept:,} completions of rounds are kept already; those that the rounds ask for again cost nothing."
         )
     common.show(console, "Cost", ("", ">completions", ">tokens", ">money"), rows, caption)
+    if any(one.aggregate == "bon" and one.scorer.needs_gold for one in run.objectives):
+        console.print(
+            "Note: best of N is scored by right answers here; `iapo ask`, which knows none, refuses the policy."
+        )
     if plan.expected is not None and (short := plan.short(run.caps, live.ledger.spent)):
         caps = " and ".join(f"caps.{name}" for name in short)
         console.print(
@@ -277,27 +281,30 @@ def show_need(run: "Config", plan: "Need", live: "Session", num_queries: int) ->
 
 def caps_columns(run: "Config") -> tuple[str, ...]:
     """Caps as cells of a table."""
-    from sim.adapters.settings import MONEY
-
-    money = "-" if run.caps.money is None else f"{run.caps.money / MONEY:,.4f}"
-    return (f"{run.caps.completions:,}", "-" if run.caps.tokens is None else f"{run.caps.tokens:,}", money)
+    caps = run.caps
+    tokens, money = (
+        "-" if caps.tokens is None else f"{caps.tokens:,}",
+        "-" if caps.money is None else _money(caps.money),
+    )
+    return (f"{caps.completions:,}", tokens, money)
 
 
 def amount_columns(amount: "Amount") -> tuple[str, ...]:
     """An amount as cells of a table."""
-    from sim.adapters.settings import MONEY
-
-    return (f"{amount.completions:,}", f"{amount.tokens:,}", f"{amount.money / MONEY:,.4f}")
+    return (f"{amount.completions:,}", f"{amount.tokens:,}", _money(amount.money))
 
 
 def amount_text(amount: "Amount") -> str:
-    """An amount in words; small money has more decimals."""
+    """An amount in words."""
+    _, tokens, money = amount_columns(amount)
+    return f"{common.count(amount.completions, 'completion')}, {tokens} tokens, money {money}"
+
+
+def _money(units: int) -> str:
+    """Money in units of the user's currency; small sums have more decimals."""
     from sim.adapters.settings import MONEY
 
-    _, tokens, money = amount_columns(amount)
-    if 0 < amount.money < MONEY // 1000:
-        money = f"{amount.money / MONEY:.6f}"
-    return f"{common.count(amount.completions, 'completion')}, {tokens} tokens, money {money}"
+    return f"{units / MONEY:.6f}" if 0 < units < MONEY // 1000 else f"{units / MONEY:,.4f}"
 
 
 def _amounts(amount: "Amount") -> dict[str, float | int]:
