@@ -76,8 +76,13 @@ def load(port: int, pulls: int, folder: Path) -> dict[str, float]:
 
 
 def test_five_hundred_pulls_are_all_there(port: int, tmp_path: Path):
-    """As much memory as ten thousand take, but for 10 MB: it is what is imported and compiled, not what is asked."""
-    assert 0 < load(port, 500, tmp_path)["memory"] < MEGABYTES
+    """As much memory as ten thousand take, but for 10 MB: it is what is imported and compiled, not what is asked.
+
+    A request takes 2 to 3 ms of processor time with the client's own; the bound is for what makes it ten times as much.
+    """
+    found = load(port, 500, tmp_path)
+    assert 0 < found["memory"] < MEGABYTES
+    assert found["cpu"] < 15
 
 
 @pytest.mark.slow
