@@ -267,9 +267,7 @@ def test_faults_lose_nothing_and_every_bill_is_covered(seed: int):
 @pytest.mark.parametrize("choices", ["n", "one", "half"])
 def test_choices_that_break_are_asked_for_again_under_their_numbers(how: str, choices: str):
     """Right answers break off twice: what comes in the end is as if none had. Seen to fail where a part counts."""
-    model = Model(
-        choices=choices, breaks=lambda prompt, text, before: how if "answer 7" in text and before < 2 else None
-    )
+    model = Model(choices=choices, breaks=lambda _, text, before: how if "answer 7" in text and before < 2 else None)
     pulls = [(query, 16) for query in "abcdef"]
     found = sample(model, pulls)
     assert found.texts == right(Model(), pulls)
