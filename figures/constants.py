@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SWEEP: dict[str, Any] = {
-    "envs": ("synth-bernoulli", "MATH", "synth-categorical"),
+    "envs": ("synth-bernoulli", "MATH", "CQA", "synth-categorical", "HH", "Summarization"),
     "constants": {
         "epsilon-greedy:epsilon": (0.02, 0.15, 0.8),
         "softmax:temperature": (0.01, 0.05, 1.0),
