@@ -52,9 +52,8 @@ def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
 def draw(table: "pd.DataFrame") -> Figure:
     """ACR against the constant, a panel per environment and budget; PSST as a level band."""
     envs, budgets = (list(dict.fromkeys(table[name])) for name in ("env", "budget"))
-    size = {"nrows": len(budgets), "ncols": max(len(envs), 2)}
-    figure, grid = style.paper(style.PAGE, 0.5 + 1.6 * len(budgets), **size)
-    for axes, (budget, env) in zip(grid[:, : len(envs)].flat, product(budgets, envs), strict=True):
+    figure, grid = panels.stacked(envs, 0.3 + 1.6 * len(budgets), (1.0,) * len(budgets))
+    for axes, (env, budget) in zip(grid.flat, product(envs, budgets), strict=True):
         rows = table[(table["env"] == env) & (table["budget"] == budget)]
         ours = rows[rows["algorithm"] == "psst"].iloc[0]
         half = panels.Z * np.nan_to_num(ours["acr_sem"])
@@ -69,10 +68,7 @@ def draw(table: "pd.DataFrame") -> Figure:
         axes.set_xticks([], minor=True)
         axes.set_xlabel("constant")
         axes.set_title(f"{env}, T = {budget:,}", loc="left", fontweight="bold")
-    for axes in grid[:, len(envs) :].flat:
-        axes.set_visible(False)
-    for row in grid:
-        row[0].set_ylabel("average contextual return")
+    panels.label_rows(grid.ravel(), "average contextual return")
     bases = [base for base in dict.fromkeys(table["base"].dropna()) if base]
     ours = Line2D([], [], color=style.look("psst").color, lw=1.1)
     style.legend(figure, bases, columns=5, extra={"PSST, 95 % interval shaded": ours})

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from figures import style
+from figures import panels, style
 from figures.lab import Lab
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ SMOKE: dict[str, Any] = {"envs": ("crossover", "bon-two-scales")}
 CURVE, BEST, CROSSING = "curve", "best", "crossing"
 _COLORS = (*style.STRONG, *style.MUTED)
 _LINES = ("-", "--", "-.", ":")
+_GREY = "#cfcfcf"
 
 
 def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
@@ -70,17 +72,22 @@ def cheapest(costs: list[float]) -> int:
 
 
 def draw(table: "pd.DataFrame") -> Figure:
-    """Above: value against N, prompts that lead at some N in colour, other good ones grey. Below: best arms."""
+    """Above: value against N, prompts that lead at some N in colour, other good ones grey. Below: best arms.
+
+    The axis is that of the leaders; other prompts are cut where they are below it.
+    """
     envs = list(dict.fromkeys(table["env"]))
-    figure, panels = style.paper(style.PAGE, 3.7, nrows=2, ncols=len(envs), height_ratios=(1.7, 1.0))
-    for column, env in enumerate(envs):
+    figure, grid = panels.stacked(envs, 3.7, (1.7, 1.0))
+    for (above, below), env in zip(grid, envs, strict=True):
         own = table[table["env"] == env]
         curves, best = own[own["kind"] == CURVE], own[own["kind"] == BEST]
         colors = _colors(curves, best)
-        _curves(panels[0, column], curves, colors)
-        panels[0, column].set_title(env, loc="left", fontweight="bold")
-        _contexts(panels[1, column], best, colors)
-    panels[0, 0].set_ylabel("exact value, lowest cost")
+        _curves(above, curves, colors)
+        above.set_title(env, loc="left", fontweight="bold")
+        _contexts(below, best, colors)
+    panels.label_rows(grid[:, 0], "exact value, lowest cost")
+    grey = Line2D([], [], color=_GREY, lw=0.8)
+    style.legend(figure, [], columns=1, extra={"other good prompts, cut where below the leaders' range": grey})
     return figure
 
 
@@ -99,7 +106,7 @@ def _colors(curves: "pd.DataFrame", best: "pd.DataFrame") -> dict[int, tuple[str
 def _curves(axes: Axes, curves: "pd.DataFrame", colors: dict[int, tuple[str, str]]) -> None:
     leading = leaders(curves)
     for prompt, own in curves.groupby("prompt"):
-        color, line = colors[int(str(prompt))] if prompt in leading else ("#cfcfcf", "-")
+        color, line = colors[int(str(prompt))] if prompt in leading else (_GREY, "-")
         strong = prompt in leading
         label = f"prompt {prompt}" if strong else None
         axes.plot(

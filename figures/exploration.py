@@ -46,10 +46,9 @@ def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
 
 def draw(table: "pd.DataFrame") -> Figure:
     """Average contextual return on held-out queries with 95 % intervals, a panel per environment."""
-    figure, axes = panels.by_environment(table)
+    figure, axes = panels.by_environment(table, label="average contextual return")
     for panel, (_, rows) in zip(axes, table.groupby("env", sort=False), strict=True):
         panels.against_budget(panel, rows)
-    axes[0].set_ylabel("average contextual return")
     names = list(dict.fromkeys(table["algorithm"]))
     style.legend(figure, names, columns=5)
     return figure

@@ -1,7 +1,10 @@
-"""Panels that several figures share: a measure of simulated runs against the budget."""
+"""Panels that several figures share: a few per environment, a measure of simulated runs against the budget."""
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,20 +16,85 @@ if TYPE_CHECKING:
 
 Z = 1.96
 """Normal quantile of a 95 % interval."""
-_DODGE = 0.012
+_DODGE, _SPREAD = 0.012, 0.7
+_COLUMNS = 3
 
 
-def by_environment(table: "pd.DataFrame", height: float = 2.2) -> tuple[Figure, list[Axes]]:
-    """A figure as wide as a page with a panel per environment, three to a row, room for a legend above."""
-    envs = list(dict.fromkeys(table["env"]))
-    columns = min(max(len(envs), 2), 3)
+def stacked(envs: Sequence[str], height: float, ratios: tuple[float, ...]) -> tuple[Figure, np.ndarray]:
+    """A figure as wide as a page with panels per environment, one below the other; three environments to a row.
+
+    Args:
+        envs: environments, at least one.
+        height: of an environment's panels together, inches.
+        ratios: heights of its panels relative to each other, from above.
+
+    Returns:
+        The figure, and its panels, shape (environment, ratio).
+    """
+    columns = min(max(len(envs), 2), _COLUMNS)
     rows = -(-len(envs) // columns)
-    figure, panels = style.paper(style.PAGE, height * rows, nrows=rows, ncols=columns)
-    for axes, env in zip(panels.flat, envs, strict=False):
-        axes.set_title(env, loc="left", fontweight="bold")
-    for axes in panels.flat[len(envs) :]:
+    size = {"nrows": rows * len(ratios), "ncols": columns, "height_ratios": ratios * rows}
+    figure, grid = style.paper(style.PAGE, height * rows, **size)
+    panels = grid.reshape(rows, len(ratios), columns).swapaxes(1, 2).reshape(-1, len(ratios))
+    for axes in panels[len(envs) :].flat:
         axes.set_visible(False)
-    return figure, list(panels.flat[: len(envs)])
+    return figure, panels[: len(envs)]
+
+
+def by_environment(table: "pd.DataFrame", height: float = 2.2, label: str = "") -> tuple[Figure, list[Axes]]:
+    """A figure as wide as a page with a panel per environment, three to a row, room for a legend above.
+
+    Args:
+        table: with the column env.
+        height: of a row, inches.
+        label: of the vertical axis, at the first panel of every row.
+    """
+    envs = list(dict.fromkeys(table["env"]))
+    figure, panels = stacked(envs, height, (1.0,))
+    for axes, env in zip(panels[:, 0], envs, strict=True):
+        axes.set_title(env, loc="left", fontweight="bold")
+    label_rows(panels[:, 0], label)
+    return figure, list(panels[:, 0])
+
+
+def label_rows(panels: Sequence[Axes] | np.ndarray, label: str) -> None:
+    """Name the vertical axis of the first panel of every row."""
+    for axes in panels:
+        if starts_row(axes):
+            axes.set_ylabel(label)
+
+
+def starts_row(axes: Axes) -> bool:
+    """Whether a panel is the first one of its row."""
+    place = axes.get_subplotspec()
+    return place is not None and place.is_first_col()
+
+
+def apart(budgets: Sequence[float], place: int, number: int) -> float:
+    """Factor on budgets by which series are drawn side by side on a logarithmic axis, so that none hides another.
+
+    Between two that follow each other, and are often alike, there is one of the second half of all.
+
+    Args:
+        budgets: all that are drawn, ascending.
+        place: of the series, from 0.
+        number: of series; together they take at most `_SPREAD` of the smallest step between budgets.
+    """
+    if len(budgets) < 2:
+        return 1.0
+    known = np.log(np.asarray(budgets, float))
+    step = min(_DODGE * (known[-1] - known[0]), _SPREAD * np.diff(known).min() / max(number - 1, 1))
+    half = -(-number // 2)
+    slot = 2 * place if place < half else 2 * (place - half) + 1
+    return float(np.exp(step * (slot - (number - 1) / 2)))
+
+
+def over_budgets(axes: Axes, budgets: list[int]) -> None:
+    """A logarithmic axis of budgets, with light lines half way between them: what is between two has one budget."""
+    style.thousands(axes, budgets)
+    axes.set_xlabel("budget (completions)")
+    for low, high in pairwise(budgets):
+        axes.axvline((low * high) ** 0.5, color=mpl.rcParams["grid.color"], linewidth=0.4, zorder=0)
 
 
 def against_budget(axes: Axes, rows: "pd.DataFrame", what: str = "acr") -> None:
@@ -47,15 +115,13 @@ def against_budget(axes: Axes, rows: "pd.DataFrame", what: str = "acr") -> None:
         own, look = rows[rows["algorithm"] == name].sort_values("budget"), style.look(name)
         mean, half = own[f"{what}_mean"].to_numpy(float), Z * own[f"{what}_sem"].fillna(0.0).to_numpy(float)
         if look.marker:
-            shift = _DODGE * (learners.index(name) - (len(learners) - 1) / 2)
-            at = own["budget"].to_numpy(float) * (budgets[-1] / budgets[0]) ** (shift / 2)
+            at = own["budget"].to_numpy(float) * apart(budgets, learners.index(name), len(learners))
             axes.errorbar(at, mean, half, **look.kwargs)
         else:
             axes.axhline(mean.mean(), color=look.color, linestyle=look.line, linewidth=0.8, zorder=look.order)
         reach[name] = ((mean - half).min(), (mean + half).max())
         highest[name] = mean.max()
-    style.thousands(axes, budgets)
-    axes.set_xlabel("budget (completions)")
+    over_budgets(axes, budgets)
     if what == "acr":
         _limit(axes, reach, highest)
 
