@@ -127,6 +127,17 @@ _FIXED: dict[str, tuple[str, str, str]] = {
     "successive-rejects": ("#44aa99", "H", "successive rejects"),
 }
 """Name -> colour, marker, label: add a line for a new algorithm."""
+_SAID = {"budget_rule=reference": "reference budget"}
+"""Options -> what people call them."""
+_ENVIRONMENTS = {
+    "synth-bernoulli": "#ee6677",
+    "MATH": "#4477aa",
+    "CQA": "#66ccee",
+    "synth-categorical": "#228833",
+    "HH": "#aa3377",
+    "Summarization": "#ccbb44",
+}
+"""Environment -> colour, of Tol's bright palette."""
 
 
 def look(name: str) -> Look:
@@ -137,7 +148,7 @@ def look(name: str) -> Look:
     a checksum.
     """
     base, _, options = name.partition(":")
-    said = f", {options}" if options else ""
+    said = f", {_SAID.get(options, options)}" if options else ""
     if base == "oracle":
         return Look(INK, 1.4, "-", "", 2, f"best on train{said}", INK)
     if base == "random":
@@ -156,6 +167,12 @@ def look(name: str) -> Look:
 def looks(names: list[str]) -> dict[str, Look]:
     """The look of each of these algorithms."""
     return {name: look(name) for name in names}
+
+
+def environments(names: Sequence[str]) -> dict[str, str]:
+    """The colours of environments: the same in every figure; those that are not known here have one by their order."""
+    others = [name for name in names if name not in _ENVIRONMENTS]
+    return _ENVIRONMENTS | {name: MUTED[i % len(MUTED)] for i, name in enumerate(others)}
 
 
 def paper(width: float, height: float, **grid: Any) -> tuple[Figure, Any]:

@@ -62,7 +62,7 @@ def draw(table: "pd.DataFrame") -> Figure:
     """A panel per count: share of worlds by how many there are, a bar per environment with a 95 % interval."""
     envs = list(dict.fromkeys(table["env"]))
     figure, panels = style.paper(style.PAGE, 1.9, nrows=1, ncols=len(COUNTS), sharey=True)
-    width, colors = 0.8 / len(envs), style.shades(envs)
+    width, colors = 0.8 / len(envs), style.environments(envs)
     for axes, (column, said) in zip(panels[0], COUNTS.items(), strict=True):
         for i, (env, own) in enumerate(table.groupby("env", sort=False)):
             count, every = own.groupby(column)["worlds"].sum(), int(own["worlds"].sum())
@@ -71,7 +71,7 @@ def draw(table: "pd.DataFrame") -> Figure:
             ends = [clopper_pearson(int(worlds), every, 0.95) for worlds in count]
             error = np.abs(np.transpose(ends) - share.to_numpy())
             axes.errorbar(at, share, error, fmt="none", ecolor=style.INK, elinewidth=0.6)
-            axes.bar(at, share, width, color=colors[env], alpha=0.6, label=env)
+            axes.bar(at, share, width, color=colors[str(env)], alpha=0.6, label=env)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.yaxis.set_major_formatter("{x:.0%}")
         axes.set_xlabel(said)
