@@ -54,6 +54,9 @@ SMOKE: dict[str, Any] = {
     "trials": 16,
 }
 _FAR = 6.0
+_TWO_ANSWERS, _BEST_OF_N = "of two answers,\ncredits for a tie agree", "no votes"
+_NO_CREDIT = {"synth-bernoulli": _TWO_ANSWERS} | dict.fromkeys(("synth-categorical", "HH", "Summarization"), _BEST_OF_N)
+"""Environment -> why nothing is trained with half credit there."""
 
 
 def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
@@ -82,40 +85,53 @@ def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
 def draw(table: "pd.DataFrame") -> Figure:
     """Difference to PSST in ACR with 95 % intervals: a row per variant, a colour per budget.
 
-    Differences far below all others are named at the edge.
+    Differences far below all others are named at the edge. What an environment was not run with has a note why.
     """
     rows = table[table["variant"].fillna("") != ""]
     figure, axes = panels.by_environment(rows, height=0.9 + 0.23 * rows["variant"].nunique())
     budgets = sorted(rows["budget"].unique())
     colors = style.shades(budgets)
-    variants = list(dict.fromkeys(rows["variant"]))
+    names = dict(zip(rows["variant"], rows["algorithm"], strict=True))
+    variants = list(names)
+    labels = [_label(said, algorithm) for said, algorithm in names.items()]
+    note: dict[str, Any] = {"fontsize": 6, "va": "center", "zorder": 6}
     box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
-    note: dict[str, Any] = {"fontsize": 6, "va": "center", "bbox": box, "zorder": 6}
-    for panel, (_, of_env) in zip(axes, rows.groupby("env", sort=False), strict=True):
+    for panel, (env, of_env) in zip(axes, rows.groupby("env", sort=False), strict=True):
+        low, high = limits(of_env["diff_mean"].to_numpy())
         for i, budget in enumerate(budgets):
             own = of_env[of_env["budget"] == budget].set_index("variant").reindex(variants)
             at = np.arange(len(variants)) + 0.2 * (i - (len(budgets) - 1) / 2)
             half = panels.Z * own["diff_sem"].fillna(0.0)
             look = {"fmt": "o", "ms": 2.8, "color": colors[budget], "elinewidth": 0.8}
             panel.errorbar(own["diff_mean"], at, xerr=half, **look)
+            for place, mean in zip(at, own["diff_mean"], strict=True):
+                if mean < low:
+                    panel.text(low, place - 0.1, f" $\\leftarrow$ {mean:.2f}", color=colors[budget], **note)
         panel.axvline(0.0, color=style.INK, linewidth=0.8)
         panel.set_ylim(len(variants) - 0.5, -0.5)
-        panel.set_yticks(range(len(variants)), variants if panel is axes[0] else [""] * len(variants))
+        panel.set_yticks(range(len(variants)), labels if panels.starts_row(panel) else [""] * len(variants))
         panel.set_xlabel("ACR less that of PSST")
-        low, high = limits(of_env["diff_mean"].to_numpy())
         panel.set_xlim(low, high)
         panel.locator_params(axis="x", nbins=5)
-        for at, beyond in enumerate(variants):
-            own = of_env[(of_env["variant"] == beyond) & (of_env["diff_mean"] < low)]
-            said = ", ".join(f"{row.diff_mean:.2g} (T = {row.budget:,})" for row in own.itertuples())
-            if said:
-                panel.text(low, at - 0.36, f" $\\leftarrow$ {said}", **note)
-            if beyond not in set(of_env["variant"]):
+        for at, variant in enumerate(variants):
+            if variant not in set(of_env["variant"]):
                 where = {"transform": panel.get_yaxis_transform(), "ha": "center", "color": style.GREY}
-                panel.text(0.5, at, "no tie that it would change", **note, **where)
+                panel.text(0.5, at, _note(names[variant], str(env)), **note, **where, bbox=box, linespacing=1.0)
     handles = {f"T = {t:,}": Line2D([], [], color=colors[t], marker="o", linestyle="") for t in budgets}
     style.legend(figure, [], columns=len(handles), extra=handles)
     return figure
+
+
+def _label(variant: str, algorithm: str) -> str:
+    """What a row is called: another algorithm as in every figure, a change of PSST by what is changed."""
+    changed = algorithm.partition(":")[0].partition(" on ")[0] == "psst"
+    return variant if changed else style.look(algorithm).label
+
+
+def _note(algorithm: str, env: str) -> str:
+    """What is said where an algorithm was not run on an environment."""
+    why = _NO_CREDIT.get(env, "") if " on " in algorithm else ""
+    return f"not run here: {why}" if why else "not run here"
 
 
 def limits(differences: np.ndarray) -> tuple[float, float]:
