@@ -77,35 +77,38 @@ def resolved(table: "pd.DataFrame") -> "pd.DataFrame":
 def draw(table: "pd.DataFrame") -> Figure:
     """Differences seen, ordered by size, as markers with 95 % intervals; what n trials detect as level lines.
 
-    Differences far below the lowest line are at the lower edge.
+    Differences far below the lowest line are at the lower edge, hollow.
     """
-    figure, axes = panels.by_environment(table, height=2.2)
+    figure, axes = panels.by_environment(table, height=2.3, label="|ACR difference to PSST|")
     numbers = sorted(table["n"].unique())
     colors = dict(zip(numbers, (style.WARNING, style.INK, style.GREY), strict=False))
     for panel, (_, rows) in zip(axes, table.groupby("env", sort=False), strict=True):
         seen = rows[rows["n"] == numbers[0]].assign(size=lambda t: t["difference"].abs()).sort_values("size")
-        at = np.arange(len(seen))
         floor = rows.groupby("n")["detectable_all"].median().min() / _BELOW
-        height = seen["size"].clip(lower=floor)
-        for name in dict.fromkeys(rows["algorithm"]):
-            own = (seen["algorithm"] == name).to_numpy()
-            look = style.look(name)
-            half = panels.Z * seen.loc[own, "difference_sem"]
-            error = [np.minimum(half, height[own] - floor / 10), half]
-            style_of = {"marker": look.marker, "color": look.color, "ms": 2.8, "elinewidth": 0.5}
-            panel.errorbar(at[own], height[own], error, linestyle="", **style_of)
+        seen = seen.assign(at=np.arange(len(seen)), below=seen["size"] < floor, height=seen["size"].clip(lower=floor))
+        for (name, below), own in seen.groupby(["algorithm", "below"], sort=False):
+            look, half = style.look(str(name)), panels.Z * own["difference_sem"]
+            low = (own["size"] - half).clip(lower=floor if below else floor / 10)
+            high = (own["size"] + half).clip(lower=floor)
+            shape = {"marker": look.marker, "color": look.color, "mfc": "white" if below else look.color, "mew": 0.6}
+            shape |= {"ms": 3.4 if below else 2.8, "clip_on": not below}  # on the axis, uncut
+            error = [own["height"] - low, high - own["height"]]
+            panel.errorbar(own["at"], own["height"], error, linestyle="", elinewidth=0.5, **shape)
         for n in numbers:
             level = rows.loc[rows["n"] == n, "detectable_all"].median()
             panel.axhline(level, color=colors[n], linestyle="--", linewidth=0.9)
-            spot = {"color": colors[n], "fontsize": 6, "ha": "right", "va": "bottom"}
-            panel.text(len(seen) - 1, level * 1.04, f"n = {n:,}", **spot)
+            where = {"transform": panel.get_yaxis_transform(), "va": "center"}
+            panel.text(1.01, level, f"n = {n:,}", color=colors[n], fontsize=6, **where)  # outside: nothing is there
         panel.set_yscale("log")
-        panel.set_ylim(height.min() / 1.5, height.max() * 2)
-        panel.set_xlabel("comparison, by size of difference")
+        panel.set_ylim(floor if seen["below"].any() else seen["size"].min() / 1.5, seen["height"].max() * 2)
+        panel.set_xlabel("comparison, by size")
         panel.set_xticks([])
-    axes[0].set_ylabel("|ACR difference to PSST|")
-    said = f"detected by n trials with probability {SWEEP['power']:g} (median)"
-    extra = {said: Line2D([], [], color=style.INK, linestyle="--", lw=0.9)}
+    said = f"detected by n trials with probability {SWEEP['power']:g}, all at once (median)"
+    hollow = {"linestyle": "", "marker": "o", "color": style.GREY, "mfc": "white", "ms": 3.0, "mew": 0.6}
+    extra = {
+        said: Line2D([], [], color=style.INK, linestyle="--", lw=0.9),
+        "hollow: below the axis": Line2D([], [], **hollow),
+    }
     names = list(dict.fromkeys(table["algorithm"]))
-    style.legend(figure, names, columns=4, extra=extra)
+    style.legend(figure, names, columns=3, extra=extra)
     return figure
