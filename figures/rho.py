@@ -1,5 +1,6 @@
 """How much of the budget screening should take: PSST+K4 and PSST+K1 over rho."""
 
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ SWEEP: dict[str, Any] = {
 }
 SMOKE: dict[str, Any] = {"envs": ("crossover",), "kept": (1,), "rho": (0.2, 0.6), "budgets": (50, 200), "trials": 16}
 _DEFAULT = 0.2
+_DODGE = 0.012
 
 
 def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
@@ -37,25 +39,26 @@ def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
 
 
 def draw(table: "pd.DataFrame") -> Figure:
-    """Difference to PSST in ACR against rho: a colour per budget, a marker per K, 95 % intervals."""
-    figure, axes = panels.by_environment(table, height=2.1)
+    """Difference to PSST in ACR against rho: a colour per budget, a marker per K, 95 % intervals.
+
+    What has the same rho is drawn side by side.
+    """
+    figure, axes = panels.by_environment(table, height=2.1, label="ACR less that of PSST")
     budgets = sorted(table["budget"].unique())
     colors = style.shades(budgets)
     kept = sorted(int(k) for k in table["kept"].dropna().unique())
+    series = list(product(kept, budgets))
+    levels = sorted(table["rho"].dropna().unique())
     for panel, (_, rows) in zip(axes, table.groupby("env", sort=False), strict=True):
-        for i, k in enumerate(kept):
-            for budget, own in rows[rows["kept"] == k].groupby("budget"):
-                at = own["rho"] + 0.006 * (i - (len(kept) - 1) / 2)
-                look = {
-                    "color": colors[budget],
-                    "marker": style.look(f"psst+k{k}").marker,
-                    "lw": 0.9,
-                    "elinewidth": 0.6,
-                }
-                panel.errorbar(at, own["diff_mean"], panels.Z * own["diff_sem"].fillna(0.0), **look)
+        for i, (k, budget) in enumerate(series):
+            own = rows[(rows["kept"] == k) & (rows["budget"] == budget)].sort_values("rho")
+            at = own["rho"] + _DODGE * (i - (len(series) - 1) / 2)
+            look = {"color": colors[budget], "marker": style.look(f"psst+k{k}").marker, "lw": 0.7, "elinewidth": 0.6}
+            panel.errorbar(at, own["diff_mean"], panels.Z * own["diff_sem"].fillna(0.0), **look)
         panel.axhline(0.0, color=style.INK, linewidth=0.8)
+        panel.set_xticks(levels, [f"{rho:g}" for rho in levels])
+        panel.grid(axis="x", visible=False)
         panel.set_xlabel("rho, share of the budget for screening")
-    axes[0].set_ylabel("ACR less that of PSST")
     handles = {f"T = {budget:,}": Line2D([], [], color=colors[budget], lw=1.5) for budget in budgets}
     for k in kept:
         marker = style.look(f"psst+k{k}").marker
