@@ -34,6 +34,12 @@ SMOKE: dict[str, Any] = {
 
 LIMITS = {"best prompt at N = 1": "triple-n1", "the same with its best N": "psst+k1", "best arm": "oracle"}
 """Limit -> the algorithm that tends to it."""
+_LINES = {
+    "best prompt at N = 1": (style.MUTED[0], "limit: best prompt at N = 1"),
+    "the same with its best N": (style.look("psst+k1").color, "limit: best prompt at N = 1, with its best N"),
+    "best arm": (style.look("oracle").color, style.look("oracle").label),
+}
+"""Limit -> colour and name in the picture; one of its own where the algorithm's is too near another's."""
 
 
 def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
@@ -66,19 +72,16 @@ def _limits(lab: Lab, env: str, trials: int) -> np.ndarray:
 
 def draw(table: "pd.DataFrame") -> Figure:
     """Average contextual return on held-out queries with 95 % intervals and limits, a panel per environment."""
-    figure, axes = panels.by_environment(table)
+    figure, axes = panels.by_environment(table, label="average contextual return")
     simulated = table[table["budget"] > 0]
     for panel, (env, rows) in zip(axes, simulated.groupby("env", sort=False), strict=True):
         panels.against_budget(panel, rows)
         low, high = panel.get_ylim()
-        for name, like in LIMITS.items():
+        for name, (color, _) in _LINES.items():
             own = table[(table["env"] == env) & (table["algorithm"] == f"limit: {name}")]["acr_mean"].iloc[0]
-            panel.axhline(own, color=style.look(like).color, linewidth=0.8, zorder=2)
+            panel.axhline(own, color=color, linewidth=0.8, zorder=2)
             low, high = min(low, own), max(high, own)
         panel.set_ylim(low - 0.02 * (high - low), high + 0.02 * (high - low))
-    axes[0].set_ylabel("average contextual return")
-    extra = {
-        f"limit: {name}": Line2D([], [], color=style.look(like).color, linewidth=0.8) for name, like in LIMITS.items()
-    }
+    extra = {said: Line2D([], [], color=color, linewidth=0.8) for color, said in _LINES.values()}
     style.legend(figure, list(dict.fromkeys(simulated["algorithm"])), columns=4, extra=extra)
     return figure
