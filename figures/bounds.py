@@ -1,4 +1,4 @@
-"""Failure probability against every bound on the worlds of `iapo verify`.
+"""Failure probability against bounds on the worlds of `iapo verify`.
 
 The expected simple regret is at most the largest gap times the probability of failure: bounds on the one are bounds on
 the other. For every world of a family and every rule, `iapo verify` has the whole table.

@@ -28,7 +28,7 @@ FIGURES: dict[str, Entry] = {
     "hard": Entry("figures.hard", "environments built to break one thing each"),
     "structure": Entry("figures.structure", "how the advantage grows with |P|, Nmax and |C|"),
     "choice": Entry("figures.choice", "what to use: least regret by budget per arm, gap, query noise, contexts"),
-    "bounds": Entry("figures.bounds", "failure probability against every bound"),
+    "bounds": Entry("figures.bounds", "failure probability against bounds"),
     "regret": Entry("figures.regret", "simple regret against bounds"),
     "resolution": Entry("figures.resolution", "what 200 trials can resolve", ("exploration",)),
     "scale-gain": Entry("figures.scale_gain", "what a larger Nmax is worth"),

@@ -127,11 +127,26 @@ def draw(table: "pd.DataFrame") -> Figure:
     return figure
 
 
+def vacuous(rows: "pd.DataFrame") -> list[str]:
+    """The bounds of one world and rule, where all are the largest possible regret at every budget, and coincide.
+
+    Args:
+        rows: of the table; bounds are capped there by the mean largest gap.
+    """
+    bounded = rows.dropna(subset="bound")
+    level = bounded["bound"].nunique() == 1 and bounded["budget"].nunique() > 1
+    return list(dict.fromkeys(bounded["claim"])) if level else []
+
+
 def _panel(axes: Axes, rows: "pd.DataFrame") -> None:
     truth = rows[rows["claim"].fillna("") == ""].sort_values("budget")
     for name, color in COLORS.items():
         own = rows[rows["claim"] == name].sort_values("budget")
         axes.plot(own["budget"], own["bound"], "--", color=color, lw=1.0)
+    capped = vacuous(rows)
+    if capped:
+        said = "\n".join(["all vacuous:" if len(capped) > 1 else "vacuous:", *capped])
+        axes.text(0.03, 0.05, said, transform=axes.transAxes, va="bottom", color=style.GREY, fontsize=6)
     exactly = truth.dropna(subset="exact")
     axes.plot(exactly["budget"], exactly["exact"], color=style.INK, lw=1.4, zorder=4)
     seen, unseen = truth[truth["regret"] > 0], truth[~(truth["regret"] > 0)]
