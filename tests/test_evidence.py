@@ -175,3 +175,13 @@ def test_token_counts_belong_to_the_pull_that_asked():
     found = token_counts(journal, "tune", asked)
     assert found.tolist() == [[0, 0, 0, 0], [1, 11, 2, 3], [2, 20, 5, 9]]
     journal.close()
+
+
+def test_a_cost_that_was_reported_once_has_no_interval():
+    """Seen to be taken as exact."""
+    paid = np.zeros((3, 4))
+    paid[0] = (1, 5, 1, 9)
+    made = evidence_of(np.array([[1.0], [0.0], [1.0]]))
+    found = made.estimate(Paid(paid, [np.zeros((0, 4))], RATES, np.array([WEIGHT])))
+    assert np.isfinite(found.value[0, 0, 0])
+    assert interval(found, 0, 0, 1, ONE, 0.95) is None

@@ -227,6 +227,20 @@ def test_usage_is_that_of_replies_that_report_it():
     journal.close()
 
 
+def test_what_broken_choices_took_is_part_of_what_draws_cost():
+    """Seen to be cheaper where they count as completions: (30 + 2) / 2 tokens for the one that came."""
+    journal = Journal(":memory:")
+
+    async def write() -> None:
+        attempt = await journal.begin(CELL, 0, 2, 5, WORST)
+        await journal.end(attempt, room.SETTLED, Amount(2, 36, 7), [Draw("whole", "stop"), None], Usage(4, 32))
+
+    asyncio.run(write())
+    assert journal.usage([CELL.digest]) == (4, 32)
+    assert journal.reports(CELL.stream) == [(CELL.digest, 0, 4, 1, 32)]
+    journal.close()
+
+
 def test_many_writers_share_a_commit_and_lose_nothing(tmp_path: Path):
     journal = Journal(tmp_path / "j.sqlite")
     commits = []

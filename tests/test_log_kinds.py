@@ -216,6 +216,8 @@ def test_content_in_parts_and_attachments_is_put_together(tmp_path: Path):
 
 GOOD = batch_line("q1", "plain")
 FAILED = {"custom_id": "plain/q1", "response": None, "error": {"code": "batch_expired", "message": "too late"}}
+BROKEN = batch_line("q1", "plain")
+BROKEN["response"]["body"]["choices"][-1] |= {"finish_reason": "error"}
 SAMPLE = {"id": 1, "epoch": 1, "target": "4", "output": {"choices": [{"message": {"content": "4"}}]}}
 ROW = {"prompt": "p", "query": "q", "completion": "4", "gold": 4, "completion_tokens": 1}
 HUGE = 10**400
@@ -236,6 +238,7 @@ MALFORMED = [
     ("a.jsonl", [GOOD, GOOD], IDS, "a.jsonl: line 2 repeats the custom_id 'plain/q1'"),
     ("a.jsonl", [FAILED], IDS, "line 1: the request 'plain/q1' failed"),
     ("a.jsonl", [batch_line("q1", "plain", 500)], IDS, "the request 'plain/q1' failed"),
+    ("a.jsonl", [BROKEN], IDS, "line 1: a choice of 'plain/q1' broke off on the server"),
     ("a.jsonl", [GOOD], ("--ids", "x(?P<prompt>.)(?P<query>.)"), "does not match the pattern"),
     ("a.jsonl", [GOOD], ("--ids", "(?P<prompt>.)"), "--ids is '(?P<prompt>.)'; it needs the groups"),
     (
@@ -418,8 +421,10 @@ def test_logs_of_the_same_name_are_not_pooled(make: Callable, name: str, tmp_pat
     said = f"both be the prompt {stem!r}; name them apart, as in a={made[0]} b={made[1]}\n"
     assert refused.stderr == f"error: {made[0]} and {made[1]} would {said}"
     assert not (tmp_path / "x.npz").exists()
-    twice = iapo("env", "import", made[0], made[0], "--to", tmp_path / "x.npz", *options)
-    assert "would both be the prompt" in twice.stderr
+    (tmp_path / f"{stem}.csv").write_text("prompt,query,completion\n")
+    for others in ([made[0]], [tmp_path / f"{stem}.csv", made[1]]):
+        again = iapo("env", "import", made[0], *others, "--to", tmp_path / "x.npz", *options)
+        assert "would both be the prompt" in again.stderr
     named = iapo("env", "import", f"a={made[0]}", f"b={made[1]}", "--to", tmp_path / "x.npz", *options)
     assert named.exit_code == 0, named.output
     assert files.load(tmp_path / "x.npz").prompt_names == ("a", "b")

@@ -149,7 +149,10 @@ def test_a_text_that_eats_memory_costs_itself_alone(tmp_path: Path, monkeypatch:
 
 
 def test_a_hanging_verifier_costs_its_timeout_and_holds_up_no_other_pull(stub: None):
-    """Less than its timeout and a second; another pull ends meanwhile. Both workers are up before time is taken."""
+    """Its timeout and a second (half as much again for a busy machine); another pull ends meanwhile.
+
+    Both workers are up before time is taken.
+    """
     ended: list[str] = []
 
     async def pull(scorer: maths.Math, texts: Sequence[str]) -> list[Scored]:
@@ -158,7 +161,7 @@ def test_a_hanging_verifier_costs_its_timeout_and_holds_up_no_other_pull(stub: N
         return found
 
     async def go() -> tuple[float, list[list[Scored]]]:
-        scorer = maths.Math(timeout=2.0, processes=2)
+        scorer = maths.Math(timeout=3.0, processes=2)
         try:
             await scorer.score(Item("q", "1"), "p", ["1", "1"])
             began = time.monotonic()
@@ -171,7 +174,7 @@ def test_a_hanging_verifier_costs_its_timeout_and_holds_up_no_other_pull(stub: N
     assert ended == ["1", "hang"]
     assert late == [Scored(TIMEOUT)]
     assert [one.value for one in others] == [1.0, 0.0, 0.0]
-    assert 2.0 <= took < 3.0
+    assert 3.0 <= took < 4.5
 
 
 def test_no_worker_outlives_the_scorer(stub: None, monkeypatch: pytest.MonkeyPatch):

@@ -114,6 +114,17 @@ def test_a_cap_that_the_probe_makes_too_small_is_refused_before_the_first_reques
         assert iapo("tune", write(folder, url, text + "144\n"), "--yes").exit_code == 0, "what is kept needs no room"
 
 
+def test_a_run_that_is_in_its_rounds_goes_on_whatever_they_might_need(folder: Path):
+    """Seen to be refused though all was there: dry runs spend more of the budget than this run did."""
+    model = Model(answer=digit)
+    with serving(model) as url:
+        assert iapo("tune", write(folder, url, RUN), "--yes").exit_code == 0
+        spent = model.completions
+        again = iapo("tune", write(folder, url, f"{RUN}[caps]\ncompletions = {spent}\n"), "--yes")
+    assert again.exit_code == 0, again.output
+    assert model.completions == spent
+
+
 def test_what_an_algorithm_leaves_of_its_budget_needs_no_room(folder: Path):
     """Seven pulls of four completions for each of three prompts are 84 of 90."""
     model = Model(answer=digit)

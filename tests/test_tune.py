@@ -129,12 +129,6 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(folder: Path):
     assert left["policy"] == right["policy"]
 
 
-def values_at_one(folder: Path) -> dict[str, tuple[float, float]]:
-    arms = pd.read_csv(folder / "out" / "arms.csv")
-    own = arms[(arms["context"] == "cost 0") & (arms["scale"] == 1)]
-    return {row.prompt: (row.value, row.se) for row in own.itertuples()}
-
-
 @pytest.mark.parametrize("seeds", ["sub", "ignored"])
 def test_completions_that_fail_leave_estimates_unbiased(folder: Path, seeds: str):
     """Right answers break off, and with them what they say. Seen to fail where parts count.
@@ -223,7 +217,7 @@ def test_a_cap_below_the_budget_of_repeats_stops_the_run(folder: Path):
 
 def test_a_fatal_error_ends_a_run_in_which_a_request_hangs(folder: Path, monkeypatch: pytest.MonkeyPatch):
     """It is waited for so long and no longer, and counts as billed. Seen to fail where that is thirty seconds."""
-    assert live.GRACE < 60
+    assert live.GRACE < 60, "seconds that a run may go on after a fatal error"
     monkeypatch.setattr(live, "GRACE", 0.2)
     model = Model(answer=digit, fault=lambda number, body: {2: "hang", 5: "401"}.get(number))
     with serving(model) as url:
@@ -233,7 +227,8 @@ def test_a_fatal_error_ends_a_run_in_which_a_request_hangs(folder: Path, monkeyp
     assert result.exit_code == common.USER_ERROR
     assert "HTTP 401" in result.stderr
     journal = Journal(folder / "out" / "journal.sqlite")
-    assert journal.rows("SELECT count(*) FROM attempts WHERE state = 'lost'") == [(1,)]
+    ((lost,),) = journal.rows("SELECT count(*) FROM attempts WHERE state = 'lost'")
+    assert 1 <= lost < 8, "the one that hangs, and what else was under way"
     journal.close()
 
 

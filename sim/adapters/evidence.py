@@ -143,8 +143,8 @@ def interval(
     bounds: tuple[float, float],
     level: float,
     choices: int = 1,
-) -> tuple[float, float]:
-    """Interval of the value of an arm that was pulled (scales count from 1).
+) -> tuple[float, float] | None:
+    """Interval of the value of an arm that was pulled (scales count from 1); None where its cost has no known error.
 
     Args:
         found: what all pulls say.
@@ -158,6 +158,8 @@ def interval(
     place = (context, prompt, scale - 1)
     pulls, tail = int(found.pulls[prompt, scale - 1]), (1 - level) / (2 * choices)
     score, se, cost_se = (float(part[place]) for part in (found.score, found.score_se, found.cost_se))
+    if np.isnan(cost_se):
+        return None
     low, high = within(score, se, pulls, bounds, tail)
     below, above = score - low, high - score
     off = -float(special.stdtrit(found.reports[prompt] - 1, tail)) * cost_se if cost_se > 0 else 0.0

@@ -24,6 +24,7 @@ from sim.adapters.ledger import Amount
 from sim.adapters.protocol import Usage
 from sim.adapters.retry import Stopped
 from sim.adapters.scoring import Scored
+from sim.envs.files import escape
 
 T = TypeVar("T")
 VERSION = 1
@@ -58,6 +59,8 @@ OPEN, SETTLED, AMBIGUOUS, LOST, VOID = "open", "settled", "ambiguous", "lost", "
 """Under way; replied; perhaps billed without a reply; cut off by the end of its process; refused unbilled."""
 BATCHED = "batched"
 """Under way as part of a batch, which outlives the process."""
+KEPT = "(SELECT attempt, count(*) AS kept FROM draws GROUP BY attempt) ON attempt = attempts.id"
+"""Joins attempts with the number of draws that came of each; without those that brought none."""
 PREPARED, CREATING, RUNNING, DONE = "prepared", "creating", "running", "done"
 """States of a batch: on disk here; perhaps created on the server; created there; over, with all its attempts ended."""
 
@@ -180,23 +183,24 @@ class Journal:
         return Amount(int(sums[0]), int(sums[1]), money)
 
     def usage(self, cells: Sequence[bytes]) -> tuple[float, float] | None:
-        """Mean prompt tokens of a request and completion tokens of a completion, over settled attempts in these cells.
+        """Mean prompt tokens of a request and completion tokens of a draw, over settled attempts in these cells.
 
-        Means over the attempts with a usable report; None where none has one.
+        Means over the attempts with a usable report; None where none has one. What broken choices took is part of what
+        their draws cost.
         """
         marks = ", ".join("?" * len(cells))
         row = self._one(
-            "SELECT count(*), total(prompt_tokens), total(completion_tokens), total(completions) FROM attempts "
+            f"SELECT count(*), total(prompt_tokens), total(completion_tokens), total(kept) FROM attempts JOIN {KEPT} "
             f"WHERE state = '{SETTLED}' AND prompt_tokens IS NOT NULL AND cell IN ({marks})",
             *cells,
         )
         return (row[1] / row[0], row[2] / row[3]) if row[0] else None
 
     def reports(self, stream: str) -> list[tuple[bytes, int, int, int, int]]:
-        """Cell, first draw, prompt tokens, completions and their tokens of all attempts with a usable report."""
+        """Cell, first draw, prompt tokens, number of draws and completion tokens of attempts with a usable report."""
         return self.rows(
-            "SELECT cell, first, prompt_tokens, completions, completion_tokens FROM attempts JOIN cells USING (cell) "
-            "WHERE stream = ? AND state = ? AND prompt_tokens IS NOT NULL",
+            "SELECT cell, first, prompt_tokens, kept, completion_tokens FROM attempts JOIN cells USING (cell) "
+            f"JOIN {KEPT} WHERE stream = ? AND state = ? AND prompt_tokens IS NOT NULL",
             stream,
             SETTLED,
         )
@@ -261,7 +265,7 @@ class Journal:
 
     async def mark_batch(self, batch: Batch, note: str = "") -> Batch:
         """Write how far a batch is; gives it back."""
-        row = (batch.state, batch.file, batch.remote, _escaped(note), batch.id)
+        row = (batch.state, batch.file, batch.remote, escape(note), batch.id)
         await self.write([("UPDATE batches SET state = ?, file = ?, remote = ?, note = ? WHERE id = ?", row)])
         return batch
 
@@ -302,13 +306,13 @@ class Journal:
             "completion_tokens = ?, cached_tokens = ?, note = ? WHERE id = ?"
         )
         writes: list[tuple[str, tuple[Any, ...]]] = [
-            (update, (state, *charged, *(usage or (None,) * 3), _escaped(note), attempt.id))
+            (update, (state, *charged, *(usage or (None,) * 3), escape(note), attempt.id))
         ]
         for place, draw in enumerate(draws):
             if draw is None:
                 continue
             seed = None if attempt.seed is None else attempt.seed + place
-            number, finish = attempt.first + place, _escaped(draw.finish)
+            number, finish = attempt.first + place, escape(draw.finish)
             row = (attempt.cell.digest, number, seed, attempt.id, finish, encode(draw.text))
             writes.append(("INSERT INTO draws VALUES (?, ?, ?, ?, ?, ?)", row))
         await self.write(writes)
@@ -416,11 +420,6 @@ def decode(content: bytes) -> str:
 @functools.lru_cache(4096)
 def _digest(content: tuple[Any, ...]) -> bytes:
     return hashlib.sha256(json.dumps(content).encode()).digest()[:16]
-
-
-def _escaped(text: str) -> str:
-    """Text that UTF-8 can hold: lone surrogates become escapes."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _reason(error: Exception) -> str:

@@ -68,10 +68,10 @@ class Plan(NamedTuple):
         """The caps that leave less than the estimate, but for the part of it that is kept already."""
         if self.expected is None:
             return []
-        share = max(0.0, 1 - self.kept / max(self.expected.completions, 1))
-        left = within(self.expected, caps, spent)
+        number = max(self.expected.completions, 1)
+        rest, left = max(number - self.kept, 0), within(self.expected, caps, spent)
         parts = zip(Amount._fields, self.expected, left, strict=True)
-        return [name for name, part, most in parts if share * part > most]
+        return [name for name, part, most in parts if rest * part > number * most]
 
 
 class Need(NamedTuple):
@@ -106,26 +106,26 @@ def plan(config: Config, spec: Spec, costs: Costs, items: Sequence[Item], sample
 
 
 def check_cap(config: Config, probe: Need, sampler: Sampler) -> None:
-    """Refuse, before anything is asked, a cap on completions that leaves the rounds too little.
+    """Refuse, before the first round, a cap on completions that leaves the rounds too little.
 
-    The rounds need what they spend of the budget in dry runs, less what is kept of them.
+    The rounds need what they spend of the budget in dry runs. A run that is in its rounds goes on: it may need less.
 
     Raises:
         ValueError: the cap is too small.
     """
-    spent, probing, kept = sampler.ledger.spent.completions, probe.worst.completions, _kept(sampler)
+    spent, probing = sampler.ledger.spent.completions, probe.worst.completions
     cap, budget = config.caps.completions, config.budget
-    if spent + probing + budget - kept <= cap:
+    if spent + probing + budget <= cap or _kept(sampler):
         return
     spec, _ = world(config, unmeasured(config))
     most = max(int(_dry_run(config, spec, number)[1].sum()) for number in range(DRY_RUNS))
-    needed = spent + probing + max(most - kept, 0)
+    needed = spent + probing + most
     if needed > cap:
-        measured, rest = any(prompt.cost is None for prompt in config.prompts), max(most - kept, 0)
+        measured = any(prompt.cost is None for prompt in config.prompts)
         free = " or give every prompt a cost, which needs no probe" if measured else ""
         raise ValueError(
             f"{config.file}: caps.completions is {cap:,}; {spent:,} are spent, the probe needs {probing:,} more and "
-            f"the rounds {rest:,}: it must be at least {needed:,}, and more where requests fail; raise the cap, lower "
+            f"the rounds {most:,}: it must be at least {needed:,}, and more where requests fail; raise the cap, lower "
             f"tune.budget ({budget:,}){free}"
         )
 

@@ -12,6 +12,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from sim.envs.imports import broken_off
+
 FATAL_CODES = (
     "insufficient_quota",
     "credit_balance_exhausted",
@@ -23,8 +25,6 @@ FATAL_CODES = (
 )
 _FILTER_CODES = ("content_filter", "content_policy_violation", "responsible_ai_policy_violation")
 _UNBILLED = (409, 425, 429, 503, 529)
-_BROKEN = ("error", "abort", "cancelled")
-"""Finish reasons of choices that did not come to an end."""
 _MAX_TOKENS = 2**40
 
 
@@ -169,13 +169,16 @@ def read_reply(status: int, content: bytes, retry_after: float | None = None) ->
     raw = body.get("choices")
     if not isinstance(raw, list) or not raw:
         raise Ambiguous(f"the server answered 200 without choices: {_start(content)}")
+    places = [one.get("index") if isinstance(one, dict) else None for one in raw]
+    if all(type(place) is int for place in places) and len(set(places)) == len(places):
+        raw = [one for _, one in sorted(zip(places, raw, strict=True), key=lambda pair: pair[0])]
     choices = tuple(_choice(one) for one in raw)
     return Reply(choices, read_usage(body.get("usage"), choices))
 
 
 def _choice(raw: Any) -> Choice:
     finish = raw.get("finish_reason") if isinstance(raw, dict) else None
-    if isinstance(raw, dict) and (raw.get("error") or finish in _BROKEN):
+    if isinstance(raw, dict) and broken_off(raw):
         return Choice("", finish if isinstance(finish, str) else "error", broken=True)
     message = raw.get("message") if isinstance(raw, dict) else None
     if not isinstance(message, dict):

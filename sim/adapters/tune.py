@@ -289,7 +289,7 @@ def choose(config: Config, trial: Trial, found: Estimate) -> tuple[Choice, ...]:
         if scale > found.value.shape[2] or not np.isfinite(found.value[context, prompt, scale - 1]):
             return Arm(name, scale)
         bounds = score_bounds(config, config.contexts[context])
-        low, high = interval(found, context, prompt, scale, bounds, LEVEL, num_arms)
+        low, high = interval(found, context, prompt, scale, bounds, LEVEL, num_arms) or (None, None)
         pulls = int(found.pulls[prompt, scale - 1])
         return Arm(name, scale, float(found.value[context, prompt, scale - 1]), low, high, pulls)
 

@@ -65,16 +65,18 @@ def _check_names(sources: Sequence[str]) -> None:
     """Refuse two logs of one prompt each whose files have the same name: their completions would be pooled."""
     from sim.envs import imports
 
-    seen: dict[str, str] = {}
+    seen: dict[str, list[str]] = {}
     for source in sources:
         name, path = _named(source)
         if path != Path(source):
             continue
-        if (other := seen.get(name)) and imports.one_prompt(path) and imports.one_prompt(Path(other)):
+        alike = seen.setdefault(name, [])
+        if alike and imports.one_prompt(path) and (pooled := [one for one in alike if imports.one_prompt(Path(one))]):
             raise ValueError(
-                f"{other} and {source} would both be the prompt {name!r}; name them apart, as in a={other} b={source}"
+                f"{pooled[0]} and {source} would both be the prompt {name!r}; name them apart, as in a={pooled[0]} "
+                f"b={source}"
             )
-        seen[name] = source
+        alike.append(source)
 
 
 def _objects(entries: Sequence[Any]) -> "pd.Series":

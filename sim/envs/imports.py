@@ -29,6 +29,8 @@ _MOST_BYTES = 2 * 10**9
 _MOST_TOKENS = 2**40
 _GRADES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
 """Inspect's letters: correct, partial, incorrect, no answer."""
+_BROKEN = ("error", "abort", "cancelled")
+"""Finish reasons of choices that did not come to an end."""
 
 
 def read(path: Path, prompt: str, asked: Path | None = None, split: Split | None = None) -> "pd.DataFrame":
@@ -113,6 +115,8 @@ def _batch(
         else:
             shared = _told(told[name], f"{where}: the custom_id {name!r}")
         shared |= _tokens(usage.get("prompt_tokens"), usage.get("completion_tokens"), len(choices))
+        if any(isinstance(choice, dict) and broken_off(choice) for choice in choices):
+            raise ValueError(f"{where}: a choice of {name!r} broke off on the server; ask for it again and add its line")
         for choice in choices:
             yield shared | {"completion": _text(choice, where, {}), "finish": choice.get("finish_reason")}
     missing = sorted(set(requests) - seen)
@@ -121,6 +125,11 @@ def _batch(
             f"{path}: lacks {len(missing)} of {len(requests)} requests of {asked}, among them {missing[0]!r}; add "
             "their lines"
         )
+
+
+def broken_off(choice: dict[str, Any]) -> bool:
+    """Whether a choice of a chat completion failed on the server: what it says is no draw of the model."""
+    return bool(choice.get("error")) or choice.get("finish_reason") in _BROKEN
 
 
 def _body(response: dict[str, Any]) -> bool:

@@ -68,23 +68,26 @@ class Choice(AnswerScorer):
         if re.fullmatch(rf"\s*{either}\s*", text):
             return text.strip().upper()
         alone = rf"\(?({upper})(?![\w'])|\(?({lower})(?=\)|\s*[.,;:!?*]|\s*$|[ \t]*\n)"  # "a" before a word is a word
-        given = r"(?i:answer\s*(?:is|:|=)*|(?:choice|option)\s*(?:is|:|=)+)\s*(?i:choice|option)?\s*\**\s*"
-        for way in (rf"\\boxed\s*\{{\s*(?:\\text\s*\{{)?\s*\(?({either})\)?\s*\}}", rf"{given}(?:{alone})"):
+        # Possessive, or blanks without end would be shared out among neighbours in every way.
+        given = r"(?i:answer\s*+(?:is|:|=)*+|(?:choice|option)\s*+(?:is|:|=)++)\s*+(?i:choice|option)?+\s*+\**+\s*+"
+        for way in (rf"\\boxed\s*+\{{\s*+(?:\\text\s*+\{{)?+\s*+\(?({either})\)?\s*+\}}", rf"{given}(?:{alone})"):
             found = _last(way, text)
             if found is not None:
                 return found[found.lastindex or 0].upper()
-        bracket, named = _last(rf"\(({upper})\)", text), _last(rf"(?i:choice|option)\s*\**(?:{alone})", text)
+        bracket, named = _last(rf"\(({upper})\)", text), _last(rf"(?i:choice|option)\s*+\**+(?:{alone})", text)
         if bracket is not None and (named is None or bracket.start() > named.start()):
             return bracket[1]
         last = _last(rf"(?<![\w'])({upper})(?![\w'])", text) or named
         return None if last is None else last[last.lastindex or 0].upper()
 
     def right(self, gold: str) -> str:
-        """The letter, alone: in a sentence "A" may be a word."""
-        found = re.fullmatch(rf"[(\[]?([{self.letters}{self.letters.lower()}])[)\]]?[.:]?", gold.strip())
+        """The letter, alone or marked off, as in "A) Paris": in a sentence "A" may be a word."""
+        either = f"[{self.letters}{self.letters.lower()}]"
+        alone = rf"\\boxed\{{\s*({either})\s*\}}|[(\[]?({either})(?:[)\].:]+(?:\s.*)?)?"
+        found = re.fullmatch(alone, gold.strip(), re.DOTALL)
         if found is None:
             raise ValueError(f"the right answer {gold[:80]!r} cannot be read as one letter of {self.letters}")
-        return found[1].upper()
+        return found[found.lastindex or 0].upper()
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ class Number(AnswerScorer):
 
     def right(self, gold: str) -> str:
         """The number in plain notation; it must be all that there is (1/2 is not 2) after ####, as GSM8K has it."""
-        alone = rf"[{_CURRENCIES}]?\s*({_NUMBER.pattern})\s*(?:[%°{_CURRENCIES}]|\s[^\W\d_]+)?\.?"
+        alone = rf"[{_CURRENCIES}]?\s*({_NUMBER.pattern})\s*(?:[%°{_CURRENCIES}]|(?:\s+[^\W\d_]+)+)?\.?"
         whole = re.fullmatch(alone, gold.rpartition("####")[2].strip())
         found = None if whole is None else canonical_number(whole[1], self.digits)
         if found is None:
