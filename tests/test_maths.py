@@ -90,6 +90,7 @@ def test_equal_answers_are_right_and_votes_go_to_canonical_strings():
         ("$3x", "3x", "3"),
         (r"\$5", "5", "6"),
         ("12.", "12", "1"),
+        ("52_8", "52_8", "5"),
         ("48 / 2 = 24, so 72.\n#### 72", "72", "24"),
         (r"16\frac{1}{2}", r"\frac{33}{2}", r"\frac{1}{2}"),
         (r"\frac{\pi}{2}", r"\pi/2", "2"),

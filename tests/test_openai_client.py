@@ -221,7 +221,8 @@ def test_replies_are_read_strictly():
         reply = read_reply(200, json.dumps({"choices": [good, broken]}).encode())
         assert [choice.broken for choice in reply.choices] == [False, True]
         assert reply.choices[1].text == ""
-    apart = [good | {"index": 2, "message": {"content": "z"}}, good | {"index": 0}, {"index": 1, "error": {"code": 502}}]
+    last = good | {"index": 2, "message": {"content": "z"}}
+    apart = [last, good | {"index": 0}, {"index": 1, "error": {"code": 502}}]
     reply = read_reply(200, json.dumps({"choices": apart}).encode())
     assert [choice.text for choice in reply.choices] == ["x", "", "z"], "by their numbers, for they have seeds by them"
     for choices in ([{"message": {"content": 3}}], [None], {}, "x", None):

@@ -116,7 +116,7 @@ def _batch(
             shared = _told(told[name], f"{where}: the custom_id {name!r}")
         shared |= _tokens(usage.get("prompt_tokens"), usage.get("completion_tokens"), len(choices))
         if any(isinstance(choice, dict) and broken_off(choice) for choice in choices):
-            raise ValueError(f"{where}: a choice of {name!r} broke off on the server; ask for it again and add its line")
+            raise ValueError(f"{where}: a choice of {name!r} broke off on the server; ask for it again, add its line")
         for choice in choices:
             yield shared | {"completion": _text(choice, where, {}), "finish": choice.get("finish_reason")}
     missing = sorted(set(requests) - seen)

@@ -15,9 +15,9 @@ from typing import Any
 MEMORY = 2 * 2**30
 """Bytes that the process may address."""
 _MISREAD = re.compile(
-    r"(?<![\\A-Za-z])(?:[A-Za-z]{3,}|pi|ln|lg|oo|no)(?![A-Za-z])|\d(?:\s+|_)\d|\de[-+]?\d", re.IGNORECASE
+    r"(?<![\\A-Za-z])(?:[A-Za-z]{3,}|pi|ln|lg|oo|no)(?![A-Za-z])|\d(?:\s+\d|_\d{3})|\de[-+]?\d", re.IGNORECASE
 )
-"""What math-verify takes for a product of letters or of numbers: words, names of functions, 3 1/2, 1 000, 1e400."""
+"""What math-verify takes for a product of letters or of numbers: words, names of functions, 3 1/2, 1 000, 1e400; 1_000 is 1, but 52_8 is 52, to whatever base."""
 
 
 def parse(text: str) -> list[Any]:
