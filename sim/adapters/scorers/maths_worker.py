@@ -17,7 +17,10 @@ MEMORY = 2 * 2**30
 _MISREAD = re.compile(
     r"(?<![\\A-Za-z])(?:[A-Za-z]{3,}|pi|ln|lg|oo|no)(?![A-Za-z])|\d(?:\s+\d|_\d{3})|\de[-+]?\d", re.IGNORECASE
 )
-"""What math-verify takes for a product of letters or of numbers: words, names of functions, 3 1/2, 1 000, 1e400; 1_000 is 1, but 52_8 is 52, to whatever base."""
+"""What math-verify takes for a product of letters or of numbers: words, names of functions, 3 1/2, 1 000, 1e400.
+
+Of 1_000 it reads 1. A base as in 52_8 is not read, but neither is it in completions.
+"""
 
 
 def parse(text: str) -> list[Any]:
