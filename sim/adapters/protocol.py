@@ -169,9 +169,9 @@ def read_reply(status: int, content: bytes, retry_after: float | None = None) ->
     raw = body.get("choices")
     if not isinstance(raw, list) or not raw:
         raise Ambiguous(f"the server answered 200 without choices: {_start(content)}")
-    places = [one.get("index") if isinstance(one, dict) else None for one in raw]
-    if all(type(place) is int for place in places) and len(set(places)) == len(places):
-        raw = [one for _, one in sorted(zip(places, raw, strict=True), key=lambda pair: pair[0])]
+    numbers = [one["index"] for one in raw if isinstance(one, dict) and type(one.get("index")) is int]
+    if len(set(numbers)) == len(raw):
+        raw = sorted(raw, key=lambda one: one["index"])  # by which a server seeds them
     choices = tuple(_choice(one) for one in raw)
     return Reply(choices, read_usage(body.get("usage"), choices))
 
