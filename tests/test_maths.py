@@ -150,7 +150,7 @@ def test_a_text_that_eats_memory_costs_itself_alone(tmp_path: Path, monkeypatch:
 
 
 def test_a_hanging_verifier_costs_its_timeout_and_holds_up_no_other_pull(stub: None):
-    """Its timeout and a second (half as much again for a busy machine); another pull ends meanwhile.
+    """Its timeout and a second at most; another pull ends meanwhile.
 
     Both workers are up before time is taken.
     """
@@ -175,7 +175,7 @@ def test_a_hanging_verifier_costs_its_timeout_and_holds_up_no_other_pull(stub: N
     assert ended == ["1", "hang"]
     assert late == [Scored(TIMEOUT)]
     assert [one.value for one in others] == [1.0, 0.0, 0.0]
-    assert 3.0 <= took < 4.5
+    assert 3.0 <= took < 4.0
 
 
 def test_no_worker_outlives_the_scorer(stub: None, monkeypatch: pytest.MonkeyPatch):
