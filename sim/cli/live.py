@@ -356,7 +356,8 @@ def _show_result(run: "Config", result: "Result", spent: "Amount", charged: "Amo
     columns = ("context", "prompt", ">N", ">value (95 % interval)", "runner-up", ">N", ">value")
     caption = "Intervals allow for having chosen among all arms, and for the error of measured costs. '-': no pulls."
     if any(prompt.cost is None for prompt in run.prompts):
-        caption += " Values are less what completions took in the probe and the rounds; the algorithm knew the probe's."
+        caption += " Values are less what completions took in the probe and the rounds; the algorithm knew the probe's,"
+        caption += " and an arm has no interval where its cost was reported once only."
     both = [(one.chosen.value, one.runner_up.value) for one in result.choices if one.runner_up is not None]
     if any(second > first for first, second in both if first is not None and second is not None):
         caption += " A runner-up may be above the chosen arm: values are of all pulls, the algorithm has its own rule."
