@@ -118,10 +118,19 @@ class Reply(NamedTuple):
     Attributes:
         choices: as many as the server returned, which need not be as many as were wanted.
         usage: None where the report makes no sense or is missing.
+        numbers: of the choices, ascending; None where the server did not give every choice its own.
     """
 
     choices: tuple[Choice, ...]
     usage: Usage | None
+    numbers: tuple[int, ...] | None = None
+
+    def placed(self, n: int) -> tuple[Choice, ...]:
+        """The choices, each at its number where these fit a request for n: one that did not come counts as broken."""
+        if self.numbers is None or self.numbers[0] != 0 or self.numbers[-1] >= n:
+            return self.choices
+        came = dict(zip(self.numbers, self.choices, strict=True))
+        return tuple(came.get(number, Choice("", "missing", broken=True)) for number in range(self.numbers[-1] + 1))
 
 
 @runtime_checkable
@@ -169,11 +178,12 @@ def read_reply(status: int, content: bytes, retry_after: float | None = None) ->
     raw = body.get("choices")
     if not isinstance(raw, list) or not raw:
         raise Ambiguous(f"the server answered 200 without choices: {_start(content)}")
-    numbers = [one["index"] for one in raw if isinstance(one, dict) and type(one.get("index")) is int]
-    if len(set(numbers)) == len(raw):
+    numbers = tuple(sorted(one["index"] for one in raw if isinstance(one, dict) and type(one.get("index")) is int))
+    own = len(set(numbers)) == len(raw)
+    if own:
         raw = sorted(raw, key=lambda one: one["index"])  # by which a server seeds them
     choices = tuple(_choice(one) for one in raw)
-    return Reply(choices, read_usage(body.get("usage"), choices))
+    return Reply(choices, read_usage(body.get("usage"), choices), numbers if own else None)
 
 
 def _choice(raw: Any) -> Choice:

@@ -240,10 +240,10 @@ class Sampler:
         elif isinstance(result, CallError):
             note, problem = str(result), result
         else:
-            state, usage = SETTLED, result.usage
-            choices = result.choices[: attempt.n]
+            state, usage, placed = SETTLED, result.usage, result.placed(attempt.n)
+            choices = placed[: attempt.n]
             draws = [None if one.broken else Draw(one.text, one.finish) for one in choices]
-            charged, note, problem = self._bill(attempt, result, worst)
+            charged, note, problem = self._bill(attempt, result._replace(choices=placed), worst)
             if problem is None and any(one.broken for one in choices):
                 note, problem = self._broken(choices, note)
         await self.journal.end(attempt, state, charged, draws, usage, note)
