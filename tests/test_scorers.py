@@ -408,8 +408,7 @@ def test_gold_that_cannot_be_read_is_an_error():
         (Number(), "$20", "20"),
         (Number(), "$20$", "20"),
         (Number(), "20 %", "20"),
-        (Number(), "5 cm", "5"),
-        (Number(), "7.", "7"),
+        (Number(), "7 .", "7"),
         (Number(), "48 / 2 = 24, so 72.\n#### 72", "72"),
         (Number(1), "0.25", "0.2"),
         (Choice(), "a", "A"),
@@ -420,7 +419,9 @@ def test_gold_that_cannot_be_read_is_an_error():
         (Choice(), "b) Paris, since 1990", "B"),
         (Choice(), "C. All of\nthem", "C"),
         (Choice(), r"\boxed{D}", "D"),
-        (Number(), "5 per hour", "5"),
+        (Number(), "$18 per box", "18"),
+        *[(Number(), f"5 {one}", "5") for one in ("cm", "per hour", "miles per hour.", "oranges", "hundredweight")],
+        *[(Choice(), f"B) {one}", "B") for one in ("Paris", "Oregon", "neither A nor C", "f(a) = 2", "Rome, or b")],
     ],
 )
 def test_gold_is_a_number_or_a_letter(scorer: AnswerScorer, gold: str, right: str):
@@ -436,7 +437,10 @@ def test_blanks_without_end_take_no_time(text: str):
 @pytest.mark.parametrize(
     ("scorer", "gold"),
     [(Number(), one) for one in ("1/2", "5/6", "10^3", "3x", "5 or 7", "1,2", "12:30", "about 5", "", "nan", "1e999")]
-    + [(Choice(), one) for one in ("A big dog", "E", "AB", "A, B", "")],
+    + [(Number(), f"5 {one}") for one in ("and a half", "or seven", "or", "Million", "thousands", "per half", "halves")]
+    + [(Number(), f"5 {one}") for one in ("dozen", "dozen eggs", "per", "apples and pears", "to six", "$ million")]
+    + [(Choice(), one) for one in ("A big dog", "E", "AB", "A, B", "", "A: or B", "A) b) c)", "A) Rome\nB) Paris")]
+    + [(Choice(), one) for one in ("(A) and (B)", "[A] [B]", "(A)\nOr b", "C) Rome (d)")],
 )
 def test_gold_of_which_only_a_part_is_a_number_or_a_letter_is_refused(scorer: AnswerScorer, gold: str):
     """Seen to be read as its last number, 2 for 1/2, and as the letter A."""

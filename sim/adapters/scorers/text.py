@@ -17,6 +17,8 @@ _NUMBER = re.compile(
 )
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 _CURRENCIES = "$€£¥"
+_UNIT = r"\s+(?!(?i:and|or|per|half|halves|(?:dozen|hundred|thousand|million|billion|trillion)s?)\b)[^\W\d_]+"
+"""A word that does not change the number before it."""
 _MAX_DIGITS = 400
 
 
@@ -81,9 +83,10 @@ class Choice(AnswerScorer):
         return None if last is None else last[last.lastindex or 0].upper()
 
     def right(self, gold: str) -> str:
-        """The letter, alone or marked off, as in "A) Paris": in a sentence "A" may be a word."""
+        """The letter, alone or marked off, as in "A) Paris", and the only one: in a sentence "A" may be a word."""
         either = f"[{self.letters}{self.letters.lower()}]"
-        alone = rf"\\boxed\{{\s*({either})\s*\}}|[(\[]?({either})(?:[)\].:]+(?:\s.*)?)?"
+        more = rf"\s*(?i:or|and)\b|.*(?<![\w'(\[])[(\[]?{either}[)\]]"
+        alone = rf"\\boxed\{{\s*({either})\s*\}}|[(\[]?({either})(?:[)\].:]+(?:\s(?!{more}).*)?)?"
         found = re.fullmatch(alone, gold.strip(), re.DOTALL)
         if found is None:
             raise ValueError(f"the right answer {gold[:80]!r} cannot be read as one letter of {self.letters}")
@@ -111,8 +114,12 @@ class Number(AnswerScorer):
         return canonical_number(found[-1], self.digits) if found else None
 
     def right(self, gold: str) -> str:
-        """The number in plain notation; it must be all that there is (1/2 is not 2) after ####, as GSM8K has it."""
-        alone = rf"[{_CURRENCIES}]?\s*({_NUMBER.pattern})\s*(?:[%°{_CURRENCIES}]|(?:\s+[^\W\d_]+)+)?\.?"
+        """The number in plain notation; it must be all that there is (1/2 is not 2) after ####, as GSM8K has it.
+
+        A unit may follow, as in "5 cm" or "60 miles per hour", and nothing that makes it another number.
+        """
+        unit = rf"(?:{_UNIT})?(?:\s+per{_UNIT})?"
+        alone = rf"[{_CURRENCIES}]?\s*({_NUMBER.pattern})(?:\s*[%°{_CURRENCIES}]|{unit})\s*\.?"
         whole = re.fullmatch(alone, gold.rpartition("####")[2].strip())
         found = None if whole is None else canonical_number(whole[1], self.digits)
         if found is None:
