@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from sim.adapters import journal as room
 from sim.adapters.journal import Cell, Draw, Journal
 from sim.adapters.ledger import Amount, Ledger
+from sim.adapters.live import token_counts
 from sim.adapters.protocol import Usage
 from sim.adapters.retry import Stopped
 from sim.adapters.scoring import Scored
@@ -228,17 +230,26 @@ def test_usage_is_that_of_replies_that_report_it():
 
 
 def test_what_broken_choices_took_is_part_of_what_draws_cost():
-    """Seen to be cheaper where they count as completions: (30 + 2) / 2 tokens for the one that came."""
-    journal = Journal(":memory:")
+    """Seen to be cheaper where they count as completions: (30 + 2) / 2 tokens for the one that came.
 
-    async def write() -> None:
-        attempt = await journal.begin(CELL, 0, 2, 5, WORST)
-        await journal.end(attempt, room.SETTLED, Amount(2, 36, 7), [Draw("whole", "stop"), None], Usage(4, 32))
+    However they are cut into requests: seen to be 30 where an attempt of which nothing came is left out.
+    """
+    whole, alone = Draw("whole", "stop"), CELL._replace(messages=(("user", "alone"),))
 
-    asyncio.run(write())
-    assert journal.usage([CELL.digest]) == (4, 32)
-    assert journal.reports(CELL.stream) == [(CELL.digest, 0, 4, 1, 32)]
-    journal.close()
+    async def write(cell: Cell, draws: list[Draw | None], tokens: int) -> None:
+        attempt = await journal.begin(cell, 0, len(draws), 5, WORST)
+        await journal.end(attempt, room.SETTLED, Amount(len(draws), 4 + tokens, 7), draws, Usage(4, tokens))
+
+    with closing(Journal(":memory:")) as journal:
+        asyncio.run(write(CELL, [whole, None], 32))
+        assert journal.usage([CELL.digest]) == (4, 32)
+        assert journal.reports(CELL.stream) == [(CELL.digest, 0, 4, 1, 32)]
+        asyncio.run(write(alone, [None], 2))
+        assert journal.usage([alone.digest]) is None
+        asyncio.run(write(alone, [whole], 30))
+        assert journal.usage([alone.digest]) == (4, 32)
+        counts = token_counts(journal, CELL.stream, [(CELL.digest, 0, 1), (alone.digest, 0, 1)])
+        assert counts.tolist() == [[1, 4, 1, 32], [2, 8, 1, 32]]
 
 
 def test_many_writers_share_a_commit_and_lose_nothing(tmp_path: Path):

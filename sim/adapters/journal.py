@@ -59,8 +59,8 @@ OPEN, SETTLED, AMBIGUOUS, LOST, VOID = "open", "settled", "ambiguous", "lost", "
 """Under way; replied; perhaps billed without a reply; cut off by the end of its process; refused unbilled."""
 BATCHED = "batched"
 """Under way as part of a batch, which outlives the process."""
-KEPT = "(SELECT attempt, count(*) AS kept FROM draws GROUP BY attempt) ON attempt = attempts.id"
-"""Joins attempts with the number of draws that came of each; without those that brought none."""
+KEPT = "LEFT JOIN (SELECT attempt, count(*) AS kept FROM draws GROUP BY attempt) ON attempt = attempts.id"
+"""Joins attempts with the number of draws that came of each, NULL where none did: all its choices broke."""
 PREPARED, CREATING, RUNNING, DONE = "prepared", "creating", "running", "done"
 """States of a batch: on disk here; perhaps created on the server; created there; over, with all its attempts ended."""
 
@@ -185,22 +185,22 @@ class Journal:
     def usage(self, cells: Sequence[bytes]) -> tuple[float, float] | None:
         """Mean prompt tokens of a request and completion tokens of a draw, over settled attempts in these cells.
 
-        Means over the attempts with a usable report; None where none has one. What broken choices took is part of what
-        their draws cost.
+        Means over the attempts with a usable report; None where no draw came of such. What broken choices took is part
+        of what their draws cost.
         """
         marks = ", ".join("?" * len(cells))
         row = self._one(
-            f"SELECT count(*), total(prompt_tokens), total(completion_tokens), total(kept) FROM attempts JOIN {KEPT} "
+            f"SELECT count(*), total(prompt_tokens), total(completion_tokens), total(kept) FROM attempts {KEPT} "
             f"WHERE state = '{SETTLED}' AND prompt_tokens IS NOT NULL AND cell IN ({marks})",
             *cells,
         )
-        return (row[1] / row[0], row[2] / row[3]) if row[0] else None
+        return (row[1] / row[0], row[2] / row[3]) if row[3] else None
 
     def reports(self, stream: str) -> list[tuple[bytes, int, int, int, int]]:
         """Cell, first draw, prompt tokens, number of draws and completion tokens of attempts with a usable report."""
         return self.rows(
-            "SELECT cell, first, prompt_tokens, kept, completion_tokens FROM attempts JOIN cells USING (cell) "
-            f"JOIN {KEPT} WHERE stream = ? AND state = ? AND prompt_tokens IS NOT NULL",
+            "SELECT cell, first, prompt_tokens, coalesce(kept, 0), completion_tokens FROM attempts JOIN cells "
+            f"USING (cell) {KEPT} WHERE stream = ? AND state = ? AND prompt_tokens IS NOT NULL",
             stream,
             SETTLED,
         )
