@@ -9,7 +9,7 @@ from helpers import SIGMAS, make_spec
 from scipy import stats
 
 from sim.adapters.evidence import Estimate, Evidence, Paid, interval, within
-from sim.adapters.journal import SETTLED, VOID, Cell, Journal
+from sim.adapters.journal import SETTLED, VOID, Cell, Draw, Journal
 from sim.adapters.ledger import Amount
 from sim.adapters.live import token_counts
 from sim.adapters.protocol import Usage
@@ -158,22 +158,22 @@ def test_token_counts_belong_to_the_pull_that_asked():
     journal = Journal(":memory:")
 
     async def write() -> None:
-        for cell, first, n, state, usage in (
-            (cells[0], 0, 4, SETTLED, Usage(10, 7)),
-            (cells[0], 3, 1, SETTLED, Usage(10, 2)),
-            (cells[0], 4, 2, SETTLED, Usage(11, 3)),
-            (cells[0], 6, 2, SETTLED, Usage(99, 99)),
-            (cells[1], 0, 2, SETTLED, None),
-            (cells[1], 0, 2, VOID, None),
-            (cells[2], 0, 4, SETTLED, Usage(1, 1)),
+        for cell, first, n, came, state, usage in (
+            (cells[0], 0, 4, 3, SETTLED, Usage(10, 7)),
+            (cells[0], 3, 1, 1, SETTLED, Usage(10, 2)),
+            (cells[0], 4, 2, 2, SETTLED, Usage(11, 3)),
+            (cells[0], 6, 2, 2, SETTLED, Usage(99, 99)),
+            (cells[1], 0, 2, 2, SETTLED, None),
+            (cells[1], 0, 2, 0, VOID, None),
+            (cells[2], 0, 4, 4, SETTLED, Usage(1, 1)),
         ):
             attempt = await journal.begin(cell, first, n, None, Amount(n))
-            await journal.end(attempt, state, Amount(n), (), usage)
+            await journal.end(attempt, state, Amount(n), [Draw("x", "stop")] * came, usage)
 
     asyncio.run(write())
     asked = [(cells[1].digest, 0, 2), (cells[0].digest, 4, 2), (cells[0].digest, 0, 4)]
     found = token_counts(journal, "tune", asked)
-    assert found.tolist() == [[0, 0, 0, 0], [1, 11, 2, 3], [2, 20, 5, 9]]
+    assert found.tolist() == [[0, 0, 0, 0], [1, 11, 2, 3], [2, 20, 4, 9]]
     journal.close()
 
 
