@@ -4,6 +4,7 @@ An algorithm has the same colour, marker and label in every figure, whatever els
 simulation is markers with intervals (thin lines guide the eye), bounds are dashed.
 """
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from PIL import Image
 
 from sim.envs.files import write_whole
 
@@ -222,9 +224,16 @@ def shades(levels: Sequence[Any]) -> dict[Any, Any]:
 
 
 def save(figure: Figure, path: Path, rc: dict[Any, Any] = RC, dpi: int = DPI) -> Path:
-    """Write a figure as .png or .pdf; equal figures give equal files, which appear whole or not at all."""
+    """Write a figure as .pdf, or as .png of 256 colours.
+
+    Equal figures give equal files, which appear whole or not at all.
+    """
     metadata = {"CreationDate": None, "ModDate": None} if path.suffix == ".pdf" else {}
-    kind = path.suffix.removeprefix(".")
+    kind, content = path.suffix.removeprefix("."), io.BytesIO()
     with mpl.rc_context(rc):
-        write_whole(path, lambda file: figure.savefig(file, format=kind, dpi=dpi, metadata=metadata))
+        figure.savefig(content, format=kind, dpi=dpi, metadata=metadata)
+    if kind == "png":
+        picture, content = Image.open(content).convert("RGB"), io.BytesIO()
+        picture.quantize(256, dither=Image.Dither.NONE).save(content, kind, dpi=(dpi, dpi), optimize=True)
+    write_whole(path, lambda file: file.write(content.getvalue()))
     return path
