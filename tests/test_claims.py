@@ -132,11 +132,15 @@ def test_enough(at_5000: float, at_20000: float, sem: float, expected: str):
 
 def test_theorem():
     columns = ["family", "claim", "budget", "bound", "exact", "simulated", "simulated_low", "simulated_high", "verdict"]
-    holds = ("a", "theorem 1 as printed", 100, 0.5, 0.1, 0.1, 0.0, 0.2, "holds")
-    wrong = ("b", "theorem 1 as printed", 2000, 6.2e-9, 3.7e-6, 0.0, 0.0, 1e-4, "violated")
-    vacuous = ("c", "theorem 1 as printed", 10, 2.0, 0.9, 0.9, 0.8, 1.0, "vacuous")
-    found = _judges.theorem({"bounds": pd.DataFrame([holds, wrong, vacuous], columns=columns)})
-    assert [(one.env, one.verdict) for one in found] == [("a", REPRODUCED), ("b", NOT), ("c", OPEN)]
+    holds = ("a", "theorem 1 as printed", 100, 0.5, 0.1, 0.1, 0.0, 0.2, "holds", 2000)
+    wrong = ("b", "theorem 1 as printed", 2000, 6.2e-9, 3.7e-6, 0.0, 0.0, 1e-4, "violated", 2000)
+    vacuous = ("c", "theorem 1 as printed", 10, 2.0, 0.9, 0.9, 0.8, 1.0, "vacuous", 2000)
+    unclear = ("d", "theorem 1 as printed", 10, 1e-3, np.nan, 0.0, 0.0, 4e-3, "not resolved", 2000)
+    table = pd.DataFrame([holds, wrong, vacuous, unclear], columns=[*columns, "trials"])
+    found = _judges.theorem({"bounds": table})
+    assert [(one.env, one.verdict) for one in found] == [("a", REPRODUCED), ("b", NOT), ("c", OPEN), ("d", OPEN)]
+    assert found[2].ours.endswith("; vacuous everywhere")
+    assert found[3].ours.endswith("; 2,000 trials and more do not tell it from the truth")
     assert "at T = 2,000 it promises 6.2e-09, the truth is 3.7e-06 (exact)" in found[1].ours
 
 
@@ -152,8 +156,19 @@ def needs_of(scale_power: float, context_power: float, error: float = 0.0) -> An
         for name, need in (("psst", 100.0), ("sequential-halving", 100 * scale**scale_power * contexts**context_power)):
             for t in np.geomspace(10, 100_000, 81):
                 regret = 0.05 * need / t
-                rows.append((axis, size, 4, scale, contexts, name, t, regret, error * regret, 0.05))
-    columns = ["axis", "size", "prompts", "max_scale", "contexts", "algorithm", "budget", "regret_mean", "regret_sem"]
+                rows.append(("worlds", axis, size, 4, scale, contexts, name, t, regret, error * regret, 0.05))
+    columns = [
+        "family",
+        "axis",
+        "size",
+        "prompts",
+        "max_scale",
+        "contexts",
+        "algorithm",
+        "budget",
+        "regret_mean",
+        "regret_sem",
+    ]
     return {"structure": pd.DataFrame(rows, columns=[*columns, "target"])}
 
 

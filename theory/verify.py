@@ -53,12 +53,14 @@ class Plan(NamedTuple):
         seed: root of all randomness.
         math: path of the MATH environment; None leaves it out.
         families: names in `_families.FAMILIES`; all of the run when empty.
+        least: number of trials of a simulated point, at least.
     """
 
     quick: bool = False
     seed: int = 0
     math: str | None = None
     families: tuple[str, ...] = ()
+    least: int = 64
 
 
 class Cell(NamedTuple):
@@ -189,7 +191,8 @@ def cells_of(plan: Plan, folder: str) -> Iterator[Cell]:
             extra = [budget for _, budget in splitting]
             for budget in sorted({*budgets, *extra}):
                 yield cell("claims", "", budget, 0)
-                trials = _trials(plan.quick, family.share * (family.hurry if plan.quick else 1.0), budget)
+                share = family.share * (family.hurry if plan.quick else 1.0)
+                trials = max(_trials(plan.quick, share, budget), plan.least)
                 yield from (cell("simulation", rule, budget, trials) for rule in laws)
                 if family.enumerated:
                     yield from (cell("enumeration", rule, budget, 0) for rule in laws)
@@ -281,7 +284,7 @@ def right_arms(data: Dataset) -> np.ndarray:
 def _trials(quick: bool, share: float, budget: int) -> int:
     """Trials of a cell: whole calls of the runner where there is more than one."""
     wanted = min(int(share * (QUICK if quick else FULL)) // budget, _MOST_TRIALS[not quick])
-    return max(wanted if wanted < runner.CALL else wanted // runner.CALL * runner.CALL, 64)
+    return wanted if wanted < runner.CALL else wanted // runner.CALL * runner.CALL
 
 
 def _run(missing: list[Cell], executor: Executor | None) -> Iterator[tuple[list[Cell], float]]:
