@@ -227,11 +227,9 @@ def theorem(tables: Tables) -> list[Finding]:
         )
         says = rows["verdict"].isin(("holds", "violated"))
         if not says.any():
-            told = rows[rows["bound"] < 1]
-            fewer = (
-                f"; {int(told['trials'].min()):,} trials and more do not tell it from the truth" if len(told) else ""
-            )
-            said += fewer or "; vacuous everywhere"
+            trials = rows.loc[rows["bound"] < 1, "trials"].min()
+            unsure = f"{trials:,.0f} trials and more do not tell it from the truth"
+            said += "; vacuous everywhere" if np.isnan(trials) else f"; {unsure}"
         found.append(Finding(str(family), said, NOT if len(wrong) else REPRODUCED if says.any() else OPEN))
     return found
 
