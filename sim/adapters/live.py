@@ -124,7 +124,7 @@ def stats_of(spec: Spec, pulls: Pulls, units: np.ndarray, allocation: Allocation
 
 
 def token_counts(journal: Journal, stream: str, asked: Sequence[tuple[bytes, int, int]]) -> np.ndarray:
-    """Requests, prompt tokens, completions and their tokens of pulls, as far as the server reported them.
+    """Requests, prompt tokens, draws and completion tokens of pulls, as far as the server reported them.
 
     Args:
         journal: holds the reports.
@@ -142,9 +142,12 @@ def token_counts(journal: Journal, stream: str, asked: Sequence[tuple[bytes, int
         own.sort()
     for cell, first, *tokens in journal.reports(stream):
         own = places.get(cell, [])
-        found = bisect_right(own, (first, len(asked))) - 1
-        if found >= 0 and first < sum(asked[own[found][1]][1:]):
-            counts[own[found][1]] += (1, *tokens)
+        before = bisect_right(own, (first, len(asked)))
+        if before == 0:
+            continue
+        start, place = own[before - 1]
+        if first < start + asked[place][2]:
+            counts[place] += (1, *tokens)
     return counts
 
 
