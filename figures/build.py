@@ -3,7 +3,8 @@
 A table is a small CSV file with a JSON file beside it that says what it was computed from. It is computed again where
 its SWEEP, its number of trials or an environment at hand is another; one that holds an environment whose file is not at
 hand is left as it is. An edited program (`figures.program`: what `compute` uses, not what draws) does not make a table
-old by itself, but its provenance tells.
+old by itself, but its provenance tells. One that lies outside this project does: a figure, or an algorithm, an
+environment or a bound that was registered.
 """
 
 import hashlib
@@ -73,6 +74,7 @@ def state(name: str, asked: Asked, lab: Lab) -> tuple[str, str]:
     if not _table_path(asked.out, name).is_file():
         return "missing", f"was made with {', '.join(lost)}, whose file is not at hand" if lost else "no table yet"
     changed = [key for key in wanted if had.get(key) != wanted[key]]
+    changed += [key for key in had if key.startswith("program of ") and key not in wanted]
     if changed:
         if lost:
             return "kept", f"holds {', '.join(lost)}, whose file is not at hand"
@@ -133,11 +135,12 @@ def compute(name: str, asked: Asked, lab: Lab) -> None:
     """Compute a figure's table and keep it with its provenance."""
     start, sweep = perf_counter(), sweep_of(name, asked)
     digest = program.digest(registry.FIGURES[name].module)  # before an edit during the work
+    inputs = _inputs(name, asked, lab)
     table = registry.module(name).compute(sweep, lab)
     path = _table_path(asked.out, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     origin = tables.provenance(sweep | {"seed": SEED}, {"wall_seconds": round(perf_counter() - start, 1)})
-    record = {"figure": name, "inputs": _inputs(name, asked, lab), "program": digest} | origin
+    record = {"figure": name, "inputs": inputs, "program": digest} | origin
     path.with_suffix(".json").unlink(missing_ok=True)  # a table is never found beside another table's record
     _save(table, path)
     tables.save(record, path.with_suffix(".json"))
@@ -182,7 +185,8 @@ def _inputs(name: str, asked: Asked, lab: Lab) -> dict[str, Any]:
     sweep = sweep_of(name, asked)
     held = {env: store.digest(data) for env in lab.at_hand(_names(sweep)) if (data := lab.get(env).data) is not None}
     needs = {need: _content(_table_path(asked.out, need)) for need in registry.FIGURES[name].needs}
-    return json.loads(json.dumps({"sweep": sweep, "environments": held, "tables": needs}))
+    theirs = program.registered(registry.FIGURES[name].module, sweep)
+    return json.loads(json.dumps({"sweep": sweep, "environments": held, "tables": needs} | theirs))
 
 
 def _names(sweep: dict[str, Any]) -> Sequence[str]:

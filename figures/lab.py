@@ -65,7 +65,7 @@ class Lab(NamedTuple):
 
     def exact(self, name: str, trials: int) -> tuple[np.ndarray, np.ndarray]:
         """Exact values (trial, context, prompt, scale) on train and on test; those that `compare` kept, if it did."""
-        digest = cells.content_digest(self.get(name), truth.exact_values)
+        digest = cells.environment_program(self.get(name), truth.exact_values).key
         folder = str(tables.cell_folder(self.folder))
         block = cells.Block(self.text(name), digest, folder, SEED, 0, trials, None)
         return cells.exact_values(block, truth.exact_values)

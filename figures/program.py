@@ -1,16 +1,19 @@
 """The program that a figure's table depends on: what `compute` uses, however indirectly, and nothing that only draws.
 
 Of `figures` the definitions count that `compute` reaches by name; of `sim` and `theory` the modules that those use,
-with all that they import.
+with all that they import. Of a figure that lies elsewhere everything counts that `sim.program` finds behind it.
 """
 
 import ast
 from collections.abc import Iterator
 from functools import cache
+from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sim import store
+from sim import algorithms, cells, envs, origins, program, store
+from sim.cli import truth
+from theory import verify
 
 FOLDER = Path(__file__).resolve().parent
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -30,8 +33,47 @@ def digest(module: str) -> str:
     Args:
         module: that of the figure, e.g. "figures.exploration".
     """
+    if origins.top(module) != "figures":
+        return program.behind(import_module(module).compute, modules=(module,)).key
     texts, others = reached(module, "compute")
-    return store.digest(texts | {"modules": store.program_digest(*others)})
+    return store.digest(texts | {"modules": program.of_modules(*others)})
+
+
+def registered(module: str, sweep: Any) -> dict[str, str]:
+    """Keys of the programs that a table depends on and that lie elsewhere, "program of ..." -> key.
+
+    They are those of the figure, of algorithms and environments that its SWEEP names, and of bounds and rules where
+    it names families of worlds.
+
+    Args:
+        module: that of the figure.
+        sweep: its SWEEP.
+    """
+    found = {} if origins.top(module) == "figures" else {module: digest(module)}
+    for text in sorted(set(_texts(sweep))):
+        name = text.partition(":")[0]
+        if name in algorithms.ALGORITHMS and not _ours(algorithms.ALGORITHMS[name]):
+            found[text] = cells.algorithm_program(algorithms.get(text)).key
+        if name in envs.ENVS and not _ours(envs.ENVS[name].build):
+            found[text] = cells.environment_program(envs.get(text), truth.exact_values).key
+    if "families" in sweep:
+        found |= {f"{kind}{rule and ' of '}{rule}": key for (kind, rule), key in verify.foreign_programs().items()}
+    return {f"program of {name}": key for name, key in found.items()}
+
+
+def _ours(build: Any) -> bool:
+    """Whether what builds an algorithm or an environment is part of this project, which `digest` follows."""
+    return origins.own(str(getattr(build, "__module__", "")))
+
+
+def _texts(thing: Any) -> Iterator[str]:
+    """Every text in a SWEEP."""
+    if isinstance(thing, str):
+        yield thing
+    elif isinstance(thing, dict):
+        yield from (text for item in thing.items() for part in item for text in _texts(part))
+    elif isinstance(thing, tuple | list):
+        yield from (text for part in thing for text in _texts(part))
 
 
 def reached(module: str, name: str) -> tuple[dict[str, str], set[str]]:
@@ -63,11 +105,9 @@ def _used(node: ast.stmt, imports: dict[str, str], room: str) -> Iterator[str]:
 
 
 def _module(name: str) -> str:
-    """The module of a dotted name of `sim` or `theory`."""
-    place = FOLDER.parent.joinpath(*name.split("."))
-    if place.with_suffix(".py").is_file() or (place / "__init__.py").is_file():
-        return name
-    return _module(name.rpartition(".")[0])
+    """The module of a dotted name of `sim` or `theory`: as much of the name as is one."""
+    around = (name, *origins.parents(name))
+    return next((one for one in around if origins.find(one) is not None), name)
 
 
 @cache

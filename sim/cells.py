@@ -11,16 +11,20 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sim import algorithms, envs, evaluate, runner, store
+from sim import algorithms, envs, evaluate, program, runner, store
+from sim.core import Algorithm
 from sim.envs.sources import NamedSource
+from sim.program import Program
 
 Exact = Callable[[NamedSource, int, int, int], tuple[np.ndarray, np.ndarray]]
 """(environment, seed, first trial, trials) -> exact values on train and on test, each float64 of shape (trial, context,
 prompt, scale), or with a leading axis of one where all trials have the same. A function that a module defines, so that
 other processes find it."""
+_CHANGED = "is not what it was when the comparison began (edited, or not the same in every process); start it again"
 
 
 class Block(NamedTuple):
@@ -28,7 +32,7 @@ class Block(NamedTuple):
 
     Attributes:
         env: name or path of the environment.
-        digest: digest of its content, and of the program of its worlds and exact values.
+        digest: key of its content and of the program of its worlds and exact values (`environment_program`).
         folder: where results are kept.
         seed: root of all randomness.
         first: number of the first trial.
@@ -56,18 +60,25 @@ class Block(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """One algorithm at one budget on one block of trials."""
+    """One algorithm at one budget on one block of trials.
+
+    Attributes:
+        block: the trials.
+        algorithm: name with options, as `algorithms.get` reads it.
+        budget: completions T.
+        program: key of the algorithm with its options and of the program that runs it (`algorithm_program`), taken
+            where the comparison began: a process that knows another refuses.
+    """
 
     block: Block
     algorithm: str
     budget: int
+    program: str
 
     @property
     def path(self) -> Path:
         """Where its results are kept."""
-        algorithm = algorithms.get(self.algorithm)
-        program = store.program_digest(type(algorithm).__module__, "sim.runner", "sim.evaluate")
-        return self.block.path(algorithm=algorithm, budget=self.budget, program=program)
+        return self.block.path(budget=self.budget, program=self.program)
 
 
 class Seconds(NamedTuple):
@@ -99,12 +110,16 @@ def run_cell(cell: Cell, exact: Exact) -> Seconds:
     """
     block, start = cell.block, perf_counter()
     world, algorithm = _world(block, exact), algorithms.get(cell.algorithm)
+    own = algorithm_program(algorithm)
+    if not program.same(own.key, cell.program):
+        raise ValueError(f"{cell.algorithm}: {_CHANGED}")
+    _forget_old_code(type(algorithm), own.code)
     train, test = exact_values(block, exact)
     truth = None
     if algorithm.sees_truth:
         truth = np.broadcast_to(train, (block.trials, *train.shape[1:]))
     ready = perf_counter()
-    _warm_up(world, cell.algorithm, block.trials, block.chunk)
+    _warm_up(world, cell.algorithm, cell.program, block.trials, block.chunk)
     compiled = perf_counter()
     found = runner.run_trials(
         world.source,
@@ -173,10 +188,21 @@ def exact_values(block: Block, exact: Exact) -> tuple[np.ndarray, np.ndarray]:
     return train, test
 
 
+def algorithm_program(algorithm: Algorithm) -> Program:
+    """All that results of an algorithm depend on, its options among them."""
+    return program.behind(algorithm, modules=("sim.runner", "sim.evaluate"))
+
+
+def environment_program(world: NamedSource, exact: Exact) -> Program:
+    """All that results on an environment depend on; names are no part of it."""
+    drawn = eqx.filter_eval_shape(world.source.world, jnp.zeros(2, jnp.uint32))
+    return program.behind(world.source, world.data, exact, shapes=drawn)
+
+
 def _world(block: Block, exact: Exact) -> NamedSource:
     world = _named(block.env, block.digest)
-    if content_digest(world, exact) != block.digest:
-        raise ValueError(f"{block.env}: has changed since the comparison began; start it again")
+    if not _agrees(world, exact, block.digest):
+        raise ValueError(f"{block.env}: {_CHANGED}")
     return world
 
 
@@ -187,14 +213,25 @@ def _named(env: str, digest: str) -> NamedSource:
 
 
 @lru_cache(maxsize=8)
-def content_digest(world: NamedSource, exact: Exact) -> str:
-    """Digest of all that results on an environment depend on; names are no part of it."""
-    drawn = eqx.filter_eval_shape(world.source.world, jnp.zeros(2, jnp.uint32))
-    modules = (type(world.source).__module__, type(drawn).__module__, exact.__module__)
-    return store.digest((world.source, world.data, exact.__qualname__, store.program_digest(*modules)))
+def _agrees(world: NamedSource, exact: Exact, digest: str) -> bool:
+    """Whether an environment is the one that this digest names."""
+    found = environment_program(world, exact)
+    _forget_old_code(type(world.source), found.code)
+    return program.same(found.key, digest)
+
+
+_code: dict[type, str] = {}
+"""Class -> the code that its objects were last run with."""
+
+
+def _forget_old_code(kind: type, code: str) -> None:
+    """Drop compiled programs where a class is the same but what it calls was replaced (a helper that was reloaded)."""
+    if _code.setdefault(kind, code) != code:
+        jax.clear_caches()
+        _code[kind] = code
 
 
 @lru_cache
-def _warm_up(world: NamedSource, algorithm: str, trials: int, chunk: int | None) -> None:
+def _warm_up(world: NamedSource, algorithm: str, key: str, trials: int, chunk: int | None) -> None:
     """Compile an algorithm for a world's shapes, once per process."""
     runner.warm_up(world.source, algorithms.get(algorithm), trials, chunk)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sim import algorithms, cells, envs, evaluate, runner, tables
+from sim import algorithms, cells, envs, evaluate, program, runner, tables
 from sim.cells import Block, Cell, Exact, Seconds
 from sim.envs.sources import NamedSource, holds_out
 from sim.store import Interrupted
@@ -139,20 +139,29 @@ def run(
     start = perf_counter()
     worlds = check(plan)
     folder = tables.cell_folder(out)
-    blocks = {env: list(_blocks(plan, env, worlds[env], exact, folder)) for env in plan.envs}
-    everything = [cell for env in plan.envs for cell in _cells(plan, blocks[env])]
+    learners = {text: cells.algorithm_program(algorithms.get(text)) for text in plan.algorithms}
+    places = {env: cells.environment_program(worlds[env], exact) for env in plan.envs}
+    program.warn_unread({**learners, **{worlds[env].name: place for env, place in places.items()}})
+    keys = {text: learner.key for text, learner in learners.items()}
+    blocks = {env: list(_blocks(plan, env, worlds[env], places[env].key, folder)) for env in plan.envs}
+    everything = [cell for env in plan.envs for cell in _cells(plan, blocks[env], keys)]
     missing = {cell for cell in everything if cells.load(cell) is None}
     done, spent = len(everything) - len(missing), Seconds()
     try:
-        for item, seconds in _run(plan, blocks, worlds, missing, exact, executor):
+        for item, seconds in _run(plan, blocks, worlds, keys, missing, exact, executor):
             spent = spent.plus(seconds)
-            env, algorithm, budget = item if isinstance(item, Cell) else (item, None, None)
+            env, algorithm, budget = item[:3] if isinstance(item, Cell) else (item, None, None)
             done += algorithm is not None
             if report is not None:
                 report(Step(worlds[env.env].name, algorithm, budget, seconds, done, len(everything)))
+        result = _collect(plan, blocks, worlds, keys)
     except KeyboardInterrupt:
-        raise Interrupted(sum(cell.path.exists() for cell in everything), len(everything)) from None
-    result = _collect(plan, blocks, worlds)
+        kept = sum(cell.path.exists() for cell in everything if _lasts(cell))
+        raise Interrupted(kept, len(everything)) from None
+    finally:
+        for cell in everything:
+            if not _lasts(cell):
+                cell.path.unlink(missing_ok=True)
     result = result._replace(reused=len(everything) - len(missing), exact=spent.exact, wall=perf_counter() - start)
     return result._replace(provenance=_provenance(plan, blocks, worlds, result))
 
@@ -205,24 +214,29 @@ def _no_repeats(kind: str, given: Sequence[Any]) -> None:
         raise ValueError(f"{kind} {name!r} is given {times} times; give each once, under a name of its own")
 
 
-def _blocks(plan: Plan, env: str, world: NamedSource, exact: Exact, folder: Path) -> Iterator[Block]:
+def _blocks(plan: Plan, env: str, world: NamedSource, digest: str, folder: Path) -> Iterator[Block]:
     spec = runner.spec_of(world.source)
     size = _BLOCK_BYTES // (16 * spec.num_contexts * spec.num_arms)  # train and test, float64
     size = min(max(size, 1), _BLOCK_TRIALS, plan.trials)
-    digest = cells.content_digest(world, exact)
     for first in range(0, plan.trials, size):
         trials = min(size, plan.trials - first)
         yield Block(env, digest, str(folder), plan.seed, first, trials, plan.chunk)
 
 
-def _cells(plan: Plan, blocks: list[Block]) -> list[Cell]:
-    return [Cell(block, text, budget) for text in plan.algorithms for budget in plan.budgets for block in blocks]
+def _cells(plan: Plan, blocks: list[Block], keys: dict[str, str]) -> list[Cell]:
+    return [Cell(block, text, budget, keys[text]) for text in keys for budget in plan.budgets for block in blocks]
+
+
+def _lasts(cell: Cell) -> bool:
+    """Whether its results can be found again."""
+    return program.lasts(cell.program) and program.lasts(cell.block.digest)
 
 
 def _run(
     plan: Plan,
     blocks: dict[str, list[Block]],
     worlds: dict[str, NamedSource],
+    keys: dict[str, str],
     missing: set[Cell],
     exact: Exact,
     executor: Executor | None,
@@ -230,10 +244,10 @@ def _run(
     """Compute the missing cells and the exact values they need; each comes out with its time when it is done."""
     for wave in zip_longest(*blocks.values()):  # the first block of every environment, then the second, ...
         groups = [
-            [cell for budget in plan.budgets if (cell := Cell(block, text, budget)) in missing]
+            [cell for budget in plan.budgets if (cell := Cell(block, text, budget, key)) in missing]
             for block in wave
             if block is not None
-            for text in plan.algorithms
+            for text, key in keys.items()
         ]
         groups = [group for group in groups if group]
         needed = dict.fromkeys(group[0].block for group in groups)
@@ -246,7 +260,7 @@ def _run(
             for task in as_completed(tasks):
                 yield from zip(tasks[task], task.result(), strict=True)
         for block in needed:
-            if len(blocks[block.env]) > 1:  # exact values of many trials would fill the disk
+            if len(blocks[block.env]) > 1 or not program.lasts(block.digest):  # of many trials they would fill the disk
                 block.exact_path.unlink(missing_ok=True)
 
 
@@ -271,7 +285,9 @@ def _here(groups: list[list[Cell]], exact: Exact) -> Iterator[tuple[Cell | Block
         yield from ((cell, cells.run_cell(cell, exact)) for group in own for cell in group)
 
 
-def _collect(plan: Plan, blocks: dict[str, list[Block]], worlds: dict[str, NamedSource]) -> Result:
+def _collect(
+    plan: Plan, blocks: dict[str, list[Block]], worlds: dict[str, NamedSource], keys: dict[str, str]
+) -> Result:
     import pandas as pd
 
     trials, contexts, seconds = [], [], {}
@@ -280,7 +296,7 @@ def _collect(plan: Plan, blocks: dict[str, list[Block]], worlds: dict[str, Named
         for text in plan.algorithms:
             seconds[world.name, text] = Seconds()
             for budget in plan.budgets:
-                parts = [_load(Cell(block, text, budget)) for block in blocks[env]]
+                parts = [_load(Cell(block, text, budget, keys[text])) for block in blocks[env]]
                 joined = (np.concatenate(leaves) for leaves in zip(*(part.scores for part in parts), strict=True))
                 scores = evaluate.Scores(*joined)
                 spent = np.concatenate([part.spent for part in parts])

@@ -82,7 +82,8 @@ def test_cells_depend_on_how_they_are_scored():
     """Seen to fail with the module of the function alone."""
     for name in ("two-arm", "crossover"):
         world = envs.get(name)
-        assert cells.content_digest(world, exact_values) != cells.content_digest(world, uniform_credit)
+        one, other = (cells.environment_program(world, exact) for exact in (exact_values, uniform_credit))
+        assert one.key != other.key
 
 
 def test_damaged_cells_are_computed_again(whole: Path, tmp_path: Path):
@@ -118,7 +119,7 @@ def test_an_executor_changes_no_byte(whole: Path, tmp_path: Path):
 
 def test_tasks_travel_between_processes():
     block = cells.Block("two-arm", "d", "folder", seed=0, first=0, trials=3, chunk=None)
-    task = ([cells.Cell(block, "psst", 10)], exact_values)
+    task = ([cells.Cell(block, "psst", 10, "p")], exact_values)
     assert pickle.loads(pickle.dumps(task)) == task
 
 
@@ -252,7 +253,7 @@ def test_every_environment_is_begun_before_any_goes_on_and_large_ones_go_first()
     """Seen to fail with groups in the order of the plan, and with small environments first."""
     worlds = {name: envs.get(name) for name in ("two-arm", "crossover")}
     blocks = [cells.Block(env, "", "", 0, 0, 1, None) for env in worlds]
-    groups = [[cells.Cell(block, name, 50)] for block in blocks for name in ("uniform", "random", "oracle")]
+    groups = [[cells.Cell(block, name, 50, "")] for block in blocks for name in ("uniform", "random", "oracle")]
     order = compare._in_order(groups, worlds)
     assert [group[0].block.env for group in order] == ["crossover", "two-arm", *("crossover",) * 2, *("two-arm",) * 2]
     assert sorted(groups) == sorted(order)

@@ -5,6 +5,7 @@ in `theory._verdicts`. Work is cut into cells (world, rule, budget) that are kep
 was killed goes on where it was, and ends with the same numbers.
 """
 
+import inspect
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, as_completed
 from itertools import groupby
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sim import evaluate, runner, store, tables
+from sim import evaluate, origins, program, runner, store, tables
 from sim.envs.dataset import Dataset
 from sim.envs.sources import fixed
 from sim.store import Interrupted
@@ -35,12 +36,12 @@ _PART = 2 * 10**9
 _CHUNK = 64
 _BATCH = 2**16
 _PROGRAMS = {
-    "claims": "theory._claims",
-    "enumeration": "theory.enumerate",
-    "simulation": "sim.runner",
-    "splitting": "theory.rare",
+    "claims": ("theory._claims",),
+    "enumeration": ("theory.enumerate",),
+    "simulation": ("sim.runner", "sim.envs.sources"),
+    "splitting": ("theory.rare", "theory._halving"),
 }
-"""What the result of each kind of cell depends on, besides the rules."""
+"""What the result of each kind of cell depends on, besides the rules and this file."""
 _ANSWER = 63
 """Stands for a failure after the last round; no rule has so many."""
 
@@ -76,6 +77,8 @@ class Cell(NamedTuple):
         seed: root of all randomness.
         math: path of the MATH environment.
         folder: where results are kept.
+        program: key of the program that computes it (`program_of`), taken where the run began: a process that knows
+            another refuses.
     """
 
     kind: str
@@ -87,6 +90,7 @@ class Cell(NamedTuple):
     seed: int
     math: str | None
     folder: str
+    program: str
 
     @property
     def data(self) -> Dataset:
@@ -96,9 +100,8 @@ class Cell(NamedTuple):
     @property
     def path(self) -> Path:
         """Where the result is kept: under a digest of all it depends on."""
-        what = (self.kind, self.data, self.rule, self.budget, self.effort, self.seed)
-        program = store.program_digest(_PROGRAMS[self.kind], "theory._rules")
-        return Path(self.folder) / f"{store.digest([*what, program])}.npz"
+        what = (self.kind, self.data, self.rule, self.budget, self.effort, self.seed, self.program)
+        return Path(self.folder) / f"{store.digest(what)}.npz"
 
 
 class Step(NamedTuple):
@@ -148,6 +151,8 @@ def verify(
     start = perf_counter()
     folder = tables.cell_folder(out)
     cells = list(cells_of(plan, str(folder)))
+    passing = [cell for cell in cells if not program.lasts(cell.program)]
+    program.warn_unread({cell.rule or "the bounds": program_of(cell.kind, cell.rule) for cell in passing})
     missing = [cell for cell in cells if not cell.path.exists()]
     done = len(cells) - len(missing)
     try:
@@ -156,9 +161,13 @@ def verify(
             if report is not None:
                 rules = " + ".join(dict.fromkeys(cell.rule for cell in group))
                 report(Step(group[0].kind, group[0].family, rules, seconds, done, len(cells)))
+        table, intervals = _table.build(cells, _load)
     except KeyboardInterrupt:
-        raise Interrupted(sum(cell.path.exists() for cell in cells), len(cells)) from None
-    table, intervals = _table.build(cells, _load)
+        kept = sum(cell.path.exists() for cell in cells if program.lasts(cell.program))
+        raise Interrupted(kept, len(cells)) from None
+    finally:
+        for cell in passing:
+            cell.path.unlink(missing_ok=True)
     verdicts = _table.summary(table)
     result = Result(table, verdicts, intervals, len(cells) - len(missing), perf_counter() - start)
     settings = {**plan._asdict(), "math": plan.math and Path(plan.math).name, "intervals": intervals}
@@ -176,6 +185,7 @@ def cells_of(plan: Plan, folder: str) -> Iterator[Cell]:
         raise ValueError(f"family {unknown[0]!r} is not part of this run; known are {', '.join(families)}")
     if plan.math is not None:
         _families.world(_families.MATH, 0, plan.math)  # a file that cannot be read is said now
+    keys: dict[tuple[str, str], str] = {}
     for name in plan.families or families:
         family = families[name]
         budgets = family.quick if plan.quick else family.budgets
@@ -183,7 +193,9 @@ def cells_of(plan: Plan, folder: str) -> Iterator[Cell]:
         for number in range(family.instances[not plan.quick]):
 
             def cell(kind: str, rule: str, budget: int, effort: int, name: str = name, number: int = number) -> Cell:
-                return Cell(kind, name, number, rule, budget, effort, plan.seed, plan.math, folder)
+                if (kind, rule) not in keys:
+                    keys[kind, rule] = program_of(kind, rule).key
+                return Cell(kind, name, number, rule, budget, effort, plan.seed, plan.math, folder, keys[kind, rule])
 
             data = _families.world(name, number, plan.math)
             skipped = family.unhurried if plan.quick else ()
@@ -200,10 +212,34 @@ def cells_of(plan: Plan, folder: str) -> Iterator[Cell]:
             yield from (cell("splitting", rule, budget, particles) for rule, budget in splitting)
 
 
+def program_of(kind: str, rule: str) -> program.Program:
+    """All that the result of a kind of cell depends on besides its world: of bounds every one in `_claims.CLAIMS`."""
+    here = origins.find(__name__)  # its text alone: which worlds there are and how tables look changes no cell
+    texts = [here and here.text, inspect.getsource(_claims.bernoulli_means) if kind == "splitting" else ""]
+    what = (_claims.CLAIMS, tuple(_rules.RULES)) if kind == "claims" else (_rules.RULES[rule],)
+    return program.behind(*what, texts, modules=(*_PROGRAMS[kind], "theory._rules", "theory.exact", "sim.evaluate"))
+
+
+def foreign_programs() -> dict[tuple[str, str], str]:
+    """Keys of the programs of bounds ("claims", "") and rules ("simulation", name) that are not of this project."""
+    found = {("simulation", rule): program_of("simulation", rule) for rule in _rules.RULES}
+    found["claims", ""] = program_of("claims", "")
+    return {name: known.key for name, known in found.items() if known.foreign}
+
+
 def run_group(group: list[Cell]) -> float:
-    """Compute cells that share a compilation, and keep each when it is done; the seconds it took."""
+    """Compute cells that share a compilation, and keep each when it is done; the seconds it took.
+
+    Raises:
+        ValueError: the program here is not the one that the run began with.
+    """
     start = perf_counter()
     for cell in group:
+        if not program.same(program_of(cell.kind, cell.rule).key, cell.program):
+            what = cell.rule or "a bound"
+            raise ValueError(
+                f"{what}: is not what it was when the run began (edited since, or not the same in every process)"
+            )
         arrays, record = _KINDS[cell.kind](cell)
         store.save(cell.path, arrays, record)
     return perf_counter() - start
