@@ -253,7 +253,10 @@ class _Walk:
                 self.unread[f"what {name.removeprefix('class ').removeprefix('__main__:')} holds cannot be read"] = None
             return f"a {store.name_of(type(part))}"
 
-        described = store.describe(value, opaque)
+        try:
+            described = store.describe(value, opaque)
+        except RecursionError:
+            described = opaque(value)
         known = self.loaded.setdefault(name, [])
         if described not in known:
             known.append(described)

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 
 from sim import algorithms, cells, compare, envs, origins, program, store
+from sim.algorithms import PSST
 from sim.cli.truth import exact_values
 from sim.compare import Plan
 from sim.envs.sources import NamedSource, fixed
+from theory import _claims, _rules, _table, verify
 
 PLAN = Plan(("two-arm",), ("mine",), (20,), trials=2, seed=0, reference="mine")
 """The two arms are worth .1 and -.1."""
@@ -368,3 +370,58 @@ def test_functions_are_described_by_what_they_compute() -> None:
 
     assert store.digest(loops)
     assert store.digest({1: 0}) != store.digest({"1": 0})
+
+
+BOUND = """
+import share
+def bound(case, budget):
+    return share.OF / budget
+"""
+
+
+def test_a_bound_that_is_edited_is_computed_again(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing else is. Seen to fail (the old value, from the old cell) with the text of this project's modules."""
+    plan = verify.Plan(quick=True, families=("two-arm",))
+
+    def work() -> dict[str, list[verify.Cell]]:
+        cells_of = list(verify.cells_of(plan, str(tmp_path)))
+        return {kind: [cell for cell in cells_of if cell.kind == kind] for kind in ("claims", "simulation")}
+
+    def known() -> tuple[float, bool]:
+        mine = folder.load("mine").bound
+        monkeypatch.setitem(_claims.CLAIMS, "mine", _claims.Claim("psst", mine, ours=False))
+        cell = work()["claims"][0]
+        if not (there := cell.path.exists()):
+            verify.run_group([cell])
+        return verify._load(cell).record["claims"]["mine"] * cell.budget, there
+
+    before = work()
+    folder.write(mine=BOUND, share="OF = 1.0")
+    assert known() == (1.0, False)
+    folder.write(share="OF = 2.0")
+    assert known() == (2.0, False)
+    assert known() == (2.0, True)
+    after = work()
+    assert after["simulation"] == before["simulation"]
+    assert not {cell.path for cell in before["claims"]} & {cell.path for cell in after["claims"]}
+    monkeypatch.setitem(_rules.RULES, "psst, fresh", PSST(fresh=True))
+    assert not {cell.path for cell in work()["simulation"]} & {cell.path for cell in before["simulation"]}
+    with pytest.raises(ValueError, match=r"^psst, fresh: is not what it was when the run began"):
+        verify.run_group(before["simulation"][:1])
+
+
+def test_a_bound_without_a_readable_text_is_said_and_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: dict[str, Any] = {"__name__": "nowhere"}
+    exec("def bound(case, budget): return 0.5", made)
+    monkeypatch.setitem(_claims.CLAIMS, "mine", _claims.Claim("psst", made["bound"], ours=False))
+    monkeypatch.setattr(verify, "_run", lambda missing, executor: [(missing[:1], verify.run_group(missing[:1]))])
+    monkeypatch.setattr(_table, "build", lambda cells, load: (_ for _ in ()).throw(KeyboardInterrupt))
+    plan = verify.Plan(quick=True, families=("two-arm",))
+    with (
+        pytest.warns(UserWarning, match=r"^the bounds: the source of nowhere:bound cannot be read; its results"),
+        pytest.raises(verify.Interrupted, match="stopped with 0 of"),
+    ):
+        verify.verify(plan, tmp_path)
+    assert list((tmp_path / "cells").iterdir()) == []

@@ -1,12 +1,13 @@
 """Kept results: digests tell inputs apart, and nothing damaged is ever read."""
 
+import sys
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sim import algorithms, envs, store
+from sim import algorithms, envs, program, store
 
 ARRAYS = {"a": np.arange(6).reshape(2, 3), "b": np.array([0.1, 0.2])}
 
@@ -65,40 +66,29 @@ def test_equal_content_has_equal_digests():
         store.digest(object())
 
 
-def test_a_program_is_what_a_module_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Editing a module changes the digests of those that import it, directly or not, and of no others."""
-    rooms = {"sim/a.py": "from sim import b", "sim/b.py": "import theory.c", "sim/d.py": "import os"}
-    for name, text in (rooms | {"theory/c.py": "", "sim/store.py": ""}).items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    monkeypatch.setattr(store, "__file__", str(tmp_path / "sim" / "store.py"))
-
-    def digests() -> list[str]:
-        for cached in (store._imports, store._text, store._file):
-            cached.cache_clear()
-        return [store.program_digest(name) for name in ("sim.a", "sim.b", "sim.d", "theory.c", "numpy")]
-
-    before = digests()
-    assert len(set(before)) == 5
-    (tmp_path / "theory" / "c.py").write_text("x = 1")
-    assert [old == new for old, new in zip(before, digests(), strict=True)] == [False, False, True, False, True]
-    monkeypatch.undo()
-    digests()
-
-
 def test_algorithms_do_not_depend_on_each_other():
-    kin, alone = (store.program_digest(f"sim.algorithms.{name}") for name in ("psst_topk", "uniform"))
-    names = {name for module in ("sim.algorithms.uniform", "sim.runner") for name in reach(module)}
+    kin, alone = (program.of_modules(f"sim.algorithms.{name}") for name in ("psst_topk", "uniform"))
+    names = {name for module in ("sim.algorithms.uniform", "sim.runner") for name in program._reach(module)}
     assert not any(name.startswith("sim.algorithms.") and not name.endswith(".uniform") for name in names)
-    assert "sim.algorithms.psst" in reach("sim.algorithms.psst_topk")
-    assert {"sim.core", "sim.lockstep", "sim.kernels.counter"} <= reach("sim.runner")
+    assert "sim.algorithms.psst" in program._reach("sim.algorithms.psst_topk")
+    assert {"sim.core", "sim.lockstep", "sim.kernels.counter"} <= program._reach("sim.runner")
     assert kin != alone
 
 
-def reach(module: str) -> set[str]:
-    """A module and all it imports from this project."""
-    found, waiting = set(), {module}
-    while waiting:
-        found |= waiting
-        waiting = {name for one in waiting for name in store._imports(one)} - found
-    return found
+def test_a_program_is_what_a_module_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Editing a module changes the digests of those that import it, directly or not, and of no others."""
+    texts = {"a": "from stale import b", "b": "import stale_too", "d": "import os", "__init__": ""}
+    (tmp_path / "stale").mkdir()
+    for name, text in texts.items():
+        (tmp_path / "stale" / f"{name}.py").write_text(text)
+    (tmp_path / "stale_too.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def digests() -> list[str]:
+        return [program.of_modules(name) for name in ("stale.a", "stale.b", "stale.d", "stale_too", "numpy")]
+
+    before = digests()
+    assert len(set(before)) == 5
+    (tmp_path / "stale_too.py").write_text("x = 1")
+    assert [old == new for old, new in zip(before, digests(), strict=True)] == [False, False, True, False, True]
+    assert "stale" not in sys.modules, "nothing is run in order to look"

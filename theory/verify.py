@@ -234,8 +234,9 @@ def run_group(group: list[Cell]) -> float:
         ValueError: the program here is not the one that the run began with.
     """
     start = perf_counter()
+    here = {(kind, rule): program_of(kind, rule).key for kind, rule in {(cell.kind, cell.rule) for cell in group}}
     for cell in group:
-        if not program.same(program_of(cell.kind, cell.rule).key, cell.program):
+        if not program.same(here[cell.kind, cell.rule], cell.program):
             what = cell.rule or "a bound"
             raise ValueError(
                 f"{what}: is not what it was when the run began (edited since, or not the same in every process)"
