@@ -11,7 +11,6 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -107,13 +106,14 @@ def run_cell(cell: Cell, exact: Exact) -> Seconds:
     Args:
         cell: what to compute.
         exact: computes exact values.
+
+    Raises:
+        ValueError: the environment or the algorithm is another than where the comparison began.
     """
     block, start = cell.block, perf_counter()
     world, algorithm = _world(block, exact), algorithms.get(cell.algorithm)
-    own = algorithm_program(algorithm)
-    if not program.same(own.key, cell.program):
+    if not program.agrees(cell.program, algorithm_program(algorithm)):
         raise ValueError(f"{cell.algorithm}: {_CHANGED}")
-    _forget_old_code(type(algorithm), own.code)
     train, test = exact_values(block, exact)
     truth = None
     if algorithm.sees_truth:
@@ -215,20 +215,7 @@ def _named(env: str, digest: str) -> NamedSource:
 @lru_cache(maxsize=8)
 def _agrees(world: NamedSource, exact: Exact, digest: str) -> bool:
     """Whether an environment is the one that this digest names."""
-    found = environment_program(world, exact)
-    _forget_old_code(type(world.source), found.code)
-    return program.same(found.key, digest)
-
-
-_code: dict[type, str] = {}
-"""Class -> the code that its objects were last run with."""
-
-
-def _forget_old_code(kind: type, code: str) -> None:
-    """Drop compiled programs where a class is the same but what it calls was replaced (a helper that was reloaded)."""
-    if _code.setdefault(kind, code) != code:
-        jax.clear_caches()
-        _code[kind] = code
+    return program.agrees(digest, environment_program(world, exact))
 
 
 @lru_cache

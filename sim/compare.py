@@ -141,7 +141,7 @@ def run(
     folder = tables.cell_folder(out)
     learners = {text: cells.algorithm_program(algorithms.get(text)) for text in plan.algorithms}
     places = {env: cells.environment_program(worlds[env], exact) for env in plan.envs}
-    program.warn_unread({**learners, **{worlds[env].name: place for env, place in places.items()}})
+    program.begin(learners | {worlds[env].name: place for env, place in places.items()})
     keys = {text: learner.key for text, learner in learners.items()}
     blocks = {env: list(_blocks(plan, env, worlds[env], places[env].key, folder)) for env in plan.envs}
     everything = [cell for env in plan.envs for cell in _cells(plan, blocks[env], keys)]

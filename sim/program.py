@@ -38,19 +38,26 @@ _GENERATED = {"__init__", "__repr__", "__eq__", "__hash__", "__setattr__", "__de
 _DATA = (np.ndarray, np.generic, jax.Array, jax.ShapeDtypeStruct, str, bytes, int, float, complex, type(None))
 _INERT = (types.MemberDescriptorType, types.GetSetDescriptorType, type(NamedTuple("_", [("a", int)]).a))  # pyright: ignore
 
+_taken: dict[str, str] = {}
+"""Keys that were taken in this process -> the SHA-256 of the options."""
+_begun: dict[tuple[str, ...], set[str]] = {}
+"""Modules that are not of this project -> the code that was last run with them."""
+
 
 class Program(NamedTuple):
     """What a result depends on besides numbers.
 
     Attributes:
         key: names it: a SHA-256, with a random part where something cannot be read, so that it is never met again.
-        code: SHA-256 of code alone, without the options of the object.
+        code: SHA-256 of code alone.
+        options: SHA-256 of the object without the code behind it.
         unread: what cannot be read, for people; empty where results can be kept.
         foreign: modules that are not of this project.
     """
 
     key: str
     code: str
+    options: str
     unread: tuple[str, ...]
     foreign: tuple[str, ...]
 
@@ -75,8 +82,10 @@ def behind(*things: Any, modules: tuple[str, ...] = (), shapes: Any = None) -> P
         options, walk.unread = None, walk.unread | {str(error): None}
     loaded = {name: sorted(map(json.dumps, values)) for name, values in walk.loaded.items()}
     code = store.digest({"texts": walk.texts_digest(), "loaded": loaded})
-    key, unread = store.digest([options, code]), tuple(walk.unread)
-    return Program(f"{key}-{secrets.token_hex(8)}" if unread else key, code, unread, tuple(sorted(walk.foreign)))
+    key, unread, foreign = store.digest([options, code]), tuple(walk.unread), tuple(sorted(walk.foreign))
+    found = Program(f"{key}-{secrets.token_hex(8)}" if unread else key, code, store.digest(options), unread, foreign)
+    _taken[found.key] = found.options
+    return found
 
 
 def of_modules(*names: str) -> str:
@@ -93,9 +102,15 @@ def of_modules(*names: str) -> str:
     return walk.texts_digest()
 
 
-def same(key: str, other: str) -> bool:
-    """Whether two keys stand for the same program, as far as it can be read."""
-    return key[:_DIGITS] == other[:_DIGITS]
+def agrees(key: str, found: Program) -> bool:
+    """Whether what was found behind an object is the program of a key.
+
+    In the process that the key was taken in, what is loaded is what it was, though files may be edited and globals may
+    change while it works: there the object itself must be the same.
+    """
+    if key in _taken:
+        return _taken[key] == found.options
+    return found.key[:_DIGITS] == key[:_DIGITS]
 
 
 def lasts(key: str) -> bool:
@@ -103,15 +118,23 @@ def lasts(key: str) -> bool:
     return len(key) == _DIGITS
 
 
-def warn_unread(programs: Mapping[str, Program]) -> None:
-    """Say of what no results are kept, and why.
+def begin(programs: Mapping[str, Program]) -> None:
+    """Before work with them: say of what no results are kept, and forget what was compiled from code that was replaced.
+
+    A class whose helper was reloaded is the same to the compiler, which would go on running the old helper.
 
     Args:
-        programs: name -> the program behind it.
+        programs: what they belong to, in words -> the program.
     """
+    codes: dict[tuple[str, ...], set[str]] = {}
     for name, program in programs.items():
         if program.unread:
             warnings.warn(f"{name}: {program.unread[0]}; its results are not kept", stacklevel=3)
+        if program.foreign:
+            codes.setdefault(program.foreign, set()).add(program.code)
+    if any(_begun.setdefault(modules, code) != code for modules, code in codes.items()):
+        jax.clear_caches()
+        _begun.update(codes)
 
 
 class _Walk:

@@ -3,7 +3,6 @@
 import ast
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,11 @@ from typer.testing import CliRunner
 from figures import _judges, build, exploration, panels, program, registry, style
 from figures.build import Asked
 from figures.lab import SEED, Lab, files_in, summary
-from sim import algorithms, compare, envs, tables
+from sim import compare, envs, tables
 from sim.cli import app, truth
 from sim.cli import figures as commands
-from sim.envs import families, fetch
+from sim.envs import fetch
 from sim.store import Interrupted
-from theory import _claims
 
 ROOT = Path(__file__).resolve().parents[1]
 GIVEN = ("CQA", "HH", "Summarization")
@@ -133,54 +131,6 @@ def test_every_statement_that_makes_a_name_counts(tmp_path: Path, monkeypatch: p
     assert all(any(one in text for text in texts.values()) for one in statements)
     assert "figures.own.Z" not in texts
     assert others == set()
-
-
-OUTSIDE = """
-import pandas as pd
-from matplotlib.figure import Figure
-from figures.lab import SEED
-import deep.numbers
-SWEEP = {"algorithms": ("uniform",)}
-SMOKE = {}
-def compute(sweep, lab):
-    return pd.DataFrame({"x": [deep.numbers.X]})
-def draw(table):
-    return Figure(figsize=(1, 1))
-"""
-
-
-def test_a_figure_from_elsewhere_is_built_and_is_old_once_it_is_edited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Seen to recurse without end with names that are looked for in this project alone."""
-    code, asked = tmp_path / "code", Asked(tmp_path / "out")
-    (code / "deep").mkdir(parents=True)
-    (code / "outside.py").write_text(OUTSIDE)
-    (code / "deep" / "numbers.py").write_text("X = 1")
-    monkeypatch.syspath_prepend(str(code))
-    monkeypatch.setitem(registry.FIGURES, "outside", registry.Entry("outside", "nothing"))
-
-    def made() -> tuple[int, bool]:
-        for name in ("outside", "deep", "deep.numbers"):
-            monkeypatch.delitem(sys.modules, name, raising=False)
-        ((one,), known) = build.build(["outside"], asked, lab(tmp_path))
-        return int(known["outside"]["x"][0]), one.seconds > 0
-
-    assert [made(), made()] == [(1, True), (1, False)]
-    (code / "deep" / "numbers.py").write_text("X = 1 + 1")
-    assert build.state("outside", asked, lab(tmp_path)) == ("old", "program of outside changed")
-    assert [made(), made()] == [(2, True), (2, False)]
-
-
-def test_what_a_sweep_names_counts_where_it_was_registered(monkeypatch: pytest.MonkeyPatch):
-    """An algorithm, an environment or a bound that is not of this project; those that are leave nothing beside."""
-    for name in registry.FIGURES:
-        module: Any = registry.module(name)
-        assert program.registered(module.__name__, module.SWEEP) == {}
-    monkeypatch.setitem(algorithms.ALGORITHMS, "mine", lambda: algorithms.get("psst"))
-    monkeypatch.setitem(envs.ENVS, "own", envs.Entry("", lambda: families.two_arm((0.7, 0.2))))
-    found = program.registered("figures.hard", {"algorithms": ("psst", "mine"), "envs": ("own:tie=half", "two-arm")})
-    assert list(found) == ["program of mine", "program of own:tie=half"]
-    monkeypatch.setitem(_claims.CLAIMS, "mine", _claims.Claim("psst", lambda case, budget: 0.5, ours=False))
-    assert list(program.registered("figures.bounds", {"families": ("two-arm",)})) == ["program of claims"]
 
 
 def test_the_table_that_another_is_computed_from_counts_by_its_numbers(tmp_path: Path):

@@ -6,11 +6,12 @@ To add a family: write a function of an instance number that returns a `Dataset`
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from sim import envs
+from sim import envs, origins, program
 from sim.envs import families
 from sim.envs.dataset import Dataset
 from theory import _rules, exact
@@ -220,7 +221,6 @@ FAMILIES: dict[str, Family] = {
 """Name -> family."""
 
 
-@lru_cache(maxsize=64)
 def world(family: str, number: int, math: str | None = None) -> Dataset:
     """The world of this number in a family.
 
@@ -231,8 +231,20 @@ def world(family: str, number: int, math: str | None = None) -> Dataset:
     """
     build = FAMILIES[family].build
     if build is not None:
-        return build(number)
-    data = envs.get(str(math)).data
+        return _built(build, number, "" if origins.own(build.__module__) else program.behind(build).key)
+    return _read(str(math), Path(str(math)).stat().st_mtime_ns if Path(str(math)).exists() else 0)
+
+
+@lru_cache(maxsize=64)
+def _built(build: Callable[[int], Dataset], number: int, key: str) -> Dataset:
+    """The world with this number; built again where the program behind it is another."""
+    return build(number)
+
+
+@lru_cache(maxsize=2)
+def _read(math: str, changed: int) -> Dataset:
+    """The MATH environment; read again where its file was changed."""
+    data = envs.get(math).data
     if data is None:
         raise ValueError(f"{math}: holds no finite world; the authors' MATH_final.pkl is expected")
     return data

@@ -152,7 +152,7 @@ def verify(
     folder = tables.cell_folder(out)
     cells = list(cells_of(plan, str(folder)))
     passing = [cell for cell in cells if not program.lasts(cell.program)]
-    program.warn_unread({cell.rule or "the bounds": program_of(cell.kind, cell.rule) for cell in passing})
+    program.begin({rule or "the bounds": program_of(kind, rule) for kind, rule in {(c.kind, c.rule) for c in cells}})
     missing = [cell for cell in cells if not cell.path.exists()]
     done = len(cells) - len(missing)
     try:
@@ -234,9 +234,9 @@ def run_group(group: list[Cell]) -> float:
         ValueError: the program here is not the one that the run began with.
     """
     start = perf_counter()
-    here = {(kind, rule): program_of(kind, rule).key for kind, rule in {(cell.kind, cell.rule) for cell in group}}
+    here = {(kind, rule): program_of(kind, rule) for kind, rule in {(cell.kind, cell.rule) for cell in group}}
     for cell in group:
-        if not program.same(here[cell.kind, cell.rule], cell.program):
+        if not program.agrees(cell.program, here[cell.kind, cell.rule]):
             what = cell.rule or "a bound"
             raise ValueError(
                 f"{what}: is not what it was when the run began (edited since, or not the same in every process)"
