@@ -113,7 +113,8 @@ def compare(
         out: folder for the results, made if need be; cells are kept in `out`/cells.
         exact: computes exact values.
         executor: where cells are computed; in this process when None. A task is one algorithm on one block of trials
-            at every budget, so that it is compiled once.
+            at every budget, so that it is compiled once. What a script registers, other processes must register too: at
+            its top, outside `if __name__ == "__main__"`.
         report: told about each step.
 
     Raises:

@@ -158,7 +158,7 @@ class _Walk:
     def root(self, thing: Any) -> None:
         """Visit an object whose package counts even where it is installed."""
         kind = thing if isinstance(thing, type | types.FunctionType) else type(thing)
-        ours = kind is thing or any(own(base.__module__) for base in type(thing).__mro__)
+        ours = kind is thing or any(own(base.__module__) for base in inspect.getmro(type(thing)))
         if ours and top(kind.__module__) not in {*sys.stdlib_module_names, *origins.ROOMS}:
             self._followed.add(top(kind.__module__))
         self.visit(thing)

@@ -89,7 +89,9 @@ def _described(thing: Any, around: tuple[int, ...], opaque: Callable[[Any], Any]
     def of(part: Any) -> Any:
         return _described(part, inner, opaque)
 
-    if isinstance(thing, np.ndarray | jax.Array) and not jax.dtypes.issubdtype(thing.dtype, jax.dtypes.prng_key):
+    if isinstance(thing, jax.Array) and jax.numpy.issubdtype(thing.dtype, jax.dtypes.prng_key):
+        return {"key": of(jax.random.key_data(thing))}
+    if isinstance(thing, np.ndarray | jax.Array):
         array = np.ascontiguousarray(thing)
         if array.dtype.hasobject:
             return {"array": f"{array.dtype.str}{array.shape}", "items": of(array.ravel().tolist())}
