@@ -3,6 +3,7 @@
 import ast
 import io
 import json
+import linecache
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,9 @@ def run(path: Path) -> tuple[dict[str, Any], str]:
     said = io.StringIO()
     with redirect_stdout(said):
         for number, (source, parameters) in enumerate(code):
-            exec(compile(source, f"{path.name}[{number}]", "exec"), names)
+            name = f"{path.name}[{number}]"
+            linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)  # as Jupyter does
+            exec(compile(source, name, "exec"), names)
             if parameters:
                 assert set(smoke) <= set(names), "the small run sets parameters that the notebook does not have"
                 names.update(smoke)
