@@ -121,9 +121,9 @@ def _rivals(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _p(differences: np.ndarray) -> np.ndarray:
     """One-sided p-values of "the mean over the last axis is at most 0", by Student's t."""
-    from scipy import stats
+    from scipy import special
 
     number = differences.shape[-1]
     mean, variance = differences.mean(axis=-1), differences.var(axis=-1, ddof=1) / number
     floor = _ROUNDING * (np.abs(differences).max(initial=0.0) or 1.0)
-    return stats.t.sf(mean / np.sqrt(variance + floor**2), number - 1)
+    return special.stdtr(number - 1, -mean / np.sqrt(variance + floor**2))

@@ -19,7 +19,7 @@ from theory._verdicts import clopper_pearson
 if TYPE_CHECKING:
     import pandas as pd
 
-SWEEP: dict[str, Any] = {"envs": ("synth-bernoulli", "synth-categorical"), "digits": 5, "trials": 1000, "tested": 100}
+SWEEP: dict[str, Any] = {"envs": ("synth-bernoulli", "synth-categorical"), "digits": 5, "trials": 1000, "tested": 40}
 SMOKE: dict[str, Any] = {"envs": ("synth-bernoulli:num_prompts=4,max_scale=3",), "trials": 16, "tested": 16}
 
 COUNTS = {

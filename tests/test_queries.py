@@ -2,7 +2,7 @@
 
 Values are those of votes: a prompt is right with probability theta on a query, and N of its answers vote. The nulls:
 all prompts exchangeable within each query (no order at all), and the least favourable one, where one prompt is best
-everywhere and equal to a second one at one setting: only one hypothesis of many stands between data and claim.
+everywhere and equal to others at one setting: only one hypothesis of many stands between data and claim.
 """
 
 import numpy as np
@@ -29,8 +29,8 @@ def exchangeable(rng: np.random.Generator) -> np.ndarray:
 
 
 def touching(rng: np.random.Generator) -> np.ndarray:
-    """Prompt 0 is best at every N, but only equal to prompt 1 at the last; the others are far behind."""
-    means = np.array([[0.8, 0.7, *[0.3] * 4], [0.8, 0.7, *[0.3] * 4], [0.8, 0.8, *[0.3] * 4]])
+    """Prompt 0 is best at every N, far ahead of the others, but only equal to them at the last."""
+    means = np.array([[0.8, *[0.3] * 5], [0.8, *[0.3] * 5], [0.8] * 6])
     return means[..., None] + rng.normal(0.0, 0.2, (len(SCALES), PROMPTS, QUERIES))
 
 
