@@ -47,7 +47,7 @@ def verdict(found: list[Finding]) -> str:
     ],
 )
 def test_baselines(ucb: tuple[float, ...], expected: str):
-    """What is neither won nor lost may become either. Seen to fail with what is open counted as not won."""
+    """What is neither won nor lost may become either."""
     assert verdict(_judges.baselines(exploration({"ucb": ucb}))) == expected
 
 
@@ -75,7 +75,7 @@ def test_one_loss_among_many_wins_is_partly():
     ],
 )
 def test_screening(k4: tuple[float, ...], expected: str):
-    """Seen to fail with what is not sure counted as false."""
+    """What is not sure is open."""
     assert verdict(_judges.screening(exploration({"psst+k4": k4}))) == expected
 
 
@@ -143,7 +143,7 @@ def awareness(gains: dict[str, tuple[float, ...]], sem: float = 0.01, mean: floa
     ],
 )
 def test_gains_have_a_row_per_comparator(gain: float, sem: float, expected: tuple[str, str]):
-    """25 % over PSST+K1 and 50 % over either TRIPLE. Seen to fail with both TRIPLEs in one row."""
+    """25 % over PSST+K1 and 50 % over either TRIPLE."""
     found = _judges.gains(awareness({"psst+k1": (gain,), "triple-n1": (gain,), "triple-random": (-0.1,)}, sem))
     assert [one.row.partition(", over ")[2] for one in found] == list(_gains.COMPARATORS)
     assert tuple(one.verdict for one in found[:2]) == expected
@@ -151,7 +151,7 @@ def test_gains_have_a_row_per_comparator(gain: float, sem: float, expected: tupl
 
 
 def test_no_gain_at_any_budget_is_not_said_of_the_largest_estimate_alone():
-    """A gain of -.1 is known well, one of -.2 hardly: it may be positive. Seen to fail with the top row's interval."""
+    """A gain of -.1 is known well, one of -.2 hardly: it may be positive."""
     table = awareness({"psst+k1": (-0.1, -0.2)}, sem=0.01)
     table["awareness"].loc[1, "gain_sem"] = 0.2
     assert verdict(_judges.gains(table)) == OPEN
@@ -161,7 +161,7 @@ def test_no_gain_at_any_budget_is_not_said_of_the_largest_estimate_alone():
     ("mean", "gain", "expected"), [(0.05, 3.0, PARTLY), (-0.4, -0.5, PARTLY), (-0.4, 0.5, NOT), (0.05, 0.0, OPEN)]
 )
 def test_gains_over_a_mean_near_or_below_zero_are_differences(mean: float, gain: float, expected: str):
-    """-.4 against -.2 is a gain of +.2, not of -50 %. Seen to fail with the ratio."""
+    """-.4 against -.2 is a gain of +.2, not of -50 %."""
     found = _judges.gains(awareness({"triple-n1": (gain,)}, mean=mean))
     assert verdict(found) == expected
     assert f"up to {gain * mean:+.4f} ACR [" in found[0].ours
@@ -212,7 +212,7 @@ def shares(at_5000: float, at_20000: float, sem: float, best: float = 0.8) -> An
 
 
 def test_no_share_of_a_return_near_or_below_zero_is_judged():
-    """Seen to fail with the share: of -1.0 that is 99.5 %."""
+    """Of -1.0, -1.005 is 99.5 %."""
     for best in (0.05, -1.0):
         found = _judges.enough(shares(0.995, 1.0, 0.0001, best))
         assert verdict(found) == UNTESTED
@@ -275,7 +275,7 @@ def test_structure_from_budgets_that_are_needed(powers: tuple[float, float], exp
 
 
 def test_an_exponent_that_is_not_known_well_is_not_said_to_be_one():
-    """Nor that it is not. Seen to fail with the estimate for the interval, and with what is not sure for false."""
+    """Nor that it is not. Seen to fail with the estimate for the interval."""
     found = _judges.structure(needs_of(1.0, 1.0, error=0.1))
     assert verdict(found) == OPEN
     assert "|C|^1.00 [" in found[0].ours
@@ -333,10 +333,7 @@ def drawn(rows: list[tuple[int, int, int, str, str, int]]) -> Any:
     [(90, 0, REPRODUCED), (52, 10, OPEN), (5, 5, OPEN), (0, 100, NOT), (40, 60, OPEN), (3, 0, OPEN)],
 )
 def test_of_drawn_worlds_those_count_in_which_it_is_shown(changes: int, constant: int, expected: str):
-    """Of 100 worlds tested; what their own queries say, and the world of trial 0, decide nothing.
-
-    Seen to fail with the count over a world's own queries, and with estimates for intervals.
-    """
+    """Of 100 worlds tested; what their own queries say, and the world of trial 0, decide nothing."""
     split = [
         *[(2, 2, 1, "changes", "changes", changes), (2, 1, 2, "constant", "constant", constant)],
         *[(2, 1, 2, "open", "open", 100 - changes - constant), (2, 2, 2, "untested", "untested", 900)],
@@ -354,7 +351,7 @@ def test_of_drawn_worlds_those_count_in_which_it_is_shown(changes: int, constant
     [(0.01, 1.0, REPRODUCED), (0.2, 0.9, OPEN), (1.0, 0.01, NOT), (np.nan, np.nan, OPEN)],
 )
 def test_where_queries_are_a_sample_the_test_decides(changes: float, constant: float, expected: str):
-    """Not the best prompts of the sample. Seen to fail with those."""
+    """Not the best prompts of the sample."""
     nowhere = ("", 0.0, 0.0, 0, 0)
     for claim, judge in (("C1", _judges.crossing), ("C2", _judges.contexts)):
         of = crossing.TESTED[claim]
@@ -407,13 +404,13 @@ def test_overall():
 def test_over_all_environments_what_is_open_may_change_the_verdict(
     verdicts: tuple[str, ...], every: str, some: str, always: str
 ):
-    """Seen to fail with what is open left out."""
+    """By the verdicts that the open ones may turn into."""
     findings = [Finding(str(i), "", one) for i, one in enumerate(verdicts)]
     assert [claims.overall(claims.CLAIMS[name], findings) for name in ("C3", "C5", "C8")] == [every, some, always]
 
 
 def test_a_claim_of_several_parts_needs_all_of_them():
-    """Each on some environment. Seen to fail with the best of all parts."""
+    """Each on some environment."""
     claim = claims.CLAIMS["C6"]
     both = [Finding("a", "", REPRODUCED, "x"), Finding("b", "", NOT, "x"), Finding("b", "", REPRODUCED, "y")]
     assert claims.overall(claim, both) == REPRODUCED
