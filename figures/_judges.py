@@ -1,41 +1,64 @@
-"""How each claim is judged from tables: a finding per environment, by the rule that `figures.claims` states."""
+"""How each claim is judged from tables: a finding per environment, by the rule that `figures.claims` states.
 
-from collections.abc import Iterator
+A verdict is "open" where what is not resolved could change it: few trials, or few queries, make no claim false.
+"""
+
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy import stats
 
 from figures import crossing as crossing_figure
-from figures import scale_gain
+from figures import scale_gain, worlds
 from figures import structure as structure_figure
-from figures.panels import Z, interval
+from figures._gains import SAFE, largest_gains
+from figures.panels import Z, interval, quantile
 from sim.tables import holm
 from theory._verdicts import clopper_pearson
 
 if TYPE_CHECKING:
     import pandas as pd
 
-REPRODUCED, PARTLY, NOT, OPEN = "reproduced", "partly", "not", "not testable here"
+REPRODUCED, PARTLY, NOT, OPEN = "reproduced", "partly", "not", "open"
+UNTESTED = "not testable here"
 LEVEL = 0.05
 BASELINES = ("uniform", "epsilon-greedy", "softmax", "ucb")
 SCREENED = ("psst+k1", "psst+k4", "psst+k8")
-PROMPT_ONLY = ("triple-n1", "triple-random")
 ENOUGH, SHARE = 5000, 0.99
 BEYOND, FADED, FADING = 16, 0.9, 0.75
 LINEAR = (0.75, 1.25)
 MOST = 0.5
-PAPER_GAINS = {"disjoint": 0.25, "prompt-only": 0.5}
 
 Tables = dict[str, Any]
 
 
 class Finding(NamedTuple):
-    """What is found on one environment: numbers as text, and a verdict."""
+    """What is found on one environment, numbers as text, and a verdict; `part` of a claim that has several."""
 
     env: str
     ours: str
     verdict: str
+    part: str = ""
+
+    @property
+    def row(self) -> str:
+        """The environment, and the part if there is one."""
+        return f"{self.env}, over {self.part}" if self.part else self.env
+
+
+def together(verdicts: Iterable[str]) -> str:
+    """The verdict over parts of a claim that must all be so; open where an open one could change it."""
+    found = set(verdicts) - {UNTESTED}
+    if not found:
+        return UNTESTED
+    if len(found - {OPEN}) > 1 or PARTLY in found:
+        return PARTLY
+    return found.pop() if len(found) == 1 else OPEN
+
+
+def _said(shown: bool, refuted: bool) -> str:
+    return REPRODUCED if shown else NOT if refuted else OPEN
 
 
 def crossing(tables: Tables) -> list[Finding]:
@@ -50,13 +73,7 @@ def crossing(tables: Tables) -> list[Finding]:
             f"best prompt {top.iloc[0]} at N = 1, {top.iloc[-1]} at N = {top.index[-1]}; {len(lead)} lead at some N; "
             f"{share.min():.0%} to {share.max():.0%} of pairs change order from N = 1 to Nmax, by context (exact)"
         )
-        drawn = _drawn(tables, env)
-        verdict = REPRODUCED if len(lead) > 1 else NOT
-        if drawn is not None:
-            low, high, share_said = _share(drawn, drawn["leaders"] > 1)
-            said = f"more than one prompt leads in {share_said}; in that of trial 0: {said}"
-            verdict = _most(low, high)
-        found.append(Finding(env, said, verdict))
+        found.append(_best_that_changes(env, tables, "C1", said, REPRODUCED if len(lead) > 1 else NOT, ["leaders"]))
     return found
 
 
@@ -72,22 +89,49 @@ def contexts(tables: Tables) -> list[Finding]:
             f"N from {best['scale'].min()} to {best['scale'].max()} (exact)"
         )
         verdict = REPRODUCED if arms > 1 else NOT
-        drawn = _drawn(tables, env)
-        if drawn is not None:
-            prompt, scale = (drawn[name] > 1 for name in ("prompts", "scales"))
-            parts = {"the best arm": prompt | scale, "the best prompt": prompt, "the best N": scale}
-            shares = {what: _share(drawn, of) for what, of in parts.items()}
-            low, high, _ = shares["the best arm"]
-            verdict = _most(low, high)
-            changes = "; ".join(f"{what} changes in {share}" for what, (_, _, share) in shares.items())
-            said = f"{changes}; in that of trial 0: {said}"
-        found.append(Finding(env, said, verdict))
+        found.append(_best_that_changes(env, tables, "C2", said, verdict, ["prompts", "scales"]))
     return found
 
 
-def _most(low: float, high: float) -> str:
-    """Whether something is so in most worlds, by the ends of the interval of their share."""
-    return REPRODUCED if low > MOST else PARTLY if high > MOST else NOT
+def _best_that_changes(env: str, tables: Tables, claim: str, seen: str, verdict: str, counted: list[str]) -> Finding:
+    """What is seen of the queries at hand, and whether it holds beyond them.
+
+    Args:
+        env: the environment.
+        tables: of `crossing` and `worlds`.
+        claim: C1 or C2.
+        seen: of its own queries, or those of trial 0.
+        verdict: where its queries are all there are.
+        counted: columns of `worlds`; the best of a world's own queries changes where one of them is above 1.
+    """
+    drawn = _drawn(tables, env)
+    if drawn is not None:
+        tested = drawn[drawn[claim] != worlds.UNTESTED]
+        changes, constant = (_share(tested, tested[claim] == answer) for answer in ("changes", "constant"))
+        own = _share(drawn, (drawn[counted] > 1).any(axis=1))
+        said = (
+            f"for new queries the best is shown to change in {changes[2]}, not to in {constant[2]}; for a world's own "
+            f"queries it changes in {own[2]}; in that of trial 0: {seen}"
+        )
+        return Finding(env, said, _said(changes[0] > MOST, constant[0] > MOST))
+    of, rows = crossing_figure.TESTED[claim], tables["crossing"][tables["crossing"]["env"] == env]
+    value = rows.set_index("kind")["value"]
+    if of + crossing_figure.CHANGES not in value.index:
+        return Finding(env, f"{seen}; its queries are all there are", verdict)
+    changes, constant, agree = (
+        float(value[of + kind]) for kind in (crossing_figure.CHANGES, crossing_figure.CONSTANT, crossing_figure.AGREE)
+    )
+    same = rows[rows["kind"] == of + crossing_figure.SAME]
+    if claim == "C1":
+        ends = (same.iloc[0], same.iloc[-1])
+        stable = " and ".join(f"prompt {one['prompt']} at N = {one['scale']} in {one['value']:.0%}" for one in ends)
+    else:
+        stable = f"each context's best arm in {same['value'].min():.0%} to {same['value'].max():.0%}"
+    said = (
+        f"beyond these queries: that it changes p = {changes:.2g}, that it does not p = {constant:.2g}; of query "
+        f"bootstraps {agree:.0%} change, and {stable} is best again; on these queries: {seen}"
+    )
+    return Finding(env, said, _said(changes <= LEVEL, constant <= LEVEL))
 
 
 def _drawn(tables: Tables, env: str) -> "pd.DataFrame | None":
@@ -108,23 +152,32 @@ def baselines(tables: Tables) -> list[Finding]:
     found = []
     for env, rows in _environments(tables["exploration"]):
         own = rows[rows["algorithm"].isin(BASELINES)]
-        parts, won, lost = [], [], []
+        parts, won, lost, unsure = [], [], [], 0
         for name in ("psst", "psst+k4"):
             lead = _tested(_lead(rows[rows["algorithm"] == name], own))
+            if len(lead) == 0:
+                continue
             ahead, behind = ((lead["p"] < LEVEL) & (sign * lead["diff_mean"] > 0) for sign in (1, -1))
             won.append(int(ahead.sum()))
             lost.append(int(behind.sum()))
-            if len(lead) == 0:
-                continue
+            unsure += len(lead) - won[-1] - lost[-1]
             worst = lead.loc[lead["diff_mean"].idxmin()]
             parts.append(
-                f"{'PSST' if name == 'psst' else 'PSST+K4'} wins {won[-1]}, ties {len(lead) - won[-1] - lost[-1]} and "
-                f"loses {lost[-1]} of {len(lead)} comparisons; least lead "
+                f"{'PSST' if name == 'psst' else 'PSST+K4'} wins {won[-1]}, loses {lost[-1]} and leaves open "
+                f"{len(lead) - won[-1] - lost[-1]} of {len(lead)} comparisons; least lead "
                 f"{interval(worst['diff_mean'], worst['diff_sem'])} ACR, over {worst['algorithm']} at "
                 f"T = {worst['budget']:,}"
             )
-        good = all(one >= 0.9 * len(own) for one in won[: len(parts)]) and not any(lost)
-        found.append(Finding(env, "; ".join(parts), REPRODUCED if good else PARTLY if sum(won) > sum(lost) else NOT))
+        if not parts:
+            continue
+        verdict = OPEN
+        if not any(lost):
+            verdict = REPRODUCED if all(one >= 0.9 * len(own) for one in won) else OPEN
+        elif sum(won) > sum(lost) + unsure:
+            verdict = PARTLY
+        elif sum(won) + unsure <= sum(lost):
+            verdict = NOT
+        found.append(Finding(env, "; ".join(parts), verdict))
     return found
 
 
@@ -134,14 +187,14 @@ def screening(tables: Tables) -> list[Finding]:
     for env, rows in _environments(tables["exploration"]):
         own = _tested(rows[rows["algorithm"].isin(SCREENED)])
         budgets = sorted(own["budget"].unique())
-        sure = own["p"] < LEVEL
+        above, below = ((own["p"] < LEVEL) & (sign * own["diff_mean"] > 0) for sign in (1, -1))
         early = own[own["budget"].isin(budgets[:2])]
         late = own[own["budget"] == budgets[-1]]
-        faster = bool((sure & (own["diff_mean"] > 0))[early.index].any())
-        best = bool((sure & (own["diff_mean"] < 0))[late.index].all())
+        faster = _said(bool(above[early.index].any()), bool(below[early.index].all()))
+        best = _said(bool(below[late.index].all()), bool(above[late.index].any()))
         first, nearest = early.loc[early["diff_mean"].idxmax()], late.loc[late["diff_mean"].idxmax()]
         said = f"best screening less PSST: {_difference(first)}; at the largest budget {_difference(nearest)}"
-        found.append(Finding(env, said, (NOT, PARTLY, REPRODUCED)[faster + best]))
+        found.append(Finding(env, said, together((faster, best))))
     return found
 
 
@@ -151,32 +204,24 @@ def deceived(tables: Tables) -> list[Finding]:
     for env, rows in _environments(tables["exploration"]):
         own = rows[rows["algorithm"] == "psst+k1"]
         (last,) = _tested(own[own["budget"] == own["budget"].max()]).to_dict("records")
-        worse = last["p"] < LEVEL and last["diff_mean"] < 0
-        found.append(Finding(env, f"PSST+K1 less PSST: {_difference(last)}", REPRODUCED if worse else NOT))
+        sure, mean = last["p"] < LEVEL, last["diff_mean"]
+        said = f"PSST+K1 less PSST: {_difference(last)}"
+        found.append(Finding(env, said, _said(sure and mean < 0, sure and mean > 0)))
     return found
 
 
 def gains(tables: Tables) -> list[Finding]:
     """C6."""
     found = []
-    for env, rows in _environments(tables["awareness"]):
-        learnt = rows[rows["budget"] > 0]
-        parts, reached, above = [], [], []
-        for what, names in (("disjoint", ("psst+k1",)), ("prompt-only", PROMPT_ONLY)):
-            own = learnt[learnt["algorithm"].isin(names)]
-            top = own.loc[own["gain"].idxmax()]
-            z = stats.norm.isf(LEVEL / 2 / len(own))  # the largest of so many
-            low, high = top["gain"] - z * top["gain_sem"], top["gain"] + z * top["gain_sem"]
-            at = f"({top['algorithm']}, T = {top['budget']:,})"
-            parts.append(f"over {what} up to {top['gain']:+.1%} [{low:.1%}, {high:.1%}] {at}")
-            reached.append(low >= PAPER_GAINS[what])
-            above.append(low > 0)
-        exact = rows[rows["budget"] == 0].set_index("algorithm")["gain"].drop("limit: best arm", errors="ignore")
-        limits = ", ".join(f"{name.removeprefix('limit: ')} {value:+.1%}" for name, value in exact.items())
-        said = "; ".join(parts) + (
-            f"; with exact values instead of samples the best arm gains over {limits}" if limits else ""
-        )
-        found.append(Finding(env, said, REPRODUCED if all(reached) else PARTLY if all(above) else NOT))
+    for gain in largest_gains(tables["awareness"]):
+        verdict = OPEN
+        if gain.high <= 0:
+            verdict = NOT
+        elif gain.relative and gain.low >= gain.paper:
+            verdict = REPRODUCED
+        elif gain.low > 0 and (not gain.relative or gain.high < gain.paper):
+            verdict = PARTLY
+        found.append(Finding(gain.env, gain.said, verdict, gain.part))
     return found
 
 
@@ -190,20 +235,30 @@ def enough(tables: Tables) -> list[Finding]:
         best = rows[rows["algorithm"] == "oracle"].set_index("budget")
         if ENOUGH not in best.index or best.index.max() == ENOUGH:
             continue
+        if not (best["acr_mean"] > SAFE * best["acr_sem"]).all():
+            least = best.loc[best["acr_mean"].idxmin()]
+            said = f"the ACR of the best arm on train, {interval(least['acr_mean'], least['acr_sem'])}, is not safely "
+            said += f"positive: no share of it can be said; at {ENOUGH:,} it is "
+            said += f"{interval(best.loc[ENOUGH, 'diff_mean'], best.loc[ENOUGH, 'diff_sem'])} above that of PSST"
+            found.append(Finding(env, said, UNTESTED))
+            continue
         share, sem = 1 + best["gain"], best["gain_sem"]
         last, relative = best.index.max(), sem / share
+        z = float(quantile(best.loc[ENOUGH, "trials"], LEVEL / 2))
         ratio = share[ENOUGH] / share[last]
-        ratio_half = Z * ratio * (relative[ENOUGH] + relative[last])
-        near, half = share[ENOUGH], Z * sem[ENOUGH]
+        ratio_half = z * ratio * (relative[ENOUGH] + relative[last])
+        near, half = share[ENOUGH], z * sem[ENOUGH]
         said = (
             f"ACR at {ENOUGH:,} is {ratio:.1%} [{ratio - ratio_half:.1%}, {ratio + ratio_half:.1%}] of that at "
             f"{last:,}, and {near:.1%} [{near - half:.1%}, {near + half:.1%}] of that of the best arm on train"
         )
-        verdict = NOT if ratio + ratio_half < SHARE else OPEN
-        if ratio - ratio_half >= SHARE:
-            verdict = REPRODUCED if near - half >= SHARE else PARTLY
-        elif near + half < SHARE:
+        first = _said(ratio - ratio_half >= SHARE, ratio + ratio_half < SHARE)
+        second = _said(near - half >= SHARE, near + half < SHARE)
+        verdict = OPEN
+        if first == NOT:
             verdict = NOT
+        elif first == REPRODUCED:
+            verdict = {REPRODUCED: REPRODUCED, NOT: PARTLY, OPEN: OPEN}[second]
         found.append(Finding(env, said, verdict))
     return found
 
@@ -225,22 +280,24 @@ def theorem(tables: Tables) -> list[Finding]:
         said += (
             f"; our corrected bound is violated at {int((repaired['verdict'] == 'violated').sum())} of {len(repaired)}"
         )
-        says = rows["verdict"].isin(("holds", "violated"))
+        says, unsure = rows["verdict"].isin(("holds", "violated")), rows["verdict"] == "not resolved"
         if not says.any():
-            trials = rows.loc[rows["bound"] < 1, "trials"].min()
-            unsure = f"{trials:,.0f} trials and more do not tell it from the truth"
-            said += "; vacuous everywhere" if np.isnan(trials) else f"; {unsure}"
-        found.append(Finding(str(family), said, NOT if len(wrong) else REPRODUCED if says.any() else OPEN))
+            said += "" if unsure.any() else "; vacuous everywhere"
+        if unsure.any():
+            trials = rows.loc[unsure, "trials"].min()
+            said += f"; at {int(unsure.sum())} {trials:,.0f} trials and more do not tell it from the truth"
+        verdict = _said(not unsure.any(), len(wrong) > 0) if says.any() or unsure.any() else UNTESTED
+        found.append(Finding(str(family), said, NOT if len(wrong) else verdict))
     return found
 
 
 def structure(tables: Tables) -> list[Finding]:
     """C9."""
     factors = structure_figure.factors(tables["structure"])
-    return [found for family, rows in factors.groupby("family", sort=False) if (found := _linear(str(family), rows))]
+    return [_linear(str(family), rows) for family, rows in factors.groupby("family", sort=False)]
 
 
-def _linear(family: str, factors: "pd.DataFrame") -> Finding | None:
+def _linear(family: str, factors: "pd.DataFrame") -> Finding:
     """Whether the factor grows in proportion to |C| and to Nmax in one family."""
     known = factors[np.isfinite(factors["high"])]
     parts, linear = [], []
@@ -250,16 +307,17 @@ def _linear(family: str, factors: "pd.DataFrame") -> Finding | None:
             continue
         power, sem = _power(own)
         parts.append(f"it grows as {symbol}^{interval(power, sem, 2)}")
-        linear.append(LINEAR[0] <= power - Z * sem and power + Z * sem <= LINEAR[1])
+        low, high = power - Z * sem, power + Z * sem
+        linear.append(_said(LINEAR[0] <= low and high <= LINEAR[1], high < LINEAR[0] or low > LINEAR[1]))
+    row = f"{family} (sizes varied)"
     if len(linear) < 2:
-        return None
+        return Finding(row, "too few budgets are known at which both reach the target: no exponent", OPEN)
     top = known.loc[known["factor"].idxmax()]
     at = f"|C| = {top['contexts']}, Nmax = {top['max_scale']}"
     parts.append(f"at most {top['factor']:.0f} [{top['low']:.0f}, {top['high']:.0f}], at {at}")
     share = known["factor"] / known["product"]
     parts.append(f"it is {share.min():.2f} to {share.max():.2f} times |C| Nmax")
-    verdict = (NOT, PARTLY, REPRODUCED)[sum(linear)]
-    return Finding(f"{family} (sizes varied)", "factor: " + "; ".join(parts), verdict)
+    return Finding(row, "factor: " + "; ".join(parts), together(linear))
 
 
 def _power(rows: "pd.DataFrame") -> tuple[float, float]:
@@ -280,7 +338,9 @@ def fading(tables: Tables) -> list[Finding]:
             at = own.set_index("cap")
             if BEYOND not in at.index or at.index.max() <= BEYOND or not np.isfinite(at.loc[BEYOND, "share"]):
                 continue
-            share, half = at.loc[BEYOND, "share"], Z * at.loc[BEYOND, "share_sem"]
+            share = at.loc[BEYOND, "share"]
+            sem = at.loc[BEYOND, "share_sem"]
+            half = float(quantile(at.loc[BEYOND, "trials"], LEVEL / 2)) * sem if sem != 0 else 0.0
             before, rest = (at.loc[BEYOND, "share"] - at.loc[BEYOND // 2, "share"], 1 - share)
             error = "(exact)" if half == 0 else f"[{share - half:.1%}, {share + half:.1%}]"
             parts.append(
@@ -288,8 +348,8 @@ def fading(tables: Tables) -> list[Finding]:
                 f"{before:.1%} of it, those beyond add {rest:.1%}"
             )
             if contexts_of == scale_gain.ALL:
-                verdict = REPRODUCED if share - half >= FADED else NOT if share + half < FADING else PARTLY
-                verdict = verdict if np.isfinite(half) else OPEN
+                verdict = _said(share - half >= FADED, share + half < FADING)
+                verdict = PARTLY if share - half >= FADING and share + half < FADED else verdict
         if verdict:
             found.append(Finding(env, "; ".join(parts), verdict))
     return found
@@ -300,14 +360,16 @@ def _environments(table: "pd.DataFrame") -> "Iterator[tuple[str, pd.DataFrame]]"
 
 
 def _tested(rows: "pd.DataFrame") -> "pd.DataFrame":
-    """Rows with p: two-sided normal test of the mean paired difference, Holm-corrected over the rows.
+    """Rows with p: two-sided t-test of the mean paired difference, Holm-corrected over the rows.
 
-    The tables' Wilcoxon test is one of the median: over skewed differences it may call a mean of the other sign sure.
+    Where all trials differ by the same, p is the probability that their signs are equal. The tables' Wilcoxon test is
+    one of the median: over skewed differences it may call a mean of the other sign sure.
     """
-    mean, sem = (rows[name].to_numpy(float) for name in ("diff_mean", "diff_sem"))
+    mean, sem, trials = (rows[name].to_numpy(float) for name in ("diff_mean", "diff_sem", "trials"))
     with np.errstate(divide="ignore", invalid="ignore"):
-        z = np.where(mean == 0, 0.0, np.abs(mean) / sem)
-    return rows.assign(p=holm(2 * stats.norm.sf(z)))
+        p = 2 * stats.t.sf(np.abs(mean) / sem, np.maximum(trials - 1, 1))
+    p = np.where(sem == 0, np.where(mean == 0, 1.0, np.minimum(1.0, 2 * 0.5**trials)), p)
+    return rows.assign(p=holm(p))
 
 
 def _lead(ours: "pd.DataFrame", theirs: "pd.DataFrame") -> "pd.DataFrame":

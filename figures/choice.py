@@ -138,12 +138,17 @@ def ranked(regret: dict[str, np.ndarray]) -> list[tuple[Any, ...]]:
 
 
 def _p(differences: np.ndarray) -> float:
-    """Two-sided p-value of a mean difference of 0; 1 where no trial differs, or there is one."""
+    """Two-sided p-value of a mean difference of 0; 1 where no trial differs, or there is one.
+
+    Student's t; where all trials differ by the same, the probability that their signs are equal.
+    """
     from scipy import stats
 
     error = float(tables.sem(differences))
-    if not error > 0:
-        return float(differences.mean() == 0 or np.isnan(error))
+    if np.isnan(error) or not differences.any():
+        return 1.0
+    if np.ptp(differences) <= 1e-12 * np.abs(differences).max():
+        return 2 * 0.5 ** len(differences)
     return float(2 * stats.t.sf(abs(differences.mean()) / error, len(differences) - 1))
 
 

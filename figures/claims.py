@@ -7,8 +7,8 @@ A judge is a function of the tables that returns a finding per environment. To a
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from figures import _judges, resolution
-from figures._judges import NOT, OPEN, PARTLY, REPRODUCED, Finding
+from figures import _gains, _judges, resolution
+from figures._judges import NOT, OPEN, PARTLY, REPRODUCED, UNTESTED, Finding
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,20 +45,27 @@ class Claim(NamedTuple):
     untested: tuple[tuple[str, str], ...] = ()
 
 
+_DRAWN = (
+    "Where worlds are drawn, the population is the worlds that the generator draws, each with new queries for its "
+    "prompts: shown so in more than half of the worlds tested, the 95 % interval of that share above .5 (not: the "
+    "opposite is shown in more than half). Without any change a share of at most .05 is expected"
+)
+
 CLAIMS: dict[str, Claim] = {
     "C1": Claim(
         "Prompts cross over as N grows.",
         "shown on MATH",
-        "exact values, lowest cost: more than one prompt leads at some N; where worlds are drawn, in more than half of "
-        "them: the 95 % interval of their share lies above .5 (partly: holds .5)",
+        'exact values per query, lowest cost; queries are a sample: "one prompt leads at every N" is rejected at level '
+        ".05, with the rival and the N of each prompt chosen on one half of the queries and their paired difference "
+        'tested on the other (not: "none leads at every N" is rejected so; open: neither). ' + _DRAWN,
         ("crossing", "worlds"),
         _judges.crossing,
     ),
     "C2": Claim(
         "The best (prompt, N) depends on the context's weights and cost.",
         "shown on two tasks",
-        "exact values: the best pair of prompt and N is not the same in all contexts; where worlds are drawn, in more "
-        "than half of them: the 95 % interval of their share lies above .5 (partly: holds .5)",
+        'exact values per query; queries are a sample: "one pair of prompt and N is best in all contexts" is rejected '
+        'at level .05 on held-out halves, as for C1 (not: "none is best in all" is rejected; open: neither). ' + _DRAWN,
         ("crossing", "worlds"),
         _judges.contexts,
     ),
@@ -66,22 +73,24 @@ CLAIMS: dict[str, Claim] = {
         "PSST and PSST+K beat all exploration baselines at nearly every budget.",
         "nearly every budget",
         "PSST, and PSST+K4, against uniform, epsilon-greedy, softmax and UCB at every budget: paired differences, "
-        "normal test, Holm's correction, level .05: both win at least 90 % and lose none (partly: more won than lost)",
+        "t-test, Holm's correction, level .05: both win at least 90 % and lose none (some lost, and partly: more won "
+        "than lost and left open; not: at least as many lost as won and left open; else open)",
         ("exploration",),
         _judges.baselines,
     ),
     "C4": Claim(
         "PSST+K is faster at small budgets; full PSST is best at large ones.",
         "by figure",
-        "paired differences, normal test, Holm's correction: some PSST+K above PSST at one of the two smallest "
-        "budgets, and PSST above every PSST+K at the largest (partly: one of the two)",
+        "paired differences, t-test, Holm's correction: some PSST+K above PSST at one of the two smallest "
+        "budgets (false: all below), and PSST above every PSST+K at the largest (false: some above) (partly: one is so "
+        "and one false; not: both false; else open)",
         ("exploration",),
         _judges.screening,
     ),
     "C5": Claim(
         "K = 1 is deceived on some environments.",
         "by figure",
-        "PSST+K1 below PSST at the largest budget, paired difference, normal test, level .05",
+        "PSST+K1 below PSST at the largest budget, paired difference, t-test, level .05 (not: above; else open)",
         ("exploration",),
         _judges.deceived,
         some=True,
@@ -89,9 +98,10 @@ CLAIMS: dict[str, Claim] = {
     "C6": Claim(
         "IAPO beats disjoint optimisation by up to 25 % and prompt-only optimisation by up to 50 %.",
         "25 %, 50 %",
-        "largest relative gain in ACR of PSST over PSST+K1, and over TRIPLE, of all budgets: its 95 % interval, "
-        "Bonferroni-corrected for taking the largest, lies above the paper's number for both (partly: above zero for "
-        "both)",
+        "largest relative gain in ACR of PSST over PSST+K1 (25 %), over TRIPLE at N = 1 and over TRIPLE at a random N "
+        "(50 % each), of all budgets: its 95 % interval, Bonferroni-corrected for taking the largest, lies above the "
+        "paper's number (partly: between zero and that number; not: not above zero; else open). Differences in ACR "
+        "where the other's mean is not above ten standard errors: then no percentage is judged, and partly is the most",
         ("awareness",),
         _judges.gains,
         some=True,
@@ -100,9 +110,9 @@ CLAIMS: dict[str, Claim] = {
         "About 5,000 completions are enough on the real tasks.",
         "5,000",
         "ACR of PSST at 5,000 completions is at least 99 % of that at the largest budget and of that of the best arm "
-        "on train: both 95 % intervals lie above (partly: only the first; not: the first lies below, or holds 99 % and "
-        "the second lies below; not testable here: the first holds 99 % and the second does not lie below). Trials "
-        "are paired, for the first by way of the best arm, with errors added up",
+        "on train: both 95 % intervals lie above (partly: the first above, the second below; not: the first below; "
+        "else open). Trials are paired, for the first by way of the best arm, with errors added up. Not testable where "
+        "the ACR of the best arm is not above ten standard errors",
         ("exploration",),
         _judges.enough,
         about=REAL,
@@ -110,7 +120,8 @@ CLAIMS: dict[str, Claim] = {
     "C8": Claim(
         "The error bound of Theorem 1 holds.",
         "Theorem 1",
-        "bound as printed against the exact or simulated probability, simultaneous 95 % intervals: violated nowhere",
+        "bound as printed against the exact or simulated probability, simultaneous 95 % intervals: violated nowhere "
+        "(open: not told from the truth somewhere)",
         ("bounds",),
         _judges.theorem,
         always=True,
@@ -129,7 +140,7 @@ CLAIMS: dict[str, Claim] = {
         "order |C| Nmax",
         "budget to a mean regret of .05, halving without sharing over PSST, on synthetic worlds of varied size: "
         "exponents of |C| and of Nmax, by least squares of logarithms: their 95 % intervals lie within [.75, 1.25] "
-        "(partly: one of them)",
+        "(false: lie outside; partly: one of each; not: both false; else open)",
         ("structure",),
         _judges.structure,
         envs=(),
@@ -138,15 +149,15 @@ CLAIMS: dict[str, Claim] = {
     "C10": Claim(
         "Utility gains fade beyond N = 16.",
         "16",
-        "exact values on all queries, mean over contexts and drawn worlds: the share of the gain of Nmax over N = 1 "
-        "that arms with N <= 16 attain: its 95 % interval lies above 90 % (not: below 75 %; partly: neither; a curve "
-        "in proportion to log N has 80 %)",
+        "exact values, mean over contexts: the share of the gain of Nmax over N = 1 that arms with N <= 16 attain: its "
+        "95 % interval, over queries or drawn worlds, lies above 90 % (not: below 75 %; partly: between; else open; a "
+        "curve in proportion to log N has 80 %)",
         ("scale-gain",),
         _judges.fading,
     ),
 }
 """Claims by their numbers in the order of the paper."""
-ORDER = (REPRODUCED, PARTLY, NOT, OPEN)
+ORDER = (REPRODUCED, PARTLY, NOT, OPEN, UNTESTED)
 
 
 def needs() -> list[str]:
@@ -160,7 +171,7 @@ def judge(tables: "dict[str, pd.DataFrame]") -> dict[str, list[Finding]]:
     for name, claim in CLAIMS.items():
         findings = claim.judge(tables)
         missing = [env for env in claim.envs if env not in {finding.env for finding in findings}]
-        untested = [Finding(envs, why, OPEN) for envs, why in claim.untested]
+        untested = [Finding(envs, why, UNTESTED) for envs, why in claim.untested]
         found[name] = [*findings, *untested, *(_missing(env, claim.needs[0], tables) for env in missing)]
     return found
 
@@ -170,31 +181,37 @@ def _missing(env: str, name: str, tables: "dict[str, pd.DataFrame]") -> Finding:
     said = f"the table of `{name}` was made without {env}_final.pkl: `iapo data fetch {env}`, then `iapo claims`"
     if env in set(tables[name]["env"]):
         said = f"the table of `{name}` does not hold what the test needs of {env}"
-    return Finding(env, said, OPEN)
+    return Finding(env, said, UNTESTED)
 
 
 def overall(claim: Claim, findings: Iterable[Finding]) -> str:
-    """The verdict over environments: the best where one suffices, the worst where one refutes, else partly if mixed."""
-    verdicts = {one.verdict for one in findings if not claim.about or one.env in claim.about} - {OPEN}
-    if not verdicts:
-        return OPEN
+    """The verdict over environments; open where one that is open could change it.
+
+    Where one environment suffices the best, for each part of the claim; where one refutes the worst; else partly if
+    mixed.
+    """
+    parts: dict[str, set[str]] = {}
+    for one in findings:
+        if one.verdict != UNTESTED and (not claim.about or one.env in claim.about):
+            parts.setdefault(one.part, set()).add(one.verdict)
     if claim.some:
-        return min(verdicts, key=ORDER.index)
-    if claim.always and NOT in verdicts:
-        return NOT
-    return verdicts.pop() if len(verdicts) == 1 else PARTLY
+        best = (REPRODUCED, OPEN, PARTLY, NOT)  # what is open may be reproduced yet
+        return _judges.together(min(found, key=best.index) for found in parts.values())
+    verdicts = set().union(*parts.values())
+    return NOT if claim.always and NOT in verdicts else _judges.together(verdicts)
 
 
 def short(tables: "dict[str, pd.DataFrame]") -> str:
-    """In Markdown: a table with a row per claim, and what numbers of trials can resolve."""
+    """In Markdown: a row per claim, where a gain that is often named is reached, and what numbers of trials resolve."""
     rows = []
     for name, findings in judge(tables).items():
         claim = CLAIMS[name]
-        by = {said: [f.env for f in findings if f.verdict == said] for said in ORDER}
+        by = {said: [f.row for f in findings if f.verdict == said] for said in ORDER}
         where = "; ".join(f"{said}: {', '.join(envs)}" for said, envs in by.items() if envs)
         rows.append((name, claim.says, claim.number, f"**{overall(claim, findings)}**", where))
     table = _markdown(("claim", "what is claimed", "paper", "verdict", "where"), rows)
-    return f"{table}\n\n{trials(tables['resolution'])}"
+    said = _gains.often_said(tables["awareness"], REAL)
+    return f"{table}\n\n{said}\n\n{trials(tables['resolution'])}"
 
 
 def trials(table: "pd.DataFrame") -> str:
@@ -232,7 +249,7 @@ def ledger(tables: "dict[str, pd.DataFrame]", origins: dict[str, dict[str, Any]]
         parts.append(f"## {name}. {claim.says}")
         figures = ", ".join(f"`{need}`" for need in claim.needs)
         parts.append(f"Paper: {claim.number}. Test: {claim.test}. Figure: {figures}.")
-        rows = [(finding.env, finding.ours, finding.verdict) for finding in findings]
+        rows = [(finding.row, finding.ours, finding.verdict) for finding in findings]
         parts.append(_markdown(("environment", "ours, 95 % intervals in brackets", "verdict"), rows))
     return "\n\n".join(parts) + "\n"
 
@@ -246,8 +263,9 @@ def _preamble(origins: dict[str, dict[str, Any]]) -> str:
     return (
         "Written by `iapo claims` from the tables beside it; nothing here is typed in. PSST is ours: hard budgets, "
         "random ties, 1/t credit for tied votes. ACR is scored by exact values on held-out queries. Trials per point: "
-        f"{', '.join(used)}. C1 and C2 count worlds that are drawn (Clopper and Pearson's intervals). Intervals on a "
-        "released environment cover splits and sampling, given its queries and prompts; not other ones. "
+        f"{', '.join(used)}. Open: what is not resolved could change the verdict. C1 and C2 count worlds that are "
+        "drawn (Clopper and Pearson's intervals); C1, C2 and C10 speak beyond the queries of a released environment. "
+        "Intervals of the others cover splits and sampling on it, given its queries and prompts; not other ones. "
         "Released environments whose file was not at hand are not testable here."
     )
 

@@ -1,5 +1,6 @@
 """Prompts crossing over as N grows, and the best (prompt, N) of every context (the paper's Figure 2). Exact values.
 
+They are exact given the queries, which are a sample: the table says too what holds beyond them (`figures.queries`).
 Where worlds are drawn afresh for every trial, that of trial 0 is shown.
 """
 
@@ -11,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from figures import panels, style
-from figures.lab import Lab
+from figures import panels, queries, style
+from figures.lab import SEED, Lab
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +26,9 @@ SWEEP: dict[str, Any] = {
 SMOKE: dict[str, Any] = {"envs": ("crossover", "bon-two-scales")}
 
 CURVE, BEST, CROSSING = "curve", "best", "crossing"
+TESTED = {"C1": "prompts over N", "C2": "arms over contexts"}
+"""Claim -> the options and settings whose change `figures.queries` tests, the beginning of the kinds of its rows."""
+CHANGES, CONSTANT, AGREE, SAME = ": p, changes", ": p, constant", ": bootstraps that change", ": bootstraps"
 _COLORS = (*style.STRONG, *style.MUTED)
 _LINES = ("-", "--", "-.", ":")
 _GREY = "#cfcfcf"
@@ -36,7 +40,9 @@ def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
     Columns: env, kind, context, weight (share of the first objective), cost (of a completion, mean over prompts),
     prompt, scale, value. Kinds: "curve", a value of a prompt that leads at some N or is one of the `shown` best;
     "best", the best arm of a context; "crossing", the share of all pairs of prompts whose order at N = 1 is strictly
-    reversed at the largest N (prompt and scale are 0).
+    reversed at the largest N (prompt and scale are 0). Where queries are a sample, for each of `TESTED`: the p-values
+    and the share of bootstraps of `figures.queries`, and the share of bootstraps in which a prompt at its N, or an arm
+    in its context, is best as in the sample.
     """
     import pandas as pd
 
@@ -51,7 +57,35 @@ def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
             prompt, scale = divmod(int(of_context.argmax()), of_context.shape[1])
             rows.append((env, BEST, *context, prompt, scale + 1, of_context[prompt, scale]))
             rows.append((env, CROSSING, *context, 0, 0, _reversed(of_context)))
+        if not lab.get(env).source.fresh and lab.queries_are_a_sample(env):
+            rows += _beyond_these_queries(env, lab, cheap)
     return pd.DataFrame(rows, columns=["env", "kind", "context", "weight", "cost", "prompt", "scale", "value"])
+
+
+def _beyond_these_queries(env: str, lab: Lab, cheap: int) -> list[tuple[Any, ...]]:
+    """Rows of the tests and bootstraps of one environment."""
+    each, contexts = lab.per_query(env), lab.contexts(env)
+    scales, rows, nowhere = each.shape[2], [], ("", 0.0, 0.0, 0, 0)
+    for claim, values in settings(each, cheap).items():
+        rng = np.random.default_rng(SEED)
+        found, (agree, same) = queries.judge(values, rng), queries.bootstrap(values, rng)
+        of = TESTED[claim]
+        for kind, value in ((CHANGES, found.changes), (CONSTANT, found.constant), (AGREE, agree)):
+            rows.append((env, of + kind, *nowhere, value))
+        for at, (best, share) in enumerate(zip(values.mean(axis=2).argmax(axis=1).tolist(), same, strict=True)):
+            where = (*contexts[cheap], best, at + 1) if claim == "C1" else (*contexts[at], *divmod(best, scales))
+            rows.append((env, of + SAME, *where[:4], where[4] + (claim == "C2"), share))
+    return rows
+
+
+def settings(each: np.ndarray, cheap: int) -> dict[str, np.ndarray]:
+    """Claim -> values (setting, option, query): prompts over N in the context `cheap`, and arms over contexts.
+
+    Args:
+        each: exact, shape (context, prompt, scale, query).
+        cheap: number of the context.
+    """
+    return {"C1": each[cheap].swapaxes(0, 1), "C2": each.reshape(len(each), -1, each.shape[-1])}
 
 
 def _shown(values: np.ndarray, number: int) -> list[int]:

@@ -16,6 +16,7 @@ from sim.cli import truth
 from sim.envs.fetch import RELEASED
 from sim.envs.sources import NamedSource
 from sim.runner import trial_key
+from theory.exact import combine
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,6 +63,22 @@ class Lab(NamedTuple):
     def values(self, name: str) -> np.ndarray:
         """Exact values (context, prompt, scale) over all queries; of trial 0 where worlds are drawn afresh."""
         return truth.whole_values(self.get(name), SEED)
+
+    def per_query(self, name: str, trial: int = 0) -> np.ndarray:
+        """Exact values on each query, shape (context, prompt, scale, query), whose mean over queries is the value.
+
+        Of one trial's world where worlds are drawn afresh.
+        """
+        world = self.get(name)
+        known = truth.drawn_per_query(world, SEED, trial) if world.source.fresh else truth.per_query(world)
+        each = np.moveaxis(known.rewards, 2, 0)  # combined query by query
+        values = np.moveaxis(combine(each, known.task, known.task_weight, known.cost), 0, -1)
+        return values * (known.weights / known.weights.mean())
+
+    def queries_are_a_sample(self, name: str) -> bool:
+        """Whether some are held out of training; else an environment's queries are all there are."""
+        train, test = self.get(name).source.split(trial_key(SEED, 0))
+        return not np.array_equal(np.sort(np.asarray(train.ids)), np.sort(np.asarray(test.ids)))
 
     def exact(self, name: str, trials: int) -> tuple[np.ndarray, np.ndarray]:
         """Exact values (trial, context, prompt, scale) on train and on test; those that `compare` kept, if it did."""

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from figures import style
 
@@ -147,3 +148,11 @@ def interval(value: float, sem: float, digits: int = 4) -> str:
     if not np.isfinite(sem):
         return f"{value:.{digits}f}"
     return f"{value:.{digits}f} [{value - Z * sem:.{digits}f}, {value + Z * sem:.{digits}f}]"
+
+
+def quantile(trials: ArrayLike, tail: float) -> Any:
+    """Upper quantile of Student's t for means over so many trials; NaN for a single one."""
+    from scipy import stats
+
+    number = np.asarray(trials, float)
+    return stats.t.isf(tail, np.where(number > 1, number - 1, np.nan))

@@ -27,25 +27,46 @@ def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
 
     `value` is the mean over contexts and trials of the best exact value on all queries among arms with N <= cap;
     `share` its gain over N = 1 as a share of that of Nmax (empty where Nmax gains nothing). Trials are drawn worlds,
-    and errors those of means over them; a fixed world is one trial without error.
+    and errors those of means over them; trials of a fixed world are its queries, at the arms that are best on all of
+    them, and errors those of a sample (0 where its queries are all there are).
     """
     import pandas as pd
 
     rows = []
     for env in lab.at_hand(sweep["envs"]):
         fixed = not lab.get(env).source.fresh
-        values = lab.values(env)[None] if fixed else lab.on_all_queries(env, sweep["trials"])
+        sampled = not fixed or lab.queries_are_a_sample(env)
         probs, cost = cells.context_probs(lab.get(env)), np.array([context.cost for context in lab.contexts(env)])
+        of_caps = _per_query(lab.per_query(env)) if fixed else _best(lab.on_all_queries(env, sweep["trials"]))
         free = probs * np.isclose(cost, cost.min())
         for contexts_of, weights in ((ALL, probs), (FREE, free / free.sum())):
-            best = np.maximum.accumulate(values.max(axis=2), axis=2).swapaxes(1, 2) @ weights  # (trial, cap - 1)
+            best = of_caps @ weights  # (trial, cap - 1)
             for cap in sweep["caps"]:
                 if cap <= best.shape[1]:
                     own = best[:, cap - 1]
                     share, error = share_of(own - best[:, 0], best[:, -1] - best[:, 0])
-                    errors = (0.0, 0.0) if fixed else (float(tables.sem(own)), error)
+                    errors = (float(tables.sem(own)), error) if sampled else (0.0, 0.0)
                     rows.append((env, contexts_of, cap, len(own), own.mean(), errors[0], share, errors[1]))
     return pd.DataFrame(rows, columns=["env", "contexts", "cap", "trials", "value", "sem", "share", "share_sem"])
+
+
+def _best(values: np.ndarray) -> np.ndarray:
+    """Best value (trial, cap - 1, context) among arms up to each N, from values (trial, context, prompt, scale)."""
+    return np.maximum.accumulate(values.max(axis=2), axis=2).swapaxes(1, 2)
+
+
+def _per_query(each: np.ndarray) -> np.ndarray:
+    """On each query, the arm that is best on all queries among those up to each N: shape (query, cap - 1, context).
+
+    Args:
+        each: exact values, shape (context, prompt, scale, query).
+    """
+    values, found = each.mean(axis=3), []
+    for cap in range(1, values.shape[2] + 1):
+        best = values[:, :, :cap].reshape(len(values), -1).argmax(axis=1)
+        prompt, scale = np.divmod(best, cap)
+        found.append(each[np.arange(len(values)), prompt, scale].T)
+    return np.stack(found, axis=1)
 
 
 def share_of(part: np.ndarray, whole: np.ndarray) -> tuple[float, float]:

@@ -1,6 +1,8 @@
 """In how many drawn worlds prompts cross over, and the best arm depends on the context. Exact values, all queries.
 
 Environments that draw a world afresh for every trial: what `crossing` shows of the world of trial 0, counted over many.
+The best of a world's own queries changes in nearly every world, whether or not it does for new queries that the world's
+law would draw. So in the first worlds this is tested too (`figures.queries`, one division into halves each).
 """
 
 from typing import TYPE_CHECKING, Any
@@ -9,16 +11,16 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from figures import style
-from figures.crossing import cheapest
-from figures.lab import Lab
+from figures import queries, style
+from figures.crossing import cheapest, settings
+from figures.lab import SEED, Lab
 from theory._verdicts import clopper_pearson
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SWEEP: dict[str, Any] = {"envs": ("synth-bernoulli", "synth-categorical"), "digits": 5, "trials": 1000}
-SMOKE: dict[str, Any] = {"envs": ("synth-bernoulli:num_prompts=4,max_scale=3",), "trials": 16}
+SWEEP: dict[str, Any] = {"envs": ("synth-bernoulli", "synth-categorical"), "digits": 5, "trials": 1000, "tested": 40}
+SMOKE: dict[str, Any] = {"envs": ("synth-bernoulli:num_prompts=4,max_scale=3",), "trials": 16, "tested": 16}
 
 COUNTS = {
     "leaders": "prompts that lead at some N",
@@ -26,13 +28,15 @@ COUNTS = {
     "scales": "best N, over contexts",
 }
 """Column -> what is counted in a world."""
+CLAIMS, UNTESTED = ("C1", "C2"), "untested"
 
 
 def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
-    """Columns: env, leaders, prompts, scales, worlds: how many worlds have these counts.
+    """Columns: env, leaders, prompts, scales, C1, C2, worlds: how many worlds have these counts and answers.
 
     leaders: prompts that are best at some N where completions cost least; prompts and scales: different best prompts
-    and best N over contexts. Values are rounded to `digits`; of equal arms the first one counts as best.
+    and best N over contexts. Values are rounded to `digits`; of equal arms the first one counts as best. C1 and C2: the
+    answers of `figures.queries` on fresh queries, "untested" after the first `tested` worlds.
     """
     import pandas as pd
 
@@ -40,10 +44,18 @@ def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
     for env in lab.at_hand(sweep["envs"]):
         cheap = cheapest([context.cost for context in lab.contexts(env)])
         drawn = np.round(lab.on_all_queries(env, sweep["trials"]), sweep["digits"])
-        found = [counts(values, cheap) for values in drawn]
-        tally = pd.DataFrame(found, columns=list(COUNTS)).value_counts(sort=False).rename("worlds").reset_index()
+        tests = [_answers(env, lab, cheap, trial) for trial in range(min(sweep["tested"], len(drawn)))]
+        tests += [(UNTESTED,) * 2] * (len(drawn) - len(tests))
+        found = [(*counts(values, cheap), *answers) for values, answers in zip(drawn, tests, strict=True)]
+        tally = pd.DataFrame(found, columns=[*COUNTS, *CLAIMS]).value_counts(sort=False).rename("worlds").reset_index()
         parts.append(tally.assign(env=env))
-    return pd.concat(parts, ignore_index=True)[["env", *COUNTS, "worlds"]]
+    return pd.concat(parts, ignore_index=True)[["env", *COUNTS, *CLAIMS, "worlds"]]
+
+
+def _answers(env: str, lab: Lab, cheap: int, trial: int) -> tuple[str, ...]:
+    rng = np.random.default_rng((SEED, trial))
+    tested = settings(lab.per_query(env, trial), cheap)
+    return tuple(queries.judge(tested[claim], rng, splits=1).answer for claim in CLAIMS)
 
 
 def counts(values: np.ndarray, cheap: int) -> tuple[int, int, int]:

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from figures import _judges, build, claims, crossing, resolution, worlds
-from figures._judges import NOT, OPEN, PARTLY, REPRODUCED, Finding
+from figures import _gains, _judges, build, claims, crossing, resolution, worlds
+from figures._judges import NOT, OPEN, PARTLY, REPRODUCED, UNTESTED, Finding
 from figures.lab import Lab
 from sim.cli import app
 
@@ -22,11 +22,11 @@ def exploration(
 ) -> Any:
     """A table in which each algorithm differs from PSST by these amounts, significantly unless the difference is 0."""
     rows = [
-        ("e", name, t, 0.8 + diff, 0.001, diff, 0.0 if name == "psst" else sem)
+        ("e", name, t, 1000, 0.8 + diff, 0.001, diff, 0.0 if name == "psst" else sem)
         for name, of in {"psst": (0.0,) * len(budgets), "oracle": (0.0,) * len(budgets), **diffs}.items()
         for t, diff in zip(budgets, of, strict=True)
     ]
-    columns = ["env", "algorithm", "budget", "acr_mean", "acr_sem", "diff_mean", "diff_sem"]
+    columns = ["env", "algorithm", "budget", "trials", "acr_mean", "acr_sem", "diff_mean", "diff_sem"]
     return {"exploration": pd.DataFrame(rows, columns=columns)}
 
 
@@ -37,9 +37,17 @@ def verdict(found: list[Finding]) -> str:
 
 @pytest.mark.parametrize(
     ("ucb", "expected"),
-    [((-0.1, -0.1, -0.1), REPRODUCED), ((-0.1, -0.1, 0.0), PARTLY), ((-0.1, 0.1, 0.1), NOT), ((0.0, 0.0, 0.0), NOT)],
+    [
+        ((-0.1, -0.1, -0.1), REPRODUCED),
+        ((-0.1, -0.1, 0.1), PARTLY),
+        ((-0.1, 0.1, 0.1), NOT),
+        ((-0.1, -0.1, 0.0), OPEN),
+        ((-0.1, 0.0, 0.1), OPEN),
+        ((0.0, 0.0, 0.0), OPEN),
+    ],
 )
 def test_baselines(ucb: tuple[float, ...], expected: str):
+    """What is neither won nor lost may become either."""
     assert verdict(_judges.baselines(exploration({"ucb": ucb}))) == expected
 
 
@@ -59,32 +67,42 @@ def test_one_loss_among_many_wins_is_partly():
         ((0.1, 0.0, -0.1), REPRODUCED),
         ((0.0, 0.1, -0.1), REPRODUCED),
         ((0.1, 0.1, 0.1), PARTLY),
-        ((0.0, 0.0, -0.1), PARTLY),
-        ((0.0, 0.0, 0.0), NOT),
+        ((-0.1, -0.1, -0.1), PARTLY),
+        ((-0.1, -0.1, 0.1), NOT),
+        ((0.0, 0.0, -0.1), OPEN),
+        ((0.1, 0.1, 0.0), OPEN),
+        ((0.0, 0.0, 0.0), OPEN),
     ],
 )
 def test_screening(k4: tuple[float, ...], expected: str):
+    """What is not sure is open."""
     assert verdict(_judges.screening(exploration({"psst+k4": k4}))) == expected
 
 
 def test_psst_is_best_only_where_it_leads_every_screening():
     """Seen to fail with a lead over one of two."""
     found = [exploration({"psst+k1": (0.1, 0.0, -0.1), "psst+k8": (0.0, 0.0, last)}) for last in (-0.1, 0.0)]
-    assert [verdict(_judges.screening(table)) for table in found] == [REPRODUCED, PARTLY]
+    assert [verdict(_judges.screening(table)) for table in found] == [REPRODUCED, OPEN]
+    above = exploration({"psst+k1": (0.1, 0.0, -0.1), "psst+k8": (0.0, 0.0, 0.1)})
+    assert verdict(_judges.screening(above)) == PARTLY
 
 
 def test_differences_that_are_not_significant_do_not_count():
     table = exploration({"psst+k1": (0.1, 0.1, -0.1), "ucb": (-0.1, -0.1, -0.1)}, sem=0.08)
     judges = (_judges.screening, _judges.deceived, _judges.baselines)
-    assert [verdict(judge(table)) for judge in judges] == [NOT, NOT, NOT]
+    assert [verdict(judge(table)) for judge in judges] == [OPEN, OPEN, OPEN]
 
 
 def test_holm_counts_the_comparisons_of_the_claim():
     """A z of 2.2 (p = .028) is sure alone and not as one of nine. Seen to fail without the correction."""
     table = exploration({"psst+k1": (0.0, 0.0, -0.22)}, sem=0.1)
     assert verdict(_judges.deceived(table)) == REPRODUCED
-    many = exploration({name: (0.22, 0.0, 0.0) for name in _judges.SCREENED}, sem=0.1)
-    assert verdict(_judges.screening(many)) == NOT
+    early = (0.22, 0.0, 0.0)
+    many = exploration({"psst+k1": early, "psst+k4": (0.0, 0.0, -0.6), "psst+k8": (0.0, 0.0, -0.6)}, sem=0.1)
+    many["exploration"].loc[many["exploration"]["budget"] == 5000, "diff_mean"] = -0.6
+    assert verdict(_judges.screening(many)) == OPEN
+    one = many["exploration"][many["exploration"]["budget"] != 1000].query("algorithm in ('psst', 'psst+k1')")
+    assert verdict(_judges.screening({"exploration": one})) == REPRODUCED
 
 
 def test_psst_k4_must_win_too():
@@ -100,14 +118,67 @@ def test_deceived():
     assert verdict(_judges.deceived(exploration({"psst+k1": (-0.1, -0.1, 0.1)}))) == NOT
 
 
+def awareness(gains: dict[str, tuple[float, ...]], sem: float = 0.01, mean: float = 0.5, trials: int = 1000) -> Any:
+    """Relative gains of PSST over each algorithm, a budget each, over this mean with a standard error of .01."""
+    rows = [
+        ("e", name, 1000 * (i + 1), trials, mean, 0.01, -gain * mean, sem * abs(mean), gain, sem)
+        for name, of in gains.items()
+        for i, gain in enumerate(of)
+    ]
+    columns = ["env", "algorithm", "budget", "trials", "acr_mean", "acr_sem", "diff_mean", "diff_sem", "gain"]
+    return {"awareness": pd.DataFrame(rows, columns=[*columns, "gain_sem"])}
+
+
 @pytest.mark.parametrize(
     ("gain", "sem", "expected"),
-    [(0.6, 0.01, REPRODUCED), (0.51, 0.01, PARTLY), (0.6, 0.2, PARTLY), (0.1, 0.01, PARTLY), (0.1, 0.1, NOT)],
+    [
+        (0.6, 0.01, (REPRODUCED, REPRODUCED)),
+        (0.51, 0.01, (REPRODUCED, OPEN)),
+        (0.4, 0.01, (REPRODUCED, PARTLY)),
+        (0.6, 0.2, (OPEN, OPEN)),
+        (0.1, 0.01, (PARTLY, PARTLY)),
+        (0.1, 0.1, (OPEN, OPEN)),
+        (-0.1, 0.01, (NOT, NOT)),
+        (0.1, np.nan, (OPEN, OPEN)),
+    ],
 )
-def test_gains(gain: float, sem: float, expected: str):
-    rows = [("e", name, 1000, g, sem) for name, g in (("psst", 0.0), ("psst+k1", gain), ("triple-n1", gain))]
-    table = pd.DataFrame(rows, columns=["env", "algorithm", "budget", "gain", "gain_sem"])
-    assert verdict(_judges.gains({"awareness": table})) == expected
+def test_gains_have_a_row_per_comparator(gain: float, sem: float, expected: tuple[str, str]):
+    """25 % over PSST+K1 and 50 % over either TRIPLE."""
+    found = _judges.gains(awareness({"psst+k1": (gain,), "triple-n1": (gain,), "triple-random": (-0.1,)}, sem))
+    assert [one.row.partition(", over ")[2] for one in found] == list(_gains.COMPARATORS)
+    assert tuple(one.verdict for one in found[:2]) == expected
+    assert found[2].verdict == (OPEN if sem > 0.05 or np.isnan(sem) else NOT)
+
+
+def test_no_gain_at_any_budget_is_not_said_of_the_largest_estimate_alone():
+    """A gain of -.1 is known well, one of -.2 hardly: it may be positive."""
+    table = awareness({"psst+k1": (-0.1, -0.2)}, sem=0.01)
+    table["awareness"].loc[1, "gain_sem"] = 0.2
+    assert verdict(_judges.gains(table)) == OPEN
+
+
+@pytest.mark.parametrize(
+    ("mean", "gain", "expected"), [(0.05, 3.0, PARTLY), (-0.4, -0.5, PARTLY), (-0.4, 0.5, NOT), (0.05, 0.0, OPEN)]
+)
+def test_gains_over_a_mean_near_or_below_zero_are_differences(mean: float, gain: float, expected: str):
+    """-.4 against -.2 is a gain of +.2, not of -50 %."""
+    found = _judges.gains(awareness({"triple-n1": (gain,)}, mean=mean))
+    assert verdict(found) == expected
+    assert f"up to {gain * mean:+.4f} ACR [" in found[0].ours
+    assert "no percentage can be said" in found[0].ours
+
+
+def test_where_a_gain_of_15_to_30_percent_is_reached_is_computed():
+    table = pd.concat(
+        [
+            awareness({"psst+k1": (0.05,), "triple-n1": (0.12,)})["awareness"].assign(env="MATH"),
+            awareness({"psst+k1": (0.2,), "triple-n1": (0.16,)})["awareness"],
+        ]
+    )
+    said = _gains.often_said(table, claims.REAL)
+    assert "on released environments it is not reached (at most +12.0%, on MATH over TRIPLE at N = 1" in said
+    assert said.endswith("above it, on: e over PSST+K1 (disjoint) (+20.0%).")  # .16 - 1.96 * .01 is below .15
+    assert "none was at hand" in _gains.often_said(awareness({"psst+k1": (0.05,)})["awareness"], claims.REAL)
 
 
 @pytest.mark.parametrize(
@@ -117,30 +188,51 @@ def test_gains(gain: float, sem: float, expected: str):
         (0.97, 0.97, 0.0001, PARTLY),
         (0.95, 1.0, 0.0001, NOT),
         (0.995, 1.0, 0.002, OPEN),
-        (0.985, 1.0, 0.002, NOT),
+        (0.985, 1.0, 0.002, OPEN),
+        (0.975, 1.0, 0.002, NOT),
         (0.988, 1.0, 0.002, OPEN),
-        (0.991, 0.995, 0.001, PARTLY),
+        (0.991, 0.995, 0.001, OPEN),
+        (0.985, 0.985, 0.0005, PARTLY),
         (0.995, 1.0, 0.0014, OPEN),
     ],
 )
 def test_enough(at_5000: float, at_20000: float, sem: float, expected: str):
     """By shares of the best arm's ACR. Seen to fail with estimates for intervals, and with errors not added up."""
-    rows = [("e", "oracle", t, at - 1, sem) for t, at in ((1000, 0.9), (5000, at_5000), (20000, at_20000))]
-    table = pd.DataFrame(rows, columns=["env", "algorithm", "budget", "gain", "gain_sem"])
-    assert verdict(_judges.enough({"exploration": table})) == expected
+    assert verdict(_judges.enough(shares(at_5000, at_20000, sem))) == expected
+
+
+def shares(at_5000: float, at_20000: float, sem: float, best: float = 0.8) -> Any:
+    """PSST's ACR as a share of that of the best arm, which is `best` with a standard error of .01."""
+    rows = [
+        ("e", "oracle", t, 1000, best, 0.01, (1 - at) * best, sem, at - 1, sem)
+        for t, at in ((1000, 0.9), (5000, at_5000), (20000, at_20000))
+    ]
+    columns = ["env", "algorithm", "budget", "trials", "acr_mean", "acr_sem", "diff_mean", "diff_sem", "gain"]
+    return {"exploration": pd.DataFrame(rows, columns=[*columns, "gain_sem"])}
+
+
+def test_no_share_of_a_return_near_or_below_zero_is_judged():
+    """Of -1.0, -1.005 is 99.5 %."""
+    for best in (0.05, -1.0):
+        found = _judges.enough(shares(0.995, 1.0, 0.0001, best))
+        assert verdict(found) == UNTESTED
+        assert "no share of it can be said" in found[0].ours
 
 
 def test_theorem():
     columns = ["family", "claim", "budget", "bound", "exact", "simulated", "simulated_low", "simulated_high", "verdict"]
     holds = ("a", "theorem 1 as printed", 100, 0.5, 0.1, 0.1, 0.0, 0.2, "holds", 2000)
     wrong = ("b", "theorem 1 as printed", 2000, 6.2e-9, 3.7e-6, 0.0, 0.0, 1e-4, "violated", 2000)
+    both = [("f", *holds[1:]), ("f", "theorem 1 as printed", 10, 1e-3, np.nan, 0.0, 0.0, 4e-3, "not resolved", 2000)]
     vacuous = ("c", "theorem 1 as printed", 10, 2.0, 0.9, 0.9, 0.8, 1.0, "vacuous", 2000)
     unclear = ("d", "theorem 1 as printed", 10, 1e-3, np.nan, 0.0, 0.0, 4e-3, "not resolved", 2000)
-    table = pd.DataFrame([holds, wrong, vacuous, unclear], columns=[*columns, "trials"])
+    table = pd.DataFrame([holds, wrong, vacuous, unclear, *both], columns=[*columns, "trials"])
     found = _judges.theorem({"bounds": table})
-    assert [(one.env, one.verdict) for one in found] == [("a", REPRODUCED), ("b", NOT), ("c", OPEN), ("d", OPEN)]
+    assert [(one.env, one.verdict) for one in found] == [
+        *[("a", REPRODUCED), ("b", NOT), ("c", UNTESTED), ("d", OPEN), ("f", OPEN)]
+    ]
     assert found[2].ours.endswith("; vacuous everywhere")
-    assert found[3].ours.endswith("; 2,000 trials and more do not tell it from the truth")
+    assert found[3].ours.endswith("; at 1 2,000 trials and more do not tell it from the truth")
     assert "at T = 2,000 it promises 6.2e-09, the truth is 3.7e-06 (exact)" in found[1].ours
 
 
@@ -183,9 +275,9 @@ def test_structure_from_budgets_that_are_needed(powers: tuple[float, float], exp
 
 
 def test_an_exponent_that_is_not_known_well_is_not_said_to_be_one():
-    """Seen to fail with the estimate for the interval."""
+    """Nor that it is not. Seen to fail with the estimate for the interval."""
     found = _judges.structure(needs_of(1.0, 1.0, error=0.1))
-    assert verdict(found) == NOT
+    assert verdict(found) == OPEN
     assert "|C|^1.00 [" in found[0].ours
 
 
@@ -194,12 +286,12 @@ def test_fading():
 
     def of(share: float, error: float = 0.0) -> str:
         shares = ((1, 0.0), (8, share / 2), (16, share), (32, 1.0))
-        rows = [("e", "all contexts", cap, 1.0, one, error) for cap, one in shares]
-        columns = ["env", "contexts", "cap", "value", "share", "share_sem"]
+        rows = [("e", "all contexts", cap, 1000, 1.0, one, error) for cap, one in shares]
+        columns = ["env", "contexts", "cap", "trials", "value", "share", "share_sem"]
         return verdict(_judges.fading({"scale-gain": pd.DataFrame(rows, columns=columns)}))
 
     assert [of(share) for share in (0.95, 0.8, 0.5)] == [REPRODUCED, PARTLY, NOT]
-    assert [of(share, 0.03) for share in (0.95, 0.7)] == [PARTLY, PARTLY]
+    assert [of(share, 0.03) for share in (0.95, 0.7, 0.82)] == [OPEN, OPEN, PARTLY]
     assert of(0.95, np.nan) == OPEN
 
 
@@ -223,34 +315,53 @@ def test_crossing_and_contexts():
     assert "best prompt 0 at N = 1, 1 at N = 2" in _judges.crossing(table)[0].ours
 
 
-def drawn(rows: list[tuple[int, int, int, int]]) -> Any:
-    return pd.DataFrame([("e", *row) for row in rows], columns=["env", "leaders", "prompts", "scales", "worlds"])
+SHOWN = [
+    *[("e", "curve", "c", 1.0, 0.0, 0, n, 0.5) for n in (1, 2)],
+    ("e", "best", "c", 1.0, 0.0, 0, 1, 0.5),
+    ("e", "crossing", "c", 1.0, 0.0, 0, 0, 0.0),
+]
+COLUMNS = ["env", "kind", "context", "weight", "cost", "prompt", "scale", "value"]
+
+
+def drawn(rows: list[tuple[int, int, int, str, str, int]]) -> Any:
+    columns = ["env", "leaders", "prompts", "scales", "C1", "C2", "worlds"]
+    return pd.DataFrame([("e", *row) for row in rows], columns=columns)
 
 
 @pytest.mark.parametrize(
-    ("crossing_in", "both_in", "scale_in", "expected"),
-    [
-        (900, 100, 800, (REPRODUCED, REPRODUCED)),
-        (520, 110, 410, (PARTLY, PARTLY)),
-        (100, 100, 100, (NOT, NOT)),
-    ],
+    ("changes", "constant", "expected"),
+    [(90, 0, REPRODUCED), (52, 10, OPEN), (5, 5, OPEN), (0, 100, NOT), (40, 60, OPEN), (3, 0, OPEN)],
 )
-def test_crossing_and_contexts_count_worlds(crossing_in: int, both_in: int, scale_in: int, expected: tuple[str, str]):
-    """Of 1,000 worlds. The one shown does not decide. Seen to fail with estimates for intervals."""
-    curves = [("e", "curve", "c", 1.0, 0.0, 0, n, 0.5) for n in (1, 2)]
-    shown = [*curves, ("e", "best", "c", 1.0, 0.0, 0, 1, 0.5), ("e", "crossing", "c", 1.0, 0.0, 0, 0, 0.0)]
-    columns = ["env", "kind", "context", "weight", "cost", "prompt", "scale", "value"]
-    split = [(2, 1, 1, crossing_in), (1, 1, 1, 1000 - crossing_in)]
-    best = [(1, 2, 2, both_in), (1, 1, 2, scale_in), (1, 1, 1, 1000 - both_in - scale_in)]
-    table = pd.DataFrame(shown, columns=columns)
-    found = (
-        _judges.crossing({"crossing": table, "worlds": drawn(split)}),
-        _judges.contexts({"crossing": table, "worlds": drawn(best)}),
-    )
-    assert tuple(verdict(one) for one in found) == expected
-    assert f"{crossing_in} of 1,000 worlds ({crossing_in / 1000:.1%} [" in found[0][0].ours
-    for what, number in (("arm", both_in + scale_in), ("prompt", both_in), ("N", both_in + scale_in)):
-        assert f"the best {what} changes in {number} of 1,000 worlds" in found[1][0].ours
+def test_of_drawn_worlds_those_count_in_which_it_is_shown(changes: int, constant: int, expected: str):
+    """Of 100 worlds tested; what their own queries say, and the world of trial 0, decide nothing."""
+    split = [
+        *[(2, 2, 1, "changes", "changes", changes), (2, 1, 2, "constant", "constant", constant)],
+        *[(2, 1, 2, "open", "open", 100 - changes - constant), (2, 2, 2, "untested", "untested", 900)],
+    ]
+    table = {"crossing": pd.DataFrame(SHOWN, columns=COLUMNS), "worlds": drawn([row for row in split if row[-1]])}
+    for judge in (_judges.crossing, _judges.contexts):
+        found = judge(table)
+        assert verdict(found) == expected
+        assert f"is shown to change in {changes} of 100 worlds ({changes / 100:.1%} [" in found[0].ours
+        assert "for a world's own queries it changes in 1,000 of 1,000 worlds" in found[0].ours
+
+
+@pytest.mark.parametrize(
+    ("changes", "constant", "expected"),
+    [(0.01, 1.0, REPRODUCED), (0.2, 0.9, OPEN), (1.0, 0.01, NOT), (np.nan, np.nan, OPEN)],
+)
+def test_where_queries_are_a_sample_the_test_decides(changes: float, constant: float, expected: str):
+    """Not the best prompts of the sample."""
+    nowhere = ("", 0.0, 0.0, 0, 0)
+    for claim, judge in (("C1", _judges.crossing), ("C2", _judges.contexts)):
+        of = crossing.TESTED[claim]
+        p = [(crossing.CHANGES, changes), (crossing.CONSTANT, constant), (crossing.AGREE, 0.98)]
+        rows = [("e", of + kind, *nowhere, value) for kind, value in p]
+        rows += [("e", of + crossing.SAME, "c", 1.0, 0.0, 0, n, share) for n, share in ((1, 0.9), (2, 0.48))]
+        found = judge({"crossing": pd.DataFrame(SHOWN + rows, columns=COLUMNS), "worlds": drawn([])})
+        assert verdict(found) == expected
+        assert "of query bootstraps 98% change" in found[0].ours
+        assert ("prompt 0 at N = 2 in 48%" if claim == "C1" else "in 48% to 90%") in found[0].ours
 
 
 def test_a_world_is_counted_by_its_best_arms():
@@ -276,8 +387,35 @@ def test_overall():
     assert claims.overall(claims.CLAIMS["C8"], findings) == NOT
     real = claims.CLAIMS["C7"]
     assert claims.overall(real, [Finding("MATH", "", REPRODUCED), Finding("synth-bernoulli", "", NOT)]) == REPRODUCED
-    assert claims.overall(every, findings[1:]) == NOT
-    assert claims.overall(every, findings[2:]) == OPEN
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "every", "some", "always"),
+    [
+        ((REPRODUCED, NOT, OPEN), PARTLY, REPRODUCED, NOT),
+        ((REPRODUCED, OPEN), OPEN, REPRODUCED, OPEN),
+        ((NOT, OPEN), OPEN, OPEN, NOT),
+        ((PARTLY, OPEN), PARTLY, OPEN, PARTLY),
+        ((REPRODUCED, UNTESTED), REPRODUCED, REPRODUCED, REPRODUCED),
+        ((NOT, PARTLY), PARTLY, PARTLY, NOT),
+        ((UNTESTED,), UNTESTED, UNTESTED, UNTESTED),
+    ],
+)
+def test_over_all_environments_what_is_open_may_change_the_verdict(
+    verdicts: tuple[str, ...], every: str, some: str, always: str
+):
+    """By the verdicts that the open ones may turn into."""
+    findings = [Finding(str(i), "", one) for i, one in enumerate(verdicts)]
+    assert [claims.overall(claims.CLAIMS[name], findings) for name in ("C3", "C5", "C8")] == [every, some, always]
+
+
+def test_a_claim_of_several_parts_needs_all_of_them():
+    """Each on some environment."""
+    claim = claims.CLAIMS["C6"]
+    both = [Finding("a", "", REPRODUCED, "x"), Finding("b", "", NOT, "x"), Finding("b", "", REPRODUCED, "y")]
+    assert claims.overall(claim, both) == REPRODUCED
+    assert claims.overall(claim, [*both[:2], Finding("b", "", PARTLY, "y")]) == PARTLY
+    assert claims.overall(claim, [*both[:2], Finding("b", "", OPEN, "y")]) == OPEN
 
 
 def test_what_trials_resolve_is_counted_and_the_largest_that_they_may_miss_is_named():
@@ -324,6 +462,6 @@ def test_why_a_released_environment_is_not_judged_is_said():
     table = exploration({"psst+k1": (0.1, 0.1, -0.1)})["exploration"].assign(env="MATH")
     known = {"exploration": table}
     found = [claims._missing(env, "exploration", known) for env in ("CQA", "MATH")]
-    assert all(one.verdict == OPEN for one in found)
+    assert all(one.verdict == UNTESTED for one in found)
     assert "was made without CQA_final.pkl: `iapo data fetch CQA`" in found[0].ours
     assert "does not hold what the test needs of MATH" in found[1].ours

@@ -214,3 +214,12 @@ def test_few_misses_widen_the_interval_of_regret() -> None:
     assert (low, high) == (0.0, pytest.approx(0.2 * stats.beta.isf(0.025, 2, 999)))
     assert regret.ends(0.0, 0.0, 0, 1000, 0.2)[1] == pytest.approx(0.2 * (1 - 0.025 ** (1 / 1000)))
     assert regret.ends(0.01, 0.001, 50, 1000, 0.2) == pytest.approx((0.01 - 0.00196, 0.01 + 0.00196), abs=1e-6)
+
+
+def test_differences_that_are_all_equal_are_as_sure_as_their_signs() -> None:
+    """Eight of one sign: 2 / 2**8. Seen to fail with p = 0, as a standard error of 0 would have it."""
+    assert choice._p(np.full(8, 0.1)) == 2 / 2**8
+    assert choice._p(np.full(8, 0.3) - 0.2) == 2 / 2**8
+    assert choice._p(np.zeros(8)) == choice._p(np.array([0.1])) == 1.0
+    values = np.array([0.1, 0.3, -0.1, 0.2])
+    assert choice._p(values) == pytest.approx(stats.ttest_1samp(values, 0).pvalue)

@@ -142,6 +142,14 @@ def draw_first(world: NamedSource, seed: int) -> Instance:
     return _draw(world.source, runner.trial_key(seed, 0))
 
 
+def drawn_per_query(world: NamedSource, seed: int, trial: int) -> PerQuery:
+    """Exact values on every query of the world that a trial of a seed faces, where worlds are drawn afresh."""
+    drawn = _finite(_draw(world.source, runner.trial_key(seed, trial)).world)
+    known = drawn.known
+    task_weight, cost = np.asarray(known.task_weight, np.float64), np.asarray(known.cost, np.float64)
+    return PerQuery(exact.world_task_values(drawn), known.task, task_weight, cost, np.ones(drawn.num_queries))
+
+
 _draw = eqx.filter_jit(runner.instance)
 
 
