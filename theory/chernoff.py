@@ -8,8 +8,9 @@ best arm's block mean and arm i's (known costs included), E D = Delta:
   (two scales of one prompt, common queries), with B the range of the random part.
 * Bernstein: Delta^2 / (2 (Var D + M Delta / 3)) with M the largest amount by which a term can fall short of its mean.
 * Chernoff: I = -log inf_{theta > 0} E exp(-theta D), from the law of a block's reward on every query. The best of the
-  three, and the right exponent where D's law is exact; two scales of one prompt share completions, and Cauchy-Schwarz
-  given the query stands in for their joint law.
+  three, and the right exponent where D's law is exact. Two scales of one prompt share completions: their joint law is
+  enumerated where it can be, for every size that a pull may have; elsewhere Cauchy-Schwarz given the query stands in
+  for it, with one block each, which holds for every size (proofs.md, section 1).
 
 Sources: Hoeffding (JASA 1963); Bernstein's inequality as in Boucheron, Lugosi and Massart (2013), section 2.8;
 Chernoff's bound. Proofs of what is ours: theory/proofs.md, section 1.

@@ -2,7 +2,8 @@
 
 Worlds are in `theory._families`, algorithms in `theory._rules`, guarantees in `theory._claims`, and what a verdict is
 in `theory._verdicts`. Work is cut into cells (world, rule, budget) that are kept on disk when they are done: a run that
-was killed goes on where it was, and ends with the same numbers.
+was killed goes on where it was, and ends with the same numbers. Bounds allow for the rounding of simulated estimates
+(proofs.md, section 1): a gap that rounding hides makes a bound say nothing, and never violated.
 """
 
 from collections.abc import Callable, Iterator
