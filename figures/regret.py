@@ -54,7 +54,7 @@ def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
     import pandas as pd
 
     result = lab.compare(sweep | {"algorithms": ("psst", *(name for name in sweep["claims"] if name != "psst"))})
-    missed = (result.trials["regret"] > 0).groupby([result.trials[name] for name in _KEYS]).sum()
+    missed = (result.trials["error"] > 0).groupby([result.trials[name] for name in _KEYS]).sum()
     found = summary(result)
     rows = []
     for env in lab.at_hand(sweep["envs"]):

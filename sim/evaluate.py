@@ -13,13 +13,10 @@ import numpy as np
 from jaxtyping import Float, Float64, Int
 
 TIE = 1e-9
-"""Arms of a context are equally good if their values differ by no more than this share of its spread of values.
-
-The one constant that says so, for scores, hardness, bounds and plans: exact values carry rounding, of float64 and, on
-continuous worlds, of a quadrature. It is far finer than what estimates resolve.
-"""
-_FLOAT = 1e-12
-"""The same as a share of the size of the values: where all arms are equal the spread itself is rounding."""
+"""Arms whose values differ by no more than this share of what values differ by in a context are equally good: exact
+values carry float64 rounding."""
+_ROUNDING = 1e-13
+"""The same as a share of the values themselves, which may lie far from zero."""
 
 
 class Scores(NamedTuple):
@@ -29,13 +26,15 @@ class Scores(NamedTuple):
         acr: average contextual return.
         regret: simple regret, averaged over contexts.
         error: share of contexts whose arm is not a best one.
-        context_regret: simple regret in each context; 0 at a tie.
+        context_regret: simple regret in each context.
+        context_error: 1 in each context whose arm is not a best one, else 0.
     """
 
     acr: Float64[np.ndarray, " trial"]
     regret: Float64[np.ndarray, " trial"]
     error: Float64[np.ndarray, " trial"]
     context_regret: Float64[np.ndarray, "trial context"]
+    context_error: Float64[np.ndarray, "trial context"]
 
 
 def score(
@@ -56,33 +55,24 @@ def score(
     row = np.zeros(num_trials, np.int64) if len(values) == 1 else np.arange(num_trials)
     chosen = values[row[:, None], np.arange(num_contexts)[None, :], prompt, scale - 1]
     context_regret = values.max(axis=(2, 3)) - chosen
-    context_regret = np.where(context_regret > tie(values), context_regret, 0.0)
 
     def average(of_context: np.ndarray) -> np.ndarray:
         return (of_context * context_probs).sum(axis=1)  # a matrix product would round by the number of trials
 
-    return Scores(average(chosen), average(context_regret), average(missed(context_regret)), context_regret)
+    wrong = (context_regret > tolerance(values)).astype(np.float64)
+    return Scores(average(chosen), average(context_regret), average(wrong), context_regret, wrong)
 
 
-def missed(context_regret: Float[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"]:
-    """1.0 where the recommended arm is not a best one, else 0.0; for regrets of `score`, which are 0 at a tie."""
-    return (np.asarray(context_regret) > 0).astype(np.float64)
-
-
-def tie(values: Float[np.ndarray, "*row context prompt scale"]) -> Float64[np.ndarray, "*row context"]:
-    """Largest difference of two values of a context that counts as none: `TIE` of their spread.
-
-    It scales with the values: the unit of utility decides nothing.
-    """
-    arms = np.asarray(values, np.float64)
-    low, high = arms.min(axis=(-2, -1)), arms.max(axis=(-2, -1))
-    return np.asarray(TIE * (high - low) + _FLOAT * np.maximum(np.abs(low), np.abs(high)))
+def tolerance(values: Float[np.ndarray, "*context prompt scale"]) -> Float64[np.ndarray, "*context"]:
+    """Difference up to which two arms of a context are equally good, in the unit of the values."""
+    high, low = values.max(axis=(-2, -1)), values.min(axis=(-2, -1))
+    return np.maximum(TIE * (high - low), _ROUNDING * np.maximum(np.abs(high), np.abs(low))).astype(np.float64)
 
 
 def clear_gaps(
     values: Float[np.ndarray, "*row context prompt scale"],
 ) -> Float64[np.ndarray, "*row context prompt scale"]:
-    """Value that each arm falls short of its context's best, 0 at a tie."""
+    """Value that each arm falls short of its context's best, 0 where it is as good."""
     arms = np.asarray(values, np.float64)
     gaps = arms.max(axis=(-2, -1), keepdims=True) - arms
-    return np.where(gaps > tie(arms)[..., None, None], gaps, 0.0)
+    return np.where(gaps > tolerance(arms)[..., None, None], gaps, 0.0)

@@ -42,7 +42,7 @@ class Bound(NamedTuple):
         of: the bound.
         scales, contexts: largest numbers of these.
         near: whether it is about regrets above epsilon.
-        patience: how many times as many pulls as others it needs to fall below 1.
+        patience: how many times as many pulls as others it needs to fall below 1, or can be given.
     """
 
     run: Callable[[World, int], dict]
@@ -50,7 +50,7 @@ class Bound(NamedTuple):
     scales: int = 2
     contexts: int = 2
     near: bool = False
-    patience: int = 1
+    patience: float = 1
 
 
 def halving(mode: str) -> Callable[[World, int], dict]:
@@ -89,9 +89,11 @@ BOUNDS = {
     "theorem B, blocks": Bound(halving("blocks"), by_exponents(bounds.theorem_b_blocks)),
     "theorem B, Chernoff": Bound(halving("pulls"), by_exponents(bounds.theorem_b)),
     "theorem B, closed": Bound(halving("pulls"), of_problem(bounds.theorem_b_closed), 1, patience=6),
-    "theorem C, fresh": Bound(halving("common fresh"), by_exponents(bounds.theorem_c, queries="common")),
+    "theorem C, fresh": Bound(halving("common fresh"), by_exponents(bounds.theorem_c, queries="common"), patience=0.5),
     "theorem C, accumulated": Bound(
-        halving("common pulls"), by_exponents(lambda *given: bounds.theorem_c(*given, fresh=False), queries="common")
+        halving("common pulls"),
+        by_exponents(lambda *given: bounds.theorem_c(*given, fresh=False), queries="common"),
+        patience=0.5,
     ),
     "theorem D": Bound(rational.prompt_halving, by_exponents(bounds.theorem_d, blocks="all"), contexts=1),
     "theorem E, fresh": near("fresh"),
@@ -121,7 +123,7 @@ def climb(bound: Bound, seed: int, steps: int, longest: int) -> Found:
         steps: evaluations.
         longest: largest number of pulls that a budget gives every prompt in a round, about.
     """
-    rng, longest = random.Random(seed), longest * bound.patience
+    rng, longest = random.Random(seed), max(2, int(longest * bound.patience))
     here, best, found = start(bound, rng, longest), -np.inf, Found(0.0, None, 0, 0)
     for _ in range(steps):
         there = here if found.evaluated == 0 else changed(here, bound, rng, longest)

@@ -16,6 +16,8 @@ from theory._reward import IMPOSSIBLE
 
 _FLOAT32 = 2.0**-20
 """Relative error of a mean or a cost in float32: sixteen roundings of 2**-24, of sums, factors and quotients."""
+_FAR = 4.0
+"""An arm that costs more than the cheapest by so many times the largest reward is beaten by that, rounded or not."""
 
 
 def rounding(data: Dataset) -> tuple[Blur, ...]:
@@ -29,11 +31,14 @@ def rounding(data: Dataset) -> tuple[Blur, ...]:
     units = np.broadcast_to(np.asarray(spec.unit, np.float64), (spec.num_tasks,))
     tasks = [_reward_error(law, task, unit) for task, unit in enumerate(units)]
     grid, factor = estimators.resolution(spec), np.asarray(spec.task_weight, np.float64)
-    cost = np.abs(np.asarray(spec.cost, np.float64)).max(axis=1) * spec.max_scale
+    costs = np.asarray(spec.cost, np.float64)[:, :, None] * np.arange(1, spec.max_scale + 1)
     found = []
     for c, task in enumerate(spec.task):
         error, size = tasks[task]
-        one = factor[c] * (error + _FLOAT32 * size) + _FLOAT32 * cost[c] + grid[c]  # half a step each, mean and cost
+        cost = costs[c][costs[c] <= costs[c].min() + _FAR * factor[c] * size].max()
+        one = (
+            factor[c] * (error + _FLOAT32 * size) + _FLOAT32 * cost + 1.5 * grid[c]
+        )  # half a step each, mean and costs
         found.append(Blur(float(2 * one), error == 0))
     return tuple(found)
 

@@ -274,7 +274,7 @@ def run_tape(
     world = data.environment()
     runner.check_budget(algorithm, world.spec, budget)
     values = exact.values(data, ids)
-    right = exact.gaps(values) <= tolerance + evaluate.tie(values)[:, None, None]
+    right = exact.gaps(values) <= tolerance + evaluate.tolerance(values)[:, None, None]
     train = data.queries(np.arange(data.num_queries) if ids is None else ids)
     known = getattr(algorithm, "num_rounds", None)  # finding out takes a compilation for every guess
     num_rounds = 1 if known is None else known(world.spec)

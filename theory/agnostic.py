@@ -107,7 +107,7 @@ def losses(
         train: the values that prompts (and scales) are chosen by; the same when None.
     """
     seen = values if train is None else train
-    tie = evaluate.tie(seen)[:, None]
+    tie = evaluate.tolerance(seen)[:, None]
     agnostic = agnostic_values(seen)
     chosen = agnostic >= agnostic.max(axis=1, keepdims=True) - tie
     chance = chosen / chosen.sum(axis=1, keepdims=True)

@@ -108,7 +108,7 @@ def failure_probability(
     """
     contexts = np.arange(values.shape[0])
     regret = exact.gaps(values)[contexts, runs.prompt, runs.scale - 1]
-    wrong = regret > tolerance + evaluate.tie(values)
+    wrong = regret > tolerance + evaluate.tolerance(values)
     return float(runs.probability[wrong.any(axis=1)].sum()), runs.probability @ wrong
 
 

@@ -239,7 +239,7 @@ class Simulation:
     def _simulate(self, budget: int, trials: int) -> "_Seen":
         found = runner.run_trials(self._source, self.algorithm, budget, seed=self.seed, trials=trials)
         scores = evaluate.score(found.prompt, found.scale, self._values[None], self.data.context_distribution)
-        tie = evaluate.tie(self._values)
+        tie = evaluate.tolerance(self._values)
         missed = [(scores.context_regret > limit + tie).any(axis=1) for limit in (0.0, self.epsilon)]
         misses, near = (int(one.sum()) for one in missed)
         return _Seen(trials, misses, near, float(scores.regret.mean()), float(scores.regret.std(ddof=1)))
