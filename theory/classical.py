@@ -8,7 +8,6 @@ import math
 
 import numpy as np
 
-from sim.algorithms.successive_rejects import shares
 from theory import hardness
 from theory.problem import Problem, checked, num_rounds, over
 
@@ -53,7 +52,7 @@ def successive_rejects(problem: Problem, budget: int, *, whole: bool = False) ->
 def rejection_pulls(num_arms: int, budget: int) -> tuple[int, ...]:
     """n_1, ..., n_{K-1}: pulls behind an arm's estimate at each rejection, of `sim.algorithms.SuccessiveRejects`.
 
-    For unrelated arms of one completion a pull. Phases up to k may spend the share s_k of T together (`shares`). Pulls
+    For unrelated arms of one completion a pull. Phases up to k may spend the share s_k of T together. Pulls
     are bought for all active arms at once; phases in which what is left affords no pull of all arms that were active
     when pulls were last bought have none, and their rejections are done on the data at hand. 0 where even the first
     phase affords no pull of every arm.
@@ -63,7 +62,8 @@ def rejection_pulls(num_arms: int, budget: int) -> tuple[int, ...]:
         budget: T.
     """
     # The simulator's arithmetic, float32, so that the numbers are its own.
-    together = np.floor(shares(num_arms).astype(np.float32) * np.float32(budget)).astype(np.int64)
+    shares = np.cumsum([1.0, *(1.0 / (num_arms + 2 - k) for k in range(2, num_arms))])
+    together = np.floor((shares / shares[-1]).astype(np.float32) * np.float32(budget)).astype(np.int64)
     if num_arms > 1 and together[0] < num_arms:
         return (0,) * (num_arms - 1)
     found, each, spent, phase = [], 0, 0, 0
