@@ -146,7 +146,7 @@ def start(bound: Bound, rng: random.Random, longest: int) -> Try:
     """Somewhere."""
     prompts, queries, how = rng.choice((2, 2, 3)), rng.choice((1, 2)), rng.choice(("mv", "bon"))
     scales, contexts = rng.randint(1, bound.scales), rng.randint(1, bound.contexts)
-    prompts = 2 if scales == 2 else prompts
+    prompts = 2 if scales == 2 or bound.patience > 1 else prompts  # what can be enumerated
     several = ((0, 1, 2), (0, 2, 4)) if scales == 1 else ()
     scores = (2, 0) if how == "mv" else rng.choice(((0, 2), (-2, 2), *several))
     grains = [[rare(rng, len(scores)) for _ in range(queries)] for _ in range(prompts)]
