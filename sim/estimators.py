@@ -8,6 +8,7 @@ and wherever the estimate is compiled, and equal means tie exactly.
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from sim.core import Allocation, Spec, Stats
@@ -109,3 +110,8 @@ def on_grid(spec: Spec, values: Float[Array, "*shape"]) -> Array:
 def from_grid(spec: Spec, steps: Array) -> Float[Array, "*shape"]:
     """Whole multiples of the grid as utilities."""
     return steps.astype(jnp.float32) * (spec.unit * jnp.float32(GRID))
+
+
+def resolution(spec: Spec) -> np.ndarray:
+    """Utility of one step of the grid that each context's estimates are rounded to, (context,); host numbers."""
+    return np.full(spec.num_contexts, float(spec.unit) * GRID)

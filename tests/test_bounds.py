@@ -210,8 +210,8 @@ def test_reference_values() -> None:
         assert f"{bounds.theorem1_printed(world, budget):.1e}" == printed
     assert f"{bounds.theorem_b(problem_of(graded), exponents[id(graded)], 2400):.1e}" == "7.3e-05"
     assert f"{bounds.successive_rejects(problem_of(four), 3200):.1e}" == "1.0e-08"
-    h2, logbar = 4 / 0.2**2, 0.5 + 1 / 2 + 1 / 3 + 1 / 4
-    whole = 6 * math.exp(1 - 3200 / (logbar * h2))
+    bought = np.array([505, 673, 1011])  # of 2,021, 2,526 and 3,200: 4 * 505, 3 * 168 and 2 * 338
+    whole = np.arange(1, 4) @ np.exp(-bought * 0.2**2)
     assert bounds.successive_rejects(problem_of(four), 3200, whole=True) == pytest.approx(whole)
     assert f"{bounds.sequential_halving(problem_of(four), 3200):.1f}" == "0.8"
 

@@ -37,9 +37,30 @@ def test_shared_values_are_those_of_every_trial():
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("unit", [1e-30, 1.0, 1e30])
 @pytest.mark.parametrize(("gap", "error"), [(1e-12, 0.0), (1e-6, 1.0)])
-def test_an_arm_as_good_as_the_best_is_no_error(gap: float, error: float):
-    values = np.array([[[[0.5, 0.5 - gap]]]])
+def test_an_arm_as_good_as_the_best_is_no_error(gap: float, error: float, unit: float):
+    """Judged by what values differ by in the context, in whatever unit they are."""
+    values = np.array([[[[0.5, 0.5 - gap, -0.5]]]]) * unit
     scores = evaluate.score(np.zeros((1, 1), int), np.full((1, 1), 2), values, np.ones(1))
     assert scores.error == error
-    assert scores.regret == pytest.approx(gap, rel=1e-3)
+    np.testing.assert_array_equal(scores.context_error, [[error]])
+    assert scores.regret / unit == pytest.approx(gap, rel=1e-3)
+
+
+def test_rounding_of_values_far_from_zero_is_no_error():
+    """Values of a million that differ by one are exact to about 1e-10; a gap of 1e-6 is one."""
+    values = 1e6 + np.array([[[[1.0, 1.0 - 2e-10, 1.0 - 1e-6, 0.0]]]])
+    prompt, scale = np.zeros((2, 1), int), np.array([[2], [3]])
+    np.testing.assert_array_equal(evaluate.score(prompt, scale, values, np.ones(1)).error, [0.0, 1.0])
+
+
+@pytest.mark.parametrize("unit", [1e-30, 2.0**-40, 1.0, 1e30])
+def test_gaps_are_cleared_of_rounding_whatever_the_unit_and_the_other_contexts(unit: float):
+    """Gaps of 1e-10 and 1e-7 of a spread of 1; the second context's values are a million times as large.
+
+    Seen to fail with a tie of 1e-9 in absolute terms, and with one of the largest value of all contexts.
+    """
+    arms = np.array([[1.0, 1.0 - 1e-10, 1.0 - 1e-7, 0.0]])
+    values = unit * np.stack([arms, 1e6 * (3 + arms)])
+    assert (evaluate.clear_gaps(values) > 0).tolist() == [[[False, False, True, True]]] * 2

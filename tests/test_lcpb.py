@@ -231,12 +231,10 @@ def test_queries_are_averaged_for_one_completion_a_pull() -> None:
 
 def test_more_pulls_may_hurt_so_that_the_worst_schedule_counts() -> None:
     """A sure reward of .49 against Bernoulli(.4): beaten with .4 after one pull, .64 after two."""
-    leader = _lattice.Lattice(0.49, 1.0, np.ones(1))
+    leader = _lattice.Points(_lattice.Lattice(np.ones(1), 1.0, 1, cost=-0.49), np.zeros(1, int))
     beaten = []
     for pulls in (1, 2):
-        above, equal = _lattice.tails(
-            _lattice.Lattice(0.0, 1 / pulls, _lattice.binomial(pulls, 0.4, 0.6)), leader.values
-        )
+        above, equal = _lattice.tails(_lattice.Lattice(_lattice.binomial(pulls, 0.4, 0.6), 1.0, pulls), leader)
         beaten.append(float((above + equal / 2)[0]))
     np.testing.assert_allclose(beaten, [0.4, 0.64])
 

@@ -1,13 +1,16 @@
 """Budgets by hand and against the bounds themselves, and the search by simulation against exact probabilities."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 from typer.testing import CliRunner
 
 from sim.algorithms.psst import PSST
 from sim.cli import app
+from sim.core import Spec
 from sim.envs import families
 from theory import bounds, plan
 from theory import enumerate as enum
@@ -77,6 +80,61 @@ def test_simulation_finds_the_budget_that_the_exact_probability_asks_for() -> No
     never = simulation.find("miss", 1e-6, most=500)
     assert never.suffices is None
     assert never.probe.budget == 500
+
+
+@pytest.mark.parametrize(("least", "most"), [(2, 2), (2, 9), (3, 1000), (7, 300_000)])
+def test_all_budgets_that_a_search_may_try_are_known_before(least: int, most: int) -> None:
+    """Searches for every target on a scripted curve, which need intervals that cover together wherever they end."""
+
+    class Scripted(plan.Simulation):
+        def __init__(self, true: int, algorithm: PSST) -> None:
+            super().__init__(families.two_arm(), algorithm, 0.01)
+            self.true, self.tried = true, set()
+
+        def probe(self, budget: int, intervals: int = 3) -> plan.Probe:
+            self.tried.add(budget)
+            self._seen[budget] = plan._Seen(100, 0, 0, 0.0, 0.0)
+            assert intervals == 3 * len(plan.reachable(max(2, least), most))
+            low = high = 0.0 if budget >= self.true else 1.0
+            return plan.Probe(budget, 100, (low,) * 3, (low,) * 3, (high,) * 3)
+
+    class Late(PSST):
+        def min_budget(self, spec: Spec) -> int:
+            return least
+
+    possible = plan.reachable(least, most)
+    for true in {least, least + 1, least + 2, most // 3, most - 1, most, most + 1}:
+        search = Scripted(true, Late())
+        found = search.find("miss", 0.5, most)
+        assert search.tried <= possible
+        if least < true <= most:
+            assert found.suffices is not None
+            assert true <= found.suffices <= max(1.1 * true, true + 1)
+    assert len(possible) <= 8 * (1 + math.log2(most / least)) + 2
+
+
+def test_intervals_of_a_search_are_wider_than_those_of_one_budget() -> None:
+    """Bonferroni: 1 % is shared among all intervals; at 20 misses of 100, by Clopper and Pearson."""
+    simulation = plan.Simulation(families.two_arm(), PSST(), epsilon=0.01)
+    simulation._seen[500] = plan._Seen(100, 20, 20, 0.04, 0.08)
+    one, many = simulation.probe(500), simulation.probe(500, 300)
+    assert one.low[0] == pytest.approx(stats.beta.ppf(0.005 / 3, 20, 81))
+    assert many.low[0] == pytest.approx(stats.beta.ppf(0.005 / 300, 20, 81))
+    assert many.high[1] == pytest.approx(stats.beta.isf(0.005 / 300, 21, 80))
+    assert one.high[2] == pytest.approx(0.04 + stats.norm.isf(0.005 / 3) * 0.008)
+    assert one.value == many.value
+
+
+def test_gaps_that_estimates_do_not_resolve_are_named() -> None:
+    """Two prompts always right, costs 0 and 4e-7: simulated PSST answers the worse in about half of all runs."""
+    sure = families.two_arm((1.0, 1.0))
+    case = Case(replace(sure, cost_weights=np.ones(1), costs=np.array([0.0, 4e-7])))
+    for one in plan.promised(case, 200):
+        assert one.bound >= 1 or math.isnan(one.bound)
+        assert "context 0 the runner-up falls short by 4e-07" in one.note, one
+    assert all("do not resolve" in one.note for one in plan.asked(case, 0.05))
+    clear = Case(replace(sure, cost_weights=np.ones(1), costs=np.array([0.0, 1e-3])))
+    assert clear.problem.unresolved == ""
 
 
 def test_a_mean_regret_of_which_nothing_was_seen_is_not_taken_for_none() -> None:

@@ -11,10 +11,13 @@ from helpers import agrees, make_spec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim import schedules, trim
+from sim import runner, schedules, trim
 from sim.algorithms import PSST, PSSTTopK, SequentialHalving, SuccessiveRejects, Triple
 from sim.algorithms.successive_rejects import shares
+from sim.core import Allocation, Stats
 from sim.kernels import counter
+from theory.bounds import bandit, successive_rejects
+from theory.classical import rejection_pulls
 
 KEY = counter.from_seed(0)
 
@@ -159,20 +162,41 @@ def test_whose_turn_it_is_in_a_poor_round_is_random() -> None:
     assert agrees(pulled, [0.5, 0, 0.5, 0.5, 0.5], np.sqrt(np.array([0.25, 0, 0.25, 0.25, 0.25]) / 4000))
 
 
-@pytest.mark.parametrize("arms", [2, 3, 8, 20])
-def test_phases_of_successive_rejects_end_at_most_one_pull_short(arms: int) -> None:
-    """n_k > T / (logbar (K + 1 - k)) - 1, as the bound for whole pulls needs. The paper's n_k is missed at K = 8."""
-    logbar, left = 0.5 + sum(1 / i for i in range(2, arms + 1)), np.arange(arms, 1, -1)
-    short = 0
-    for budget in range(arms, 2000, 7):
-        together = np.floor(np.float32(shares(arms)) * np.float32(budget)).astype(int)
-        spent, pulls = 0, np.zeros(arms - 1)
-        for k in range(arms - 1):
-            more = (together[k] - spent) // left[k]
-            pulls[k], spent = (pulls[k - 1] if k else 0) + more, spent + more * left[k]
-        assert (pulls > budget / (logbar * left) - 1 - 1e-3).all(), budget
-        short += (pulls < (budget - arms) / (logbar * left)).any()
-    assert (short > 0) == (arms == 8 or arms == 20)
+@pytest.mark.parametrize(
+    ("arms", "budget", "pulls"),
+    [
+        (4, 20, (3, 3, 7)),
+        (2, 5, (2,)),
+        (3, 9, (2, 3)),
+        (8, 57, (3, 3, 4, 5, 6, 9, 13)),
+        (12, 64, (2, 2, 2, 2, 2, 3, 4, 5, 6, 9, 13)),
+    ],
+)
+def test_pulls_behind_each_rejection(arms: int, budget: int, pulls: tuple[int, ...]) -> None:
+    """Those of a run, that its bound counts. Four arms, T = 20: phase 2 buys none, though three arms need but 3.
+
+    n_2 = 3 is then below T / (logbar (K - 1)) - 1 = 3.21: no closed form of that kind holds.
+    """
+    seen: list[tuple[int, int]] = []
+
+    def answer(key: jax.Array, allocation: Allocation) -> Stats:
+        number = np.asarray(allocation.pulls)
+        seen.append((int((number > 0).sum()), int(number.max())))
+        blocks = jnp.asarray(number[:, None], jnp.float32)
+        return Stats(blocks[:, None] * jnp.arange(1.0, arms + 1)[:, None, None] / 16, blocks)
+
+    runner.run_rounds(make_spec(arms, 1), SuccessiveRejects(), budget, KEY, answer)
+    active, bought = (np.array(part) for part in zip(*seen, strict=True))
+    found = np.repeat(np.cumsum(bought), active - np.append(active[1:], 1))
+    assert tuple(found.tolist()) == pulls == rejection_pulls(arms, budget)
+    if (arms, budget) == (4, 20):
+        assert pulls[1] < 20 / ((0.5 + 1 / 2 + 1 / 3 + 1 / 4) * 3) - 1
+
+
+def test_budgets_too_small_for_the_first_phase_promise_nothing() -> None:
+    assert rejection_pulls(4, 6) == (0, 0, 0)
+    assert rejection_pulls(1, 3) == ()
+    assert successive_rejects(bandit([0.9, 0.1, 0.1, 0.1]), 6, whole=True) >= 1
 
 
 def test_phases_of_successive_rejects() -> None:

@@ -27,17 +27,20 @@ class Case:
 
     Attributes:
         data: the world.
-        problem: its values and ranges.
+        problem: its values and ranges, with what the simulator's rounding may change: bounds here are held against
+            simulated runs, and allow for it.
     """
 
     def __init__(self, data: Dataset) -> None:
-        self.data, self.problem = data, problem_of(data)
+        self.data, self.problem = data, problem_of(data, simulated=True)
         self._exponents: dict[tuple[str, str], Exponents] = {}
 
     def exponents(self, blocks: str = "one", queries: str = "independent") -> Exponents:
         """Exponents of all comparisons, see `theory.chernoff.exponents`."""
         if (blocks, queries) not in self._exponents:
-            self._exponents[blocks, queries] = chernoff.exponents(self.data, blocks=blocks, queries=queries)
+            self._exponents[blocks, queries] = chernoff.exponents(
+                self.data, blocks=blocks, queries=queries, simulated=True
+            )
         return self._exponents[blocks, queries]
 
     def lcpb(self, budget: int, fresh: bool, survivors: str = "worst") -> float:
@@ -50,7 +53,7 @@ class Case:
             raise ValueError(
                 f"{self.data.name}: LCPB is computed for up to {LCPB_ARMS} arms and {LCPB_BUDGET} completions"
             )
-        return lcpb.lcpb(self.data, budget, fresh=fresh, survivors=survivors)
+        return lcpb.lcpb(self.data, budget, fresh=fresh, survivors=survivors, simulated=True)
 
 
 class Claim(NamedTuple):
@@ -123,17 +126,22 @@ class Exact(NamedTuple):
 
 
 def exact_failure(rule: str, data: Dataset, budget: int) -> Exact | None:
-    """Exact failure probability of a rule, None where it is not known: Bernoulli arms, fresh halving or one batch."""
+    """Exact failure probability of a rule, None where it is not known: Bernoulli arms, fresh halving or one batch.
+
+    Nor is it known where there are so many pulls that the simulator's rounding makes different means equal.
+    """
     means = bernoulli_means(data)
-    if means is None or len(means) > MAX_ARMS:
+    if means is None or len(means) > MAX_ARMS or rule not in ("psst, fresh", "uniform"):
+        return None
+    problem = case_of(data).problem
+    pulls = halving_pulls(len(means), budget, spread=True) if rule == "psst, fresh" else (budget // len(means),)
+    if problem.slack[0] * max(pulls) >= problem.width[0] or not problem.blurs[0].keeps_ties:
         return None
     if rule == "psst, fresh":
-        found = halving_error(means, halving_pulls(len(means), budget, spread=True))
+        found = halving_error(means, pulls)
         return Exact(found.total, found.by_round)
-    if rule == "uniform":
-        total = one_batch_error(means, budget // len(means))
-        return Exact(total, np.array([total]))
-    return None
+    total = one_batch_error(means, pulls[0])
+    return Exact(total, np.array([total]))
 
 
 def bernoulli_means(data: Dataset) -> tuple[float, ...] | None:

@@ -7,7 +7,7 @@ from functools import lru_cache, reduce
 
 import numpy as np
 
-from theory._lattice import Count, Lattice, convolve, grid, power, power_rows, stays_exact, tails
+from theory._lattice import SHARP, Blur, Count, Lattice, Points, convolve, grid, power, power_rows, stays_exact, tails
 from theory._reward import Parts
 
 _MANY = 100_000
@@ -72,19 +72,21 @@ class Arms:
         factor: of the context.
         cost: known cost of every arm, (prompt, scale).
         best: the leader, as (prompt from 0, scale from 1).
+        blur: how far compared estimates may be off.
     """
 
-    def __init__(self, laws: TaskLaws, factor: float, cost: np.ndarray, best: tuple[int, int]) -> None:
-        self.laws, self.factor, self.cost, self.best = laws, factor, cost, best
+    def __init__(
+        self, laws: TaskLaws, factor: float, cost: np.ndarray, best: tuple[int, int], blur: Blur = SHARP
+    ) -> None:
+        self.laws, self.factor, self.cost, self.best, self.blur = laws, factor, cost, best, blur
         self.num_prompts, self.num_scales = cost.shape
 
     def estimate(self, prompt: int, scale: int, history: History, down: bool = False) -> Lattice:
         """Law of the mean over all blocks, less cost; rewards off the lattice are rounded up, or down."""
         grid = self.laws.grid
-        origin = self.factor * grid.origin - self.cost[prompt, scale - 1]
-        total = self.laws.total(prompt, scale, history, down)
-        step = self.factor * grid.step * total.stride / self.laws.count(scale, history)
-        return Lattice(float(origin), float(step), total.pmf)
+        total, terms = self.laws.total(prompt, scale, history, down), self.laws.count(scale, history)
+        unit, cost = float(self.factor * grid.step), float(self.cost[prompt, scale - 1])
+        return Lattice(total.pmf, unit, terms, total.stride, cost, float(self.factor * grid.origin))
 
     def leader(self, schedule: Schedule, pull_sizes: tuple[int, ...]) -> Lattice:
         """Law of the leader's estimate when its prompt had pulls of these sizes."""
@@ -107,22 +109,22 @@ class Rivals:
         self._arms, self._fresh = arms, fresh
         self._histories = [_histories(schedule, self.num_scales, k) for k in range(1, self.num_scales + 1)]
 
-    def tails(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def tails(self, at: Points) -> tuple[np.ndarray, np.ndarray]:
         """P(X > v) and P(X = v), shape (prompt, value); for a single scale."""
         (history,) = self._histories[0]
-        found = [tails(self._arms.estimate(p, 1, history), at) for p in self.prompts]
+        found = [tails(self._arms.estimate(p, 1, history), at, self._arms.blur) for p in self.prompts]
         return np.array([above for above, _ in found]), np.array([equal for _, equal in found])
 
-    def beats(self, at: np.ndarray, tiebreaks: np.ndarray) -> np.ndarray:
+    def beats(self, at: Points, tiebreaks: np.ndarray) -> np.ndarray:
         """P(X > v) + (1 - u) P(X = v), shape (tie-break, prompt, scale, value).
 
         On fresh data the past, which fixes the sizes of pulls, is given: the worst history counts. On accumulated data
         it is not: the chances of all histories add up.
         """
-        chance = np.zeros((len(tiebreaks), len(self.prompts), self.num_scales, len(at)))
+        chance = np.zeros((len(tiebreaks), len(self.prompts), self.num_scales, len(at.places)))
         for (i, p), k in itertools.product(enumerate(self.prompts), range(1, self.num_scales + 1)):
             for history in self._histories[k - 1]:
-                above, equal = tails(self._arms.estimate(p, k, history), at)
+                above, equal = tails(self._arms.estimate(p, k, history), at, self._arms.blur)
                 one = above + (1 - tiebreaks)[:, None] * equal
                 old = chance[:, i, k - 1]
                 chance[:, i, k - 1] = np.maximum(old, one) if self._fresh else old + one

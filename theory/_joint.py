@@ -47,7 +47,8 @@ def difference_laws(
         for scale in range(1, pull + 1):
             if scale != best:
                 difference = (own - _block_mean(law, task, rewards, pull, scale)).ravel()
-                values, place = np.unique(difference.round(12), return_inverse=True)
+                size = max(float(np.abs(difference).max()), np.finfo(float).tiny)  # equal but for rounding: one value
+                values, place = np.unique((difference / size).round(12) * size, return_inverse=True)
                 found[pull, scale] = values, np.bincount(np.ravel(place), chance)
     return found
 

@@ -1,4 +1,9 @@
-"""Laws on a lattice, added up with positive terms only: small relative errors in tail probabilities however small."""
+"""Laws on a lattice, added up with positive terms only: small relative errors in tail probabilities however small.
+
+What is a tie is decided in whole numbers. Two means of rewards less the same cost compare as fractions do. Where costs
+differ, means that float64, or the simulator's rounding, cannot tell apart count as won by the rival: a bound may do
+that, and nothing else is safe, for whichever of them costs less wins every such tie, or half of them.
+"""
 
 from typing import NamedTuple
 
@@ -6,8 +11,8 @@ import numpy as np
 from jaxtyping import Float64, Int
 from scipy import special
 
-_TIE = 1e-6
-"""Lattice steps within which two values are one."""
+_FLOAT = 1e-12
+"""Relative error of float64 values that were computed in a few steps, with room to spare."""
 _NEGLIGIBLE = 1e-290
 """Probabilities below are dropped: denormal numbers are slow."""
 MAX_POINTS = 1 << 14
@@ -15,16 +20,59 @@ MAX_POINTS = 1 << 14
 
 
 class Lattice(NamedTuple):
-    """A law on the points origin + i step, with probability pmf[i]."""
+    """A law of a mean less a cost: the points origin + unit * stride * i / terms - cost, with probability pmf[i].
 
-    origin: float
-    step: float
+    Attributes:
+        pmf: probability of every point.
+        unit: size of a step of the sum that the mean is of.
+        terms: in that sum.
+        stride: steps from one point to the next.
+        cost: what is known to be lost; laws that are compared have the same `unit` and `origin`.
+        origin: the value of a sum of no steps.
+    """
+
     pmf: Float64[np.ndarray, " point"]
+    unit: float
+    terms: int
+    stride: int = 1
+    cost: float = 0.0
+    origin: float = 0.0
 
     @property
     def values(self) -> Float64[np.ndarray, " point"]:
         """The points."""
-        return self.origin + self.step * np.arange(len(self.pmf))
+        return self.origin + self.unit * (self.stride / self.terms) * np.arange(len(self.pmf)) - self.cost
+
+    @property
+    def rounding(self) -> float:
+        """How far computed differences to such values may be off."""
+        return _FLOAT * (abs(self.cost) + self.unit * self.stride * len(self.pmf) / self.terms)
+
+
+class Points(NamedTuple):
+    """Some points of a law."""
+
+    law: Lattice
+    places: Int[np.ndarray, " value"]
+
+    def some(self, chosen: np.ndarray) -> "Points":
+        """Those that a mask or indices choose."""
+        return Points(self.law, self.places[chosen])
+
+
+class Blur(NamedTuple):
+    """How far the difference of two estimates may be off when they are compared.
+
+    Attributes:
+        width: in utility; 0 for estimates in exact arithmetic.
+        keeps_ties: whether equal means less equal costs stay equal.
+    """
+
+    width: float = 0.0
+    keeps_ties: bool = True
+
+
+SHARP = Blur()
 
 
 class Count(NamedTuple):
@@ -72,13 +120,21 @@ def grid(values: Float64[np.ndarray, "*shape"], used: np.ndarray, most: int = 24
         zero = np.zeros(values.shape, np.int64)
         return Grid(origin, 1.0, zero, zero)
     step = _common_step(np.unique(above), span, span / (most + 0.5))
-    count = np.rint(above / step) if step > 0 else above
-    if step > 0 and np.abs(above / step - count).max() < _TIE:
-        return Grid(origin, step, count.astype(np.int64), count.astype(np.int64))
+    if step > 0:
+        step = span / round(span / step)
+        count, held = _whole(above, step, abs(origin))
+        if held.all():
+            return Grid(origin, step, count.astype(np.int64), count.astype(np.int64))
     step = span / most
-    count = np.rint(above / step)
-    count = np.where(np.abs(above / step - count) < _TIE, count, above / step)
+    count, held = _whole(above, step, abs(origin))
+    count = np.where(held, count, above / step)
     return Grid(origin, step, np.floor(count).astype(np.int64), np.ceil(count).astype(np.int64))
+
+
+def _whole(above: np.ndarray, step: float, size: float) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest whole numbers of steps, and where only the rounding of values of some size lies in between."""
+    count = np.rint(above / step)
+    return count, np.abs(above - count * step) <= _FLOAT * (above + size) / 16
 
 
 def _common_step(distances: np.ndarray, span: float, least: float) -> float:
@@ -148,15 +204,24 @@ def binomial(count: int, success: float, failure: float) -> Float64[np.ndarray, 
 
 
 def tails(
-    law: Lattice, at: Float64[np.ndarray, " value"]
+    law: Lattice, at: Points, blur: Blur = SHARP
 ) -> tuple[Float64[np.ndarray, " value"], Float64[np.ndarray, " value"]]:
-    """P(X > v) and P(X = v) for every v."""
-    index = (at - law.origin) / law.step
-    nearest = np.rint(index)
-    tied = np.abs(index - nearest) < _TIE
-    size = len(law.pmf)
-    first = np.clip(np.where(tied, nearest + 1, np.ceil(index)), 0, size).astype(np.int64)
+    """P(X > v) and P(X = v) for every v, of a rival's estimate X and the leader's v.
+
+    Where the two cannot be told apart (see the top of this file) the rival counts as above.
+    """
+    # In steps over the product of both numbers of terms: the rival's point j is at j mine, the leader's at i theirs.
+    mine, theirs = law.stride * at.law.terms, at.law.stride * law.terms
+    target, size = at.places.astype(np.int64) * theirs, len(law.pmf)
+    step = law.unit * law.stride / law.terms
+    same = law.cost == at.law.cost
+    place = target / mine + (0.0 if same else (law.cost - at.law.cost) / step)
+    level = -(-target // mine) if same else np.ceil(place)  # the rival's first point that is not below
+    tied = (target % mine == 0) & (level < size) & same & blur.keeps_ties
+    width = blur.width + (0.0 if same else law.rounding + at.law.rounding)
+    lowest = np.minimum(np.ceil(place - width / step), level) if width > 0 else level
+    tied &= lowest == level
+    first = np.clip(np.where(tied, level + 1, lowest), 0, size).astype(np.int64)
     above = np.append(np.cumsum(law.pmf[::-1])[::-1], 0.0)[first]
-    inside = tied & (nearest >= 0) & (nearest < size)
-    equal = np.where(inside, law.pmf[np.clip(nearest, 0, size - 1).astype(np.int64)], 0.0)
+    equal = np.where(tied, law.pmf[np.clip(level, 0, size - 1).astype(np.int64)], 0.0)
     return above, equal

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float64
 
-from theory._lattice import Lattice
+from theory._lattice import Lattice, Points
 
 _EXACT_RIVALS = 64
 """Up to so many rivals the average over tie-breaks is an exact Gauss-Legendre quadrature."""
@@ -26,11 +26,11 @@ class Rivals(Protocol):
 
     num_scales: int
 
-    def tails(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def tails(self, at: Points) -> tuple[np.ndarray, np.ndarray]:
         """P(X > v) and P(X = v), shape (prompt, value); for one scale."""
         ...
 
-    def beats(self, at: np.ndarray, tiebreaks: np.ndarray) -> np.ndarray:
+    def beats(self, at: Points, tiebreaks: np.ndarray) -> np.ndarray:
         """P(X > v) + (1 - u) P(X = v), shape (tiebreak, prompt, scale, value)."""
         ...
 
@@ -48,7 +48,7 @@ def expectation(leader: Lattice, rivals: Rivals, most: int, needed: Sequence[int
     if most == 0:
         return found
     used = np.flatnonzero(leader.pmf > 0)
-    mass, at = leader.pmf[used], leader.values[used]
+    mass, at = leader.pmf[used], Points(leader, used)
     if rivals.num_scales > 1:
         return _shared(mass, at, rivals, most, needed)
     above, equal = rivals.tails(at)
@@ -118,12 +118,12 @@ def _independent(mass: np.ndarray, above: np.ndarray, equal: np.ndarray, most: i
     return total + float(remaining[min(start, len(order))])
 
 
-def _shared(mass: np.ndarray, at: np.ndarray, rivals: Rivals, most: int, needed: Sequence[int]) -> np.ndarray:
+def _shared(mass: np.ndarray, at: Points, rivals: Rivals, most: int, needed: Sequence[int]) -> np.ndarray:
     """Several scales: first as if the leader lost every tie, then by tie-break at the values that matter."""
     found, able = np.zeros(len(needed)), np.asarray(needed) <= most
     possible = [m for m in needed if m <= most]
     cells = np.arange(_SHARED_CELLS) / _SHARED_CELLS
-    if len(at) <= _FEW_VALUES:
+    if len(mass) <= _FEW_VALUES:
         found[able] = _beaten(rivals, at, cells, most, possible) @ mass
         return found
     crude = mass * _beaten(rivals, at, np.zeros(1), most, possible)
@@ -134,18 +134,19 @@ def _shared(mass: np.ndarray, at: np.ndarray, rivals: Rivals, most: int, needed:
     fine = matters.any(axis=0)
     found[able] = crude[:, ~fine].sum(axis=1)
     if fine.any():
-        found[able] += _beaten(rivals, at[fine], cells, most, possible) @ mass[fine]
+        found[able] += _beaten(rivals, at.some(fine), cells, most, possible) @ mass[fine]
     return found
 
 
 def _beaten(
-    rivals: Rivals, at: np.ndarray, tiebreaks: np.ndarray, most: int, needed: Sequence[int]
+    rivals: Rivals, at: Points, tiebreaks: np.ndarray, most: int, needed: Sequence[int]
 ) -> Float64[np.ndarray, "needed value"]:
     """Bounds on P(at least m rivals beat the leader | its estimate), averaged over tie-breaks."""
     chance = np.moveaxis(rivals.beats(at, tiebreaks), 0, -1)
     chance = -np.sort(-chance.reshape(*chance.shape[:2], -1), axis=1)
-    found = [_beaten_by_any(chance, most, m).reshape(len(at), -1).mean(axis=1) for m in needed]
-    return np.reshape(found, (len(needed), len(at)))
+    size = len(at.places)
+    found = [_beaten_by_any(chance, most, m).reshape(size, -1).mean(axis=1) for m in needed]
+    return np.reshape(found, (len(needed), size))
 
 
 def _beaten_by_any(chance: np.ndarray, most: int, needed: int) -> np.ndarray:

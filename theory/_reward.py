@@ -13,7 +13,6 @@ from jaxtyping import Float64, Int
 from sim.envs.dataset import Dataset
 from sim.envs.tabular import TabularWorld
 from sim.utilities import GOLD, tasks_of
-from theory._best_of_n import _powers
 from theory._block import normal_rows
 from theory._law import Law, answer_probs, law_of_data, law_of_world
 from theory._majority import _poisson, _ways
@@ -68,10 +67,24 @@ def parts_of(data: Dataset, task: int, ids: Int[np.ndarray, " id"] | None = None
         return Parts(support, table, scales, weight[kept])
     order = np.argsort(support, axis=-1)
     ordered = np.take_along_axis(law.probs, order, axis=-1)
-    below = np.minimum(np.cumsum(ordered, axis=-1), 1.0)
-    below[..., -1] = 1.0
-    table = np.stack([np.diff(power, axis=-1, prepend=0.0) for power in _powers(below, law.max_scale)], axis=2)
+    table = largest_law(ordered, law.max_scale)
     return Parts(np.take_along_axis(support, order, axis=-1), table, np.ones_like(scales), weight[kept])
+
+
+def largest_law(probs: Float64[np.ndarray, "*rows atom"], max_scale: int) -> Float64[np.ndarray, "*rows scale atom"]:
+    """Probability that the largest of N i.i.d. draws is each atom, atoms ascending, for every N.
+
+    F_j^N - F_(j-1)^N = F_(j-1) (F_j^(N-1) - F_(j-1)^(N-1)) + pi_j F_j^(N-1): no term is negative, so that relative
+    errors stay small however rare an atom is.
+    """
+    below = np.minimum(np.cumsum(probs, axis=-1), 1.0)
+    before = np.concatenate([np.zeros_like(below[..., :1]), below[..., :-1]], axis=-1)
+    law, power = probs, below
+    table = [law]
+    for _ in range(max_scale - 1):
+        law, power = before * law + probs * power, power * below
+        table.append(law)
+    return np.stack(table, axis=-2)
 
 
 def reward_range(
@@ -115,7 +128,8 @@ def _task_range(law: Law, kept: np.ndarray, least: float) -> tuple[np.ndarray, n
 def _credits(law: Law) -> tuple[np.ndarray, np.ndarray]:
     """Values of the majority-vote credit, and their probabilities (prompt, query, scale, value).
 
-    The recurrence of `theory._majority`, kept apart by the number of answers tied with the right one.
+    The recurrence of `theory._majority`, kept apart by the number of answers tied with the right one. Losing is added
+    up like winning, by the most votes of another answer: one minus the rest would lose what is rarer than 1e-16.
     """
     answers = answer_probs(law)
     flat = normal_rows(answers)
@@ -131,12 +145,36 @@ def _credits(law: Law) -> tuple[np.ndarray, np.ndarray]:
             wins[: len(ways), m : m + ways.shape[1]] += gold_weight[m] * ways
         else:
             wins[0, m:] += gold_weight[m] * rest_weight[: top - m + 1]
-    wins = wins[:, 1:] / _poisson(np.array([rate]), top)[1:]
+    lost = _lost(gold, others, rivals, top)
+    votes = _poisson(np.array([rate]), top)[1:]
+    wins, lost = wins[:, 1:] / votes, lost[1:] / votes
     credit = 1 / (np.arange(len(wins)) + 1.0)
     if law.tie == "half" and len(wins) > 1:
         wins, credit = np.stack([wins[0], wins[1:].sum(axis=0)]), np.array([1.0, 0.5])
-    lost = np.maximum(1 - wins.sum(axis=0), 0)
     table = np.concatenate([lost[None], wins])
     return np.concatenate([[0.0], credit]), np.moveaxis(table, 0, 2).swapaxes(0, 1).reshape(
         *answers.shape[:2], top, len(table)
     )
+
+
+def _lost(gold: np.ndarray, others: np.ndarray, rivals: list[np.ndarray], top: int) -> np.ndarray:
+    """Weight of all tapes of N votes on which some other answer has more than the right one, (N, row).
+
+    Args:
+        gold: probability of the right answer, (row,).
+        others: of the others, (row, rival).
+        rivals: Poisson weights of their counts.
+        top: largest N.
+    """
+    rate = top / 2
+    gold_weight = _poisson(rate * gold, top)
+    lost = np.zeros((top + 1, len(gold)))
+    for m in range(1, top // 2 + 1):  # the most votes of another answer
+        ways = _ways(rivals, m, top)[1:].sum(axis=0)
+        for votes in range(m):
+            lost[votes:] += gold_weight[votes] * ways[: top + 1 - votes]
+    for j, weight in enumerate(rivals):
+        rest = _poisson(rate * (gold + np.delete(others, j, axis=1).sum(axis=1)), top)
+        for m in range(top // 2 + 1, top + 1):  # more than half of any N: the rest may fall as it will
+            lost[m:] += weight[m] * rest[: top - m + 1]
+    return lost

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from sim import estimators, runner
+from sim import estimators, evaluate, runner
 from sim.algorithms import psst
 from sim.core import Algorithm, Allocation, Environment, Key, Queries, Spec, Stats
 from sim.envs.dataset import Dataset
@@ -273,12 +273,22 @@ def run_tape(
     check_queries(algorithm)
     world = data.environment()
     runner.check_budget(algorithm, world.spec, budget)
-    right = exact.gaps(exact.values(data, ids)).reshape(data.num_contexts, -1) <= tolerance + 1e-12
+    values = exact.values(data, ids)
+    right = exact.gaps(values) <= tolerance + evaluate.tolerance(values)[:, None, None]
     train = data.queries(np.arange(data.num_queries) if ids is None else ids)
     known = getattr(algorithm, "num_rounds", None)  # finding out takes a compilation for every guess
     num_rounds = 1 if known is None else known(world.spec)
     while True:
-        tape = RunTape(world, train, jnp.asarray(right), jnp.int32(budget), algorithm, num_rounds, num_blocks, margin)
+        tape = RunTape(
+            world,
+            train,
+            jnp.asarray(right.reshape(len(right), -1)),
+            jnp.int32(budget),
+            algorithm,
+            num_rounds,
+            num_blocks,
+            margin,
+        )
         if known is not None:
             return tape
         score = eqx.filter_jit(lambda tape: tape.run(tape.draw(counter.from_seed(0), 32))[0])(tape)

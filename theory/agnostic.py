@@ -20,15 +20,13 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int
 
+from sim import evaluate
 from sim.envs.dataset import Dataset
 from sim.envs.tabular import TabularWorld
 from sim.utilities import GOLD, tasks_of
 from theory._law import Law, law_of_data, law_of_world
 from theory._reward import IMPOSSIBLE
 from theory.exact import query_law
-
-_TIE = 1e-12
-"""Values closer than this count as equal."""
 
 
 class Affinity(NamedTuple):
@@ -109,12 +107,13 @@ def losses(
         train: the values that prompts (and scales) are chosen by; the same when None.
     """
     seen = values if train is None else train
+    tie = evaluate.tolerance(seen)[:, None]
     agnostic = agnostic_values(seen)
-    chosen = agnostic >= agnostic.max(axis=1, keepdims=True) - _TIE
+    chosen = agnostic >= agnostic.max(axis=1, keepdims=True) - tie
     chance = chosen / chosen.sum(axis=1, keepdims=True)
     best = values.max(axis=(1, 2))
     deployed = np.einsum("cp,cpn->cn", chance, values)
-    tuned = seen >= seen.max(axis=2, keepdims=True) - _TIE
+    tuned = seen >= seen.max(axis=2, keepdims=True) - tie[..., None]
     tuned_value = np.einsum("cp,cpn,cpn->c", chance, tuned / tuned.sum(axis=2, keepdims=True), values)
     return Losses(
         prompt=chosen.argmax(axis=1),
@@ -161,7 +160,7 @@ def _affinity(facts: _Facts, context: int, scale: int) -> Affinity:
         return Affinity(False, np.nan, np.nan, witness)
     # The task reward is the mean score: what is left is how the cost enters, (s - c_p) -> (s - N c_p).
     cost = facts.cost[context]
-    if scale == 1 or np.ptp(cost) <= _TIE:
+    if scale == 1 or _same(cost):
         reason = "a single completion" if scale == 1 else "the reward is the mean score, and all prompts cost the same"
         return Affinity(True, 1.0, float((1 - scale) * cost[0]), reason)
     score = facts.factor[context] * _scores(law, weights)
@@ -170,12 +169,17 @@ def _affinity(facts: _Facts, context: int, scale: int) -> Affinity:
     agnostic = np.concatenate([low - cost, high - cost])
     utility = np.concatenate([low, high]) - scale * np.tile(cost, 2)
     first, last = int(agnostic.argmin()), int(agnostic.argmax())
-    if agnostic[last] - agnostic[first] > _TIE:
+    if not _same(agnostic):
         slope = (utility[last] - utility[first]) / (agnostic[last] - agnostic[first])
         intercept = utility[first] - slope * agnostic[first]
-        if slope > 0 and np.abs(utility - slope * agnostic - intercept).max() <= 1e-9:
+        if slope > 0 and np.abs(utility - slope * agnostic - intercept).max() <= evaluate.TIE * np.abs(utility).max():
             return Affinity(True, float(slope), float(intercept), "scores and costs happen to lie on one line")
     return Affinity(False, np.nan, np.nan, f"prompts differ in cost, which {scale} completions multiply")
+
+
+def _same(values: np.ndarray) -> bool:
+    """Whether numbers differ by rounding only."""
+    return bool(np.ptp(values) <= evaluate.TIE * np.abs(values).max())
 
 
 def _mixture(law: Law, weights: np.ndarray, possible: np.ndarray, scale: int) -> str | None:
@@ -189,7 +193,8 @@ def _mixture(law: Law, weights: np.ndarray, possible: np.ndarray, scale: int) ->
         elif how == "bon" and scale > 1 and law.values is not None:
             score = np.broadcast_to(law.values[..., columns] @ weights[columns], possible.shape)
             low = score.min(axis=2, where=possible, initial=np.inf)
-            mixed = score.max(axis=2, where=possible, initial=-np.inf) - low > _TIE
+            high = score.max(axis=2, where=possible, initial=-np.inf)
+            mixed = high - low > evaluate.TIE * np.maximum(np.abs(low), np.abs(high))
             what = f"the best of {scale} is not their mean: different scores mix"
         else:
             continue

@@ -18,7 +18,7 @@ What holds for what:
 | classical bandits (Nmax = 1, one context) | `sequential_halving`, `successive_rejects`, `ucb_e` |
 
 Exponents come from `theory.chernoff`; a much tighter bound, computed rather than closed, is `theory.lcpb`. Proofs:
-theory/proofs.md. Simulated rewards are rounded to 2**-16 of their bound, which no bound here counts.
+theory/proofs.md. Simulated estimates are rounded: bounds count that for a problem and exponents with `simulated=True`.
 """
 
 import math
@@ -79,7 +79,8 @@ def theorem1_printed(problem: Problem, budget: int) -> float:
         raise ValueError(f"Theorem 1 assumes objectives in [-1, 1]; this world has one of size {size:.6g}")
     tied = (problem.profile == 0).any(axis=1)
     if tied.any():
-        raise ValueError(f"Theorem 1 assumes a unique best arm; context {int(tied.argmax())} has several")
+        why = problem.unresolved or f"context {int(tied.argmax())} has several"
+        raise ValueError(f"Theorem 1 assumes a unique best arm; {why}")
     h1, h2 = (float(part.max()) for part in hardness.printed(problem.values))
     return _closed(3.0, problem, budget, h1, h2)
 
@@ -171,7 +172,7 @@ def theorem_b_blocks(problem: Problem, exponents: Exponent, budget: int) -> floa
     pulls = np.array(pulls_at_least(problem, budget, sizes), np.float64)
     scales = np.arange(1, problem.max_scale + 1)
     blocks = problem.max_scale // scales
-    gap, (prompt, scale) = hardness.clear_gaps(problem.values), exact.best_arms(problem.values)
+    gap, (prompt, scale) = problem.gaps, exact.best_arms(problem.values)
     with np.errstate(divide="ignore", invalid="ignore"):
         rate = np.where(gap > 0, gap**2 / (2 * problem.width[:, None, None] ** 2), 0.0)
     own_prompt = np.arange(problem.num_prompts) == prompt[:, None]

@@ -8,8 +8,9 @@ best arm's block mean and arm i's (known costs included), E D = Delta:
   (two scales of one prompt, common queries), with B the range of the random part.
 * Bernstein: Delta^2 / (2 (Var D + M Delta / 3)) with M the largest amount by which a term can fall short of its mean.
 * Chernoff: I = -log inf_{theta > 0} E exp(-theta D), from the law of a block's reward on every query. The best of the
-  three, and the right exponent where D's law is exact; two scales of one prompt share completions, and Cauchy-Schwarz
-  given the query stands in for their joint law.
+  three, and the right exponent where D's law is exact. Two scales of one prompt share completions: their joint law is
+  enumerated where it can be, for every size that a pull may have; elsewhere Cauchy-Schwarz given the query stands in
+  for it, with one block each, which holds for every size (proofs.md, section 1).
 
 Sources: Hoeffding (JASA 1963); Bernstein's inequality as in Boucheron, Lugosi and Massart (2013), section 2.8;
 Chernoff's bound. Proofs of what is ours: theory/proofs.md, section 1.
@@ -26,6 +27,7 @@ from sim.envs.dataset import Dataset
 from sim.utilities import tasks_of
 from theory._joint import DifferenceLaw, difference_laws
 from theory._reward import Parts, parts_of, reward_range
+from theory._rounding import rounding
 from theory.exact import average, best_arms, values
 from theory.hardness import clear_gaps
 
@@ -127,7 +129,12 @@ def _at_least_zero(**given: Any) -> None:
 
 
 def exponents(
-    data: Dataset, ids: Int[np.ndarray, " id"] | None = None, *, blocks: str = "one", queries: str = "independent"
+    data: Dataset,
+    ids: Int[np.ndarray, " id"] | None = None,
+    *,
+    blocks: str = "one",
+    queries: str = "independent",
+    simulated: bool = False,
 ) -> Exponents:
     """Exponents of every comparison with the best arm, in every context.
 
@@ -138,6 +145,8 @@ def exponents(
             offers at least; "all" floor(Nmax / k) blocks where every pull has Nmax completions. U-statistics over
             the same completions only do better.
         queries: "independent" per prompt, or "common" to all prompts, pull by pull.
+        simulated: whether the rival counts as winning where its estimate, as the simulator rounds, may: exponents are
+            then those of D less what rounding can make up for.
 
     Raises:
         ValueError: for an unknown option or a strategy that mixes aggregates.
@@ -150,6 +159,7 @@ def exponents(
     value = values(data, ids)
     low, high = reward_range(data, ids)
     gap, (best_prompt, best_scale) = clear_gaps(value), best_arms(value)
+    slack = [blur.width for blur in rounding(data)] if simulated else [0.0] * data.num_contexts
     num_blocks = _blocks(data.max_scale, blocks)
     cost = data.cost_weights[:, None] * data.costs
     found = [
@@ -164,6 +174,7 @@ def exponents(
             queries == "common",
             difference_laws(data, tasks.index[c], ids, int(best_prompt[c]), int(best_scale[c])),
             blocks == "all",
+            slack[c],
         )
         for c in range(data.num_contexts)
     ]
@@ -229,6 +240,7 @@ def _context_exponents(
     common: bool,
     joint: dict[tuple[int, int], DifferenceLaw] | None,
     largest_pull: bool,
+    slack: float,
 ) -> tuple[np.ndarray, ...]:
     """Gap, Hoeffding, Bernstein and Chernoff exponents (prompt, scale) of one context."""
     low, high = reward
@@ -253,13 +265,14 @@ def _context_exponents(
     own_shortfall, shortfall = overall[best] - low, high - overall
     shortfall = np.where(dependent, own_shortfall + shortfall, np.maximum(own_shortfall, shortfall))
     shortfall = np.maximum(shortfall, 0.0)  # rounding
-    flat = hoeffding(gap, high - low)
+    ahead = np.maximum(gap - slack, 0.0)
+    flat = hoeffding(ahead, high - low)
     flat = np.where(dependent, flat / 2, flat)
-    bern = bernstein(gap, variance, shortfall)
+    bern = bernstein(ahead, variance, shortfall)
 
     own = Parts(law.support[best[0]][None], law.probs[best[0]][None, :, best[1] : best[1] + 1], law.parts, law.weight)
     own_parts = parts[best[1]]
-    shift = cost - cost[best]
+    shift = cost - cost[best] - slack
     weight = law.weight[:, None]
 
     def difference(theta: np.ndarray) -> np.ndarray:
@@ -274,7 +287,7 @@ def _context_exponents(
     exact = np.maximum(flat, bern)
     if high > low:
         largest = _LARGEST_TILT * np.minimum(own_parts, parts) / (high - low) / 2
-        guess = _ratio(gap, variance)
+        guess = _ratio(ahead, variance)
         guess = np.where((guess > 0) & np.isfinite(guess), guess, largest)
         exact = np.maximum(exact, -minimum_log_mgf(difference, guess, largest))
     for scale in range(1, len(num_blocks) + 1):
@@ -285,7 +298,7 @@ def _context_exponents(
                 for values, chance in (joint[n, scale] for n in pulls)
             ]
             exact[best[0], scale - 1] = max(exact[best[0], scale - 1], worst_exponent(laws))
-    found = [np.where(gap > 0, one, 0.0) for one in (flat, bern, exact)]
+    found = [np.where(ahead > 0, one, 0.0) for one in (flat, bern, exact)]
     for one in found:
         one[best] = np.inf
     return gap, *found

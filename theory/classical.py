@@ -33,17 +33,48 @@ def successive_rejects(problem: Problem, budget: int, *, whole: bool = False) ->
     Args:
         problem: a classical bandit.
         budget: T > K.
-        whole: phases that share all of T and buy whole numbers of pulls of every arm, as `sim.algorithms` has it: they
-            may end with one pull fewer than T / (logbar(K) (K + 1 - k)), so that T / (logbar(K) H2) - 1 is the exponent
-            (proofs.md, section 9).
+        whole: phases that share all of T and buy whole numbers of pulls of every arm, as `sim.algorithms` has it: the
+            bound is then sum_k k exp(-n_k Delta_(K+1-k)^2) with the numbers n_k of `rejection_pulls`, before the closed
+            form is taken (proofs.md, section 9).
     """
     profile = _classical(problem, "Successive Rejects")
     arms = problem.num_arms
     left = _more_than_arms(problem, budget)
+    if whole:
+        pulls = np.array(rejection_pulls(arms, budget))
+        beaten = np.exp(-np.where(pulls > 0, pulls * profile[0, ::-1] ** 2, 0.0))  # phase 1: the largest gap
+        return float(np.arange(1, arms) @ beaten)
     logbar = 0.5 + sum(1 / i for i in range(2, arms + 1))
     complexity = logbar * float(hardness.h2(profile)[0])
-    exponent = over(budget, complexity) - 1 if whole else over(left, complexity)
-    return arms * (arms - 1) / 2 * math.exp(-exponent)
+    return arms * (arms - 1) / 2 * math.exp(-over(left, complexity))
+
+
+def rejection_pulls(num_arms: int, budget: int) -> tuple[int, ...]:
+    """n_1, ..., n_{K-1}: pulls behind an arm's estimate at each rejection, of `sim.algorithms.SuccessiveRejects`.
+
+    For unrelated arms of one completion a pull. Phases up to k may spend the share s_k of T together. Pulls
+    are bought for all active arms at once; phases in which what is left affords no pull of all arms that were active
+    when pulls were last bought have none, and their rejections are done on the data at hand. 0 where even the first
+    phase affords no pull of every arm.
+
+    Args:
+        num_arms: K.
+        budget: T.
+    """
+    # The simulator's arithmetic, float32, so that the numbers are its own.
+    shares = np.cumsum([1.0, *(1.0 / (num_arms + 2 - k) for k in range(2, num_arms))])
+    together = np.floor((shares / shares[-1]).astype(np.float32) * np.float32(budget)).astype(np.int64)
+    if num_arms > 1 and together[0] < num_arms:
+        return (0,) * (num_arms - 1)
+    found, each, spent, phase = [], 0, 0, 0
+    while phase < num_arms - 1:
+        active = num_arms - phase
+        bought = int(together[phase] - spent) // active
+        each, spent = each + bought, spent + bought * active
+        following = max(phase + 1, int((together - spent < active).sum()))
+        found += [each] * (min(following, num_arms - 1) - phase)
+        phase = following
+    return tuple(found)
 
 
 def ucb_e(problem: Problem, budget: int, exploration: float | int | None = None) -> float:

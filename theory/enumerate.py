@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float64, Int
 
-from sim import runner
+from sim import evaluate, runner
 from sim.core import Algorithm, Allocation, Spec
 from sim.envs.dataset import Dataset
 from theory import exact
@@ -108,7 +108,7 @@ def failure_probability(
     """
     contexts = np.arange(values.shape[0])
     regret = exact.gaps(values)[contexts, runs.prompt, runs.scale - 1]
-    wrong = regret > tolerance + 1e-12
+    wrong = regret > tolerance + evaluate.tolerance(values)
     return float(runs.probability[wrong.any(axis=1)].sum()), runs.probability @ wrong
 
 

@@ -10,10 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int
 
-from theory.exact import best_arms, gaps
-
-TIE = 1e-12
-"""Gaps below this share of the largest value are ties: exact values are computed to about 1e-14."""
+from sim import evaluate
+from theory.exact import best_arms
 
 
 class Hardness(NamedTuple):
@@ -47,15 +45,14 @@ class Printed(NamedTuple):
 
 
 def clear_gaps(values: Float64[np.ndarray, "context prompt scale"]) -> Float64[np.ndarray, "context prompt scale"]:
-    """`theory.exact.gaps` in which rounding does not break ties.
+    """`sim.evaluate.clear_gaps`: gaps in which rounding does not break ties.
 
     Raises:
         ValueError: for values that are not finite.
     """
     if not np.isfinite(values).all():
         raise ValueError("values hold a NaN or an infinity; gaps need finite values")
-    found = gaps(values)
-    return np.where(found > TIE * np.abs(values).max(initial=0.0), found, 0.0)
+    return evaluate.clear_gaps(values)
 
 
 def gap_profile(values: Float64[np.ndarray, "context prompt scale"]) -> Float64[np.ndarray, "context competitor"]:

@@ -37,7 +37,6 @@ from theory._reward import parts_of
 from theory.bounds import markov
 from theory.chernoff import exponents, hoeffding
 from theory.exact import best_arms
-from theory.hardness import clear_gaps
 from theory.problem import Problem, allowances, halving_sizes, problem_of
 
 SURVIVORS = ("auto", "law", "worst")
@@ -56,9 +55,10 @@ def lcpb(
     *,
     fresh: bool = True,
     survivors: str = "auto",
+    simulated: bool = False,
 ) -> float:
     """Bound on the probability that PSST misses the best arm in some context: the sum of `lcpb_terms`."""
-    return float(lcpb_terms(data, budget, ids, fresh=fresh, survivors=survivors).sum())
+    return float(lcpb_terms(data, budget, ids, fresh=fresh, survivors=survivors, simulated=simulated).sum())
 
 
 def lcpb_terms(
@@ -68,6 +68,7 @@ def lcpb_terms(
     *,
     fresh: bool = True,
     survivors: str = "auto",
+    simulated: bool = False,
 ) -> Float64[np.ndarray, "context round"]:
     """Bound on the probability that a context's best arm falls in each round of PSST.
 
@@ -85,6 +86,8 @@ def lcpb_terms(
         fresh: whether each round forgets the data before it, as PSST(fresh=True) does.
         survivors: the "worst" that a round may face, or their "law", which is known for few arms with Nmax = 1, one
             context and fresh data: the bound is then the probability itself. "auto" takes the law where it is known.
+        simulated: whether a rival counts as winning where its estimate, as the simulator rounds, may. Otherwise
+            estimates are exact, and so are ties but where costs differ: there equal within float64 counts as won.
 
     Raises:
         ValueError: for a strategy that mixes aggregates, where more schedules may occur than can be added up, or where
@@ -92,21 +95,21 @@ def lcpb_terms(
     """
     if survivors not in SURVIVORS:
         raise ValueError(f"survivors is {survivors!r}; allowed are {', '.join(SURVIVORS)}")
-    problem = problem_of(data, ids)
+    problem = problem_of(data, ids, simulated=simulated)
     sizes = halving_sizes(problem.num_arms)
     shares = allowances(budget, len(sizes))
     possible = [
         possible_pulls(problem, share, r, size) for r, (share, size) in enumerate(zip(shares, sizes, strict=True))
     ]
     contexts = _contexts(data, ids, problem)
-    known = _law_is_known(problem, contexts[0], sizes, possible, fresh)
-    if survivors == "law" and not known:
+    ranked = _laws_in_order(problem, contexts[0], sizes, possible, fresh)
+    if survivors == "law" and ranked is None:
         raise ValueError(
             f"{data.name}: the law of the survivors is known for fresh data, one context, Nmax = 1, rewards on a "
-            f"lattice and at most {MAX_SETS} sets of survivors"
+            f"lattice, values that rounding does not confuse and at most {MAX_SETS} sets of survivors"
         )
-    if known and survivors != "worst":
-        return (1 + ROUNDING) * _known_survivors(problem, contexts[0], sizes, possible)
+    if ranked is not None and survivors != "worst":
+        return (1 + ROUNDING) * _known_survivors(problem, contexts[0], sizes, possible, ranked)
     terms = np.ones((problem.num_contexts, len(sizes)))
     schedules = {
         (c, r): _schedules(data.name, problem, possible, r, arms.best[1], fresh)
@@ -164,8 +167,10 @@ def _contexts(data: Dataset, ids: np.ndarray | None, problem: Problem) -> list[A
     cost = data.cost_weights[:, None, None] * data.costs[:, None] * np.arange(1, data.max_scale + 1)
     best = zip(*best_arms(problem.values), strict=True)
     return [
-        Arms(laws[task], factor, own_cost, (int(prompt), int(scale)))
-        for task, factor, own_cost, (prompt, scale) in zip(tasks.index, tasks.factor, cost, best, strict=True)
+        Arms(laws[task], factor, own_cost, (int(prompt), int(scale)), blur)
+        for task, factor, own_cost, (prompt, scale), blur in zip(
+            tasks.index, tasks.factor, cost, best, problem.blurs, strict=True
+        )
     ]
 
 
@@ -213,7 +218,10 @@ class _OwnPrompt:
         self.problem, self.shares, self.sizes, self.fresh = problem, shares, sizes, fresh
         self.best_prompt, self.best_scale = best_arms(problem.values)
         if problem.max_scale > 1:
-            self.first, self.later = (exponents(data, ids, blocks=blocks).chernoff for blocks in ("all", "one"))
+            simulated = problem.blur is not None
+            self.first, self.later = (
+                exponents(data, ids, blocks=blocks, simulated=simulated).chernoff for blocks in ("all", "one")
+            )
 
     def most(self, r: int) -> int:
         """Own rivals that may be active in a round."""
@@ -250,22 +258,32 @@ class _OwnPrompt:
         """Exponents on all data so far: Theorem B where pull sizes cannot change, else with blocks as weights."""
         top, best = self.problem.max_scale, self.best_scale[c]
         scales = np.delete(np.arange(1, top + 1), best - 1)
-        gap = self._rivals(c, clear_gaps(self.problem.values))
+        gap = self._rivals(c, self.problem.gaps)
         weight = pulls[0] + pulls[1:].sum() / (top // np.minimum(scales, best))
         halves = weight * hoeffding(gap, self.problem.width[c], dependent=True) - math.log(2)
         steady = np.maximum(scales, best) == top
         return np.where(steady, pulls.sum() * self._rivals(c, self.later), np.maximum(halves, 0.0))
 
 
-def _law_is_known(problem: Problem, arms: Arms, sizes: list[int], possible: list[list[int]], fresh: bool) -> bool:
-    """Whether rounds are independent given few sets of survivors, and the laws of estimates are not rounded."""
+def _laws_in_order(
+    problem: Problem, arms: Arms, sizes: list[int], possible: list[list[int]], fresh: bool
+) -> list[np.ndarray] | None:
+    """`_ranked` in every round that has pulls, where rounds are independent given few sets of survivors; else None."""
     sets = max(math.comb(problem.num_arms - 1, size - 1) for size in sizes)
-    simple = fresh and problem.num_contexts == 1 and problem.max_scale == 1
-    return simple and sets <= MAX_SETS and all(arms.laws.exact(1, 1, pulls[0]) for pulls in possible)
+    simple = fresh and problem.num_contexts == 1 and problem.max_scale == 1 and sets <= MAX_SETS
+    if not simple or not all(arms.laws.exact(1, 1, pulls[0]) for pulls in possible):
+        return None
+    found = []
+    for (pulls,) in itertools.takewhile(lambda pulls: pulls[0] > 0, possible):
+        law = _ranked(arms, ((pulls, 1),))
+        if law is None:
+            return None
+        found.append(law)
+    return found
 
 
 def _known_survivors(
-    problem: Problem, arms: Arms, sizes: list[int], possible: list[list[int]]
+    problem: Problem, arms: Arms, sizes: list[int], possible: list[list[int]], ranked: list[np.ndarray]
 ) -> Float64[np.ndarray, "context round"]:
     """The bound averaged over the law of the survivors, which is carried from round to round."""
     terms, alive = np.ones((1, len(sizes))), {tuple(p for p in range(problem.num_prompts) if p != arms.best[0]): 1.0}
@@ -273,7 +291,7 @@ def _known_survivors(
         if pulls == 0:
             return terms
         schedule, kept = ((r, pulls),), (size + 1) // 2
-        leader, law = arms.leader(schedule, (1,)), _ranked(arms, ((pulls, 1),))
+        leader, law = arms.leader(schedule, (1,)), ranked[r]
         following: dict[tuple[int, ...], float] = {}
         terms[0, r] = 0.0
         for rivals, chance in alive.items():
@@ -288,13 +306,25 @@ def _known_survivors(
     return terms
 
 
-def _ranked(arms: Arms, history: tuple[tuple[int, int], ...]) -> Float64[np.ndarray, "arm value"]:
-    """Laws of all arms' estimates over their common values, in order."""
+def _ranked(arms: Arms, history: tuple[tuple[int, int], ...]) -> Float64[np.ndarray, "arm value"] | None:
+    """Laws of all arms' estimates over their common values, in order; None where rounding confuses two values.
+
+    Values are equal where whole numbers say so: at equal costs. Those of different costs must lie apart.
+    """
     laws = [arms.estimate(p, 1, history) for p in range(arms.num_prompts)]
-    values = np.concatenate([law.values for law in laws])
-    _, place = np.unique(np.round(values / max(np.abs(values).max(), 1e-300), 10), return_inverse=True)
-    table = np.zeros((len(laws), int(place.max()) + 1))
-    starts = np.cumsum([0, *(len(law.pmf) for law in laws)])
+    costs, group = np.unique([law.cost for law in laws], return_inverse=True)
+    longest = max(len(law.pmf) for law in laws)
+    points = [
+        law._replace(pmf=np.ones(longest), cost=float(cost)).values for law, cost in zip(laws, costs, strict=False)
+    ]
+    values = np.concatenate(points)
+    order = np.argsort(values, kind="stable")
+    width = arms.blur.width + (0.0 if len(costs) == 1 else 2 * max(law.rounding for law in laws))
+    if (np.diff(values[order]) <= width).any() or not arms.blur.keeps_ties:
+        return None
+    place = np.empty(len(values), np.int64)
+    place[order] = np.arange(len(values))
+    table = np.zeros((len(laws), len(values)))
     for i, law in enumerate(laws):
-        np.add.at(table[i], np.ravel(place)[starts[i] : starts[i + 1]], law.pmf)
+        table[i, place[group[i] * longest : group[i] * longest + len(law.pmf)]] = law.pmf
     return table

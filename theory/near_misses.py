@@ -100,12 +100,12 @@ def _round(
     scales = np.tile(np.arange(1, problem.max_scale + 1), problem.num_prompts)
     prompts = np.repeat(np.arange(problem.num_prompts), problem.max_scale)
     blocks = problem.max_scale // scales
-    for gap, width in zip(gaps.reshape(len(gaps), -1), problem.width, strict=True):
+    for gap, width, slack in zip(gaps.reshape(len(gaps), -1), problem.width, problem.slack, strict=True):
         best = int(gap.argmin())
         leaders = np.array([best]) if len(pulls) == 1 else np.flatnonzero(gap <= lost * (1 + _ROUNDING))
         apart = gap[None, :] - gap[leaders, None]
         worse = apart > share
-        near = hoeffding(np.maximum(apart, 0.0), width, dependent=True)
+        near = hoeffding(np.maximum(apart - slack, 0.0), width, dependent=True)
         if data == "blocks":
             weight = pulls[0] + pulls[1:].sum() / blocks
             beaten = np.exp(-weight[leaders, None] * near) + np.exp(-weight[None, :] * near)

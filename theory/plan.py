@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 
 from sim import evaluate, runner
 from sim.core import Algorithm
@@ -24,9 +25,8 @@ LARGEST = 10**16
 MOST = 1_000_000
 """Largest budget that simulation tries by default."""
 CONFIDENCE = 0.99
-"""Of the interval of one simulated budget."""
+"""With which all intervals that a search may look at cover together."""
 AIMS = ("miss", "near miss", "mean regret")
-_Z = 2.5758  # normal quantile of a 99 % interval
 _COMPLETIONS = 100_000_000
 _MOST_TRIALS = 8192
 _LEAST_TRIALS = 64
@@ -40,7 +40,8 @@ class Asked(NamedTuple):
     Attributes:
         claim: its name.
         rule: the algorithm that it is about.
-        budget: smallest budget found (to 1 %) at which it promises enough; None where there is none.
+        budget: smallest budget found (to 1 %) at which it promises enough; None where there is none, as where gaps lie
+            below what simulated estimates resolve (`Problem.unresolved`).
         bound: what it promises there, or at a given budget; NaN where it says nothing.
         note: why there is none.
     """
@@ -53,7 +54,11 @@ class Asked(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """What simulation says at one budget: per aim an estimate with its 99 % interval.
+    """What simulation says at one budget: per aim an estimate with its interval.
+
+    Intervals are simultaneous, by Bonferroni: with confidence `CONFIDENCE` those of all aims cover, and in a search
+    those of all budgets that it might have tried (`reachable`). Those of probabilities are Clopper and Pearson's, which
+    are exact; that of the mean is normal, and approximate.
 
     Attributes:
         budget: completions T.
@@ -109,7 +114,8 @@ def asked(case: Case, delta: float, epsilon: float = 0.0) -> list[Asked]:
         try:
             budget = smallest_budget(lambda t, of=of: of(case, t), target, case.problem.num_arms + 1)
             bound = math.nan if budget is None else of(case, budget)
-            found.append(Asked(name, rule, budget, bound, "" if budget else f"more than {LARGEST:.0e} completions"))
+            none = case.problem.unresolved or f"more than {LARGEST:.0e} completions"
+            found.append(Asked(name, rule, budget, bound, "" if budget else none))
         except ValueError as error:
             found.append(Asked(name, rule, None, math.nan, str(error)))
     return found
@@ -126,7 +132,8 @@ def promised(case: Case, budget: int, epsilon: float = 0.0) -> list[Asked]:
     found = []
     for name, rule, of in _guarantees(epsilon):
         try:
-            found.append(Asked(name, rule, budget, of(case, budget), ""))
+            bound = of(case, budget)
+            found.append(Asked(name, rule, budget, bound, case.problem.unresolved if bound >= 1 else ""))
         except ValueError as error:
             found.append(Asked(name, rule, None, math.nan, str(error)))
     return found
@@ -177,17 +184,22 @@ class Simulation:
         self._source, self._values = fixed(data, 1.0).source, exact.values(data)
         self._spec = runner.spec_of(self._source)
         self._most = float(exact.gaps(self._values).max(axis=(1, 2)) @ data.context_distribution)
-        self._probes: dict[int, Probe] = {}
+        self._seen: dict[int, _Seen] = {}
 
-    def probe(self, budget: int) -> Probe:
-        """Simulate a budget, with fewer trials the larger it is."""
-        if budget not in self._probes:
+    def probe(self, budget: int, intervals: int = len(AIMS)) -> Probe:
+        """Simulate a budget, with fewer trials the larger it is.
+
+        Args:
+            budget: completions T.
+            intervals: how many are to cover together; by default those of this budget.
+        """
+        if budget not in self._seen:
             runner.check_budget(self.algorithm, self._spec, budget)
             trials = int(np.clip(_COMPLETIONS // budget, _LEAST_TRIALS, _MOST_TRIALS))
-            self._probes[budget] = self._simulate(budget, trials)
+            self._seen[budget] = self._simulate(budget, trials)
             if self.report is not None:
-                self.report(self._probes[budget])
-        return self._probes[budget]
+                self.report(self._judged(budget, intervals))
+        return self._judged(budget, intervals)
 
     def find(self, aim: str, target: float, most: int = MOST) -> Found:
         """The budget that suffices for an aim: doubling, then halving the ratio of what fails to what suffices.
@@ -205,33 +217,82 @@ class Simulation:
         """
         place = AIMS.index(aim)
         runner.check_budget(self.algorithm, self._spec, most)
+        low = high = min(max(self.algorithm.min_budget(self._spec), self.data.num_prompts), most)
+        possible = reachable(high, most)
+
+        def probe(budget: int) -> Probe:
+            return self.probe(budget, len(AIMS) * len(possible))
 
         def suffices(budget: int) -> bool:
-            return self.probe(budget).high[place] <= target
+            return probe(budget).high[place] <= target
 
-        high = min(max(self.algorithm.min_budget(self._spec), self.data.num_prompts), most)
-        low = high
         while not suffices(high) and high < most:
             low, high = high, min(2 * high, most)
         reached = suffices(high)
-        while reached and high > _CLOSE * low:
-            middle = round(math.sqrt(low * high))
+        while reached and not _close(low, high):
+            middle = _between(low, high)
             low, high = (low, middle) if suffices(middle) else (middle, high)
-        fails = [t for t, seen in self._probes.items() if seen.low[place] > target and (t < high or not reached)]
-        return Found(aim, target, max(fails, default=None), high if reached else None, self.probe(high))
+        tried = possible.intersection(self._seen)
+        fails = [t for t in tried if probe(t).low[place] > target and (t < high or not reached)]
+        return Found(aim, target, max(fails, default=None), high if reached else None, probe(high))
 
-    def _simulate(self, budget: int, trials: int) -> Probe:
+    def _simulate(self, budget: int, trials: int) -> "_Seen":
         found = runner.run_trials(self._source, self.algorithm, budget, seed=self.seed, trials=trials)
         scores = evaluate.score(found.prompt, found.scale, self._values[None], self.data.context_distribution)
-        worst = scores.context_regret.max(axis=1)
-        chances = [int((worst > limit + evaluate.TIE).sum()) for limit in (0.0, self.epsilon)]
-        (miss_low, miss_high), (near_low, near_high) = (clopper_pearson(k, trials, CONFIDENCE) for k in chances)
-        mean, half = float(scores.regret.mean()), _Z * float(scores.regret.std(ddof=1)) / math.sqrt(trials)
-        miss, near = (k / trials for k in chances)
+        tie = evaluate.tolerance(self._values)
+        missed = [(scores.context_regret > limit + tie).any(axis=1) for limit in (0.0, self.epsilon)]
+        misses, near = (int(one.sum()) for one in missed)
+        return _Seen(trials, misses, near, float(scores.regret.mean()), float(scores.regret.std(ddof=1)))
+
+    def _judged(self, budget: int, intervals: int) -> Probe:
+        """What was seen at a budget, with intervals at the level of so many that cover together."""
+        trials, misses, near_misses, mean, spread = self._seen[budget]
+        confidence = 1 - (1 - CONFIDENCE) / intervals
+        (miss_low, miss_high), (near_low, near_high) = (
+            clopper_pearson(k, trials, confidence) for k in (misses, near_misses)
+        )
+        half = float(stats.norm.isf((1 - confidence) / 2)) * spread / math.sqrt(trials)
         # Few misses leave the standard error blind to those that were not seen: no regret exceeds that of all misses.
-        mean_high = mean + half if chances[0] >= FEW else self._most * miss_high
+        mean_high = mean + half if misses >= FEW else self._most * miss_high
         low, high = (miss_low, near_low, max(mean - half, 0.0)), (miss_high, near_high, mean_high)
-        return Probe(budget, trials, (miss, near, mean), low, high)
+        return Probe(budget, trials, (misses / trials, near_misses / trials, mean), low, high)
+
+
+class _Seen(NamedTuple):
+    """Trials at one budget: misses, near misses, mean and standard deviation of the regret."""
+
+    trials: int
+    misses: int
+    near_misses: int
+    mean: float
+    spread: float
+
+
+def reachable(least: int, most: int) -> frozenset[int]:
+    """All budgets that a search from `least` to `most` can try, whatever it sees: known before it starts."""
+    found = {least}
+    low = least
+    while low < most:
+        high = min(2 * low, most)
+        found |= {high, *_inside(low, high)}
+        low = high
+    return frozenset(found)
+
+
+def _inside(low: int, high: int) -> set[int]:
+    """All budgets that halving the ratio of two budgets can try."""
+    if _close(low, high):
+        return set()
+    middle = _between(low, high)
+    return {middle, *_inside(low, middle), *_inside(middle, high)}
+
+
+def _close(low: int, high: int) -> bool:
+    return high <= max(_CLOSE * low, low + 1)
+
+
+def _between(low: int, high: int) -> int:
+    return round(math.sqrt(low * high))
 
 
 def _guarantees(epsilon: float) -> list[tuple[str, str, Callable[[Case, int], float]]]:

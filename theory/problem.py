@@ -9,7 +9,9 @@ from jaxtyping import Float64, Int
 
 from sim.envs.dataset import Dataset
 from theory import exact, hardness
+from theory._lattice import SHARP, Blur
 from theory._reward import reward_range
+from theory._rounding import rounding
 
 
 class Problem(NamedTuple):
@@ -19,11 +21,13 @@ class Problem(NamedTuple):
         values: exact value of every arm.
         width: range B of the random part of the utility in each context.
         largest_objective: largest absolute value of an objective, before weights.
+        blur: how far the difference of two estimates may be off in each context; of estimates in exact arithmetic None.
     """
 
     values: Float64[np.ndarray, "context prompt scale"]
     width: Float64[np.ndarray, " context"]
     largest_objective: float
+    blur: tuple[Blur, ...] | None = None
 
     @property
     def num_contexts(self) -> int:
@@ -46,9 +50,36 @@ class Problem(NamedTuple):
         return self.num_prompts * self.max_scale
 
     @property
+    def blurs(self) -> tuple[Blur, ...]:
+        """`blur`, where estimates are exact too."""
+        return self.blur or (SHARP,) * self.num_contexts
+
+    @property
+    def slack(self) -> Float64[np.ndarray, " context"]:
+        """How far the difference of two estimates may be off in each context."""
+        return np.array([blur.width for blur in self.blurs])
+
+    @property
+    def gaps(self) -> Float64[np.ndarray, "context prompt scale"]:
+        """What a rival's estimates must make up for to win: gaps less the slack, 0 where that resolves none."""
+        return np.maximum(hardness.clear_gaps(self.values) - self.slack[:, None, None], 0.0)
+
+    @property
     def profile(self) -> Float64[np.ndarray, "context competitor"]:
-        """Gaps of each context's competitors, smallest first."""
-        return hardness.gap_profile(self.values)
+        """`gaps` of each context's competitors, smallest first."""
+        return np.sort(self.gaps.reshape(self.num_contexts, -1), axis=1)[:, 1:]
+
+    @property
+    def unresolved(self) -> str:
+        """A sentence on the first context whose best arms differ by less than estimates resolve; empty if none."""
+        exact_profile = hardness.gap_profile(self.values)
+        for c, (gap, slack) in enumerate(zip(exact_profile[:, :1], self.slack, strict=True)):
+            if (gap > 0).all() and (gap <= slack).any():
+                return (
+                    f"in context {c} the runner-up falls short by {gap[0]:.3g}, which simulated estimates do not "
+                    f"resolve (their differences are rounded by up to {slack:.3g})"
+                )
+        return ""
 
     @property
     def competitors(self) -> np.ndarray:
@@ -59,14 +90,22 @@ class Problem(NamedTuple):
         return mask
 
 
-def problem_of(data: Dataset, ids: Int[np.ndarray, " id"] | None = None) -> Problem:
-    """The problem that a data set poses on one split (all queries when None)."""
+def problem_of(data: Dataset, ids: Int[np.ndarray, " id"] | None = None, *, simulated: bool = False) -> Problem:
+    """The problem that a data set poses on one split (all queries when None).
+
+    Args:
+        data: a finite environment.
+        ids: the queries of the split.
+        simulated: whether estimates are the simulator's, which are rounded: bounds then allow for that
+            (proofs.md, section 1).
+    """
     low, high = reward_range(data, ids)
     scored = [k for k, how in enumerate(data.aggregate) if how != "mv"]
     largest = 1.0 if "mv" in data.aggregate else 0.0
     if scored and data.values is not None:
         largest = max(largest, float(np.abs(data.values[..., scored]).max()))
-    return Problem(exact.values(data, ids), high - low, largest)
+    blur = rounding(data) if simulated else None
+    return Problem(exact.values(data, ids), high - low, largest, blur)
 
 
 def bandit(means: Sequence[float | int], low: float | int = 0.0, high: float | int = 1.0) -> Problem:

@@ -71,12 +71,13 @@ def plan(
     console.print()
     if probe is not None:
         rows = list(zip(_aims(epsilon), *(map(_number, part) for part in probe[2:]), strict=True))
-        title = f"{algorithm} simulated at T = {probe.budget:,}, {probe.trials:,} trials, 99 % intervals"
+        title = f"{algorithm} simulated at T = {probe.budget:,}, {probe.trials:,} trials, 99 % intervals together"
         common.show(console, title, ("aim", ">estimate", ">low", ">high"), rows)
     else:
         rows = [_finding(one, epsilon) for one in found]
         columns = ("aim", ">target", ">still fails at", ">suffices", ">estimate there", ">99 % interval", ">trials")
-        common.show(console, f"{algorithm} simulated, up to T = {most:,}", columns, rows)
+        title = f"{algorithm} simulated, up to T = {most:,}; 99 % intervals cover together, at all budgets tried"
+        common.show(console, title, columns, rows)
     console.print(
         "\nGuarantees are about misses; Theorem E and `uniform, near misses` are about regrets above epsilon, those\n"
         "that end in `mean regret` about the mean regret itself."
