@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from figures import panels, style
 from figures.bounds import CLAIMS as COLORS
 from figures.lab import Lab, summary
-from sim import cells, evaluate
+from sim import cells
 from theory import _claims, exact
 from theory._verdicts import FEW, clopper_pearson
 
@@ -54,7 +54,7 @@ def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
     import pandas as pd
 
     result = lab.compare(sweep | {"algorithms": ("psst", *(name for name in sweep["claims"] if name != "psst"))})
-    missed = (result.trials["regret"] > evaluate.TIE).groupby([result.trials[name] for name in _KEYS]).sum()
+    missed = (result.trials["error"] > 0).groupby([result.trials[name] for name in _KEYS]).sum()
     found = summary(result)
     rows = []
     for env in lab.at_hand(sweep["envs"]):

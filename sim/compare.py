@@ -285,7 +285,7 @@ def _collect(plan: Plan, blocks: dict[str, list[Block]], worlds: dict[str, Named
                 scores = evaluate.Scores(*joined)
                 spent = np.concatenate([part.spent for part in parts])
                 trials.append(tables.trial_rows(world.name, text, budget, scores, spent))
-                contexts.append(tables.context_rows(world.name, text, budget, names, scores.context_regret))
+                contexts.append(tables.context_rows(world.name, text, budget, names, scores))
                 for part in parts:
                     seconds[world.name, text] = seconds[world.name, text].plus(part.seconds)
     rows = pd.concat(trials, ignore_index=True)

@@ -13,7 +13,10 @@ import numpy as np
 from jaxtyping import Float, Float64, Int
 
 TIE = 1e-9
-"""Arms whose values differ by no more than this are equally good: exact values carry float64 rounding."""
+"""Arms whose values differ by no more than this share of what values differ by in a context are equally good: exact
+values carry float64 rounding."""
+_ROUNDING = 1e-13
+"""The same as a share of the values themselves, which may lie far from zero."""
 
 
 class Scores(NamedTuple):
@@ -24,12 +27,14 @@ class Scores(NamedTuple):
         regret: simple regret, averaged over contexts.
         error: share of contexts whose arm is not a best one.
         context_regret: simple regret in each context.
+        context_error: 1 in each context whose arm is not a best one, else 0.
     """
 
     acr: Float64[np.ndarray, " trial"]
     regret: Float64[np.ndarray, " trial"]
     error: Float64[np.ndarray, " trial"]
     context_regret: Float64[np.ndarray, "trial context"]
+    context_error: Float64[np.ndarray, "trial context"]
 
 
 def score(
@@ -54,9 +59,11 @@ def score(
     def average(of_context: np.ndarray) -> np.ndarray:
         return (of_context * context_probs).sum(axis=1)  # a matrix product would round by the number of trials
 
-    return Scores(average(chosen), average(context_regret), average(missed(context_regret)), context_regret)
+    wrong = (context_regret > tolerance(values)).astype(np.float64)
+    return Scores(average(chosen), average(context_regret), average(wrong), context_regret, wrong)
 
 
-def missed(context_regret: Float[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"]:
-    """1.0 where the recommended arm is not a best one, else 0.0."""
-    return (context_regret > TIE).astype(np.float64)
+def tolerance(values: Float[np.ndarray, "*context prompt scale"]) -> Float64[np.ndarray, "*context"]:
+    """Difference up to which two arms of a context are equally good, in the unit of the values."""
+    high, low = values.max(axis=(-2, -1)), values.min(axis=(-2, -1))
+    return np.maximum(TIE * (high - low), _ROUNDING * np.maximum(np.abs(high), np.abs(low))).astype(np.float64)

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from sim.envs.files import write_whole
-from sim.evaluate import Scores, missed
+from sim.evaluate import Scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,13 +42,12 @@ def trial_rows(env: str, algorithm: str, budget: int, scores: Scores, spent: np.
     return frame.astype({"env": str, "algorithm": str, "budget": np.int64, "trial": np.int64, "spent": np.int64})
 
 
-def context_rows(
-    env: str, algorithm: str, budget: int, contexts: tuple[str, ...], regret: Float64[np.ndarray, "trial context"]
-) -> "pd.DataFrame":
+def context_rows(env: str, algorithm: str, budget: int, contexts: tuple[str, ...], scores: Scores) -> "pd.DataFrame":
     """A row per context of one cell, columns `CONTEXTS`."""
     import pandas as pd
 
-    columns = (env, algorithm, budget, list(contexts), regret.mean(axis=0), sem(regret), missed(regret).mean(axis=0))
+    regret, error = scores.context_regret, scores.context_error
+    columns = (env, algorithm, budget, list(contexts), regret.mean(axis=0), sem(regret), error.mean(axis=0))
     return pd.DataFrame(dict(zip(CONTEXTS, columns, strict=True)))
 
 

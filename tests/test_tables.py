@@ -17,7 +17,8 @@ TRIALS = 12
 
 def scores(acr: np.ndarray) -> evaluate.Scores:
     regret = 1.0 - acr
-    return evaluate.Scores(acr, regret, (regret > 0.5).astype(float), regret[:, None])
+    wrong = (regret > 0.5).astype(float)
+    return evaluate.Scores(acr, regret, wrong, regret[:, None], wrong[:, None])
 
 
 def frame(**acr: np.ndarray) -> pd.DataFrame:
@@ -38,7 +39,9 @@ def test_columns_are_those_promised():
         *("env", "algorithm", "budget", "trials", "acr_mean", "acr_sem", "regret_mean", "regret_sem"),
         *("error_rate", "spent_mean", "spent_max", "p_holm"),
     ]
-    contexts = tables.context_rows("e", "a", 10, ("low", "high"), np.array([[0.0, 1.0], [0.0, 3.0]]))
+    regret = np.array([[0.0, 1.0], [0.0, 3.0]])
+    found = evaluate.Scores(1 - regret.mean(axis=1), regret.mean(axis=1), np.ones(2), regret, (regret > 0) * 1.0)
+    contexts = tables.context_rows("e", "a", 10, ("low", "high"), found)
     assert list(contexts.columns) == list(tables.CONTEXTS)
     assert contexts["context"].tolist() == ["low", "high"]
     np.testing.assert_allclose(contexts[["regret_mean", "regret_sem", "error_rate"]], [[0, 0, 0], [2, 1, 1]])

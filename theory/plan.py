@@ -224,7 +224,8 @@ class Simulation:
         found = runner.run_trials(self._source, self.algorithm, budget, seed=self.seed, trials=trials)
         scores = evaluate.score(found.prompt, found.scale, self._values[None], self.data.context_distribution)
         worst = scores.context_regret.max(axis=1)
-        chances = [int((worst > limit + evaluate.TIE).sum()) for limit in (0.0, self.epsilon)]
+        slack = float(evaluate.tolerance(self._values).max())
+        chances = [int((scores.error > 0).sum()), int((worst > self.epsilon + slack).sum())]
         (miss_low, miss_high), (near_low, near_high) = (clopper_pearson(k, trials, CONFIDENCE) for k in chances)
         mean, half = float(scores.regret.mean()), _Z * float(scores.regret.std(ddof=1)) / math.sqrt(trials)
         miss, near = (k / trials for k in chances)

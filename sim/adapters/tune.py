@@ -186,9 +186,9 @@ def world(config: Config, costs: Costs) -> tuple[Spec, Strategy]:
         tuple(one.aggregate for one in config.objectives),
         np.array([context.weights for context in config.contexts], np.float64),
         np.array([context.cost_weight for context in config.contexts], np.float64),
-        jnp.asarray(costs.cost, jnp.float32),
+        np.asarray(costs.cost, np.float64),
         config.max_scale,
-        np.array([1.0 if one.aggregate == "mv" else max(abs(one.low), abs(one.high)) for one in config.objectives]),
+        *np.array([(0.0, 1.0) if one.aggregate == "mv" else (one.low, one.high) for one in config.objectives]).T,
         config.max_scale + 1 if config.votes else 1,
         config.tie,
     )

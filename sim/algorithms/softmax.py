@@ -10,6 +10,7 @@ while exploring; it is never recommended over one that was.
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
+from sim import estimators
 from sim.algorithms.sequential import Sequential, known
 from sim.core import Spec
 
@@ -34,13 +35,14 @@ class Softmax(Sequential):
     def weights(
         self,
         spec: Spec,
+        context: Int[Array, ""],
         word: UInt32[Array, ""],
         value: Float[Array, "prompt scale"],
         blocks: Float[Array, "prompt scale"],
         fits: Bool[Array, "prompt scale"],
     ) -> Int[Array, "prompt scale"]:
         """Boltzmann weights relative to the best arm."""
-        value = jnp.where(fits, known(value, blocks), -jnp.inf)
+        value = jnp.where(fits, known(estimators.left_out(spec)[context], value, blocks), -jnp.inf)
         whole = 2.0 ** (30 - (value.size - 1).bit_length())
         weights = jnp.exp((value - jnp.max(value)) / self.temperature)
         return jnp.round(weights * jnp.float32(whole)).astype(jnp.int32)

@@ -33,6 +33,7 @@ class UCB(Sequential):
     def weights(
         self,
         spec: Spec,
+        context: Int[Array, ""],
         word: UInt32[Array, ""],
         value: Float[Array, "prompt scale"],
         blocks: Float[Array, "prompt scale"],
@@ -41,4 +42,4 @@ class UCB(Sequential):
         """The arms with the largest upper confidence bound."""
         log_time = jnp.log(jnp.maximum(jnp.sum(blocks), jnp.float32(1.0)))
         width = self.constant * jnp.sqrt(log_time / jnp.maximum(blocks, jnp.float32(1.0)))
-        return most_optimistic(spec, value, width, blocks, fits)
+        return most_optimistic(spec.grid[context], value, width, self.constant * jnp.sqrt(log_time), blocks, fits)
