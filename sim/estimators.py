@@ -100,7 +100,8 @@ def _mean(total: Array, blocks: Array) -> Array:
 
 def _costs(spec: Spec, cost: Float[Array, "*arm 1"], excess: Float[Array, "*arm 1"]) -> Int[Array, "*arm scale"]:
     """`_cost` at every scale."""
-    return _cost(spec, cost, excess, jnp.arange(1, spec.max_scale + 1, dtype=jnp.float32))
+    scales = jnp.arange(1, spec.max_scale + 1, dtype=jnp.float32)
+    return _cost(spec, cost, excess, scales.reshape((1,) * (cost.ndim - 1) + (-1,)))
 
 
 def _cost(spec: Spec, cost: Array, excess: Array, scale: Array) -> Array:

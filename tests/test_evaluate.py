@@ -37,9 +37,19 @@ def test_shared_values_are_those_of_every_trial():
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("unit", [1e-30, 1.0, 1e30])
 @pytest.mark.parametrize(("gap", "error"), [(1e-12, 0.0), (1e-6, 1.0)])
-def test_an_arm_as_good_as_the_best_is_no_error(gap: float, error: float):
-    values = np.array([[[[0.5, 0.5 - gap]]]])
+def test_an_arm_as_good_as_the_best_is_no_error(gap: float, error: float, unit: float):
+    """Judged by what values differ by in the context, in whatever unit they are."""
+    values = np.array([[[[0.5, 0.5 - gap, -0.5]]]]) * unit
     scores = evaluate.score(np.zeros((1, 1), int), np.full((1, 1), 2), values, np.ones(1))
     assert scores.error == error
-    assert scores.regret == pytest.approx(gap, rel=1e-3)
+    np.testing.assert_array_equal(scores.context_error, [[error]])
+    assert scores.regret / unit == pytest.approx(gap, rel=1e-3)
+
+
+def test_rounding_of_values_far_from_zero_is_no_error():
+    """Values of a million that differ by one are exact to about 1e-10; a gap of 1e-6 is one."""
+    values = 1e6 + np.array([[[[1.0, 1.0 - 2e-10, 1.0 - 1e-6, 0.0]]]])
+    prompt, scale = np.zeros((2, 1), int), np.array([[2], [3]])
+    np.testing.assert_array_equal(evaluate.score(prompt, scale, values, np.ones(1)).error, [0.0, 1.0])

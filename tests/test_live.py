@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
@@ -163,7 +164,7 @@ def test_block_sums_do_not_depend_on_how_many_answers_were_seen():
     outcomes[7, 3, 0] = 4
     after = unit_sums(world.strategy, outcomes, scales)
     assert np.array_equal(np.delete(before, 7, 0), np.delete(after, 7, 0))
-    strategy = type(world.strategy)(world.strategy.aggregate, 8, "uniform", world.strategy.weights, world.strategy.unit)
+    strategy = replace(world.strategy, num_answers=8)
     plain = eqx.filter_jit(block_units)
     for pull in (0, 7, 299):
         assert np.array_equal(after[pull], plain(strategy, jnp.asarray(outcomes[pull]), jnp.int32(scales[pull])))

@@ -149,7 +149,7 @@ def run_round(
     """
     spec = world.world.spec
     shape = (*allocation.pulls.shape, spec.num_tasks, how.num_scales)
-    unit = spec.unit.reshape(-1, spec.num_tasks)[0][:, None]  # worlds drawn afresh share their units
+    unit = spec.unit.reshape(-1, spec.num_tasks)[0][None, None, :, None]  # worlds drawn afresh share their units
 
     def more(carry: tuple[Array, Array]) -> Array:
         done, _ = carry
