@@ -181,7 +181,7 @@ class Scripted(Environment):
 def scripted(tape: np.ndarray, like: Dataset) -> Scripted:
     """A world that replays `tape`, with the contexts, costs and strategy of a data set; gold answers are 0."""
     world = like.environment()
-    return Scripted(jnp.asarray(tape, jnp.float32), world.strategy, world.known)
+    return Scripted(jnp.asarray(world.strategy.measured(np.asarray(tape, np.float64))), world.strategy, world.known)
 
 
 def make_spec(

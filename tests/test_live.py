@@ -66,7 +66,7 @@ def live(
 ) -> Live:
     """A live run on taped completions. The right answer is label 0, as in the tape's world."""
     world = data.environment()
-    objectives = [Objective(f"o{k}", how, Column(k), -10.0, 10.0, -10.0) for k, how in enumerate(data.aggregate)]
+    objectives = [Objective(f"o{k}", how, Column(k), -1e7, 1e7, -10.0) for k, how in enumerate(data.aggregate)]
     prompts = [Prompt(str(p), "{query}", str(p), "m", 9, None, None, None) for p in range(data.num_prompts)]
     items = [Item(str(x), "0") for x in range(data.num_queries)]
     sampler: Any = Taped(tape)

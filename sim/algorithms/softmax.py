@@ -14,7 +14,7 @@ from sim import estimators
 from sim.algorithms.sequential import Sequential, known
 from sim.core import Spec
 
-_LARGEST = 1e30
+_LARGEST = 1e36
 """Temperatures above it, or below one part in it, may be infinite or 0 in float32."""
 
 
@@ -22,7 +22,7 @@ class Softmax(Sequential):
     """Draw arms with probability proportional to exp(estimated value / temperature).
 
     Attributes:
-        temperature: in units of utility, from 1e-30 to 1e30.
+        temperature: in units of utility, from 1e-36 to 1e36.
     """
 
     temperature: float | Float[Array, ""] = 0.05

@@ -7,28 +7,29 @@ Follows the paper and the released code: the count of an arm is its number of bl
 number of blocks of all arms, arms never pulled come first, ties are broken at random.
 """
 
-import math
-
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from sim.algorithms.sequential import Sequential, most_optimistic
 from sim.core import Spec
 
+_LARGEST = 1e36
+"""Constants above it may be infinite in float32."""
+
 
 class UCB(Sequential):
     """Pull the arm with the largest value + constant * sqrt(log t / n).
 
     Attributes:
-        constant: exploration constant, finite and >= 0.
+        constant: exploration constant, in units of utility, from 0 to 1e36.
     """
 
     constant: float | Float[Array, ""] = 0.1
 
     def __check_init__(self) -> None:
         """Reject constants that would shun what is little known."""
-        if not (math.isfinite(self.constant) and self.constant >= 0):
-            raise ValueError(f"constant is {self.constant}; it must be a finite number of at least 0")
+        if not 0 <= self.constant <= _LARGEST:
+            raise ValueError(f"constant is {self.constant}; it must lie in 0..{_LARGEST:.0e}")
 
     def weights(
         self,
