@@ -32,7 +32,7 @@ class UCBE(Sequential):
 
     def __check_init__(self) -> None:
         """Reject explorations that have no square root."""
-        if not 0 <= self.exploration <= _LARGEST:
+        if not 0 <= float(self.exploration) <= _LARGEST:
             raise ValueError(f"exploration is {self.exploration}; it must lie in 0..{_LARGEST:.0e}")
 
     def weights(
