@@ -260,9 +260,9 @@ def continuous_world(
     for name, (array, shape) in expected.items():
         if array.shape != shape:
             raise ValueError(f"{name} has shape {array.shape}; expected {shape}")
-    spec, strategy = describe(
-        aggregate, objective_weights, cost_weights, np.asarray(costs, np.float64), max_scale, *law.ends, movable=False
-    )
+    low, high = law.ends
+    costs = np.asarray(costs, np.float64)
+    spec, strategy = describe(aggregate, objective_weights, cost_weights, costs, max_scale, low, high, movable=False)
     return ContinuousWorld(law, strategy, spec)
 
 

@@ -127,7 +127,8 @@ class Dataset:
             self.cost_weights,
             np.asarray(self.costs, np.float64),
             self.max_scale,
-            *(low, high),
+            low,
+            high,
             self.num_answers,
             self.tie,
         )
