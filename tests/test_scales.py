@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from sim import algorithms, estimators, evaluate, runner
 from sim.algorithms import ALGORITHMS
-from sim.algorithms.sequential import known
+from sim.algorithms.sequential import known, most_optimistic
 from sim.cli import app
 from sim.core import Algorithm
 from sim.envs import contexts, files
@@ -79,9 +79,6 @@ def test_results_do_not_depend_on_the_unit_of_utility(name: str) -> None:
     By powers of two all bits are equal. By other numbers weights are rounded anew, which shows only where two estimates
     that differ lie within a step of the grid: 2**-20 of their range, which no trial of this world meets. The factors
     reach the ends of what is allowed.
-
-    Seen to fail with one unit for all tasks, with the grid of weight 1, with widths that saturate (ucb), with an
-    exploration squared in float32 (ucb-e) and with truths in float32 (oracle).
     """
     plain = run(world(), algorithms.get(name))
     for unit in (*POWERS, *OTHERS):
@@ -250,6 +247,17 @@ def test_nothing_pulled_counts_as_zero_in_the_users_unit() -> None:
     data = case(np.array([[[100.0]], [[101.0]]]), np.ones((2, 1)), np.array([[-1.0]]))
     spec = data.environment().spec
     np.testing.assert_array_equal(estimators.left_out(spec), [-100.0])
+
+
+def test_wide_bounds_still_ask_for_what_is_least_known() -> None:
+    """Widths of a million times the largest utility: the arm with fewest blocks, not the one with the best estimate.
+
+    Seen to fail where widths saturate at 2**29 steps of the estimates' grid.
+    """
+    width = jnp.float32(1e6) / jnp.sqrt(jnp.array([[4.0, 2.0, 3.0]]))
+    value = jnp.array([[1.0, 0.0, 0.5]])
+    given_ = (jnp.float32(2.0**-20), value, width, jnp.float32(1e6), jnp.ones((1, 3)), jnp.ones((1, 3), bool))
+    np.testing.assert_array_equal(most_optimistic(*given_), [[0, 1, 0]])
 
 
 # --- what cannot be told apart is said

@@ -161,7 +161,9 @@ def test_epsilon_greedy_notes_the_best_of_every_prompt_as_estimates_change() -> 
     sums, own = np.array([[[9, 0.25, 1, 0]], [[-2, 0.5, -1, 0]]]), np.array([[3, 1, 1, 0]])
     found = update(rule, start, Allocation(*(jnp.array([i], jnp.int32) for i in (2, 3, 1))), stats(sums, own))
     found = one(found)
-    again = jax.vmap(partial(rule.note, SPEC), in_axes=(1, 0))(jnp.asarray(found.value), jnp.asarray(found.table.blocks))
+    again = jax.vmap(partial(rule.note, SPEC), in_axes=(1, 0))(
+        jnp.asarray(found.value), jnp.asarray(found.table.blocks)
+    )
     for mine, other in zip(found.noted, again, strict=True):
         np.testing.assert_array_equal(mine, other)
     assert not np.array_equal(found.noted.value[2], start.noted.value[2])

@@ -131,10 +131,13 @@ def _grid(
         cost_weights: utility of one unit of cost per context.
         costs: cost of one completion of each prompt.
     """
+    weights, limit = np.asarray(cost_weights, np.float64), FAR * extent
+    if not isinstance(costs, np.ndarray):
+        weights, limit = jnp.asarray(weights, jnp.float32), jnp.asarray(limit, jnp.float32)
     cheapest = costs.min()
-    spared = cost_weights * cheapest > FAR * extent
-    above = cost_weights[:, None] * (costs - cheapest)[None, :]
-    excess = above * spared[:, None]
+    spared = weights * cheapest > limit
+    above = weights[:, None] * (costs - cheapest)[None, :]
+    excess = above * spared[:, None].astype(above.dtype)
     if isinstance(costs, np.ndarray):  # known on the host: where nothing is random, costs are all that differs
         differ, all_ = above.max(axis=1), cost_weights * costs.max()
         costs_alone = np.where(differ > 0, differ, np.where(all_ > 0, all_, 1.0))
