@@ -16,7 +16,7 @@ Key = UInt32[Array, "2"]
 """A raw counter-based key: the two words of a threefry key (see `sim.kernels.counter`)."""
 
 REWARD_UNIT = 2.0**-16
-"""Task rewards of one block are rounded to this unit (times the world's bound), so that sums are exact."""
+"""Task rewards of one block are rounded to this unit (times the task's bound), so that sums are exact."""
 QUERIES = ("independent", "common", "common-wor")
 """Query designs; see `Designed`."""
 ESTIMATORS = ("blocks", "subsets", "plug-in")
@@ -28,7 +28,11 @@ class Spec(eqx.Module):
 
     A task is a direction of objective weights. Contexts that differ only in their cost weight, or by
     a positive factor, share a task and hence its statistics; the known cost is added at selection:
-    value[c, p, n] = task_weight[c] * reward[task[c], p, n] - n * cost[c, p].
+    value[c, p, n] = task_weight[c] * reward[task[c], p, n] + offset[c] - n * cost[c, p].
+
+    Estimates leave out what is the same for all arms of a context: `offset`, and with `spared` what the cheapest first
+    completion costs. Units, grids and what is left out are numerical: they follow from weights, costs and the outcomes
+    that can occur, and say nothing of how likely these are.
 
     Attributes:
         num_contexts: number of contexts |C|.
@@ -37,7 +41,11 @@ class Spec(eqx.Module):
         task: index of each context's task, one int per context.
         task_weight: positive factor of each context's task.
         cost: utility that one completion of a prompt costs in a context (cost weight times cost).
-        unit: the integer unit in which the world's task rewards are summed, a power of two.
+        unit: the integer unit in which each task's rewards are summed, a power of two.
+        grid: utility of one step of the estimates of each context, a power of two.
+        offset: utility that every arm of a context has beside its measured reward, in two parts that add up.
+        spared: 1 where estimates leave out the cheapest first completion's cost, 0 elsewhere.
+        excess: where `spared`, the cost of a prompt's first completion less that of the cheapest; 0 elsewhere.
         truth: exact value of every arm on the training queries. Filled only for an algorithm that
             declares `sees_truth`, the oracle.
     """
@@ -48,7 +56,11 @@ class Spec(eqx.Module):
     task: tuple[int, ...] = eqx.field(static=True)
     task_weight: Float[Array, " context"]
     cost: Float[Array, "context prompt"]
-    unit: Float[Array, ""]
+    unit: Float[Array, " task"]
+    grid: Float[Array, " context"]
+    offset: Float[Array, "2 context"]
+    spared: Float[Array, " context"]
+    excess: Float[Array, "context prompt"]
     truth: Float[Array, "context prompt scale"] | None = None
 
     @property
@@ -233,6 +245,10 @@ class Algorithm(eqx.Module):
     """Whether a pull's disjoint blocks count for every smaller scale."""
     sees_truth: ClassVar[bool] = False
     """Whether `Spec.truth` is filled in. Only the oracle."""
+
+    def traced(self) -> "Algorithm":
+        """The algorithm with its real numbers as arrays: other constants then need no other program."""
+        return jax.tree.map(lambda leaf: jnp.float32(leaf) if isinstance(leaf, float) else leaf, self)
 
     def max_pull(self, spec: Spec) -> int:
         """The largest scale it ever pulls (static): lets the runner simulate narrower pulls."""

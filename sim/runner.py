@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from sim import lockstep, stepwise
+from sim import evaluate, lockstep, stepwise
 from sim.core import Algorithm, Allocation, Environment, Instance, Key, Policy, Queries, Source, Spec, Stats, Trial
 from sim.kernels import counter, rounds, subsets
 from sim.lockstep import RUN as RUN
@@ -124,11 +124,6 @@ def _sizes(
     return fused, lanes, lanes if algorithm.sees_truth else max(lanes, CALL)
 
 
-def traced(algorithm: Algorithm) -> Algorithm:
-    """The algorithm with its real numbers as arrays: other constants then need no other program."""
-    return jax.tree.map(lambda leaf: jnp.float32(leaf) if isinstance(leaf, float) else leaf, algorithm)
-
-
 def _devices(fused: bool) -> list[Any]:
     """The devices that share the trials; a host that calls every round uses one."""
     return jax.devices() if fused else jax.devices()[:1]
@@ -155,9 +150,9 @@ def _call(
     if truth is not None:
         own = np.zeros((len(devices), slots, *truth.shape[1:]), np.float32)
         for device, (start, size) in enumerate(zip(starts, counts, strict=True)):
-            own[device, :size] = truth[start : start + size]
+            own[device, :size] = _relative(truth[start : start + size])
         own = jnp.asarray(own.reshape(-1, *truth.shape[1:]))
-    head = (source, traced(algorithm), jnp.int32(budget), counter.from_seed(seed))
+    head = (source, algorithm.traced(), jnp.int32(budget), counter.from_seed(seed))
     if not fused:
         found = stepwise.run(*head, jnp.int32(first), jnp.int32(count), lanes, own)
     elif len(devices) == 1:
@@ -168,6 +163,14 @@ def _call(
         found = lockstep.run_sharded(mesh, *head, *numbers, slots, lanes, own)
     kept = np.concatenate([device * slots + np.arange(size) for device, size in enumerate(counts)])
     return Trials(*(np.asarray(leaf)[kept] for leaf in (*found.policy, found.spent)))
+
+
+def _relative(truth: np.ndarray) -> np.ndarray:
+    """Gaps as negative shares of the largest in a context, 0 for all that are equally good: float32 keeps them."""
+    gap = truth.max(axis=(2, 3), keepdims=True) - truth
+    gap = np.where(gap > evaluate.tolerance(truth)[..., None, None], gap, 0.0)
+    largest = gap.max(axis=(2, 3), keepdims=True)
+    return -gap / np.where(largest > 0, largest, 1.0)
 
 
 def shape_of(source: Source) -> Environment:
@@ -238,7 +241,7 @@ def run_rounds(
     so that a run whose answers are kept can be repeated up to where it stopped. `watch` sees the state before a round.
     """
     check_budget(algorithm, spec, budget)
-    algorithm = traced(algorithm)
+    algorithm = algorithm.traced()
     state = _init(algorithm, spec, jnp.int32(budget))
     spent, index = 0, 0
     while not bool(_finished(algorithm, spec, state)):
@@ -293,7 +296,7 @@ def host_round(
                 which = (jnp.int32(row), jnp.int32(pull), jnp.int32(prompt), jnp.int32(scale))
                 sums = np.asarray(_one_pull(environment, train, round_key, which, algorithm))
                 units += sums if algorithm.reuse else sums[:, [scale - 1]]
-            totals[row] += units.astype(np.float32) * np.float32(spec.unit)
+            totals[row] += units.astype(np.float32) * np.asarray(spec.unit)[:, None]
     return Stats(jnp.asarray(totals), rounds.block_counts(allocation, rounds.Pulling.of(algorithm, spec)))
 
 

@@ -90,7 +90,10 @@ def item_at(unit: Int[Array, ""], weights: Int[Array, " item"]) -> Int[Array, ""
     return jnp.minimum(jnp.sum((jnp.cumsum(weights) <= unit).astype(jnp.int32)), weights.shape[0] - 1)
 
 
-def maxima(index: Float[Array, "prompt scale"], allowed: Bool[Array, "prompt scale"]) -> Int[Array, "prompt scale"]:
+def maxima(
+    index: Float[Array, "prompt scale"] | Int[Array, "prompt scale"], allowed: Bool[Array, "prompt scale"]
+) -> Int[Array, "prompt scale"]:
     """Weight 1 for every allowed entry that ties for the largest, 0 elsewhere."""
-    index = jnp.where(allowed, index, -jnp.inf)
+    least = jnp.iinfo(jnp.int32).min if jnp.issubdtype(index.dtype, jnp.integer) else -jnp.inf
+    index = jnp.where(allowed, index, least)
     return (allowed & (index == jnp.max(index))).astype(jnp.int32)

@@ -8,7 +8,7 @@ Source: Mahmud et al. (arXiv 2508.10030), section 3. A strategy aggregates each 
 
 The cost, an objective of its own in the paper, is known per prompt and kept apart (`core.Spec.cost`).
 
-Differs from the paper: rewards of a block are rounded to 2**-16 of the world's bound. Sums of rewards
+Differs from the paper: rewards of a block are rounded to 2**-16 of the task's bound. Sums of rewards
 are then sums of integers, exact in any order, so that chunking, devices and the host loop agree.
 """
 
@@ -17,7 +17,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Float32, Float64, Int
 
 from sim.core import REWARD_UNIT
 
@@ -38,14 +38,30 @@ class Strategy(eqx.Module):
         tie: credit of the right answer among t most voted: "uniform" 1/t, "half" 0.5 for t > 1 (the
             released code's rule).
         weights: objective weights of every task.
-        unit: reward of one integer unit; a power of two.
+        unit: reward of one integer unit of every task; powers of two.
+        shift, scale: how outcomes are measured, one number for each objective; empty where they are taken as they are.
     """
 
     aggregate: tuple[str, ...] = eqx.field(static=True)
     num_answers: int = eqx.field(static=True)
     tie: str = eqx.field(static=True)
     weights: Float[Array, "task objective"]
-    unit: Float[Array, ""]
+    unit: Float[Array, " task"]
+    shift: tuple[float, ...] = eqx.field(static=True, default=())
+    scale: tuple[float, ...] = eqx.field(static=True, default=())
+
+    @property
+    def in_units(self) -> Float[Array, "task objective"]:
+        """Objective weights in integer units (exact: units are powers of two)."""
+        return self.weights / self.unit[:, None]
+
+    def measured(self, outcomes: Float64[np.ndarray, "*shape objective"]) -> Float32[np.ndarray, "*shape objective"]:
+        """Outcomes as rewards are computed from: (value - shift) / scale. Labels of a vote stay."""
+        if not self.scale:
+            return np.asarray(outcomes, np.float32)
+        vote = np.array([how == "mv" for how in self.aggregate])
+        shift, scale = np.where(vote, 0.0, self.shift), np.where(vote, 1.0, self.scale)
+        return (np.where(scale > 0, outcomes - shift, 0.0) / np.where(scale > 0, scale, 1.0)).astype(np.float32)
 
     def columns(self, aggregate: str) -> tuple[int, ...]:
         """Indices of the objectives that are aggregated this way."""
@@ -69,16 +85,24 @@ def tasks_of(weights: np.ndarray) -> Tasks:
     factor = np.abs(weights).sum(axis=1)
     factor = np.where(factor > 0, factor, 1.0)
     directions = weights / factor[:, None]
-    _, first, inverse = np.unique(np.round(directions, 12), axis=0, return_index=True, return_inverse=True)
+    mantissa, exponent = np.frexp(directions)  # digits, not decimals: a small weight may be that of large values
+    alike = np.ldexp(np.round(mantissa, 12), exponent) + 0.0
+    _, first, inverse = np.unique(alike, axis=0, return_index=True, return_inverse=True)
     order = np.argsort(first)  # tasks in order of first appearance
     rank = np.argsort(order)
     index = tuple(int(rank[i]) for i in np.ravel(inverse))
     return Tasks(index, factor, directions[first[order]])
 
 
+def power_above(size: float) -> float:
+    """The smallest power of two that is not below a positive number."""
+    mantissa, exponent = np.frexp(size)
+    return float(np.ldexp(1.0, exponent - (mantissa == 0.5)))
+
+
 def reward_unit(bound: float) -> float:
     """The integer unit of task rewards bounded by `bound` in absolute value: a power of two."""
-    return float(2.0 ** np.ceil(np.log2(max(bound, 2.0**-64)))) * REWARD_UNIT
+    return power_above(max(bound, 2.0**-100) if bound > 0 else 1.0) * REWARD_UNIT
 
 
 def credit_units(strategy: Strategy, gold_votes: Array, other_votes: Array | list[Array]) -> Array:
@@ -103,9 +127,9 @@ def credit_units(strategy: Strategy, gold_votes: Array, other_votes: Array | lis
     return jnp.where(beaten, jnp.float32(0.0), share)
 
 
-def to_units(strategy: Strategy, reward: Float[Array, "..."]) -> Int[Array, "..."]:
-    """Round a reward to integer units (one product, no sum: the same bits however it is compiled)."""
-    return jnp.round(reward / strategy.unit).astype(jnp.int32)
+def rounded(reward: Float[Array, "..."]) -> Int[Array, "..."]:
+    """Round a reward in integer units (one product, no sum: the same bits however it is compiled)."""
+    return jnp.round(reward).astype(jnp.int32)
 
 
 def block_units(
@@ -142,12 +166,12 @@ def reward_units(strategy: Strategy, block: Float[Array, "completion objective"]
     for k in strategy.columns("mv"):
         votes = jnp.stack([jnp.sum(block[:, k] == label) for label in range(strategy.num_answers)])
         credit = credit_units(strategy, votes[GOLD], votes[1:])
-        reward = reward + to_units(strategy, strategy.weights[:, k] * credit)
+        reward = reward + rounded(strategy.in_units[:, k] * credit)
     best = strategy.columns("bon")
     if best:
-        score = sum(to_units(strategy, strategy.weights[None, :, k] * block[:, k, None]) for k in best)
+        score = sum(rounded(strategy.in_units[None, :, k] * block[:, k, None]) for k in best)
         reward = reward + jnp.max(score, axis=0)
     for k in strategy.columns("mean"):
-        total = jnp.sum(to_units(strategy, strategy.weights[None, :, k] * block[:, k, None]), axis=0)
+        total = jnp.sum(rounded(strategy.in_units[None, :, k] * block[:, k, None]), axis=0)
         reward = reward + (2 * total + size) // (2 * size)
     return reward

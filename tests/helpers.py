@@ -181,7 +181,7 @@ class Scripted(Environment):
 def scripted(tape: np.ndarray, like: Dataset) -> Scripted:
     """A world that replays `tape`, with the contexts, costs and strategy of a data set; gold answers are 0."""
     world = like.environment()
-    return Scripted(jnp.asarray(tape, jnp.float32), world.strategy, world.known)
+    return Scripted(jnp.asarray(world.strategy.measured(np.asarray(tape, np.float64))), world.strategy, world.known)
 
 
 def make_spec(
@@ -201,7 +201,11 @@ def make_spec(
         task=task,
         task_weight=jnp.ones(num_contexts, jnp.float32),
         cost=jnp.asarray(cost, jnp.float32),
-        unit=jnp.float32(unit),
+        unit=jnp.full(max(task) + 1, unit, jnp.float32),
+        grid=jnp.full(num_contexts, unit / 16, jnp.float32),
+        offset=jnp.zeros((2, num_contexts), jnp.float32),
+        spared=jnp.zeros(num_contexts, jnp.float32),
+        excess=jnp.zeros((num_contexts, num_prompts), jnp.float32),
     )
 
 

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 UNIT_BITS = 16
-GRID_BITS = 4
 
 
 @dataclass(frozen=True)
 class Problem:
     """Contexts c weigh task t(c) by factor[c] and pay cost[c, p] per completion; gold answers have label 0.
 
-    Rewards of a block are rounded to `unit`, estimated values to unit / 16, as documented in `sim`.
+    Rewards of a block are rounded to their task's `unit`, estimated values to their context's `grid`, as documented in
+    `sim`.
     """
 
     aggregate: tuple[str, ...]
@@ -27,8 +27,9 @@ class Problem:
     factor: np.ndarray  # (context,)
     cost: np.ndarray  # (context, prompt)
     max_scale: int
-    unit: float
+    unit: float | np.ndarray
     tie: str = "uniform"
+    grid: np.ndarray | None = None
 
     @property
     def num_prompts(self) -> int:
@@ -167,7 +168,8 @@ class PSST:
         blocks = self.blocks[prompt, scale - 1]
         if blocks == 0:
             return -np.inf
-        step = self.problem.unit / 2**GRID_BITS
+        assert self.problem.grid is not None
+        step = self.problem.grid[context]
         mean = self.total[self.problem.task[context], prompt, scale - 1] / blocks
         reward = np.round(mean * self.problem.factor[context] / step)
         return float(reward - np.round(scale * self.problem.cost[context, prompt] / step)) * step

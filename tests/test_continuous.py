@@ -36,7 +36,7 @@ def simulate(world: ContinuousWorld, scales: tuple[int, ...], num: int) -> np.nd
     zeros = jnp.zeros(num * len(scales), jnp.int32)
     scale = np.repeat(scales, num)
     units = jax.jit(lambda *rows: world.pull_rows(*rows, MAX_SCALE))(keys(len(zeros)), zeros, zeros, jnp.asarray(scale))
-    rewards = np.asarray(units)[np.arange(len(scale)), 0, scale - 1] * float(world.spec.unit)
+    rewards = np.asarray(units)[np.arange(len(scale)), 0, scale - 1] * float(world.spec.unit[0])
     return rewards.reshape(len(scales), num)
 
 

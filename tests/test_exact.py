@@ -268,7 +268,7 @@ def test_simulated_block_means_match(aggregate: tuple[str, ...], tie: str) -> No
         return jax.vmap(one)(jax.vmap(lambda i: counter.fold(key, 0, i))(jnp.arange(num_pulls)))
 
     blocks = 8 // np.arange(1, 9)
-    sample = np.asarray(units(counter.from_seed(6)), np.float64)[:, :, 0] * float(world.strategy.unit) / blocks
+    sample = np.asarray(units(counter.from_seed(6)), np.float64)[:, :, 0] * float(world.strategy.unit[0]) / blocks
     estimate = block_mean_variance(data, 8)
     error = np.sqrt(estimate.variance[0] / num_pulls)
     z = (sample.mean(axis=0) - estimate.mean[0]) / np.maximum(error, 1e-9)

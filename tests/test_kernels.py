@@ -141,7 +141,7 @@ def strategies(answers: int) -> dict[str, Strategy]:
     def build(aggregate: tuple[str, ...], scale: float = 1.0, tie: str = "uniform") -> Strategy:
         weights = np.array([[0.5, 0.3, -0.2], [-0.1, 0.7, 0.2]])[:, : len(aggregate)] * scale
         unit = reward_unit(float(np.abs(weights).sum(axis=1).max()) * 4)
-        return Strategy(aggregate, answers, tie, jnp.asarray(weights, jnp.float32), jnp.float32(unit))
+        return Strategy(aggregate, answers, tie, jnp.asarray(weights, jnp.float32), jnp.full(2, unit, jnp.float32))
 
     return {
         "mv": build(("mv",)),
@@ -186,7 +186,7 @@ def _plain_blocks(strategy: Strategy, outcomes, scales):
 def test_block_sums_of_wide_pulls_are_those_of_the_reference(tie: str) -> None:
     """Width 32, five answers and a score in eighths, so that only the credit of a tie is rounded."""
     weights, unit = np.array([[0.5, 0.5], [0.25, -0.75]]), reward_unit(1.0)
-    strategy = Strategy(("mv", "bon"), 5, tie, jnp.asarray(weights, jnp.float32), jnp.float32(unit))
+    strategy = Strategy(("mv", "bon"), 5, tie, jnp.asarray(weights, jnp.float32), jnp.full(2, unit, jnp.float32))
     problem = reference.Problem(strategy.aggregate, weights, (0, 1), np.ones(2), np.zeros((2, 1)), 32, unit, tie)
     rng = np.random.default_rng(3)
     outcomes = np.stack([rng.integers(0, 5, (32, 40)), rng.integers(-8, 9, (32, 40)) / 8], axis=1)
@@ -199,7 +199,7 @@ def test_block_sums_of_wide_pulls_are_those_of_the_reference(tie: str) -> None:
 
 def test_block_sums_of_a_pull_worked_by_hand() -> None:
     """Answers 0 0 1 1 2 from gold 0: single votes 2; pairs 1 + 0; triples 1; fours 1/2; five 1/2."""
-    strategy = Strategy(("mv",), 3, "uniform", jnp.ones((1, 1)), jnp.float32(reward_unit(1.0)))
+    strategy = Strategy(("mv",), 3, "uniform", jnp.ones((1, 1)), jnp.full(1, reward_unit(1.0), jnp.float32))
     outcomes = jnp.array([0, 0, 1, 1, 2], jnp.float32).reshape(5, 1, 1)
     units = blocks.block_units(strategy, outcomes, jnp.array([5]))
     np.testing.assert_array_equal(np.asarray(units)[0, 0] * 2.0**-16, [2, 1, 1, 0.5, 0.5])

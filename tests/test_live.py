@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
@@ -65,7 +66,7 @@ def live(
 ) -> Live:
     """A live run on taped completions. The right answer is label 0, as in the tape's world."""
     world = data.environment()
-    objectives = [Objective(f"o{k}", how, Column(k), -10.0, 10.0, -10.0) for k, how in enumerate(data.aggregate)]
+    objectives = [Objective(f"o{k}", how, Column(k), -1e7, 1e7, -10.0) for k, how in enumerate(data.aggregate)]
     prompts = [Prompt(str(p), "{query}", str(p), "m", 9, None, None, None) for p in range(data.num_prompts)]
     items = [Item(str(x), "0") for x in range(data.num_queries)]
     sampler: Any = Taped(tape)
@@ -134,6 +135,29 @@ def test_a_live_run_equals_the_trial_on_the_same_completions(data: Dataset, name
         assert {number for own, number in draws if own == cell} == set(range(used))
 
 
+def test_scores_far_from_zero_are_told_apart_and_shown_as_they_are():
+    """Scores of a million and some: a live run equals the trial, and its evidence is that of the scores less a million.
+
+    Seen to fail with scores in float32 before they are moved, and with what was moved left out of the evidence.
+    """
+    algorithm, key, budget, shift = algorithms.get("uniform"), counter.from_seed(5), 24, 2.0**20
+    near, tape = best_of(), tape_of(best_of()).astype(np.float64)
+    assert near.values is not None
+    far, found = replace(near, values=near.values + shift), {}
+    for data, told in ((near, tape), (far, tape + shift)):
+        world = scripted(told, data)
+        with asyncio.Runner() as loop:
+            run = live(data, told, algorithm, loop, key=key)
+            trial = runner.run_rounds(world.known, algorithm, budget, key, run.answer)
+        expected = runner.run_trial(world, given(data).train, algorithm, budget, key)
+        assert np.array_equal(trial.policy.prompt, expected.policy.prompt)
+        assert np.array_equal(trial.policy.scale, expected.policy.scale)
+        found[data is far] = trial.policy, run.evidence.estimate()
+    assert np.array_equal(found[True][0].prompt, found[False][0].prompt)
+    moved = near.objective_weights.sum(axis=1)[:, None, None] * shift
+    np.testing.assert_allclose(found[True][1].value - moved, found[False][1].value, rtol=0, atol=2.0**-13)
+
+
 @pytest.mark.parametrize("rule", QUERIES)
 def test_a_round_draws_the_queries_that_the_kernel_draws(rule: str):
     data = majority(queries=50, weighted=True)
@@ -163,7 +187,7 @@ def test_block_sums_do_not_depend_on_how_many_answers_were_seen():
     outcomes[7, 3, 0] = 4
     after = unit_sums(world.strategy, outcomes, scales)
     assert np.array_equal(np.delete(before, 7, 0), np.delete(after, 7, 0))
-    strategy = type(world.strategy)(world.strategy.aggregate, 8, "uniform", world.strategy.weights, world.strategy.unit)
+    strategy = replace(world.strategy, num_answers=8)
     plain = eqx.filter_jit(block_units)
     for pull in (0, 7, 299):
         assert np.array_equal(after[pull], plain(strategy, jnp.asarray(outcomes[pull]), jnp.int32(scales[pull])))

@@ -77,7 +77,7 @@ def test_block_means_of_a_pull_vary_as_computed(aggregate: str) -> None:
     for scale in (3, 7, 8):
         blocks = scale // np.arange(1, scale + 1)
         drawn = np.asarray(units(counter.from_seed(scale), jnp.int32(scale)), np.float64)[:, :, 0, :scale]
-        sample = drawn * float(world.strategy.unit) / blocks
+        sample = drawn * float(world.strategy.unit[0]) / blocks
         estimate = moments.block_mean_variance(data, scale)
         centred = sample - sample.mean(axis=0)
         square, fourth = (centred**2).mean(axis=0), (centred**4).mean(axis=0)

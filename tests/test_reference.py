@@ -1,5 +1,6 @@
 """PSST in jax against the second opinion of `reference`: the same survivors in every round, the same law of answers."""
 
+from dataclasses import replace
 from itertools import product
 
 import jax
@@ -26,7 +27,8 @@ def problem_of(spec: Spec, strategy: Strategy) -> reference.Problem:
         factor=np.asarray(spec.task_weight, np.float64),
         cost=np.asarray(spec.cost, np.float64),
         max_scale=spec.max_scale,
-        unit=float(spec.unit),
+        unit=np.asarray(spec.unit, np.float64),
+        grid=np.asarray(spec.grid, np.float64),
         tie=strategy.tie,
     )
 
@@ -110,7 +112,7 @@ def check_allocation(plain: reference.PSST, scale: np.ndarray, pulls: np.ndarray
 def test_rewards_are_the_paper_s(build, tie: str) -> None:
     """Block sums of the plain `utilities` against the definition, within the documented rounding."""
     world = build().environment()
-    strategy = Strategy(world.strategy.aggregate, 3, tie, world.strategy.weights, world.strategy.unit)
+    strategy = replace(world.strategy, num_answers=3, tie=tie)
     problem = problem_of(world.spec, strategy)
     rng = np.random.default_rng(1)
     sums = jax.jit(lambda outcomes, scale: utilities.block_units(strategy, outcomes, scale))
@@ -120,8 +122,8 @@ def test_rewards_are_the_paper_s(build, tie: str) -> None:
         units = np.asarray(sums(jnp.asarray(outcomes), jnp.int32(scale)))
         total, counts = reference.block_sums(problem, outcomes[:scale].astype(np.float64))
         # Each objective of each completion may be rounded once, each by half a unit, and the sum once more.
-        slack = 0.5 * (1 + len(strategy.aggregate)) * counts * problem.unit
-        assert np.all(np.abs(units * problem.unit - total) <= slack + 1e-6)
+        slack = 0.5 * (1 + len(strategy.aggregate)) * counts * problem.unit[:, None]
+        assert np.all(np.abs(units * problem.unit[:, None] - total) <= slack + 1e-6)
 
 
 @pytest.mark.parametrize("budget", [40, pytest.param(600, marks=pytest.mark.slow)])

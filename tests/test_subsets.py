@@ -24,7 +24,7 @@ def build(name: str, tie: str, answers: int) -> tuple[Strategy, reference.Proble
     aggregate = AGGREGATES[name]
     weights, unit = WEIGHTS[:, : len(aggregate)], reward_unit(4.0)
     problem = reference.Problem(aggregate, weights, (0, 1), np.ones(2), np.zeros((2, 1)), 1, unit, tie)
-    return Strategy(aggregate, answers, tie, jnp.asarray(weights, jnp.float32), jnp.float32(unit)), problem
+    return Strategy(aggregate, answers, tie, jnp.asarray(weights, jnp.float32), jnp.full(2, unit, jnp.float32)), problem
 
 
 def completions(rng: np.random.Generator, aggregate: tuple[str, ...], answers: int, width: int) -> np.ndarray:

@@ -61,7 +61,7 @@ class PullLaws:
                 one = self._one_query(allocation, [row])
                 for _ in range(int(allocation.pulls[row])):
                     law = _sum(law, one)
-        total = (law.values * float(self.world.spec.unit)).astype(np.float32)
+        total = (law.values * np.asarray(self.world.spec.unit, np.float64)[:, None]).astype(np.float32)
         exact = Allocation(*(jnp.asarray(leaf) for leaf in allocation))
         blocks = np.asarray(rounds.block_counts(exact, rounds.Pulling.of(self.algorithm, self.world.spec)))
         leaves: list[Any] = [total, np.broadcast_to(blocks, (len(total), *blocks.shape))]

@@ -8,7 +8,6 @@ the simulator falls short of it by at most w in exact arithmetic: bounds on that
 
 import numpy as np
 
-from sim import estimators
 from sim.envs.dataset import Dataset
 from theory._lattice import Blur
 from theory._law import Law, law_of_world
@@ -30,15 +29,15 @@ def rounding(data: Dataset) -> tuple[Blur, ...]:
     law, spec = law_of_world(world), world.known
     units = np.broadcast_to(np.asarray(spec.unit, np.float64), (spec.num_tasks,))
     tasks = [_reward_error(law, task, unit) for task, unit in enumerate(units)]
-    grid, factor = estimators.resolution(spec), np.asarray(spec.task_weight, np.float64)
-    costs = np.asarray(spec.cost, np.float64)[:, :, None] * np.arange(1, spec.max_scale + 1)
+    grid, factor = np.asarray(spec.grid, np.float64), np.asarray(spec.task_weight, np.float64)
+    spared, excess = np.asarray(spec.spared, np.float64), np.asarray(spec.excess, np.float64)
+    beyond = np.arange(1, spec.max_scale + 1) - spared[:, None, None]
+    costs = np.asarray(spec.cost, np.float64)[:, :, None] * beyond + excess[:, :, None]
     found = []
     for c, task in enumerate(spec.task):
         error, size = tasks[task]
         cost = costs[c][costs[c] <= costs[c].min() + _FAR * factor[c] * size].max()
-        one = (
-            factor[c] * (error + _FLOAT32 * size) + _FLOAT32 * cost + 1.5 * grid[c]
-        )  # half a step each, mean and costs
+        one = factor[c] * (error + _FLOAT32 * size) + _FLOAT32 * cost + 1.5 * grid[c]  # half a step: mean, cost, excess
         found.append(Blur(float(2 * one), error == 0))
     return tuple(found)
 

@@ -141,7 +141,8 @@ def world_values_by_split(
     laws = np.stack([_law_of_queries(queries, world.num_queries) for queries in splits])
     spec = world.known
     task_weight, cost = np.asarray(spec.task_weight, np.float64), np.asarray(spec.cost, np.float64)
-    return combine(averages(law_of_world(world), laws), spec.task, task_weight, cost)
+    offset = np.asarray(spec.offset, np.float64).sum(axis=0)[:, None, None]
+    return combine(averages(law_of_world(world), laws), spec.task, task_weight, cost) + offset
 
 
 def best_arms(

@@ -143,6 +143,7 @@ def measure(
         ValueError: the server reports no usage at all for a prompt, so that its costs cannot be known.
     """
     config = live.config
+    strategy = world(config, Costs(*[np.zeros(len(config.prompts))] * 3))[1]
     outcomes = [np.zeros((0, 0, 0), np.float32)] * len(wants)
     cost, refused, done = np.zeros(len(wants)), np.zeros(len(wants), bool), 0
 
@@ -151,7 +152,9 @@ def measure(
         want, item = wants[place], items[place % len(items)]
         draws = await live.sampler.draws(want)
         found = await live.reader.read(want.cell, want.first, item, want.prompt.text, draws)
-        outcomes[place] = live.reader.outcomes(item, found).reshape(pulls, width[want.prompt.name], -1)
+        outcomes[place] = strategy.measured(live.reader.outcomes(item, found)).reshape(
+            pulls, width[want.prompt.name], -1
+        )
         refused[place] = any(draw.finish == REFUSED for draw in draws)
         unbilled = all(draw.finish == REFUSED for draw in draws) and want.prompt.cost is None
         cost[place] = 0.0 if unbilled else np.nan
@@ -162,7 +165,6 @@ def measure(
     live.loop.run(in_parallel(iter([partial(one, place) for place in range(len(wants))]), live.sampler))
     for place in np.flatnonzero(np.isnan(cost)).tolist():
         cost[place] = _cost(live, wants[place], wants)
-    strategy = world(config, Costs(*[np.zeros(len(config.prompts))] * 3))[1]
     units, costs, odd = {}, {}, {}
     for prompt in config.prompts:
         own = [place for place, want in enumerate(wants) if want.prompt is prompt]
@@ -195,7 +197,8 @@ def _cost(live: Session, want: Want, wants: Sequence[Want]) -> float:
 def compare(config: Config, arms: Arms, measured: Measured, pulls: int) -> list[Row]:
     """Values and the policy's gains: a row per context and role, then the mean over contexts."""
     spec, _ = world(config, Costs(*[np.zeros(len(config.prompts))] * 3))
-    factor = np.asarray(spec.task_weight, np.float64) * float(spec.unit)
+    factor = np.asarray(spec.task_weight, np.float64) * np.asarray(spec.unit, np.float64)[list(spec.task)]
+    offset = np.asarray(spec.offset, np.float64).sum(axis=0)
     num_queries = len(next(iter(measured.cost.values())))
     values = {role: np.zeros((len(config.contexts), num_queries)) for role in ROLES}
     rows = []
@@ -203,7 +206,7 @@ def compare(config: Config, arms: Arms, measured: Measured, pulls: int) -> list[
         for role, own in zip(ROLES, arms, strict=True):
             name, scale = own[c]
             blocks = pulls * (measured.width[name] // scale)
-            reward = measured.units[name][:, spec.task[c], scale - 1] / blocks * factor[c]
+            reward = measured.units[name][:, spec.task[c], scale - 1] / blocks * factor[c] + offset[c]
             values[role][c] = reward - context.cost_weight * scale * measured.cost[name]
             same = own[c] == arms.policy[c]
             gain = None if same else interval(values["policy"][c] - values[role][c])

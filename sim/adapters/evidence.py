@@ -85,7 +85,8 @@ class Evidence:
         empty = (np.zeros(0, int), np.zeros(0, int), np.zeros((0, spec.num_tasks, self._width), np.int64))
         prompts, scales, units = map(np.concatenate, zip(empty, *self._parts, strict=True))
         blocks = np.asarray(subsets.blocks_of(jnp.asarray(scales), self._width, self._estimator), np.float64)
-        weight = np.asarray(spec.task_weight, np.float64)[:, None] * float(spec.unit)
+        weight = (np.asarray(spec.task_weight, np.float64) * np.asarray(spec.unit, np.float64)[task])[:, None]
+        offset = np.asarray(spec.offset, np.float64).sum(axis=0)[:, None]
         sizes = np.arange(1, self._width + 1)
         shape = (spec.num_contexts, spec.num_prompts, self._width)
         score, score_se, cost, cost_se, covariance = np.full((5, *shape), np.nan)
@@ -96,7 +97,7 @@ class Evidence:
             mean, rest = _ratio(units[own].astype(np.float64), blocks[own][:, None])
             with np.errstate(divide="ignore", invalid="ignore"):
                 factor = np.where(pulls[prompt] > 1, pulls[prompt] / (pulls[prompt] - 1), np.nan)
-            score[:, prompt] = mean[task] * weight
+            score[:, prompt] = mean[task] * weight + offset
             score_se[:, prompt] = np.sqrt((rest**2).sum(axis=0) * factor)[task] * weight
             if paid is None:
                 cost[:, prompt] = np.asarray(spec.cost, np.float64)[:, prompt, None] * sizes

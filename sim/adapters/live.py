@@ -9,6 +9,7 @@ import hashlib
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -104,7 +105,7 @@ def unit_sums(
 def with_answers(strategy: Strategy, most: int) -> Strategy:
     """The strategy for answers numbered up to `most`, and a few more: few numbers of answers, few compilations."""
     answers = 1 << most.bit_length()
-    return Strategy(strategy.aggregate, answers, strategy.tie, strategy.weights, strategy.unit)
+    return replace(strategy, num_answers=answers)
 
 
 _pull_units = eqx.filter_jit(subsets.pull_units)
@@ -119,7 +120,7 @@ def stats_of(spec: Spec, pulls: Pulls, units: np.ndarray, allocation: Allocation
         sums = units[own] if algorithm.reuse else units[own][:, :, [int(pulls.scale[own[0]]) - 1]]
         for first in range(0, len(own), int(limits[row])):
             part = sums[first : first + int(limits[row])].sum(axis=0)
-            totals[row] += part.astype(np.float32) * np.float32(spec.unit)
+            totals[row] += part.astype(np.float32) * np.asarray(spec.unit)[:, None]
     return Stats(jnp.asarray(totals), rounds.block_counts(allocation, rounds.Pulling.of(algorithm, spec)))
 
 
@@ -220,7 +221,7 @@ class Live:
             want, item = wants[place], self.items[pulls.query[place]]
             draws = await self.sampler.draws(want)
             found = await self.reader.read(want.cell, want.first, item, want.prompt.text, draws)
-            outcomes[place, : want.count] = self.reader.outcomes(item, found)
+            outcomes[place, : want.count] = self.strategy.measured(self.reader.outcomes(item, found))
             done += 1
             self._report(Step(self._round, done, len(wants)))
 

@@ -108,7 +108,7 @@ class Reader:
             raise ValueError(f"{where}: the score {score:g} lies outside the declared bounds {bounds}")
 
     def outcomes(self, item: Item, found: Sequence[Sequence[Scored]]) -> np.ndarray:
-        """Outcome vectors of a pull, float32, shape (completion, objective), as `sim.utilities` takes them.
+        """Outcome vectors of a pull, float64, shape (completion, objective), for `utilities.Strategy.measured`.
 
         Labels of a vote are numbered within the pull: the right answer is 0, others follow as they come; all that
         could not be read share a label, which is wrong.
@@ -120,4 +120,4 @@ class Reader:
                 columns.append([numbers.setdefault(one.label, len(numbers)) for one in scored])
             else:
                 columns.append([objective.unreadable if one.value is None else one.value for one in scored])
-        return np.array(columns, np.float32).T
+        return np.array(columns, np.float64).T

@@ -182,13 +182,16 @@ def unmeasured(config: Config) -> Costs:
 
 def world(config: Config, costs: Costs) -> tuple[Spec, Strategy]:
     """What the algorithm knows, and how completions become rewards."""
+    ends = [(0.0, 1.0) if one.aggregate == "mv" else (one.low, one.high) for one in config.objectives]
+    low, high = np.array(ends, np.float64).T
     return describe(
         tuple(one.aggregate for one in config.objectives),
         np.array([context.weights for context in config.contexts], np.float64),
         np.array([context.cost_weight for context in config.contexts], np.float64),
-        jnp.asarray(costs.cost, jnp.float32),
+        np.asarray(costs.cost, np.float64),
         config.max_scale,
-        np.array([1.0 if one.aggregate == "mv" else max(abs(one.low), abs(one.high)) for one in config.objectives]),
+        low,
+        high,
         config.max_scale + 1 if config.votes else 1,
         config.tie,
     )

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt32
 
-from sim import trim
+from sim import estimators, trim
 from sim.algorithms.sequential import Sequential, State, fitting, known
 from sim.core import Spec
 from sim.kernels import counter, lanes
@@ -45,9 +45,9 @@ class EpsilonGreedy(Sequential):
         if not 0 <= self.epsilon <= 1:
             raise ValueError(f"epsilon is {self.epsilon}; it is the probability of exploring, from 0 to 1")
 
-    def note(self, value: Float[Array, "context scale"], blocks: Float[Array, " scale"]) -> Best:
+    def note(self, spec: Spec, value: Float[Array, "context scale"], blocks: Float[Array, " scale"]) -> Best:
         """The best over all scales."""
-        value = known(value, blocks)
+        value = known(estimators.left_out(spec)[:, None], value, blocks)
         best = jnp.max(value, axis=1)
         return Best(best, jnp.sum((value == best[:, None]).astype(jnp.int32), axis=1))
 
@@ -57,20 +57,23 @@ class EpsilonGreedy(Sequential):
         reach = jnp.clip(state.left, 1, spec.max_scale)
         arm = counter.integer(words[0], spec.num_prompts * reach)
         short = (state.left > 0) & (state.left < spec.max_scale)
-        seen = (words[0], context, state.left, state.value, state.table.blocks)
-        greedy = lanes.seldom(short, partial(_best_that_fits, spec), _best(words[0], context, state), *seen)
+        left_out = estimators.left_out(spec)[context]
+        seen = (words[0], left_out, context, state.left, state.value, state.table.blocks)
+        greedy = lanes.seldom(short, partial(_best_that_fits, spec), _best(words[0], left_out, context, state), *seen)
         return jax.tree.map(partial(jnp.where, explores), (arm // reach, arm % reach), greedy)
 
 
-def _best(word: Array, context: Array, state: State) -> Arm:
+def _best(word: Array, left_out: Array, context: Array, state: State) -> Arm:
     """A random one of the best arms, from what is noted of the prompts."""
     value, ties = state.noted.value[:, context], state.noted.ties[:, context]
     best = jnp.max(value)
     prompt, rest = trim.draw_item(word, jnp.where(value == best, ties, 0))
-    row = known(state.value[context, prompt], state.table.blocks[prompt])
+    row = known(left_out, state.value[context, prompt], state.table.blocks[prompt])
     return prompt, trim.item_at(rest, (row == best).astype(jnp.int32))
 
 
-def _best_that_fits(spec: Spec, word: Array, context: Array, left: Array, value: Array, blocks: Array) -> Arm:
+def _best_that_fits(
+    spec: Spec, word: Array, left_out: Array, context: Array, left: Array, value: Array, blocks: Array
+) -> Arm:
     """The same among the arms that the rest of the budget affords, from all of them."""
-    return trim.draw_arm(word, trim.maxima(known(value[context], blocks), fitting(spec, left)))
+    return trim.draw_arm(word, trim.maxima(known(left_out, value[context], blocks), fitting(spec, left)))

@@ -40,7 +40,8 @@ class Sequential(Algorithm):
         """The whole budget, no data."""
         table = estimators.empty(spec)
         value = estimators.value(spec, table)
-        note = self.note(value[:, 0], table.blocks[0])  # the same of all: the compiler folds it, of all in seconds
+        # The note is the same of all prompts: the compiler folds it, which of all would take it seconds.
+        note = self.note(spec, value[:, 0], table.blocks[0])
         noted = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (spec.num_prompts, *leaf.shape)), note)
         return State(budget, table, value, noted)
 
@@ -61,12 +62,13 @@ class Sequential(Algorithm):
     ) -> tuple[Int[Array, ""], Int[Array, ""]]:
         """Prompt and scale index of the next pull: by default drawn by the rule's weights."""
         fits = fitting(spec, state.left)
-        weights = self.weights(spec, words[1], state.value[context], state.table.blocks, fits)
+        weights = self.weights(spec, context, words[1], state.value[context], state.table.blocks, fits)
         return trim.draw_arm(words[0], weights)
 
     def weights(
         self,
         spec: Spec,
+        context: Int[Array, ""],
         word: UInt32[Array, ""],
         value: Float[Array, "prompt scale"],
         blocks: Float[Array, "prompt scale"],
@@ -76,14 +78,15 @@ class Sequential(Algorithm):
 
         Args:
             spec: what is known of the world.
+            context: that of the step.
             word: a random word for what the rule draws besides the arm.
-            value: estimates in the step's context, -inf for an arm never pulled.
+            value: estimates in that context (`estimators.value`), -inf for an arm never pulled.
             blocks: blocks seen of every arm.
             fits: arms that what is left of the budget affords.
         """
         raise NotImplementedError
 
-    def note(self, value: Float[Array, "context scale"], blocks: Float[Array, " scale"]) -> Any:
+    def note(self, spec: Spec, value: Float[Array, "context scale"], blocks: Float[Array, " scale"]) -> Any:
         """What the rule keeps of a prompt's estimates; they are noted whenever they change. By default nothing."""
         return ()
 
@@ -91,7 +94,7 @@ class Sequential(Algorithm):
         """Pay and add the pull."""
         table, prompt = estimators.add(state.table, allocation, stats), allocation.prompt[0]
         own = estimators.prompt_value(spec, table, prompt)
-        note = self.note(own, table.blocks[prompt])
+        note = self.note(spec, own, table.blocks[prompt])
         noted = jax.tree.map(lambda all_, new: all_.at[prompt].set(new), state.noted, note)
         return State(state.left - allocation.completions, table, state.value.at[:, prompt].set(own), noted)
 
@@ -106,18 +109,37 @@ def fitting(spec: Spec, left: Int[Array, ""]) -> Bool[Array, "prompt scale"]:
     return jnp.tile(scales <= left, (spec.num_prompts, 1))
 
 
-def known(value: Float[Array, "*arms"], blocks: Float[Array, "*#arms"]) -> Float[Array, "*arms"]:
-    """Estimates, 0 for arms never pulled, as the released code has it."""
-    return jnp.where(blocks > 0, value, jnp.float32(0.0))
+def known(
+    left_out: Float[Array, "*#arms"], value: Float[Array, "*arms"], blocks: Float[Array, "*#arms"]
+) -> Float[Array, "*arms"]:
+    """Estimates; for arms never pulled a value of 0, as the released code has it."""
+    return jnp.where(blocks > 0, value, jnp.float32(0.0) - left_out)
 
 
 def most_optimistic(
-    spec: Spec,
+    grid: Float[Array, ""],
     value: Float[Array, "prompt scale"],
     width: Float[Array, "prompt scale"],
+    widest: Float[Array, ""],
     blocks: Float[Array, "prompt scale"],
     fits: Bool[Array, "prompt scale"],
 ) -> Int[Array, "prompt scale"]:
-    """Weight 1 for the arms of those that fit with the largest value + width; arms never pulled come first."""
-    bound = estimators.on_grid(spec, value) + estimators.on_grid(spec, width)
-    return trim.maxima(jnp.where(blocks > 0, bound.astype(jnp.float32), jnp.inf), fits)
+    """Weight 1 for the arms of those that fit with the largest value + width; arms never pulled come first.
+
+    Args:
+        grid: step of the estimates; both are added up in whole steps, larger ones where widths would saturate.
+        value: estimates.
+        width: what is added to them.
+        widest: no width is larger.
+        blocks: blocks seen of every arm.
+        fits: arms that the budget affords.
+    """
+    grid = jnp.maximum(grid, _power_above(widest * jnp.float32(1 / estimators.LARGEST)))
+    bound = estimators.on_grid(grid, value) + estimators.on_grid(grid, width)
+    return trim.maxima(jnp.where(blocks > 0, bound, jnp.iinfo(jnp.int32).max), fits)
+
+
+def _power_above(size: Float[Array, ""]) -> Float[Array, ""]:
+    """The smallest power of two that is not below a number; 0 for 0."""
+    bits = jax.lax.bitcast_convert_type(size, jnp.int32)
+    return jax.lax.bitcast_convert_type((bits + 0x7FFFFF) & 0x7F800000, jnp.float32)

@@ -10,10 +10,11 @@ while exploring; it is never recommended over one that was.
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
+from sim import estimators
 from sim.algorithms.sequential import Sequential, known
 from sim.core import Spec
 
-_LARGEST = 1e30
+_LARGEST = 1e36
 """Temperatures above it, or below one part in it, may be infinite or 0 in float32."""
 
 
@@ -21,7 +22,7 @@ class Softmax(Sequential):
     """Draw arms with probability proportional to exp(estimated value / temperature).
 
     Attributes:
-        temperature: in units of utility, from 1e-30 to 1e30.
+        temperature: in units of utility, from 1e-36 to 1e36.
     """
 
     temperature: float | Float[Array, ""] = 0.05
@@ -34,13 +35,14 @@ class Softmax(Sequential):
     def weights(
         self,
         spec: Spec,
+        context: Int[Array, ""],
         word: UInt32[Array, ""],
         value: Float[Array, "prompt scale"],
         blocks: Float[Array, "prompt scale"],
         fits: Bool[Array, "prompt scale"],
     ) -> Int[Array, "prompt scale"]:
         """Boltzmann weights relative to the best arm."""
-        value = jnp.where(fits, known(value, blocks), -jnp.inf)
+        value = jnp.where(fits, known(estimators.left_out(spec)[context], value, blocks), -jnp.inf)
         whole = 2.0 ** (30 - (value.size - 1).bit_length())
         weights = jnp.exp((value - jnp.max(value)) / self.temperature)
         return jnp.round(weights * jnp.float32(whole)).astype(jnp.int32)

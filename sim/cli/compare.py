@@ -80,7 +80,21 @@ def compare(
     picture = figure.draw(result.summary)
     pictures = [style.save(picture, out / f"compare.{kind}").name for kind in ("png", "pdf")]
     _show(plan, result)
+    _say_unresolved(plan)
     typer.echo(f"\nIn {out}: {', '.join((*driver.FILES, *pictures))}")
+
+
+def _say_unresolved(plan: "Plan") -> None:
+    """What trials on fixed worlds cannot tell apart."""
+    from sim import cells, envs
+    from sim.cli.truth import unresolved, whole_values
+
+    console = common.console()
+    for name in plan.envs:
+        world = envs.get(name)
+        if not world.source.fresh:
+            for sentence in unresolved(world, whole_values(world), cells.context_names(world)):
+                console.print(common.plain(f"{world.name}: {sentence}"))
 
 
 @contextmanager

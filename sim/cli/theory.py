@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sim.cli import common
-from sim.cli.worlds import Env, Seed, _which
+from sim.cli.worlds import Env, Seed, _say, _which
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,7 +48,7 @@ def hardness(
     Example: iapo hardness bon-two-scales
     """
     from sim import cells, envs, runner
-    from sim.cli.truth import reward_widths, whole_values
+    from sim.cli.truth import reward_widths, unresolved, whole_values
     from theory.hardness import gap_profile
     from theory.hardness import hardness as measure
 
@@ -92,6 +92,7 @@ def hardness(
         ]
         columns = (">i", ">prompt", ">N", ">value", ">gap", ">i/gap^2")
         common.show(console, f"{title}, context {names[context]}", columns, rows)
+    _say(console, unresolved(world, values, names, seed))
     if csv is not None:
         typer.echo(f"wrote {csv}")
 

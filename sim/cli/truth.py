@@ -1,16 +1,18 @@
 """Exact values for the command line, from `theory`: the one place where the two packages meet."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sim import runner
+from sim import evaluate, runner
 from sim.core import Environment, Instance, Queries, Source
+from sim.envs import contexts
 from sim.envs.continuous import ContinuousWorld
 from sim.envs.dataset import Dataset
 from sim.envs.sources import FixedSource, NamedSource
@@ -135,6 +137,31 @@ def reward_widths(world: NamedSource, seed: int = 0) -> np.ndarray:
         return world_width(known)
     low, high = reward_range(known)
     return high - low
+
+
+def unresolved(world: NamedSource, values: np.ndarray, names: Sequence[str], seed: int = 0) -> list[str]:
+    """A sentence for every context in which trials cannot tell the best arm from others: gaps below their rounding.
+
+    Args:
+        world: the environment.
+        values: its exact values, shape (context, prompt, scale).
+        names: of its contexts.
+        seed: decides a fresh world.
+    """
+    drawn: Any = draw_first(world, seed).world  # every world of `sim.envs` has a strategy
+    limits, steps = contexts.resolution(drawn.spec, drawn.strategy), np.asarray(drawn.spec.grid, np.float64)
+    equal, found = evaluate.tolerance(values), []
+    for name, own, limit, step, same in zip(names, values, limits, steps, equal, strict=True):
+        gap = own.max() - own
+        near = gap[(gap > same) & (gap < limit)]
+        if near.size:
+            arms = "1 arm falls" if near.size == 1 else f"{near.size} arms fall"
+            found.append(
+                f"context {name}: {arms} short of the best by {near.min():.3g} or more, but by less than the "
+                f"{limit:.3g} to which trials round (estimates to a grid of {step:.3g}); trials cannot tell them from "
+                "the best, and choose among them by chance"
+            )
+    return found
 
 
 def draw_first(world: NamedSource, seed: int) -> Instance:

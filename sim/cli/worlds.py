@@ -1,5 +1,6 @@
 """`iapo values`, `iapo env list` and `iapo env show`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,6 +10,7 @@ from sim.cli import common
 
 if TYPE_CHECKING:
     import numpy as np
+    from rich.console import Console
 
     from sim.envs.sources import NamedSource
 
@@ -39,7 +41,7 @@ def values(
     Example: iapo values crossover
     """
     from sim import cells, envs, runner
-    from sim.cli.truth import whole_values
+    from sim.cli.truth import unresolved, whole_values
 
     runner.check_seed(seed)
     world = envs.get(env)
@@ -68,8 +70,15 @@ def values(
             label = labels[prompt : prompt + 1]
             rows.append((prompt, f"{of_prompt[0]:.4f}", of_prompt.argmax() + 1, f"{of_prompt.max():.4f}", *label))
         common.show(console, f"{title}, context {names[context]}", columns, rows)
+    _say(console, unresolved(world, table, names, seed))
     if csv is not None:
         typer.echo(f"wrote {csv}")
+
+
+def _say(console: "Console", sentences: Sequence[str]) -> None:
+    """What trials cannot resolve, a line each."""
+    for sentence in sentences:
+        console.print(common.plain(sentence))
 
 
 def _best(of_context: "np.ndarray") -> tuple[object, ...]:
@@ -134,15 +143,19 @@ def show(env: Env, seed: Seed = 0) -> None:
     console = common.console()
     common.show(console, f"{world.name}{_which(world, seed)}", ("", "~"), facts)
     cost = np.asarray(spec.cost, np.float64)
+    if world.data is not None:
+        weights = world.data.objective_weights
+    else:
+        weights = np.asarray(strategy.weights)[list(spec.task)] * np.asarray(spec.task_weight)[:, None]
     rows = [
         (
             name,
             f"{probability:.4f}",
-            " ".join(f"{weight:.3g}" for weight in np.asarray(strategy.weights[task] * factor)),
+            " ".join(f"{weight:.3g}" for weight in of_context),
             f"{own.min():.4g} to {own.max():.4g}",
         )
-        for name, probability, task, factor, own in zip(
-            cells.context_names(world), cells.context_probs(world), spec.task, spec.task_weight, cost, strict=True
+        for name, probability, of_context, own in zip(
+            cells.context_names(world), cells.context_probs(world), weights, cost, strict=True
         )
     ]
     console.print()

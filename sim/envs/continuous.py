@@ -38,8 +38,8 @@ class ScoreLaw(eqx.Module):
 
     @property
     @abc.abstractmethod
-    def largest(self) -> np.ndarray:
-        """A bound on the absolute value of each objective (host numbers)."""
+    def ends(self) -> tuple[np.ndarray, np.ndarray]:
+        """Smallest and largest score of each objective (host numbers)."""
 
     @abc.abstractmethod
     def draw(
@@ -72,9 +72,9 @@ class BetaScores(ScoreLaw):
         return num_prompts, num_queries, num_objectives
 
     @property
-    def largest(self) -> np.ndarray:
+    def ends(self) -> tuple[np.ndarray, np.ndarray]:
         """Scores lie in (0, 1)."""
-        return np.ones(self.shape[2])
+        return np.zeros(self.shape[2]), np.ones(self.shape[2])
 
     def draw(
         self, key: Key, prompt: Int[Array, ""], query: Int[Array, ""], size: int
@@ -122,9 +122,10 @@ class GaussianMixtureScores(ScoreLaw):
         return num_prompts, num_queries, num_objectives
 
     @property
-    def largest(self) -> np.ndarray:
-        """The end of each objective's range that is farther from zero."""
-        return np.abs(np.array(self.bounds)).max(axis=1)
+    def ends(self) -> tuple[np.ndarray, np.ndarray]:
+        """The bounds."""
+        low, high = np.array(self.bounds, np.float64).T
+        return low, high
 
     def draw(
         self, key: Key, prompt: Int[Array, ""], query: Int[Array, ""], size: int
@@ -259,9 +260,9 @@ def continuous_world(
     for name, (array, shape) in expected.items():
         if array.shape != shape:
             raise ValueError(f"{name} has shape {array.shape}; expected {shape}")
-    spec, strategy = describe(
-        aggregate, objective_weights, cost_weights, jnp.asarray(costs, jnp.float32), max_scale, law.largest
-    )
+    low, high = law.ends
+    costs = np.asarray(costs, np.float64)
+    spec, strategy = describe(aggregate, objective_weights, cost_weights, costs, max_scale, low, high, movable=False)
     return ContinuousWorld(law, strategy, spec)
 
 

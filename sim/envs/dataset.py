@@ -120,17 +120,22 @@ class Dataset:
         probs, values = self.gold_first()
         below = np.clip(np.cumsum(probs, axis=2)[..., :-1], 0.0, 1.0)
         thresholds = np.minimum(np.rint(below * 2.0**32), 2.0**32 - 1).astype(np.uint32)
+        low, high = self._ends(probs > 0, values)
         spec, strategy = describe(
             self.aggregate,
             self.objective_weights,
             self.cost_weights,
-            jnp.asarray(self.costs, jnp.float32),
+            np.asarray(self.costs, np.float64),
             self.max_scale,
-            self._largest(),
+            low,
+            high,
             self.num_answers,
             self.tie,
         )
-        atoms = None if values is None else jnp.asarray(values, jnp.float32)
+        if values is not None:  # what cannot occur may be of any size
+            vote = np.array([how == "mv" for how in self.aggregate])
+            values = strategy.measured(np.where(vote, values, np.clip(values, low, high)))
+        atoms = None if values is None else jnp.asarray(values)
         return TabularWorld(jnp.asarray(thresholds), atoms, strategy, spec)
 
     def queries(self, ids: np.ndarray) -> Queries:
@@ -150,6 +155,25 @@ class Dataset:
             return self.probs.shape[2]
         labels = self.values[..., self.aggregate.index("mv")]
         return int(max(labels.max(), np.max(self.answers) if self.answers is not None else 0)) + 1
+
+    def _ends(self, possible: np.ndarray, values: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Smallest and largest outcome of each objective among those that can occur; of a vote, credit.
+
+        Args:
+            possible: mask (prompt, query, outcome).
+            values: outcomes, right answers labelled `GOLD`; None where outcomes are labels.
+        """
+        low, high = np.zeros(len(self.aggregate)), np.ones(len(self.aggregate))
+        for k, how in enumerate(self.aggregate):
+            if values is None:
+                own = np.broadcast_to(np.arange(possible.shape[2]), possible.shape)[possible]
+            else:
+                own = values[..., k][possible]
+            if how == "mv":
+                low[k], high[k] = float((own == GOLD).all()), float((own == GOLD).any())
+            else:
+                low[k], high[k] = own.min(), own.max()
+        return low, high
 
     def _largest(self) -> np.ndarray:
         """Largest absolute value of each objective, 1 for a vote."""

@@ -100,7 +100,8 @@ class SynthBernoulli(Source):
             cost_weights=np.array(self.cost_weights),
             costs=_costs(cost_words, self.costs),
             max_scale=self.max_scale,
-            largest=np.ones(1),
+            low=np.zeros(1),
+            high=np.ones(1),
             num_answers=2,
         )
         return TabularWorld((theta.astype(jnp.uint32) << 16)[..., None], None, strategy, spec)
@@ -195,7 +196,9 @@ class SynthCategorical(Source):
             cost_weights=np.tile(np.array(self.cost_weights), len(self.objective_weights)),
             costs=_costs(cost_words, self.costs),
             max_scale=self.max_scale,
-            largest=np.full(2, 4.0),
+            low=np.ones(2),
+            high=np.full(2, 4.0),
+            movable=False,
         )
         atoms = jnp.asarray([(i, j) for i in range(1, 5) for j in range(1, 5)], jnp.float32)
         return TabularWorld(_product(first, second), atoms, strategy, spec)

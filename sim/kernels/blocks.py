@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt32
 
 from sim.kernels import counter
-from sim.utilities import Strategy, credit_units, to_units
+from sim.utilities import Strategy, credit_units, rounded
 
 
 def categories(
@@ -41,7 +41,7 @@ def block_units(strategy: Strategy, outcomes: Array, scales: Int[Array, " row"])
     units = jnp.zeros((len(ends), strategy.weights.shape[0], num_rows), jnp.int32)
     for k in strategy.columns("mv"):
         credit = _majority_credit(strategy, outcomes[:, k])
-        units = units + to_units(strategy, strategy.weights[:, k][None, :, None] * credit[:, None, :])
+        units = units + rounded(strategy.in_units[:, k][None, :, None] * credit[:, None, :])
     best = strategy.columns("bon")
     if best:
         score = scores(strategy, outcomes, best[0])
@@ -75,7 +75,7 @@ def _sizes(width: int) -> np.ndarray:
 def scores(strategy: Strategy, outcomes: Array, k: int) -> Int[Array, "width task row"]:
     """One objective's weighted scores of every completion, in integer units."""
     values = outcomes[:, k].astype(jnp.float32)
-    return to_units(strategy, strategy.weights[:, k][None, :, None] * values[:, None, :])
+    return rounded(strategy.in_units[:, k][None, :, None] * values[:, None, :])
 
 
 def _block_sum(values: Int[Array, "width *shape"]) -> Int[Array, "block *shape"]:

@@ -149,6 +149,7 @@ def run_round(
     """
     spec = world.world.spec
     shape = (*allocation.pulls.shape, spec.num_tasks, how.num_scales)
+    unit = spec.unit.reshape(-1, spec.num_tasks)[0][None, None, :, None]  # worlds drawn afresh share their units
 
     def more(carry: tuple[Array, Array]) -> Array:
         done, _ = carry
@@ -158,7 +159,7 @@ def run_round(
         done, total = carry
         take = jnp.minimum(allocation.pulls - done, pass_limits(allocation))
         units = _one_pass(world, train, round_keys, allocation, done, take, how)
-        return done + take, total + units.astype(jnp.float32) * spec.unit.reshape(-1)[0]
+        return done + take, total + units.astype(jnp.float32) * unit
 
     start = (jnp.zeros_like(allocation.pulls), jnp.zeros(shape, jnp.float32))
     _, total = jax.lax.while_loop(more, one_pass, start)

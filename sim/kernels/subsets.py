@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int
 
 from sim.core import Pull
 from sim.kernels import blocks, votes
-from sim.utilities import GOLD, Strategy, block_units, to_units
+from sim.utilities import GOLD, Strategy, block_units, rounded
 
 _BITS, _LOW = 22, 8
 """Bits of a weight, and of the lower part of a score: with both, weighted sums of each part fit int32."""
@@ -45,7 +45,7 @@ def pull_units(
     units = jnp.zeros((scales.shape[0], strategy.weights.shape[0], num_scales), jnp.int32)
     for k in strategy.columns("mv"):
         credit = _vote(strategy, outcomes[:, k], inside, estimator, num_scales)
-        units = units + to_units(strategy, strategy.weights[:, k][None, :, None] * credit[:, None, :])
+        units = units + rounded(strategy.in_units[:, k][None, :, None] * credit[:, None, :])
     best = strategy.columns("bon")
     if best:
         score = blocks.scores(strategy, outcomes, best[0])
