@@ -70,6 +70,7 @@ def test_votes_by_hand() -> None:
     )
     np.testing.assert_array_equal(data.answers, [1, 1])
     np.testing.assert_array_equal(data.costs, [2.0, 15.0])
+    np.testing.assert_array_equal(data.completions, [[4, 2], [1, 1]])
     assert data.values is None
     assert data.prompt_names == ("plain", "steps")
     assert data.provenance["queries"] == ["q1", "q2"]

@@ -114,6 +114,7 @@ def from_log(
         max_scale=max_scale,
         values=values,
         answers=answers,
+        completions=pulled,
         prompt_names=tuple(prompt_names),
         context_names=context_names,
         provenance={
