@@ -282,7 +282,8 @@ class Sampler:
             text = (
                 f"the server exceeded the limits of a request: {returned} choices for n = {n}, {prompt_tokens} prompt "
                 f"and {completion_tokens} completion tokens where at most {worst.tokens} in all were possible; caps "
-                "cannot be kept with it (does it honour max_tokens? is endpoint.template_tokens large enough?)"
+                "cannot be kept with it (does it honour max_tokens? are reasoning tokens billed beside? a larger "
+                "max_tokens in [[prompts]] leaves them room; is endpoint.template_tokens large enough?)"
             )
             return charged, text, Fatal(text)
         return charged, "", None
