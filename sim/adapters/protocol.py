@@ -1,6 +1,7 @@
 """One request for completions and its reply, and how failures are told apart.
 
-* `Fatal`: no repetition helps (key, model, quota, malformed request). The run stops.
+* `Fatal`: no repetition helps (key, model, quota, malformed request, redirect). The run stops. `Excessive`, of a reply
+  that is too large, counts as billed in full.
 * `Refused`: this one request's content was refused by a filter; a scored outcome. Some providers bill it: counted as
   billed in full.
 * `Transient`: the server did no work (rate limit, overload, no connection). Repeat; nothing was billed.
@@ -28,6 +29,10 @@ class CallError(Exception):
 
 class Fatal(CallError):
     """No repetition helps."""
+
+
+class Excessive(Fatal):
+    """The server's reply broke a limit: no repetition helps, and it counts as billed."""
 
 
 class Refused(CallError):
@@ -155,14 +160,14 @@ class Offline:
         """Nothing is open."""
 
 
-def read_reply(status: int, content: bytes, retry_after: float | None = None) -> Reply:
-    """The reply in an HTTP response, or the `CallError` that it amounts to."""
+def read_reply(status: int, content: bytes, retry_after: float | None = None, where: str = "") -> Reply:
+    """The reply in an HTTP response, or the `CallError` that it amounts to; see `failure`."""
     try:
         body = json.loads(content)
     except (ValueError, RecursionError):
         body = None
     if status != 200:
-        raise failure(status, body, retry_after, content)
+        raise failure(status, body, retry_after, content, where)
     if not isinstance(body, dict) and not (isinstance(body, list) and complaints.is_error(body)):
         raise Ambiguous(f"the server answered 200 with {_start(content)}, which is no JSON object")
     if complaints.is_error(body):
@@ -217,8 +222,22 @@ def read_usage(raw: Any, choices: tuple[Choice, ...]) -> Usage | None:
     return usage
 
 
-def failure(status: int, body: Any, retry_after: float | None, content: bytes = b"") -> CallError:
-    """What an HTTP error means, with all that the server says and the setting that may help."""
+def failure(status: int, body: Any, retry_after: float | None, content: bytes = b"", where: str = "") -> CallError:
+    """What an HTTP error means, with all that the server says and the setting that may help.
+
+    Args:
+        status: of the response.
+        body: what its content is as JSON, None for nothing.
+        retry_after: seconds that it asks to wait.
+        content: of the response.
+        where: it redirects to.
+    """
+    if 300 <= status < 400:
+        to = where and f" to {complaints.visible(where, 200)}"
+        return Fatal(
+            f"HTTP {status}: redirects are not followed; the prompts and the key would go along{to}. Where that is "
+            "right, put the new address into the configuration"
+        )
     words = complaints.codes(body)
     said = complaints.sentence(body, content)
     advice = complaints.advice(status, said)
