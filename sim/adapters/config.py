@@ -234,6 +234,7 @@ def _endpoint(table: Table) -> tuple[Endpoint, str | None]:
         concurrency=(first, low, high),
         extra=dict(extra),
         batch=_batch(table),
+        max_reply_bytes=table.whole("max_reply_bytes", Endpoint.max_reply_bytes, low=1000, high=2**31),
     )
     model = table.text("model", None)
     table.done()
@@ -250,6 +251,7 @@ def _batch(table: Table) -> BatchOptions | None:
         offline=own.flag("offline", False),
         max_requests=own.whole("max_requests", 50_000, high=10**6),
         max_bytes=own.whole("max_bytes", 100_000_000, low=1000, high=2 * 10**9),
+        max_output_bytes=own.whole("max_output_bytes", BatchOptions.max_output_bytes, low=1000, high=2**34),
     )
     own.done()
     return found if mode == "batch" else None

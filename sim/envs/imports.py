@@ -1,6 +1,7 @@
 """Logs of other tools to rows of completions, as `sim.envs.logs.from_log` takes them.
 
-* OpenAI batch output (.jsonl: custom_id, response), with its input file for what was asked;
+* OpenAI batch output (.jsonl: custom_id, response), of chat completions or responses, with its input file for what
+  was asked;
 * Inspect logs (.json, or .eval, a zip with a file per sample);
 * lm-evaluation-harness sample files (samples_*.jsonl: doc_id, resps);
 * any other .jsonl: a row per line.
@@ -18,6 +19,8 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from sim.envs.replies import as_asked, as_chat, billed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,13 +111,13 @@ def _batch(
         if not isinstance(response, dict) or response.get("status_code") != 200 or not _body(response):
             said = json.dumps(line.get("error") or response)[:160]
             raise ValueError(f"{where}: the request {name!r} failed ({said}); ask for it again and add its line")
-        body = response["body"]
+        body = as_chat(response["body"])
         choices, usage = body["choices"], _part(body, "usage", where)
         if told is None:
             shared = _split(requests.get(name), f"{where}: {name!r}", asked)
         else:
             shared = _told(told[name], f"{where}: the custom_id {name!r}")
-        shared |= _tokens(usage.get("prompt_tokens"), usage.get("completion_tokens"), len(choices))
+        shared |= _tokens(*billed(usage), len(choices))
         if any(isinstance(choice, dict) and broken_off(choice) for choice in choices):
             raise ValueError(f"{where}: a choice of {name!r} broke off on the server; ask for it again, add its line")
         for choice in choices:
@@ -133,7 +136,7 @@ def broken_off(choice: dict[str, Any]) -> bool:
 
 
 def _body(response: dict[str, Any]) -> bool:
-    body = response.get("body")
+    body = as_chat(response.get("body"))
     return isinstance(body, dict) and _filled(body, "choices")
 
 
@@ -152,6 +155,7 @@ def _requests(path: Path) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for number, line in enumerate(json_lines(path), start=1):
         body = line.get("body")
+        body = as_asked(body)
         if not isinstance(line.get("custom_id"), str) or not isinstance(body, dict) or not _filled(body, "messages"):
             raise ValueError(f"{path}: line {number} is no chat request of a batch (custom_id, body.messages)")
         if line["custom_id"] in found:
@@ -197,7 +201,7 @@ def _inspect(path: Path, prompt: str) -> Iterator[dict[str, Any]]:
             if not isinstance(texts, list) or not all(isinstance(one, str) for one in texts):
                 raise ValueError(f"{where} has a target that is neither text nor a list of texts")
             row["gold"] = "; ".join(texts)
-        row |= _tokens(usage.get("input_tokens"), usage.get("output_tokens"), len(output["choices"]))
+        row |= _tokens(*billed(usage), len(output["choices"]))
         if len(output["choices"]) == 1:  # with more the scores are not of one completion
             for name, score in _part(sample, "scores", where).items():
                 row |= _score(str(name), score, where)
