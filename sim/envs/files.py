@@ -9,10 +9,10 @@ can read and write it:
   costs are needed; values, context_probs and query_weights are optional; all are float64. answers and
   completions (whole numbers) and test (bool) are optional too.
 
-`checksums` holds the SHA-256, in hexadecimal, of every entry but the header: of the bytes of its .npy file. A file whose
-entries are not exactly those is refused, so that a damaged directory of the archive loses nothing unnoticed. Version 1,
-which had neither checksums nor completions, is still read. Entries are stored or deflated; all together unpack to at
-most 1 GiB.
+`checksums` holds the SHA-256, in hexadecimal, of every entry but the header: of the bytes of its .npy file. A file
+whose entries are not exactly those is refused, so that a damaged directory of the archive loses nothing unnoticed.
+Version 1, which had neither checksums nor completions, is still read. Entries are stored or deflated; all together
+unpack to at most 1 GiB.
 
 Fields mean what `Dataset` says. What is optional and absent has the default of `Dataset`. Text that UTF-8 cannot hold,
 the lone surrogates of UTF-16, is written as its escape: the six characters \ud83d.
