@@ -334,7 +334,7 @@ def test_two_entries_of_one_name_are_refused(tmp_path: Path) -> None:
             warnings.simplefilter("ignore")
             for name, content in [*raw.items(), (second, raw["probs.npy"])]:
                 archive.writestr(name, content)
-        assert f"({second}: stands in the archive twice)" in complaint(copy)
+        assert "holds the entry 'probs' twice" in complaint(copy)
 
 
 def test_archives_are_stored_or_deflated_and_hold_an_array_an_entry(tmp_path: Path) -> None:

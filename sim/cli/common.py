@@ -5,7 +5,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, ParamSpec
+from typing import TYPE_CHECKING, Annotated, NoReturn, ParamSpec
 
 import typer
 
@@ -14,8 +14,13 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TextColumn
     from rich.text import Text
 
+    from sim.adapters.trust import Trust
     from sim.envs.dataset import Dataset
 
+TrustOption = Annotated[
+    bool, typer.Option("--trust", help="Import the Python modules of its scorers, which runs their code.")
+]
+ModuleOption = Annotated[list[str] | None, typer.Option(help="Import this module of its scorers; once per module.")]
 P = ParamSpec("P")
 
 USER_ERROR, INTERRUPTED = 2, 130
@@ -56,13 +61,35 @@ def stop(sentence: str, code: int) -> NoReturn:
     raise typer.Exit(code)
 
 
-def agreed(question: str) -> bool:
-    """Whether the user says yes. Where nobody answers, the command ends with what helps."""
+def agreed(question: str, option: str = "--yes") -> bool:
+    """Whether the user says yes. Where nobody answers, the command ends with what helps, an option."""
     try:
         return typer.confirm(question)
     except typer.Abort:
         typer.echo(err=True)
-        stop("stopped: nobody answered; --yes goes on without asking", INTERRUPTED)
+        stop(f"stopped: nobody answered; {option} goes on without asking", INTERRUPTED)
+
+
+def may_import(trust: bool, modules: list[str] | None) -> "Trust":
+    """Which modules a policy may import: those that the options name, and those that the user agrees to when asked.
+
+    Where nobody can be asked, no others.
+    """
+    said: dict[tuple[str, str], bool] = {}
+
+    def asked(module: str, place: str) -> bool:
+        if trust or module in (modules or ()):
+            return True
+        if not sys.stdin.isatty():
+            return False
+        if (module, place) not in said:
+            typer.echo(
+                plain(f"Its scorer is a Python function of {module}, from {place}. Importing runs all code there.")
+            )
+            said[module, place] = agreed("Import it?", "--trust")
+        return said[module, place]
+
+    return asked
 
 
 def plain(text: object) -> str:

@@ -200,6 +200,7 @@ def fetch(
     from rich.console import Console
 
     from sim.envs import fetch as room
+    from sim.envs.released import RELEASED
 
     columns = (common.description(), progress.BarColumn(), progress.DownloadColumn())
     silent = not sys.stderr.isatty()
@@ -211,7 +212,7 @@ def fetch(
                 tasks[name] = bar.add_task(name)
             bar.update(tasks[name], completed=received, total=total)
 
-        paths = room.fetch(names or list(room.RELEASED), source, to, report)
+        paths = room.fetch(names or list(RELEASED), source, to, report)
     for path in paths:
         typer.echo(path)
     typer.echo(f"use one with: iapo compare --env {paths[0]}", err=True)

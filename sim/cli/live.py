@@ -96,10 +96,13 @@ def ask(
         str | None, typer.Option(help="Name of a context.", show_default="the only one, if there is one")
     ] = None,
     seed: Annotated[int, typer.Option(help="First seed of the request.")] = 0,
+    trust: common.TrustOption = False,
+    module: common.ModuleOption = None,
 ) -> None:
     """Answer one query with the arm that a policy chose for a context.
 
-    The policy file is all it needs, besides the key in the environment variable that the file names.
+    The policy file is all it needs, besides the key in the environment variable that the file names. A policy whose
+    scorer is a Python function imports its module: which, and of what file, is said, and you are asked.
 
     Example: iapo ask results/capitals/policy.json "What is the capital of Peru?" --context "cost 0"
     """
@@ -115,7 +118,7 @@ def ask(
     if context not in answers.choices:
         asked = "--context is needed" if context is None else f"--context is {context!r}"
         raise ValueError(f"{asked}; {policy} has {', '.join(map(repr, names))}")
-    run = reading.of_policy(answers)
+    run = reading.of_policy(answers, common.may_import(trust, module))
     chosen, prompt = answers.choices[context].chosen, answers.prompts[answers.choices[context].chosen.prompt]
     most = 2**63 - chosen.scale  # what the journal holds
     if not 0 <= seed <= most:

@@ -87,20 +87,13 @@ def _objects(entries: Sequence[Any]) -> "pd.Series":
 
 
 def _one(name: str, path: Path, asked: Path | None, ids: str | None, votes: Sequence[str]) -> "pd.DataFrame":
-    import pandas as pd
-
-    from sim.envs import imports
+    from sim.envs import imports, rows
 
     if path.suffix in imports.KINDS:
         return imports.read(path, name, asked, None if ids is None else lambda names: _split(ids, names))
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
-    try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        frame = pd.read_csv(path, keep_default_na=False, dtype=str)  # "NA" and "None" are answers, 007 is not 7
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{path}: cannot be read as a table ({error})") from None
+    frame = rows.frame(path)
+    if path.suffix == ".parquet":
+        return frame
     for column in set(votes) & set(frame.columns):
         if all(map(_PLAIN.fullmatch, frame[column])):
             frame[column] = _objects([float(cell) if "." in cell else int(cell) for cell in frame[column]])

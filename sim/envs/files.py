@@ -9,10 +9,10 @@ can read and write it:
   costs are needed; values, context_probs and query_weights are optional; all are float64. answers and
   completions (whole numbers) and test (bool) are optional too.
 
-`checksums` holds the SHA-256, in hexadecimal, of every entry but the header: of the bytes of its .npy file. A file whose
-entries are not exactly those is refused, so that a damaged directory of the archive loses nothing unnoticed. Version 1,
-which had neither checksums nor completions, is still read. Entries are stored or deflated; all together unpack to at
-most 1 GiB.
+`checksums` holds the SHA-256, in hexadecimal, of every entry but the header: of the bytes of its .npy file. A file
+whose entries are not exactly those is refused, so that a damaged directory of the archive loses nothing unnoticed.
+Version 1, which had neither checksums nor completions, is still read. Entries are stored or deflated; all together
+unpack to at most 1 GiB.
 
 Fields mean what `Dataset` says. What is optional and absent has the default of `Dataset`. Text that UTF-8 cannot hold,
 the lone surrogates of UTF-16, is written as its escape: the six characters \ud83d.
@@ -178,12 +178,10 @@ def _read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     arrays, checksums = {}, {}
     try:
         with zipfile.ZipFile(path) as archive:
-            _check_directory(path, archive)
+            check_directory(path, archive)
             for info in archive.infolist():
                 entry = info.filename
                 name = entry.removesuffix(".npy")
-                if name in arrays:
-                    raise ValueError("stands in the archive twice")
                 with archive.open(info) as file:
                     stream = _Digested(file)
                     arrays[name] = np.lib.format.read_array(cast(IO[bytes], stream), allow_pickle=False)
@@ -196,19 +194,22 @@ def _read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     return arrays, checksums
 
 
-def _check_directory(path: Path, archive: zipfile.ZipFile) -> None:
-    """Complain about a directory whose entries are not as many as it says, or that unpack to too much."""
+def check_directory(path: Path, archive: zipfile.ZipFile) -> None:
+    """Complain about entries that are not as many as the directory says, of one name, or unpack to too much."""
     entries = archive.infolist()
     with path.open("rb") as file:
         file.seek(-_END.size - len(archive.comment), os.SEEK_END)
         *_, said, _, _, _ = _END.unpack(file.read(_END.size))
-    if len(entries) != said:
+    if min(len(entries), 0xFFFF) != said:  # of more than that a longer directory tells
         raise ValueError(f"names {len(entries)} entries and says that they are {said}")
+    names = [info.filename.removesuffix(".npy") for info in entries]
+    if len(set(names)) < len(names):
+        raise ValueError(f"holds the entry {max(names, key=names.count)!r} twice")
     total = sum(info.file_size for info in entries)
     if total > MAX_UNPACKED:
         raise ValueError(f"unpacks to {total} bytes; at most {MAX_UNPACKED} are read")
-    for info in entries:  # what other methods unpack to is not bounded while it is read
-        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+    for info in entries:  # what older methods unpack to is not bounded while it is read
+        if info.compress_type in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
             raise ValueError(f"{info.filename} is compressed by method {info.compress_type}; deflate or store it")
 
 

@@ -20,7 +20,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sim.envs.files import MAX_UNPACKED, check_directory
 from sim.envs.replies import as_asked, as_chat, billed
+from sim.envs.rows import of_json
+from sim.envs.unpickle import readable_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +31,6 @@ if TYPE_CHECKING:
 KINDS = (".jsonl", ".json", ".eval")
 Split = Callable[[list[str]], Sequence[Sequence[str] | None]]
 """Prompt and query of every custom_id; None where it tells none."""
-_MOST_BYTES = 2 * 10**9
 _MOST_TOKENS = 2**40
 _GRADES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
 """Inspect's letters: correct, partial, incorrect, no answer."""
@@ -48,10 +50,7 @@ def read(path: Path, prompt: str, asked: Path | None = None, split: Split | None
     Raises:
         ValueError: it cannot be read, or holds requests without completions; the sentence names the file and the line.
     """
-    import pandas as pd
-
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
+    readable_file(path, MAX_UNPACKED)
     if path.suffix in (".json", ".eval"):
         rows = list(_inspect(path, prompt))
     else:
@@ -64,7 +63,7 @@ def read(path: Path, prompt: str, asked: Path | None = None, split: Split | None
             rows = lines
     if not rows:
         raise ValueError(f"{path}: holds no completions")
-    return pd.DataFrame(rows, dtype=object)  # as the log has it: pandas would make 4.0 of 4 beside 2.5
+    return of_json(rows)
 
 
 def json_lines(path: Path) -> list[dict[str, Any]]:
@@ -247,8 +246,10 @@ def _samples(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             names = sorted(name for name in archive.namelist() if re.fullmatch(r"samples/.*\.json", name))
             if not names:
                 raise ValueError(f"{path}: holds no samples (samples/*.json), so it is no Inspect log")
-            if sum(archive.getinfo(name).file_size for name in names) > _MOST_BYTES:
-                raise ValueError(f"{path}: unpacks to more than {_MOST_BYTES // 10**9} GB")
+            try:
+                check_directory(path, archive)
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from None
             head = (
                 _json(archive.read("header.json"), f"{path}: header.json")
                 if "header.json" in archive.namelist()
@@ -257,7 +258,7 @@ def _samples(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             _check_status(_object(head, f"{path}: header.json"), path)
             for name in names:
                 yield f"{path}: {name}", _object(_json(archive.read(name), f"{path}: {name}"), f"{path}: {name}")
-    except (zipfile.BadZipFile, OSError, EOFError, zlib.error) as error:
+    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, zlib.error) as error:
         raise ValueError(f"{path}: is no whole .eval file ({error})") from None
     except NotImplementedError:
         raise ValueError(
