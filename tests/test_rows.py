@@ -94,6 +94,6 @@ def test_a_bad_log_ends_the_import_with_one_sentence(ending: str, tmp_path: Path
 def test_names_that_utf_8_cannot_hold_become_escapes(tmp_path: Path):
     path = tmp_path / "log.jsonl"
     path.write_text('{"\\ud83da": "\\ud83d"}\n')
-    frame = imports.read(path, "p")
+    frame = imports.read(path)
     assert list(frame.columns) == ["\\ud83da"]
     assert frame.iloc[0, 0] == "\ud83d"

@@ -40,6 +40,7 @@ def values(
     """
     from sim import cells, envs, runner
     from sim.cli.truth import whole_values
+    from sim.envs.logs import few_completions
 
     runner.check_seed(seed)
     world = envs.get(env)
@@ -68,6 +69,8 @@ def values(
             label = labels[prompt : prompt + 1]
             rows.append((prompt, f"{of_prompt[0]:.4f}", of_prompt.argmax() + 1, f"{of_prompt.max():.4f}", *label))
         common.show(console, f"{title}, context {names[context]}", columns, rows)
+    if world.data is not None and (few := few_completions(world.data)) is not None:
+        typer.echo(f"warning: {few}", err=True)
     if csv is not None:
         typer.echo(f"wrote {csv}")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sim.envs.files import MAX_UNPACKED, escape
+from sim.envs.log_files import content
 from sim.envs.unpickle import readable_file
 
 if TYPE_CHECKING:
@@ -24,10 +25,9 @@ def csv(path: Path) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    readable_file(path, MAX_UNPACKED)
+    text = content(path)
     try:
-        content = path.read_bytes().decode("utf-8-sig")
-        return pd.read_csv(io.StringIO(content), keep_default_na=False, dtype=str)
+        return pd.read_csv(io.StringIO(text.decode("utf-8-sig")), keep_default_na=False, dtype=str)
     except Exception as error:  # whatever a malformed table makes its reader raise
         raise _unreadable(path, error) from None
 
