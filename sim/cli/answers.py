@@ -193,7 +193,7 @@ def closing(frame: "pd.DataFrame", read_here: bool) -> str:
     completions = common.count(len(frame), "completion")
     if not read_here:
         return f"{completions}, none of them read here: answers and scores are the log's"
-    unread = int((frame["answer"] == UNREAD).sum())
+    unread = sum(answer == UNREAD for answer in frame["answer"])
     line = f"{completions}: {len(frame) - unread} read, {unread} unreadable"
     if "right" not in frame:
         return f"{line}; no right answers to compare them with"

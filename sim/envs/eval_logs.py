@@ -118,12 +118,12 @@ def _samples(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             _check_status(object_at(head, f"{path}: header.json"), path)
             for one in names:
                 yield f"{path}: {one}", object_at(parse(archive.read(one), f"{path}: {one}"), f"{path}: {one}")
-    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, zlib.error) as error:
-        raise ValueError(f"{path}: is no whole .eval file ({error})") from None
     except NotImplementedError:
         raise ValueError(
             f"{path}: is compressed in a way that Python's zipfile cannot read; make it .json (inspect log convert)"
         ) from None
+    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, zlib.error) as error:
+        raise ValueError(f"{path}: is no whole .eval file ({error})") from None
 
 
 def _check_status(log: dict[str, Any], path: Path) -> None:
@@ -256,7 +256,7 @@ def promptfoo(path: Path, log: dict[str, Any]) -> Iterator[dict[str, Any]]:
             "prompt": f"{prompt} ({provider})" if len(set(providers)) > 1 else prompt,
             "query": _plain(next(iter(given.values())) if len(given) == 1 else given),
         } | {f"var {key}": _plain(value) for key, value in given.items()}
-        asserted = test.get("assert") if isinstance(test.get("assert"), list) else []
+        asserted = test["assert"] if isinstance(test.get("assert"), list) else []
         rights = [rule["value"] for rule in asserted if isinstance(rule, dict) and rule.get("type") == "equals"]
         if len(rights) == 1 and isinstance(rights[0], str | int | float):
             row["gold"] = rights[0]
