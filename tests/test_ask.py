@@ -170,7 +170,7 @@ def test_scorers_of_means_are_not_asked(found: list, said: str, tmp_path: Path):
         ({"context": {"weights": ["a"]}}, "contexts.c.weights is ['a']; expected a list of finite numbers"),
         ({"context": {"weights": [1, 2]}}, "contexts.c.weights holds 2 numbers; expected 1, one for each objective"),
         ({"context": {"probability": None}}, "contexts.c.probability is missing; it is needed"),
-        ({"top": {"prices": {"m": [1]}}}, "prices.m is [1]; expected two whole numbers of at least 0"),
+        ({"top": {"prices": {"m": [1]}}}, "prices.m is [1]; expected two whole numbers of at least 0 and at most"),
         ({"top": {"policy": {}}}, "policy.c is missing; it is needed"),
         ({"top": {"policy": {"c": {}}}}, "policy.c.chosen is missing; it is needed"),
     ],

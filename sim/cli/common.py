@@ -31,6 +31,8 @@ _OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")
 """Unicode's controls, marks of format, halves of characters, ends of lines and of paragraphs."""
 _KEPT = "\n\t\u200c\u200d"
 _KINDS = (">", "~")
+_LONGEST = 2000
+"""Signs of a sentence."""
 _TEXT_WIDTH = 24
 """Wrapped text gets at least so many columns, if it needs them."""
 _PADDING = 2
@@ -60,8 +62,9 @@ def _is_ours(error: Exception) -> bool:
 
 
 def stop(sentence: str, code: int) -> NoReturn:
-    """Say on stderr why, in one line, and exit."""
-    typer.echo(plain(" ".join(sentence.split())), err=True)
+    """Say on stderr why, in one line, and exit. What a file holds may be of any length: the middle is left out then."""
+    said = plain(" ".join(sentence.split()))
+    typer.echo(said if len(said) <= _LONGEST else f"{said[: _LONGEST - 300]} ... {said[-300:]}", err=True)
     raise typer.Exit(code)
 
 
