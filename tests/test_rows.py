@@ -1,14 +1,17 @@
 """Rows of tables: what a file holds, or one sentence that names it."""
 
+import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 from typer.testing import CliRunner
 
+from sim import tables
 from sim.adapters import queries
 from sim.adapters.settings import QueryFile
 from sim.cli import app
@@ -97,3 +100,40 @@ def test_names_that_utf_8_cannot_hold_become_escapes(tmp_path: Path):
     frame = imports.read(path)
     assert list(frame.columns) == ["\\ud83da"]
     assert frame.iloc[0, 0] == "\ud83d"
+
+
+HOSTILE = [
+    "=1+1",
+    "+1",
+    "-5",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    "'=1",
+    "'tis",
+    "\uff1d1",
+    '=HYPERLINK("http://x","y")',
+]
+
+
+def test_no_cell_of_text_is_a_formula_and_every_one_comes_back(tmp_path: Path):
+    """Numbers stay numbers, negative ones too; what Python's own csv module reads is what a spreadsheet gets."""
+    harmless = ["a=b", "2", " =1", "a\r=1+1", ""]
+    texts = HOSTILE + harmless
+    table = pd.DataFrame(
+        {"=name": texts, "n": -np.arange(float(len(texts))), "k": pd.array([-1] * len(texts), "Int64")}
+    )
+    path = tables.save(table, tmp_path / "t.csv")
+    with path.open(newline="", encoding="utf-8") as file:
+        head, *cells = csv.reader(file)
+    assert head == ["'=name", "n", "k"]
+    assert [row[0] for row in cells] == [f"'{text}" for text in HOSTILE] + harmless
+    assert [float(row[1]) for row in cells] == table["n"].tolist()
+    assert {row[2] for row in cells} == {"-1"}
+    again = tables.load(path)
+    assert again["=name"].fillna("").tolist() == texts
+    assert again["n"].tolist() == table["n"].tolist()
+    assert [rows.unquoted(rows.quoted(text)) for text in texts] == texts
+    kept = tables.save(table, tmp_path / "t.parquet")
+    assert tables.load(kept)["=name"].tolist() == texts  # which no spreadsheet opens by itself

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os.path  # whose questions any text may be asked, however long it is
 import tomllib
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -52,7 +53,7 @@ def load(path: str | Path, told_by: str | Path | None = None, may_import: Trust 
 
 
 def _toml(path: Path, told_by: str | Path | None = None) -> dict[str, Any]:
-    if told_by is not None and not path.is_file():
+    if told_by is not None and not os.path.isfile(path):
         raise ValueError(f"{told_by}: came from {path}, which is not there any more; put the configuration back there")
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -132,7 +133,7 @@ def _out(top: Table, beside: Path) -> Path:
     """The folder of results, which need not be there; a file in its place is refused."""
     out = beside / top.text("out", f"results/{top.file.stem}")
     for place in (out, *out.parents):
-        if place.exists() and not place.is_dir():
+        if os.path.exists(place) and not os.path.isdir(place):
             raise top.wrong("out", f"is {str(out)!r}; {place} is a file, not a folder")
     return out
 
@@ -152,7 +153,9 @@ def of_policy(policy: Policy, may_import: Trust | None = None) -> Asking:
     may_import = may_import or trust.only()
     top = Table(policy.file, "", policy.source)
     origin = Path(policy.config)
-    objectives, tie = _objectives(Table(origin if origin.exists() else policy.file, "", policy.source), may_import)
+    objectives, tie = _objectives(
+        Table(origin if os.path.exists(origin) else policy.file, "", policy.source), may_import
+    )
     judges = {one.scorer.model for one in objectives if isinstance(one.scorer, Judge)}
     for context in policy.contexts:
         if len(context.weights) != len(objectives):
@@ -318,7 +321,7 @@ def _queries(table: Table, beside: Path) -> QueryFile:
     file = beside / table.text("file")
     if file.suffix not in (".jsonl", ".csv", ".parquet"):
         raise table.wrong("file", f"is {file.name!r}; expected a .jsonl, .csv or .parquet file")
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise table.wrong("file", f"names {file}, which does not exist")
     columns = (table.text("text", "query"), table.text("gold", None))
     found = QueryFile(file, *columns, table.whole("limit", None), table.text("reference", None))

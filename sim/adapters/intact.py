@@ -5,6 +5,9 @@ import sqlite3
 from functools import cache
 from typing import Any
 
+BROKEN = (sqlite3.Error, UnicodeDecodeError)
+"""What SQLite raises on a damaged file; the second where its own message would hold damaged text."""
+
 
 def check(base: sqlite3.Connection, schema: str) -> None:
     """Look at pages, tables and the types of all cells.

@@ -131,7 +131,7 @@ class Journal:
         self._known: set[bytes] = set()
         try:
             self._base = self._open()
-        except sqlite3.Error as error:
+        except intact.BROKEN as error:
             raise ValueError(f"{path}: cannot be opened as a journal ({_reason(error)})") from None
         self._next = 1 + (self._one("SELECT max(id) FROM attempts")[0] or 0)
 
@@ -169,7 +169,7 @@ class Journal:
             intact.check(base, SCHEMA + BATCH_SCHEMA)
             if found is None:
                 raise ValueError("it names no version")
-        except (sqlite3.Error, ValueError) as error:
+        except (sqlite3.Error, ValueError) as error:  # of which undecodable text is one
             raise ValueError(
                 f"{self.path}: is damaged, or no journal ({error}); `sqlite3 FILE .recover` may save what is left of it"
             ) from None
@@ -421,7 +421,7 @@ class Journal:
     def _found(self, query: str, values: tuple[Any, ...]) -> list[Any]:
         try:
             return self._base.execute(query, values).fetchall()
-        except sqlite3.Error as error:
+        except intact.BROKEN as error:
             raise ValueError(f"{self.path}: cannot be read or written ({_reason(error)})") from None
 
 

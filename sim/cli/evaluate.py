@@ -79,7 +79,7 @@ def evaluate(
     _save(rows, place)
     _show(run, rows, len(items))
     typer.echo(f"\n{read_text(seen)}")
-    typer.echo(f"This call: {amount_text(charged)}. In all: {amount_text(spent)}.\n\nwrote {place}")
+    typer.echo(f"This call: {amount_text(charged)}. In all: {amount_text(spent)}.\n\nwrote {common.plain(place)}")
 
 
 def _held_out(tuned: "Config", queries: Path, limit: int | None) -> "Config":

@@ -90,7 +90,7 @@ def replay(
     with driver.session(run, Offline, file, capped=False) as live:
         data, left = room.replay(live, driver.load_items(run), stream)
     files.save(data, to)
-    typer.echo(f"wrote {to}: {common.sizes(data)}; left out: {left}")
+    typer.echo(f"wrote {to}: {common.sizes(data)}; left out: {common.plain(left)}")
 
 
 @common.command

@@ -241,6 +241,9 @@ async def matched(option: str, task: dict[str, Any], texts: Sequence[str]) -> li
 def _golds(frame: "pd.DataFrame", golds: Path) -> "list[Any]":
     from sim.envs.imports import json_lines
 
+    if "query" not in frame.columns:
+        has = ", ".join(map(str, frame.columns))
+        raise ValueError(f"{golds}: is joined by 'query', but the log has no such column; it has {has}")
     known: dict[str, Any] = {}
     for number, row in enumerate(json_lines(golds), start=1):
         if "query" not in row or "gold" not in row:

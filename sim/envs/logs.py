@@ -235,7 +235,8 @@ def few_completions(data: Dataset) -> str | None:
 def _by_value(entry: Any) -> str:
     """Text that is the same for a number however it is written, and all other text as it is."""
     text = str(entry)
-    if _PLAIN.fullmatch(text) or (isinstance(entry, Real) and np.isfinite(_finite(entry))):
+    number = isinstance(entry, Real) and not isinstance(entry, bool)
+    if _PLAIN.fullmatch(text) or (number and np.isfinite(_finite(entry))):
         plain = format(Decimal(text), "f")
         plain = plain.rstrip("0").rstrip(".") if "." in plain else plain
         return "0" if plain == "-0" else plain
