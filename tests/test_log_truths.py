@@ -235,13 +235,21 @@ def test_a_right_answer_that_is_no_text_is_refused(gold: Any, said: str, tmp_pat
     refused(said, lines(tmp_path / "a.jsonl", rows), "--to", tmp_path / "x.npz", *options)
 
 
-@pytest.mark.parametrize("answers", [[{"a": 1}], [True, "true"], [["4"], {"a": 1}]])
-def test_an_answer_that_is_no_text_is_refused(answers: list[Any], tmp_path: Path):
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ([{"a": 1}], "holds a dict (\"{'a': 1}\") in row 1; answers are text or numbers"),
+        ([["4"], {"a": 1}], "holds a dict (\"{'a': 1}\") in row 2"),
+        ([[["4"]]], "holds a list"),
+        ([True, "true"], "hold truth values beside text as 'true'; write all as text"),
+    ],
+)
+def test_an_answer_that_is_no_text_is_refused(answers: list[Any], said: str, tmp_path: Path):
     rows = [{"prompt": "p", "query": "q", "answer": one, "gold": "4"} for one in answers]
     options = ("--to", tmp_path / "x.npz", *VOTE, "--max-scale", 1)
     done = iapo("env", "import", lines(tmp_path / "a.jsonl", rows), *options)
     assert done.exit_code == common.USER_ERROR
-    assert "answers are text or numbers" in done.stderr
+    assert said in done.stderr
 
 
 def test_numbers_as_completions_are_said(tmp_path: Path):

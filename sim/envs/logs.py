@@ -89,7 +89,7 @@ def from_log(
     answers, outcomes = None, []
     for column, how in zip(objectives, aggregate, strict=True):
         if how == "mv":
-            _check_answers(log[column], column, wrong)
+            _check_answers(log[column], column, wrong, log[str(gold)])
             labels, answers, torn = _label(log[column], log[str(gold)], queries)
             if torn is not None:
                 asked = query_names[torn]
@@ -170,15 +170,23 @@ def _finite(entry: Any) -> float:
         return np.nan
 
 
-def _check_answers(column: np.ndarray, name: str, wrong: Callable[[str], ValueError]) -> None:
-    """Refuse answers that are no text, number or truth value, and truth values among others ("True" is not "true")."""
-    truths = [isinstance(entry, bool | np.bool_) for entry in column]
+def _check_answers(column: np.ndarray, name: str, wrong: Callable[[str], ValueError], gold: np.ndarray) -> None:
+    """Refuse answers that are no text, number or truth value, and truth values beside "true", which is not True."""
+    rights = [one for entry in gold for one in (entry if isinstance(entry, list | tuple | np.ndarray) else [entry])]
+    both = [*column, *rights]
+    words = any(isinstance(entry, str) and entry.strip() in ("true", "false", "TRUE", "FALSE") for entry in both)
+    truths = any(isinstance(entry, bool | np.bool_) for entry in both)
     for row, entry in enumerate(column, start=1):
-        if isinstance(entry, list | tuple | dict | set | np.ndarray) or (any(truths) and not truths[row - 1]):
+        if isinstance(entry, list | tuple | dict | set | np.ndarray):
             kind = type(entry).__name__
             raise wrong(
                 f"column {name!r} holds a {kind} ({str(entry)[:60]!r}) in row {row}; answers are text or numbers"
             )
+    if words and truths:
+        raise wrong(f"column {name!r} and its right answers hold truth values beside text as 'true'; write all as text")
+    for entry in rights:
+        if isinstance(entry, list | tuple | dict | set | np.ndarray):
+            raise wrong(f"the right answers of {name!r} hold a {type(entry).__name__}; they are text or numbers")
 
 
 def _label(answers: np.ndarray, gold: np.ndarray, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray, int | None]:
