@@ -441,8 +441,8 @@ def test_a_name_for_a_file_that_names_its_prompts_is_refused(tmp_path: Path):
 def test_the_last_line_counts_what_could_not_be_read(tmp_path: Path):
     rows = [
         {"prompt": "p", "query": "q", "completion": said, "gold": 4, "is_correct": right}
-        for said, right in (("4", True), ("none", False), ("It is 5", True), ("4.0", 0))
+        for said, right in (("4", True), ("none", False), ("It is 5", True), ("4.0", 0), ("So 4", 1))
     ]
     _, done = imported(lines(tmp_path / "a.jsonl", rows), *VOTE, "--answers", "number", "--max-scale", 1)
-    line = "4 completions: 3 read, 1 unreadable; what is read here disagrees with the log's own 'is_correct' on 2 of 4"
-    assert done.stdout.splitlines()[-1] == f"{line} (50.0%)"
+    line = "5 completions: 4 read, 1 unreadable; what is read here disagrees with the log's own 'is_correct' on 2 of 5"
+    assert done.stdout.splitlines()[-1] == f"{line} (40.0%)"
