@@ -214,6 +214,6 @@ def _table_path(out: Path, name: str) -> Path:
 
 def _save(table: "pd.DataFrame", path: Path) -> None:
     from sim.envs.files import write_whole
+    from sim.envs.rows import to_csv
 
-    text = table.to_csv(index=False, lineterminator="\n", float_format=_DIGITS)
-    write_whole(path, lambda file: file.write(text.encode()))
+    write_whole(path, lambda file: file.write(to_csv(table, _DIGITS)))

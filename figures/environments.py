@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from figures import style
 from figures.lab import SEED, Lab
 from sim.cli import truth
-from sim.envs.fetch import RELEASED
+from sim.envs.released import RELEASED
 from theory.agnostic import losses
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import numpy as np
 
 from sim import cells, compare, envs, tables
 from sim.cli import truth
-from sim.envs.fetch import RELEASED
+from sim.envs.released import RELEASED
 from sim.envs.sources import NamedSource
 from sim.runner import trial_key
 from theory.exact import combine

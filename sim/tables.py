@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, Float64, Int64
 
 from sim.envs.files import write_whole
+from sim.envs.rows import each_text, to_csv, unquoted
 from sim.evaluate import Scores
 
 if TYPE_CHECKING:
@@ -187,7 +188,10 @@ def cell_folder(out: Path) -> Path:
 
 
 def save(table: "pd.DataFrame | Mapping[str, Any]", path: Path) -> Path:
-    """Write a table as .parquet or .csv, or provenance as .json; it appears whole or not at all."""
+    """Write a table as .parquet or .csv, or provenance as .json; it appears whole or not at all.
+
+    In CSV, text that a spreadsheet would compute gets an apostrophe in front (`sim.envs.rows`); `load` takes it off.
+    """
 
     def write(file: BinaryIO) -> None:
         if isinstance(table, Mapping):
@@ -195,7 +199,7 @@ def save(table: "pd.DataFrame | Mapping[str, Any]", path: Path) -> Path:
         elif path.suffix == ".parquet":
             table.to_parquet(file, index=False)
         else:
-            table.to_csv(file, index=False, lineterminator="\n")
+            file.write(to_csv(table))
 
     write_whole(path, write)
     return path
@@ -205,4 +209,6 @@ def load(path: Path) -> "pd.DataFrame":
     """Read a table that `save` wrote."""
     import pandas as pd
 
-    return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    if path.suffix == ".parquet":
+        return pd.read_parquet(path)
+    return each_text(pd.read_csv(path), unquoted)

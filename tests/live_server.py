@@ -40,6 +40,7 @@ class Model:
         fault: (number of the request, its body) -> name of a fault, or None.
         breaks: (prompt, text, how often it broke before) -> how a choice breaks off after a few words: with
             the finish reason "error", "abort" or "cancelled", or an "object" that says what was wrong; None for not.
+        dress: what becomes of a whole reply before it is sent.
         delay: seconds of work per request.
         requests: bodies, in order of arrival.
         completions, tokens: what was billed.
@@ -53,6 +54,7 @@ class Model:
     fault: Callable[[int, dict[str, Any]], str | None] = lambda number, body: None
     breaks: Callable[[str, str, int], str | None] = lambda prompt, text, before: None
     broke: Counter[tuple[str, int]] = field(default_factory=Counter)
+    dress: Callable[[dict[str, Any]], dict[str, Any]] = lambda reply: reply
     delay: float = 0.0
     key: str = KEY
     requests: list[dict[str, Any]] = field(default_factory=list)
@@ -96,7 +98,7 @@ class Model:
                     self.broke[prompt, number] += 1
                 choice["message"]["content"] = "upstream broke: 0"
                 choice |= {"error": {"code": 502, "message": "upstream"}} if how == "object" else {"finish_reason": how}
-        return {"model": body["model"], "choices": choices, "usage": lies.get(self.usage, usage)}
+        return self.dress({"model": body["model"], "choices": choices, "usage": lies.get(self.usage, usage)})
 
     def _number(self, body: dict[str, Any], choice: int) -> int:
         seed = body.get("seed")

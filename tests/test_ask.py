@@ -1,6 +1,8 @@
 """One query answered with a policy file: whatever file, options and answer are, there is an answer or one sentence."""
 
+import http.server
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,57 @@ def test_an_answer_that_no_terminal_takes_is_shown_escaped(tmp_path: Path):
     assert found.stdout == "7 \\ud83d\n"
 
 
+def test_escapes_in_an_answer_are_shown_and_not_obeyed(tmp_path: Path):
+    """A title of the window, a link, colours, a line overwritten, C1, text that runs backwards; scripts stay whole."""
+    scripts = "caf\u00e9 5\u00a0km \u0645\u06cc\u200c\u0631"
+    answer = f"\x1b]0;owned\x07\x1b[2J\x9b31m 7\b\r\u202e8\u2066\u2028\n\t{scripts}"
+    found = ask(tmp_path, Model(answer=lambda prompt, number: answer))
+    assert found.exit_code == 0, found.output
+    seen = r"\x1b]0;owned\x07\x1b[2J\x9b31m 7\x08\r\u202e8\u2066\u2028"
+    assert found.stdout == f"{seen}\n\t{scripts}\n"
+
+
+class Refusing(http.server.BaseHTTPRequestHandler):
+    """Knows no model, and says so in colours."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        said = json.dumps({"error": {"message": "no \x1b[2J such \u202emodel\x9b31m"}}).encode()
+        self.send_response(404)
+        self.send_header("Content-Length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_escapes_in_a_servers_error_are_shown_and_not_obeyed(tmp_path: Path):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+        found = iapo("ask", write(tmp_path, url), "has the digit 7")
+        server.shutdown()
+    assert found.exit_code == common.USER_ERROR
+    assert "no \\x1b[2J such \\u202emodel\\x9b31m" in found.stderr
+    assert not {"\x1b", "\u202e", "\x9b"} & set(found.output)
+
+
+def test_names_in_tables_and_sentences_are_shown_and_not_obeyed(tmp_path: Path):
+    """What prompts and contexts are called comes with a file, too."""
+    name = "a\u202e\u2066b"
+    answer = Model(answer=lambda prompt, number: "7")
+    policy = {"policy": {"c": {"chosen": {"prompt": name, "scale": 2}}}}
+    with serving(answer) as url:
+        file = write(tmp_path, url, top=policy)
+        content = json.loads(file.read_text())
+        content["prompts"] = {name: content["prompts"]["a"] | {"name": name}}
+        file.write_text(json.dumps(content))
+        found = iapo("ask", file, "has the digit 7")
+    assert found.exit_code == 0, found.output
+    assert found.stderr.startswith("a\\u202e\\u2066b, N = 2; votes: 7 (2)")
+
+
 def objectives(*found: dict[str, Any]) -> dict[str, Any]:
     """Changes of a policy: its objectives, all of weight 1."""
     endpoint = {"model": "m", "key_variable": "LIVE_TEST_KEY"}
@@ -117,7 +170,7 @@ def test_scorers_of_means_are_not_asked(found: list, said: str, tmp_path: Path):
         ({"context": {"weights": ["a"]}}, "contexts.c.weights is ['a']; expected a list of finite numbers"),
         ({"context": {"weights": [1, 2]}}, "contexts.c.weights holds 2 numbers; expected 1, one for each objective"),
         ({"context": {"probability": None}}, "contexts.c.probability is missing; it is needed"),
-        ({"top": {"prices": {"m": [1]}}}, "prices.m is [1]; expected two whole numbers of at least 0"),
+        ({"top": {"prices": {"m": [1]}}}, "prices.m is [1]; expected two whole numbers of at least 0 and at most"),
         ({"top": {"policy": {}}}, "policy.c is missing; it is needed"),
         ({"top": {"policy": {"c": {}}}}, "policy.c.chosen is missing; it is needed"),
     ],

@@ -1,8 +1,11 @@
 """The open format: what is saved comes back bit for bit, and what is broken is named."""
 
 import dataclasses
+import hashlib
+import io
 import json
 import struct
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,7 @@ def world(aggregate: tuple[str, ...] = ("mv",), full: bool = True) -> Dataset:
             "context_probs": np.array([0.25, 0.75]),
             "query_weights": rng.uniform(0.5, 1.5, 5),
             "test": np.arange(5) >= 3,
+            "completions": rng.integers(1, 129, (3, 5)),
             "tie": "half",
             "prompt_names": ("plain", "step by step", "Gedächtnis"),
             "context_names": ("cheap", "dear"),
@@ -109,6 +113,7 @@ def test_a_file_written_without_numpy(tmp_path: Path) -> None:
 def entries(data: Dataset) -> dict[str, Any]:
     """What a file of `data` holds: arrays, and the header as a dict."""
     names = ("probs", "values", "answers", "objective_weights", "cost_weights", "costs", "test", "query_weights")
+    names = (*names, "completions")
     found = {name: getattr(data, name) for name in names if getattr(data, name) is not None}
     fields = ("name", "aggregate", "max_scale", "tie", "prompt_names", "context_names", "provenance")
     return found | {"header": {"schema": files.SCHEMA, "version": 1} | {name: getattr(data, name) for name in fields}}
@@ -136,7 +141,8 @@ def complaint(path: Path) -> str:
     [
         ("schema", "other", "names the schema 'other'; expected 'iapo-environment'"),
         ("schema", None, "names the schema None"),
-        ("version", 2, "has version 2 of the format; this program reads version 1"),
+        ("version", 3, "has version 3 of the format; this program reads versions 1 and 2"),
+        ("version", 2, "header lacks 'checksums'"),
         ("version", True, "'version' that is not a whole number"),
         ("name", 3, "'name' that is not a string"),
         ("aggregate", "mv", "'aggregate' that is not a list of strings"),
@@ -173,6 +179,9 @@ def test_wrong_headers_are_named(tmp_path: Path, key: str, value: object, proble
         ("answers", np.full(5, 4), "answers leaves 0..3"),
         ("test", np.zeros(5, np.int64), "test has dtype int64; expected bool"),
         ("test", np.zeros(5, bool), "test leaves a split empty"),
+        ("completions", np.ones((3, 5)), "completions has dtype float64; expected whole numbers"),
+        ("completions", np.ones((5, 3), int), "completions has shape (5, 3); expected (3, 5)"),
+        ("completions", np.zeros((3, 5), int), "completions holds 0; a pair has at least one completion"),
         ("query_weights", np.zeros(5), "query_weights is not positive"),
         ("values", np.zeros((3, 5, 4, 2)), "values has shape (3, 5, 4, 2); expected (3, 5, 4, 1)"),
         ("extra", np.zeros(1), "unknown array 'extra'"),
@@ -250,10 +259,93 @@ def test_damaged_archives_are_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "not a zip file" in complaint(path)
     assert "no such file" in complaint(tmp_path / "absent.npz")
     np.savez_compressed(path, probs=np.zeros(10**5))  # small, but large when unpacked
-    monkeypatch.setattr(files, "MAX_BYTES", 100)
+    monkeypatch.setattr(files, "MAX_UNPACKED", 100)
     assert "at most 100 are read" in complaint(path)
-    monkeypatch.setattr(files, "MAX_BYTES", 10_000)
-    assert "unpacks to more than" in complaint(path)
+    monkeypatch.setattr(files, "MAX_UNPACKED", 10_000)
+    assert "unpacks to 800128 bytes; at most 10000 are read" in complaint(path)
+
+
+def npy(array: np.ndarray) -> bytes:
+    """The .npy file of an array."""
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+def test_checksums_are_those_of_the_npy_files(tmp_path: Path) -> None:
+    """As another program would work them out: unpack the entries, and take the SHA-256 of each."""
+    path = tmp_path / "w.npz"
+    files.save(world(), path)
+    with zipfile.ZipFile(path) as archive:
+        raw = {name.removesuffix(".npy"): archive.read(name) for name in archive.namelist()}
+    header = json.loads(np.load(io.BytesIO(raw.pop("header"))).tobytes())
+    assert header["version"] == 2
+    assert header["checksums"] == {name: hashlib.sha256(content).hexdigest() for name, content in raw.items()}
+    assert {"completions", "test", "query_weights", "context_probs", "answers"} < set(raw)
+
+
+def test_an_optional_entry_that_a_file_lost_or_changed_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "w.npz"
+    files.save(world(), path)
+    with zipfile.ZipFile(path) as archive:
+        raw = {name: archive.read(name) for name in archive.namelist()}
+    for name in ("context_probs", "query_weights", "test", "completions"):
+        for replaced, problem in (
+            (None, f"lacks the entry '{name}', which its header names; the file is damaged"),
+            (npy(np.ones_like(getattr(world(), name))), f"{name} is not what was written"),
+        ):
+            held = {entry: content for entry, content in raw.items() if entry != f"{name}.npy"}
+            held |= {} if replaced is None else {f"{name}.npy": replaced}
+            with zipfile.ZipFile(path, "w") as archive:
+                for entry, content in held.items():
+                    archive.writestr(entry, content)
+            assert problem in complaint(path)
+    files.save(world(full=False), path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("test.npy", raw["test.npy"])
+    assert "holds the entry 'test', which its header does not name" in complaint(path)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_entry_that_the_directory_swallows_is_noticed(version: int, tmp_path: Path) -> None:
+    """The last entry becomes the comment of the one before it: one flipped number, and Python sees no damage."""
+    path = tmp_path / "w.npz"
+    if version == 1:
+        written(path, entries(world()))
+    else:
+        files.save(world(), path)
+    content = bytearray(path.read_bytes())
+    last = content.rindex(b"PK\x01\x02")
+    before = content.rindex(b"PK\x01\x02", 0, last)
+    content[before + 32 : before + 34] = struct.pack("<H", content.rindex(b"PK\x05\x06") - last)
+    path.write_bytes(content)
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+    assert "entries and says that they are" in complaint(path)
+
+
+def test_two_entries_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "w.npz", entries(world()))
+    for second in ("probs.npy", "probs"):
+        with zipfile.ZipFile(path) as archive:
+            raw = {name: archive.read(name) for name in archive.namelist()}
+        copy = tmp_path / f"copy-{second}.npz"
+        with zipfile.ZipFile(copy, "w") as archive, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for name, content in [*raw.items(), (second, raw["probs.npy"])]:
+                archive.writestr(name, content)
+        assert "holds the entry 'probs' twice" in complaint(copy)
+
+
+def test_archives_are_stored_or_deflated_and_hold_an_array_an_entry(tmp_path: Path) -> None:
+    path = tmp_path / "w.npz"
+    for method in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        with zipfile.ZipFile(path, "w", method) as archive:
+            archive.writestr("probs.npy", npy(np.zeros(10**6)))
+        assert f"probs.npy is compressed by method {method}; deflate or store it" in complaint(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("probs.npy", npy(np.zeros(3)) + b"more")
+    assert "probs.npy: holds more than one array" in complaint(path)
 
 
 def test_endings_of_names(tmp_path: Path) -> None:

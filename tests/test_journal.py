@@ -1,6 +1,7 @@
 """The journal gives back what it was given, whatever it was, and the ledger never lets a cap be exceeded."""
 
 import asyncio
+import re
 import sqlite3
 import threading
 from contextlib import closing
@@ -10,10 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sim.adapters import intact
 from sim.adapters import journal as room
-from sim.adapters.journal import Cell, Draw, Journal
+from sim.adapters.journal import Batch, Cell, Draw, Journal
 from sim.adapters.ledger import Amount, Ledger
 from sim.adapters.live import token_counts
+from sim.adapters.logs import completions
 from sim.adapters.protocol import Usage
 from sim.adapters.retry import Stopped
 from sim.adapters.scoring import Scored
@@ -97,7 +100,7 @@ def test_hostile_text_comes_back_as_it_was(text: str, tmp_path: Path):
 @given(st.text(st.characters(codec=None, exclude_categories=()), max_size=50))
 @settings(max_examples=100, deadline=None)
 def test_any_text_is_encoded_without_loss(text: str):
-    assert room.decode(room.encode(text)) == text
+    assert intact.text(room.encode(text), "j.sqlite") == text
 
 
 def test_an_attempt_that_was_cut_off_stays_charged_at_its_worst_case(tmp_path: Path):
@@ -206,6 +209,73 @@ def test_files_that_are_no_journals_are_refused(tmp_path: Path):
     journal.close()
     with pytest.raises(ValueError, match="has version 99"):
         Journal(tmp_path / "new")
+
+
+def kept(path: Path) -> Path:
+    """A journal with a cell, a draw, its score and an attempt that is still open."""
+
+    async def fill() -> None:
+        attempt = await journal.begin(CELL, 0, 2, 5, WORST)
+        await journal.end(attempt, room.SETTLED, WORST, [Draw("seven", "stop"), None])
+        await journal.keep_scores(CELL, 0, b"scorer", [Scored("ok", "7", 1.0)])
+        await journal.begin_batch("there", [(CELL, 2, 1, None, WORST)])
+
+    journal = Journal(path)
+    asyncio.run(fill())
+    journal.close()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ("DELETE FROM meta WHERE key = 'version'", "is damaged, or no journal (it names no version)"),
+        ("DROP TABLE draws", "has no table 'draws' as a journal has it"),
+        ("ALTER TABLE draws DROP COLUMN finish", "has no table 'draws' as a journal has it"),
+        ("DROP TABLE meta", "no such table: meta"),
+        ("CREATE TRIGGER t AFTER UPDATE ON attempts BEGIN DELETE FROM draws; END", "holds the trigger 't'"),
+        ("CREATE VIEW v AS SELECT 1", "holds the view 'v', which no journal has"),
+        ("UPDATE draws SET text = 'as text'", "a row of 'draws' holds values of other types"),
+        ("UPDATE attempts SET money = 'much'", "a row of 'attempts' holds values of other types"),
+        ("UPDATE cells SET messages = 7", "a row of 'cells' holds values of other types"),
+    ],
+)
+def test_a_damaged_journal_is_refused_and_left_as_it_is(damage: str, said: str, tmp_path: Path):
+    path = kept(tmp_path / "j.sqlite")
+    base = sqlite3.connect(path)
+    base.execute(damage)
+    base.commit()
+    base.close()
+    content = path.read_bytes()
+    with pytest.raises(ValueError, match=re.escape(said)) as caught:
+        Journal(path)
+    assert str(caught.value).startswith(str(path))
+    assert path.read_bytes() == content
+
+
+def test_broken_pages_are_noticed_before_anything_is_asked(tmp_path: Path):
+    path = kept(tmp_path / "j.sqlite")
+    content = bytearray(path.read_bytes())
+    page = content.index(b"seven") // 4096 * 4096
+    content[page : page + 100] = bytes(100)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="is damaged, or no journal"):
+        Journal(path)
+
+
+def test_text_that_was_damaged_is_named_where_it_is_read(tmp_path: Path):
+    path = kept(tmp_path / "j.sqlite")
+    for column in ("query", "messages"):
+        base = sqlite3.connect(path)
+        base.execute(f"UPDATE cells SET {column} = ?", (b"\xff\xfe",))
+        base.commit()
+        base.close()
+        journal = Journal(path)
+        try:
+            with pytest.raises(ValueError, match=r"j\.sqlite: is damaged: a text in it is no UTF-8"):
+                completions(journal) if column == "query" else journal.batch_attempts(Batch(1, room.PREPARED))
+        finally:
+            journal.close()
 
 
 def test_seeds_of_two_purposes_are_disjoint_and_stay_what_they_are(tmp_path: Path):

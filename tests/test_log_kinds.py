@@ -121,7 +121,7 @@ def test_content_in_parts_and_attachments_is_put_together(tmp_path: Path):
     log = RAN | {"samples": [sample | {"output": {"choices": [choice]}}]}
     (tmp_path / "a.json").write_text(json.dumps(log))
     (row,) = read(tmp_path / "a.json", "p").to_dict("records")
-    assert (row["completion"], row["gold"], row["query"]) == ("the long text!", "a; b", "1")
+    assert (row["completion"], row["gold"], row["query"]) == ("the long text!", ["a", "b"], "1")
 
 
 def test_answers_are_read_by_a_pattern(tmp_path: Path):

@@ -70,6 +70,7 @@ def test_votes_by_hand() -> None:
     )
     np.testing.assert_array_equal(data.answers, [1, 1])
     np.testing.assert_array_equal(data.costs, [2.0, 15.0])
+    np.testing.assert_array_equal(data.completions, [[4, 2], [1, 1]])
     assert data.values is None
     assert data.prompt_names == ("plain", "steps")
     assert data.provenance["queries"] == ["q1", "q2"]
@@ -168,3 +169,11 @@ def test_what_is_wrong_is_named(frame: pd.DataFrame, changes: dict[str, Any], pr
         votes(frame, **changes)
     assert problem in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_truth_value_among_numbers_is_an_answer_of_its_own() -> None:
+    """Seen to end in a traceback of the decimal module: True is a number to Python, "True" none."""
+    log = VOTES.astype(object).assign(answer=[True, 1, "True", 1.0, 5, 5, 5, "5"], gold=[1, 1, 1, 1, 5, 5, 5, 1])
+    data = votes(log)
+    np.testing.assert_array_equal(data.probs[0, 0], [0.5, 0.0, 0.5])  # 1 and 1.0; 5; True and "True"
+    np.testing.assert_array_equal(data.answers, [0, 0])

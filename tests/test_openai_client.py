@@ -225,7 +225,7 @@ def test_replies_are_read_strictly():
     apart = [last, good | {"index": 0}, {"index": 1, "error": {"code": 502}}]
     reply = read_reply(200, json.dumps({"choices": apart}).encode())
     assert [choice.text for choice in reply.choices] == ["x", "", "z"], "by their numbers, for they have seeds by them"
-    for choices in ([{"message": {"content": 3}}], [None], {}, "x", None):
+    for choices in ([{"text": "x"}], [None], {}, "x", None):
         with pytest.raises(Ambiguous):
             read_reply(200, json.dumps({"choices": choices}).encode())
     with pytest.raises(Transient):

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os.path  # whose questions any text may be asked, however long it is
 import tomllib
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sim import algorithms, runner
-from sim.adapters import redact, scorers, urls
+from sim.adapters import redact, scorers, trust, urls
 from sim.adapters.fields import Table
 from sim.adapters.policy import Policy
 from sim.adapters.scorers.judge import Judge
@@ -27,6 +28,7 @@ from sim.adapters.settings import (
     Prompt,
     QueryFile,
 )
+from sim.adapters.trust import Trust
 from sim.algorithms.sequential import Sequential
 from sim.core import Algorithm
 from sim.utilities import AGGREGATES, MAX_SCALE, TIES
@@ -36,19 +38,22 @@ SOURCE = ("strategy", "tie", "endpoint", "objectives", "cost", "tune")
 """Keys that a policy carries along as they are: what answering a query needs, and what its values mean."""
 
 
-def load(path: str | Path, told_by: str | Path | None = None) -> Config:
+def load(path: str | Path, told_by: str | Path | None = None, may_import: Trust | None = None) -> Config:
     """Read and check a configuration file; a ValueError names the file, the key and the reason.
 
     Args:
         path: the file.
         told_by: the policy or journal that names it; None where the user does.
+        may_import: which modules of scorers it may import: by default all where the user names the file, else none.
     """
     path = Path(path)
-    return _config(path, _toml(path, told_by))
+    if may_import is None:
+        may_import = trust.all_modules if told_by is None else trust.only()
+    return _config(path, _toml(path, told_by), may_import)
 
 
 def _toml(path: Path, told_by: str | Path | None = None) -> dict[str, Any]:
-    if told_by is not None and not path.is_file():
+    if told_by is not None and not os.path.isfile(path):
         raise ValueError(f"{told_by}: came from {path}, which is not there any more; put the configuration back there")
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -60,13 +65,13 @@ def _toml(path: Path, told_by: str | Path | None = None) -> dict[str, Any]:
         raise ValueError(f"{path}: is no TOML file ({error})") from None
 
 
-def _config(path: Path, content: dict[str, Any]) -> Config:
+def _config(path: Path, content: dict[str, Any], may_import: Trust) -> Config:
     top = Table(path, "", content)
     beside = path.resolve().parent
     endpoint, model = _endpoint(top.table("endpoint"))
     prompts = _prompts(top, model)
     max_scale = (tune := top.table("tune")).whole("max_scale", high=MAX_SCALE)
-    objectives, tie = _objectives(top)
+    objectives, tie = _objectives(top, may_import)
     text = tune.text("algorithm", "psst")
     budget = tune.whole("budget", high=runner.MAX_BUDGET)
     tune.done()
@@ -128,22 +133,29 @@ def _out(top: Table, beside: Path) -> Path:
     """The folder of results, which need not be there; a file in its place is refused."""
     out = beside / top.text("out", f"results/{top.file.stem}")
     for place in (out, *out.parents):
-        if place.exists() and not place.is_dir():
+        if os.path.exists(place) and not os.path.isdir(place):
             raise top.wrong("out", f"is {str(out)!r}; {place} is a file, not a folder")
     return out
 
 
-def of_policy(policy: Policy) -> Asking:
+def of_policy(policy: Policy, may_import: Trust | None = None) -> Asking:
     """What answers queries with a policy, from its file alone: the configuration it came from is not looked at.
 
     A callable's module is looked for beside that configuration, or beside the policy where that is gone.
 
+    Args:
+        policy: the policy.
+        may_import: which modules of scorers it may import; by default none.
+
     Raises:
-        ValueError: something in the file is wrong.
+        ValueError: something in the file is wrong, or it names a module that it may not import.
     """
+    may_import = may_import or trust.only()
     top = Table(policy.file, "", policy.source)
     origin = Path(policy.config)
-    objectives, tie = _objectives(Table(origin if origin.exists() else policy.file, "", policy.source))
+    objectives, tie = _objectives(
+        Table(origin if os.path.exists(origin) else policy.file, "", policy.source), may_import
+    )
     judges = {one.scorer.model for one in objectives if isinstance(one.scorer, Judge)}
     for context in policy.contexts:
         if len(context.weights) != len(objectives):
@@ -169,16 +181,17 @@ def of_policy(policy: Policy) -> Asking:
     )
 
 
-def of_tuning(policy: Policy) -> tuple[Config, list[str]]:
+def of_tuning(policy: Policy, may_import: Trust | None = None) -> tuple[Config, list[str]]:
     """The run that a policy came from, as the policy holds it, and what its configuration says otherwise by now.
 
-    Queries and caps are those of the configuration.
+    Queries and caps are those of the configuration. `may_import` says which modules of scorers may be imported, by
+    default none.
 
     Raises:
         ValueError: the configuration is gone, or something in either file is wrong.
     """
-    path = Path(policy.config)
-    content, asked = _toml(path, policy.file), of_policy(policy)
+    path, may_import = Path(policy.config), may_import or trust.only()
+    content, asked = _toml(path, policy.file), of_policy(policy, may_import)
     judges = {one.scorer.model for one in asked.objectives if isinstance(one.scorer, Judge)}
     models = {prompt.model for prompt in asked.prompts} | judges
     prices = {}
@@ -188,7 +201,7 @@ def of_tuning(policy: Policy) -> tuple[Config, list[str]]:
     contexts = [asdict(one) | {"weights": list(one.weights)} for one in asked.contexts]
     held = {"prompts": prompts, "contexts": contexts, "prices": {"models": prices}}
     kept = {key: value for key, value in content.items() if key != "tie"}  # a policy without it has the default
-    run, now = _config(path, kept | policy.source | held), _config(path, content)
+    run, now = _config(path, kept | policy.source | held, may_import), _config(path, content, may_import)
     changed = [
         name
         for name in ("endpoint", "objectives", "tie", "contexts", "cost_measure", "prompt_tokens", "max_scale")
@@ -234,6 +247,7 @@ def _endpoint(table: Table) -> tuple[Endpoint, str | None]:
         concurrency=(first, low, high),
         extra=dict(extra),
         batch=_batch(table),
+        max_reply_bytes=table.whole("max_reply_bytes", Endpoint.max_reply_bytes, low=1000, high=2**31),
     )
     model = table.text("model", None)
     table.done()
@@ -250,6 +264,7 @@ def _batch(table: Table) -> BatchOptions | None:
         offline=own.flag("offline", False),
         max_requests=own.whole("max_requests", 50_000, high=10**6),
         max_bytes=own.whole("max_bytes", 100_000_000, low=1000, high=2 * 10**9),
+        max_output_bytes=own.whole("max_output_bytes", BatchOptions.max_output_bytes, low=1000, high=2**34),
     )
     own.done()
     return found if mode == "batch" else None
@@ -306,7 +321,7 @@ def _queries(table: Table, beside: Path) -> QueryFile:
     file = beside / table.text("file")
     if file.suffix not in (".jsonl", ".csv", ".parquet"):
         raise table.wrong("file", f"is {file.name!r}; expected a .jsonl, .csv or .parquet file")
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise table.wrong("file", f"names {file}, which does not exist")
     columns = (table.text("text", "query"), table.text("gold", None))
     found = QueryFile(file, *columns, table.whole("limit", None), table.text("reference", None))
@@ -314,7 +329,7 @@ def _queries(table: Table, beside: Path) -> QueryFile:
     return found
 
 
-def _objectives(top: Table) -> tuple[tuple[Objective, ...], str]:
+def _objectives(top: Table, may_import: Trust) -> tuple[tuple[Objective, ...], str]:
     strategy = top.choice("strategy", STRATEGIES)
     found: list[Objective] = []
     for table in top.tables("objectives"):
@@ -325,6 +340,8 @@ def _objectives(top: Table) -> tuple[tuple[Objective, ...], str]:
             raise table.wrong("aggregate", f"is missing; with strategy 'mixed' it is one of {', '.join(AGGREGATES)}")
         if default is not None and aggregate != default:
             raise table.wrong("aggregate", f"is {aggregate!r}, but the strategy is {strategy!r}; use strategy 'mixed'")
+        if table.content.get("scorer") == "callable":
+            trust.check(table, may_import)
         scorer = scorers.read(table)
         if aggregate == "mv" and not scorer.votes:
             raise table.wrong("scorer", f"is {table.content['scorer']!r}, which reads no answers to vote on")

@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from sim.adapters import intact
 from sim.adapters.ledger import Amount
 from sim.adapters.protocol import Usage
 from sim.adapters.retry import Stopped
@@ -130,7 +131,7 @@ class Journal:
         self._known: set[bytes] = set()
         try:
             self._base = self._open()
-        except sqlite3.Error as error:
+        except intact.BROKEN as error:
             raise ValueError(f"{path}: cannot be opened as a journal ({_reason(error)})") from None
         self._next = 1 + (self._one("SELECT max(id) FROM attempts")[0] or 0)
 
@@ -154,15 +155,24 @@ class Journal:
             )
         base.execute("PRAGMA synchronous=FULL")
         base.execute("BEGIN EXCLUSIVE")
-        if not base.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
+        if not base.execute("SELECT 1 FROM sqlite_master").fetchone():
             for statement in filter(str.strip, SCHEMA.split(";")):
                 base.execute(statement)
             base.execute("INSERT INTO meta VALUES ('version', ?)", (str(VERSION),))
         for statement in filter(str.strip, BATCH_SCHEMA.split(";")):
             base.execute(statement)
-        found = base.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()[0]
-        if found != str(VERSION):
-            raise ValueError(f"{self.path}: has version {found} of the journal; this program reads version {VERSION}")
+        found = base.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
+        if found is not None and found[0] != str(VERSION):
+            said = str(found[0])[:20]
+            raise ValueError(f"{self.path}: has version {said} of the journal; this program reads version {VERSION}")
+        try:
+            intact.check(base, SCHEMA + BATCH_SCHEMA)
+            if found is None:
+                raise ValueError("it names no version")
+        except (sqlite3.Error, ValueError) as error:  # of which undecodable text is one
+            raise ValueError(
+                f"{self.path}: is damaged, or no journal ({error}); `sqlite3 FILE .recover` may save what is left of it"
+            ) from None
         note = "the process ended before the reply; counted as billed"
         base.execute("UPDATE attempts SET state = ?, note = ? WHERE state = ?", (LOST, note, OPEN))
         base.execute("COMMIT")
@@ -230,8 +240,8 @@ class Journal:
     async def draws(self, cell: Cell, first: int, count: int) -> dict[int, Draw]:
         """Those of draws first, .., first + count - 1 that are here."""
         query = "SELECT draw, text, finish FROM draws WHERE cell = ? AND draw >= ? AND draw < ?"
-        rows = await self._ask(lambda: self._base.execute(query, (cell.digest, first, first + count)).fetchall())
-        return {draw: Draw(decode(text), finish) for draw, text, finish in rows}
+        rows = await self._ask(lambda: self._found(query, (cell.digest, first, first + count)))
+        return {draw: Draw(intact.text(text, self.path), finish) for draw, text, finish in rows}
 
     async def begin(self, cell: Cell, first: int, n: int, seed: int | None, worst: Amount) -> Attempt:
         """Write that a request is about to be sent; its charge is its worst case until it is over."""
@@ -285,9 +295,10 @@ class Journal:
         )
         found = []
         for id_, first, n, seed, completions, tokens, money, *cell, messages, prompt, query in rows:
-            said = tuple((role, content) for role, content in json.loads(decode(messages)))
+            parts = intact.parsed(intact.text(messages, self.path), self.path)
+            said = tuple((role, content) for role, content in parts)
             stream, endpoint, model, decoding = cell
-            whole = Cell(stream, endpoint, model, decoding, said, prompt, decode(query))
+            whole = Cell(stream, endpoint, model, decoding, said, prompt, intact.text(query, self.path))
             found.append((Attempt(id_, whole, first, n, seed), Amount(completions, tokens, money)))
         return found
 
@@ -321,9 +332,10 @@ class Journal:
         """What a scorer found in draws first, .., first + count - 1, as far as it is here."""
         query = "SELECT draw, status, label, value FROM scores WHERE cell = ? AND scorer = ? AND draw >= ? AND draw < ?"
         key = (cell.digest, scorer, first, first + count)
-        rows = await self._ask(lambda: self._base.execute(query, key).fetchall())
+        rows = await self._ask(lambda: self._found(query, key))
         return {
-            draw: Scored(status, None if label is None else decode(label), value) for draw, status, label, value in rows
+            draw: Scored(status, None if label is None else intact.text(label, self.path), value)
+            for draw, status, label, value in rows
         }
 
     async def keep_scores(self, cell: Cell, first: int, scorer: bytes, found: Iterable[Scored]) -> None:
@@ -343,7 +355,7 @@ class Journal:
 
     def rows(self, query: str, *values: Any) -> list[Any]:
         """All rows of a query."""
-        return self._thread.submit(lambda: self._base.execute(query, values).fetchall()).result()
+        return self._thread.submit(self._found, query, values).result()
 
     async def write(self, statements: Sequence[tuple[str, tuple[Any, ...]]]) -> None:
         """Execute statements, all or none; returns when they are on disk."""
@@ -404,17 +416,18 @@ class Journal:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _one(self, query: str, *values: Any) -> Any:
-        return self._thread.submit(lambda: self._base.execute(query, values).fetchone()).result()
+        return next(iter(self._thread.submit(self._found, query, values).result()), None)
+
+    def _found(self, query: str, values: tuple[Any, ...]) -> list[Any]:
+        try:
+            return self._base.execute(query, values).fetchall()
+        except intact.BROKEN as error:
+            raise ValueError(f"{self.path}: cannot be read or written ({_reason(error)})") from None
 
 
 def encode(text: str) -> bytes:
     """Any Python text as bytes, lone surrogates included."""
     return text.encode("utf-8", "surrogatepass")
-
-
-def decode(content: bytes) -> str:
-    """The text that `encode` was given."""
-    return content.decode("utf-8", "surrogatepass")
 
 
 @functools.lru_cache(4096)

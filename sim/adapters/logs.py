@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from sim.adapters.journal import Journal, decode
+from sim.adapters import intact
+from sim.adapters.journal import Journal
 from sim.envs.files import escape, write_whole
 
 if TYPE_CHECKING:
@@ -59,8 +60,10 @@ def _each(journal: Journal, stream: str | None) -> Iterator[tuple[Any, ...]]:
     for *told, query, decoding, cell in journal.rows(cells):
         if stream is None or told[0] == stream:
             draws = journal.rows("SELECT draw, seed, finish, text FROM draws WHERE cell = ? ORDER BY draw", cell)
+            asked = intact.text(query, journal.path)
             for draw, seed, finish, text in draws:
-                yield *told, decode(query), decoding, cell.hex().upper(), draw, seed, finish, decode(text)
+                said = intact.text(text, journal.path)
+                yield *told, asked, decoding, cell.hex().upper(), draw, seed, finish, said
 
 
 def completions(journal: Journal, stream: str | None = None) -> "pd.DataFrame":

@@ -14,9 +14,12 @@ from typing import Any
 
 from sim.adapters import lanes
 from sim.adapters.batch_api import URL, State, read_state
-from sim.adapters.protocol import Ambiguous, Fatal, Reply, Request, Transient, failure, read_reply
+from sim.adapters.protocol import Ambiguous, Excessive, Fatal, Reply, Request, Transient, failure, read_reply
 from sim.adapters.redact import Redactor
-from sim.adapters.settings import Endpoint
+from sim.adapters.settings import BatchOptions, Endpoint
+
+BULK = 10
+"""A file may take so many times as long as a reply."""
 
 
 class OpenAIClient:
@@ -29,7 +32,9 @@ class OpenAIClient:
             raise ValueError("live models need the package openai; install iapo-testbed[llm]") from None
         self._httpx: Any = importlib.import_module("httpx2")  # what openai is built on
         self._redactor = Redactor(key)
-        http = lanes.http_client(self._package, self._httpx)
+        most_file = BatchOptions.max_output_bytes if endpoint.batch is None else endpoint.batch.max_output_bytes
+        bounds = lanes.Bounds(self._httpx, endpoint.max_reply_bytes, most_file)
+        http = lanes.http_client(self._package, self._httpx, bounds)
         self._client = self._package.AsyncOpenAI(
             api_key=key or "none", base_url=endpoint.base_url, max_retries=0, http_client=http
         )
@@ -50,20 +55,14 @@ class OpenAIClient:
         call = self._client.post(
             "/chat/completions", cast_to=self._httpx.Response, body=request.body(), options={"timeout": limits}
         )
-        try:
-            async with asyncio.timeout(timeout):  # the package's own limit starts anew with every byte
-                found = await self._send(call, timeout)
-        except TimeoutError:
-            found = None
-        if found is None:
-            raise Ambiguous(f"no answer within {timeout:g} s")
-        status, headers, content = found
-        return read_reply(status, content, retry_after(headers))
+        status, headers, content = await self._send(call, timeout)
+        return read_reply(status, content, retry_after(headers), headers.get("location", ""))
 
     async def upload(self, name: str, content: bytes, timeout: float) -> str:
         """Upload requests; see `BatchClient.upload`."""
         files = self._client.files.with_raw_response
-        body = await self._json(files.create(file=(name, content), purpose="batch", timeout=timeout), timeout)
+        call = files.create(file=(name, content), purpose="batch", timeout=timeout)
+        body = await self._json(call, timeout, BULK * timeout)
         if not isinstance(body.get("id"), str):
             raise Ambiguous("the server answered an upload without a name of the file")
         return body["id"]
@@ -99,34 +98,45 @@ class OpenAIClient:
     async def content(self, file: str, timeout: float) -> bytes:
         """Download a file."""
         call = self._client.files.with_raw_response.content(file, timeout=timeout)
-        status, headers, content = await self._send(call, timeout)
+        status, headers, content = await self._send(call, timeout, BULK * timeout)
         if status != 200:
-            raise failure(status, _parsed(content), retry_after(headers), content)
+            raise failure(status, _parsed(content), retry_after(headers), content, headers.get("location", ""))
         return content
 
-    async def _json(self, call: Awaitable[Any], timeout: float) -> dict[str, Any]:
+    async def _json(self, call: Awaitable[Any], timeout: float, whole: float | None = None) -> dict[str, Any]:
         """The JSON object that a call brings."""
-        status, headers, content = await self._send(call, timeout)
+        status, headers, content = await self._send(call, timeout, whole)
         body = _parsed(content)
         if status != 200:
-            raise failure(status, body, retry_after(headers), content)
+            raise failure(status, body, retry_after(headers), content, headers.get("location", ""))
         if not isinstance(body, dict):
             raise Ambiguous("the server answered 200 with something that is no JSON object")
         return body
 
-    async def _send(self, call: Awaitable[Any], timeout: float) -> tuple[int, Any, bytes]:
+    async def _send(self, call: Awaitable[Any], timeout: float, whole: float | None = None) -> tuple[int, Any, bytes]:
         """Status, headers and content of the response to a call, without the key.
+
+        Args:
+            call: makes the request.
+            timeout: seconds without a byte, and seconds in all where `whole` is None.
+            whole: seconds in all.
 
         Raises:
             CallError: there is no response.
         """
         failed: Exception | None = None
+        whole = timeout if whole is None else whole
         try:
-            response = await call
+            async with asyncio.timeout(whole):  # the package's own limit starts anew with every byte
+                response = await call
             response = getattr(response, "http_response", response)
             status, headers, content = response.status_code, response.headers, response.content
         except self._package.APIStatusError as error:
             status, headers, content = error.status_code, error.response.headers, error.response.content
+        except lanes.TooLarge as error:
+            failed = Excessive(str(error))
+        except TimeoutError:
+            failed = Ambiguous(f"no answer within {whole:g} s")
         except self._package.APITimeoutError as error:
             failed = self._unconnected(error) or Ambiguous(f"no answer within {timeout:g} s")
         except self._package.APIConnectionError as error:

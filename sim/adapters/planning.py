@@ -14,7 +14,7 @@ import numpy as np
 from sim import runner
 from sim.adapters.journal import BATCHED, Draw, Journal
 from sim.adapters.ledger import Amount
-from sim.adapters.reading import FILTERED
+from sim.adapters.reading import blank
 from sim.adapters.sampler import Sampler, Want, cell_of
 from sim.adapters.scorers.judge import Judge
 from sim.adapters.scoring import Item
@@ -184,7 +184,7 @@ def _coming(journal: Journal) -> dict[bytes, set[int]]:
 
 async def _unjudged(live: Session, judge: Judge, item: Item, draws: Iterable[Draw]) -> Amount:
     """What the judgements of draws cost at most that the journal lacks: a run may have stopped before them."""
-    asked = {judge.request(item, draw.text) for draw in draws if draw.finish not in FILTERED}
+    asked = {judge.request(item, draw.text) for draw in draws if not blank(draw)}
     missing = [one for one in asked if not await live.journal.draws(one[1], 0, 1)]
     return functools.reduce(Amount.plus, (live.sampler.worst(*one, 1) for one in missing), Amount())
 

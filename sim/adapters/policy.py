@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from sim.adapters.fields import Table
 from sim.adapters.journal import Draw
 from sim.adapters.scoring import Scored
-from sim.adapters.settings import Config, Context, Objective, Prompt
+from sim.adapters.settings import MONEY, Config, Context, Objective, Prompt
 from sim.envs.files import write_whole
 from sim.utilities import MAX_SCALE
 
@@ -183,9 +183,9 @@ def _arm(outer: Table, which: str, prompts: dict[str, Prompt]) -> Arm:
 
 def _whole_pair(table: Table, key: str) -> tuple[int, int]:
     value = table.take(key)
-    fits = isinstance(value, list) and len(value) == 2 and all(type(one) is int and one >= 0 for one in value)
+    fits = isinstance(value, list) and len(value) == 2 and all(type(one) is int and 0 <= one <= MONEY for one in value)
     if not fits:
-        raise table.wrong(key, f"is {value!r}; expected two whole numbers of at least 0")
+        raise table.wrong(key, f"is {value!r}; expected two whole numbers of at least 0 and at most {MONEY}")
     return (value[0], value[1])
 
 

@@ -1,6 +1,7 @@
 """One request for completions and its reply, and how failures are told apart.
 
-* `Fatal`: no repetition helps (key, model, quota, malformed request). The run stops.
+* `Fatal`: no repetition helps (key, model, quota, malformed request, redirect). The run stops. `Excessive`, of a reply
+  that is too large, counts as billed in full.
 * `Refused`: this one request's content was refused by a filter; a scored outcome. Some providers bill it: counted as
   billed in full.
 * `Transient`: the server did no work (rate limit, overload, no connection). Repeat; nothing was billed.
@@ -12,20 +13,14 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from sim.adapters import complaints
 from sim.envs.imports import broken_off
+from sim.envs.replies import billed, content_of, is_count
 
-FATAL_CODES = (
-    "insufficient_quota",
-    "credit_balance_exhausted",
-    "billing_hard_limit_reached",
-    "billing_not_active",
-    "account_deactivated",
-    "invalid_api_key",
-    "model_not_found",
-)
+NO_TEXT = "; no text"
+"""What the end of a completion without a text goes on with, and then with where the server's words are, if anywhere."""
 _FILTER_CODES = ("content_filter", "content_policy_violation", "responsible_ai_policy_violation")
 _UNBILLED = (409, 425, 429, 503, 529)
-_MAX_TOKENS = 2**40
 
 
 class CallError(Exception):
@@ -34,6 +29,10 @@ class CallError(Exception):
 
 class Fatal(CallError):
     """No repetition helps."""
+
+
+class Excessive(Fatal):
+    """The server's reply broke a limit: no repetition helps, and it counts as billed."""
 
 
 class Refused(CallError):
@@ -161,20 +160,18 @@ class Offline:
         """Nothing is open."""
 
 
-def read_reply(status: int, content: bytes, retry_after: float | None = None) -> Reply:
-    """The reply in an HTTP response, or the `CallError` that it amounts to."""
+def read_reply(status: int, content: bytes, retry_after: float | None = None, where: str = "") -> Reply:
+    """The reply in an HTTP response, or the `CallError` that it amounts to; see `failure`."""
     try:
         body = json.loads(content)
     except (ValueError, RecursionError):
         body = None
     if status != 200:
-        raise failure(status, body, retry_after, content)
-    if not isinstance(body, dict):
+        raise failure(status, body, retry_after, content, where)
+    if not isinstance(body, dict) and not (isinstance(body, list) and complaints.is_error(body)):
         raise Ambiguous(f"the server answered 200 with {_start(content)}, which is no JSON object")
-    if body.get("error"):
-        code = body["error"].get("code") if isinstance(body["error"], dict) else None
-        inner = code if isinstance(code, int) and 400 <= code < 600 else 500
-        raise failure(inner, body, retry_after, content)
+    if complaints.is_error(body):
+        raise failure(complaints.status_in(body) or 500, body, retry_after, content)
     raw = body.get("choices")
     if not isinstance(raw, list) or not raw:
         raise Ambiguous(f"the server answered 200 without choices: {_start(content)}")
@@ -193,22 +190,31 @@ def _choice(raw: Any) -> Choice:
     message = raw.get("message") if isinstance(raw, dict) else None
     if not isinstance(message, dict):
         raise Ambiguous("the server answered 200 with a choice that holds no message")
-    text = message.get("content")
-    if text is None and isinstance(message.get("refusal"), str):
-        text, finish = message["refusal"], "refusal"
-    if text is not None and not isinstance(text, str):
-        raise Ambiguous("the server answered 200 with a choice whose content is no text")
-    return Choice(text or "", finish if isinstance(finish, str) else "unknown")
+    finish = finish if isinstance(finish, str) else "unknown"
+    said = content_of(message)
+    if not said.text and (refusal := _refusal(message)) is not None:
+        return Choice(refusal, "refusal")
+    if said.missing is None:
+        return Choice(said.text, finish)
+    return Choice("", f"{finish}{NO_TEXT}{said.missing and f', but {said.missing}'}")
+
+
+def _refusal(message: dict[str, Any]) -> str | None:
+    """What a model says that refuses, in a field or a part of its own."""
+    content = message.get("content")
+    parts = [one for one in content if isinstance(one, dict)] if isinstance(content, list) else []
+    found = [one.get("refusal") for one in (message, *parts)]
+    return next((one for one in found if isinstance(one, str) and one), None)
 
 
 def read_usage(raw: Any, choices: tuple[Choice, ...]) -> Usage | None:
-    """Reported tokens where they can be true: whole, not negative, at least one for every choice with text."""
+    """Billed tokens where they can be true: whole, not negative, at least one for every choice with text."""
     if not isinstance(raw, dict):
         return None
     details = raw.get("prompt_tokens_details")
     cached = (details.get("cached_tokens") if isinstance(details, dict) else None) or 0
-    numbers = [raw.get("prompt_tokens"), raw.get("completion_tokens"), cached]
-    if not all(isinstance(one, int) and not isinstance(one, bool) and 0 <= one < _MAX_TOKENS for one in numbers):
+    numbers = [*billed(raw), cached]
+    if not all(map(is_count, numbers)):
         return None
     usage = Usage._make(numbers)
     if usage.prompt_tokens < 1 or usage.completion_tokens < sum(bool(choice.text) for choice in choices):
@@ -216,18 +222,29 @@ def read_usage(raw: Any, choices: tuple[Choice, ...]) -> Usage | None:
     return usage
 
 
-def failure(status: int, body: Any, retry_after: float | None, content: bytes = b"") -> CallError:
-    """What an HTTP error means."""
-    error = body.get("error", body) if isinstance(body, dict) else None
-    words, said = [], _start(content)
-    if isinstance(error, dict):
-        words, said = [str(error.get(key) or "").lower() for key in ("code", "type")], str(error.get("message") or said)
-    elif isinstance(error, str):
-        said = error
-    text = f"HTTP {status}: {' '.join(said.split())[:300]}"
+def failure(status: int, body: Any, retry_after: float | None, content: bytes = b"", where: str = "") -> CallError:
+    """What an HTTP error means, with all that the server says and the setting that may help.
+
+    Args:
+        status: of the response.
+        body: what its content is as JSON, None for nothing.
+        retry_after: seconds that it asks to wait.
+        content: of the response.
+        where: it redirects to.
+    """
+    if 300 <= status < 400:
+        to = where and f" to {complaints.visible(where, 200)}"
+        return Fatal(
+            f"HTTP {status}: redirects are not followed; the prompts and the key would go along{to}. Where that is "
+            "right, put the new address into the configuration"
+        )
+    words = complaints.codes(body)
+    said = complaints.sentence(body, content)
+    advice = complaints.advice(status, said)
+    text = f"HTTP {status}: {said}" + (f" ({advice})" if advice else "")
     if any(one in word for one in _FILTER_CODES for word in words) and status in (400, 403):
         return Refused(text)
-    if any(word in FATAL_CODES or word.endswith("_spend_limit_exceeded") for word in words):
+    if complaints.is_fatal(words):
         return Fatal(text)
     if status in _UNBILLED:
         return Transient(text, retry_after, throttled=status in (429, 503, 529))

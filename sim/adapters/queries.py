@@ -6,15 +6,16 @@ from typing import Any
 
 from sim.adapters.scoring import Item
 from sim.adapters.settings import QueryFile
+from sim.envs import rows
 
 
 def read(source: QueryFile) -> tuple[Item, ...]:
     """The queries of a file, in its order; a ValueError names the file, the row and what is wrong."""
-    rows = _rows(source.file)
-    if not rows:
+    found = _rows(source.file)
+    if not found:
         raise ValueError(f"{source.file}: holds no query")
     items, seen = [], {}
-    for number, row in enumerate(rows[: source.limit], start=1):
+    for number, row in enumerate(found[: source.limit], start=1):
         text = _text(source, row, source.text, number)
         gold = None if source.gold is None else _text(source, row, source.gold, number)
         if text in seen:
@@ -57,30 +58,18 @@ def _cell(source: QueryFile, row: dict[str, Any], column: str, number: int) -> A
 def _rows(path: Path) -> list[dict[str, Any]]:
     if path.suffix == ".jsonl":
         return _json_rows(path)
+    if path.suffix == ".csv":
+        return [{str(key): value for key, value in row.items()} for row in rows.csv(path).to_dict("records")]
+    # Without pandas, which makes arrays of lists, and 7.0 of 7 beside an empty cell.
+    table = rows.parquet(path)
     try:
-        return _csv_rows(path) if path.suffix == ".csv" else _parquet_rows(path)
-    except (ValueError, OSError, NotImplementedError) as error:
+        return table.to_pylist()
+    except Exception as error:  # values that Python cannot hold
         raise ValueError(f"{path}: cannot be read as a table ({' '.join(str(error).split())[:200]})") from None
 
 
-def _csv_rows(path: Path) -> list[dict[str, Any]]:
-    """Answers such as "NA" or "None" are answers, and "007" is not the number 7."""
-    import pandas as pd
-
-    frame = pd.read_csv(path, keep_default_na=False, dtype=str)
-    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
-
-
-def _parquet_rows(path: Path) -> list[dict[str, Any]]:
-    """Without pandas, which makes arrays of lists, and 7.0 of 7 beside an empty cell."""
-    from pyarrow import parquet
-
-    with parquet.ParquetFile(path) as file:
-        return file.read().to_pylist()
-
-
 def _json_rows(path: Path) -> list[dict[str, Any]]:
-    rows = []
+    found = []
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -96,5 +85,5 @@ def _json_rows(path: Path) -> list[dict[str, Any]]:
             raise ValueError(f"{path}: line {number} is nested too deeply") from None
         if not isinstance(row, dict):
             raise ValueError(f"{path}: line {number} is no JSON object")
-        rows.append(row)
-    return rows
+        found.append(row)
+    return found

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sim.adapters.journal import Cell, Draw, Journal
+from sim.adapters.protocol import NO_TEXT
 from sim.adapters.sampler import REFUSED
 from sim.adapters.scoring import OK, UNREADABLE, Item, Scored
 from sim.adapters.settings import Objective
@@ -17,6 +18,18 @@ FILTERED = ("content_filter", REFUSED)
 TRUNCATED = "length"
 USUAL = ("stop", "eos_token", "stop_sequence", "tool_calls", "function_call", "refusal", TRUNCATED, *FILTERED)
 """How completions are known to end."""
+
+
+def ending(draw: Draw) -> tuple[str, str | None]:
+    """Why a completion ended, and, where the server gave it no text, where its words are instead ("" for nowhere)."""
+    finish, mark, where = draw.finish.partition(NO_TEXT)
+    return finish, where.removeprefix(", but ") if mark else None
+
+
+def blank(draw: Draw) -> bool:
+    """Whether there is nothing to be read: a filter kept the completion, or the server gave it no text."""
+    finish, where = ending(draw)
+    return finish in FILTERED or where is not None
 
 
 class Reader:
@@ -54,11 +67,14 @@ class Reader:
                 self._check(objective, one, cell)
             found.append(scored)
         self.seen["completions"] += len(draws)
-        self.seen["truncated"] += sum(draw.finish == TRUNCATED for draw in draws)
-        self.seen["filtered"] += sum(draw.finish in FILTERED for draw in draws)
         for draw in draws:
-            if draw.finish not in USUAL:
-                self.seen[f"ended by {draw.finish[:40]!r}"] += 1
+            finish, where = ending(draw)
+            self.seen["truncated"] += finish == TRUNCATED
+            self.seen["filtered"] += finish in FILTERED
+            if finish not in USUAL:
+                self.seen[f"ended by {finish[:40]!r}"] += 1
+            if where is not None:
+                self.seen[f"without text{where and f', but {where}'}"] += 1
         for objective, scored in zip(self.objectives, found, strict=True):
             for one in scored:
                 if one.status != OK:
@@ -74,8 +90,8 @@ class Reader:
             told = (scorer, item.gold) if item.reference is None else (scorer, item.gold, item.reference_text)
             key = hashlib.sha256(repr(told).encode("utf-8", "surrogatepass")).digest()[:16]
             kept = await self.journal.scores(cell, first, len(draws), key)
-        blank = {first + place: Scored(UNREADABLE) for place, draw in enumerate(draws) if draw.finish in FILTERED}
-        known = kept | blank
+        nothing = {first + place: Scored(UNREADABLE) for place, draw in enumerate(draws) if blank(draw)}
+        known = kept | nothing
         asked = [place for place in range(len(draws)) if first + place not in known]
         if asked:
             new = await scorer.score(item, prompt, [draws[place].text for place in asked])

@@ -17,7 +17,18 @@ from typing import NamedTuple
 from sim.adapters.journal import AMBIGUOUS, SETTLED, VOID, Attempt, Cell, Draw, Journal
 from sim.adapters.ledger import Amount, Ledger
 from sim.adapters.pace import Pace
-from sim.adapters.protocol import Ambiguous, CallError, Choice, Client, Fatal, Refused, Reply, Request, Transient
+from sim.adapters.protocol import (
+    Ambiguous,
+    CallError,
+    Choice,
+    Client,
+    Excessive,
+    Fatal,
+    Refused,
+    Reply,
+    Request,
+    Transient,
+)
 from sim.adapters.retry import Clock, Rule, Stopped, persist
 from sim.adapters.settings import Endpoint, Prices, Prompt
 
@@ -235,7 +246,7 @@ class Sampler:
         problem: CallError | None = None
         if isinstance(result, Refused):
             state, charged, draws, note = AMBIGUOUS, worst, [Draw("", REFUSED)] * attempt.n, str(result)
-        elif isinstance(result, Ambiguous):
+        elif isinstance(result, Ambiguous | Excessive):
             state, charged, note, problem = AMBIGUOUS, worst, str(result), result
         elif isinstance(result, CallError):
             note, problem = str(result), result
@@ -282,7 +293,8 @@ class Sampler:
             text = (
                 f"the server exceeded the limits of a request: {returned} choices for n = {n}, {prompt_tokens} prompt "
                 f"and {completion_tokens} completion tokens where at most {worst.tokens} in all were possible; caps "
-                "cannot be kept with it (does it honour max_tokens? is endpoint.template_tokens large enough?)"
+                "cannot be kept with it (does it honour max_tokens? are reasoning tokens billed beside? a larger "
+                "max_tokens in [[prompts]] leaves them room; is endpoint.template_tokens large enough?)"
             )
             return charged, text, Fatal(text)
         return charged, "", None

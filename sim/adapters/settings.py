@@ -88,6 +88,7 @@ class BatchOptions:
         poll: seconds between looks at a batch.
         offline: whether files are written for a program such as `vllm run-batch`, and nothing is sent.
         max_requests, max_bytes: of one batch; a larger round becomes several.
+        max_output_bytes: of a file of replies, at most.
     """
 
     window: str
@@ -95,6 +96,7 @@ class BatchOptions:
     offline: bool
     max_requests: int
     max_bytes: int
+    max_output_bytes: int = 2**27
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,7 @@ class Endpoint:
         concurrency: requests under way: at the start, at least, at most.
         extra: further fields of every request.
         batch: how batches are sent; None to send every request on its own.
+        max_reply_bytes: of a reply, at most.
     """
 
     base_url: str
@@ -127,6 +130,7 @@ class Endpoint:
     concurrency: tuple[int, int, int]
     extra: dict[str, Any] = field(default_factory=dict)
     batch: BatchOptions | None = None
+    max_reply_bytes: int = 2**24
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,10 @@
 import functools
 import sys
 import traceback
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, ParamSpec
+from typing import TYPE_CHECKING, Annotated, NoReturn, ParamSpec
 
 import typer
 
@@ -14,14 +15,24 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TextColumn
     from rich.text import Text
 
+    from sim.adapters.trust import Trust
     from sim.envs.dataset import Dataset
 
+TrustOption = Annotated[
+    bool, typer.Option("--trust", help="Import the Python modules of its scorers, which runs their code.")
+]
+ModuleOption = Annotated[list[str] | None, typer.Option(help="Import this module of its scorers; once per module.")]
 P = ParamSpec("P")
 
 USER_ERROR, INTERRUPTED = 2, 130
 _PLAIN_WIDTH = 160
 """Columns where the output is no terminal."""
+_OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Unicode's controls, marks of format, halves of characters, ends of lines and of paragraphs."""
+_KEPT = "\n\t\u200c\u200d"
 _KINDS = (">", "~")
+_LONGEST = 2000
+"""Signs of a sentence."""
 _TEXT_WIDTH = 24
 """Wrapped text gets at least so many columns, if it needs them."""
 _PADDING = 2
@@ -51,23 +62,62 @@ def _is_ours(error: Exception) -> bool:
 
 
 def stop(sentence: str, code: int) -> NoReturn:
-    """Say on stderr why, in one line, and exit."""
-    typer.echo(plain(" ".join(sentence.split())), err=True)
+    """Say on stderr why, in one line, and exit. What a file holds may be of any length: the middle is left out then."""
+    said = plain(" ".join(sentence.split()))
+    typer.echo(said if len(said) <= _LONGEST else f"{said[: _LONGEST - 300]} ... {said[-300:]}", err=True)
     raise typer.Exit(code)
 
 
-def agreed(question: str) -> bool:
-    """Whether the user says yes. Where nobody answers, the command ends with what helps."""
+def agreed(question: str, option: str = "--yes") -> bool:
+    """Whether the user says yes. Where nobody answers, the command ends with what helps, an option."""
     try:
         return typer.confirm(question)
     except typer.Abort:
         typer.echo(err=True)
-        stop("stopped: nobody answered; --yes goes on without asking", INTERRUPTED)
+        stop(f"stopped: nobody answered; {option} goes on without asking", INTERRUPTED)
+
+
+def may_import(trust: bool, modules: list[str] | None) -> "Trust":
+    """Which modules a policy may import: those that the options name, and those that the user agrees to when asked.
+
+    Where nobody can be asked, no others.
+    """
+    said: dict[tuple[str, str], bool] = {}
+
+    def asked(module: str, place: str) -> bool:
+        if trust or module in (modules or ()):
+            return True
+        if not sys.stdin.isatty():
+            return False
+        if (module, place) not in said:
+            typer.echo(
+                plain(f"Its scorer is a Python function of {module}, from {place}. Importing runs all code there.")
+            )
+            said[module, place] = agreed("Import it?", "--trust")
+        return said[module, place]
+
+    return asked
 
 
 def plain(text: object) -> str:
     r"""Text that may come from a file, in one line: what does not print becomes an escape such as \n or \x1b."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+    return "".join(c if c.isprintable() else _escape(c) for c in str(text))
+
+
+def shown(text: str) -> str:
+    r"""Text of many lines that comes from outside, for a terminal to show and not to obey.
+
+    Controls (escape sequences, C1, backspace, bell), marks that turn the direction of writing, other marks without a
+    look and halves of characters become escapes such as \x1b or \u202e. Line ends, tabs, all spaces and the two joiners
+    that scripts need stay.
+    """
+    return "".join(
+        _escape(sign) if unicodedata.category(sign) in _OBEYED and sign not in _KEPT else sign for sign in text
+    )
+
+
+def _escape(sign: str) -> str:
+    return sign.encode("unicode_escape").decode()
 
 
 def console() -> "Console":

@@ -3,16 +3,20 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sim.cli import common
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from sim.cli import logs
     from sim.envs.dataset import Dataset
 
 LOGS = (".csv", ".parquet", ".jsonl", ".json", ".eval")
+"""What logs end in; all but .parquet and .eval may be packed (.jsonl.gz)."""
 
 
 @common.command
@@ -21,7 +25,8 @@ def import_(
         list[str],
         typer.Argument(
             help="A released .pkl, a .npz, or logs of completions: .csv, .parquet, .jsonl (rows, OpenAI batch output, "
-            "lm-evaluation-harness samples), .json and .eval (Inspect). NAME=FILE names the prompt of a file.",
+            "lm-evaluation-harness samples), .json (a list of rows, Inspect, promptfoo), .eval (Inspect), also packed "
+            "(.gz). NAME=FILE names the prompt of a file that names none.",
             metavar="FILE...",
         ),
     ],
@@ -63,6 +68,10 @@ def import_(
             rich_help_panel="Logs",
         ),
     ] = None,
+    letters: Annotated[
+        str | None,
+        typer.Option(help="Letters of --answers choice.", show_default="ABCD", rich_help_panel="Logs"),
+    ] = None,
     golds: Annotated[
         Path | None, typer.Option(help="Right answers, JSONL with query and gold.", rich_help_panel="Logs")
     ] = None,
@@ -71,6 +80,21 @@ def import_(
         str | None,
         typer.Option(help="Pattern of a batch's custom_id with groups prompt and query.", rich_help_panel="Logs"),
     ] = None,
+    filter_: Annotated[
+        str | None,
+        typer.Option(
+            "--filter",
+            help="Filter of lm-evaluation-harness whose scores are taken.",
+            show_default="the first",
+            rich_help_panel="Logs",
+        ),
+    ] = None,
+    same_ids: Annotated[
+        bool,
+        typer.Option(
+            "--same-ids", help="Queries of one id are one, though what they ask differs.", rich_help_panel="Logs"
+        ),
+    ] = False,
 ) -> None:
     """Convert an environment to the open format, or make one from a log with a row per completion.
 
@@ -80,20 +104,25 @@ def import_(
     Or: iapo env import plain=a.eval steps=b.eval --to mine.npz --answers number --gold gold --objective answer:mv
     --cost completion_tokens --context 1,0.001 --max-scale 16
     """
+    from sim.cli import answers as room
+    from sim.cli import logs
     from sim.envs import files
+    from sim.envs.log_files import kind
+    from sim.envs.logs import few_completions
     from sim.utilities import TIES
 
     if tie not in (None, *TIES):
         raise ValueError(f"--tie is {tie!r}; allowed are {', '.join(TIES)}")
-    path = Path(file[0])
-    if len(file) > 1 or path.suffix in LOGS:
+    path, closing = Path(file[0]), None
+    if len(file) > 1 or kind(path) in LOGS:
         for one in file:
-            if Path(one).suffix not in LOGS:
+            if kind(Path(one)) not in LOGS:
                 raise ValueError(f"{one} is no log of completions ({', '.join(LOGS)}); only logs can be put together")
-        given = {"asked": asked, "ids": ids, "golds": golds, "text": text, "answers": answers}
         if golds is not None and gold is None:
             gold = "gold"
-        data = _from_log(file, name, objective, context, max_scale, gold, cost, prompt, query, given)
+        options = logs.Options(asked, ids, golds, text, answers, letters, filter_, same_ids)
+        data, frame = _from_log(file, name, objective, context, max_scale, gold, cost, prompt, query, options)
+        closing = room.closing(frame, answers is not None)
     else:
         given = {
             "name": name,
@@ -103,9 +132,12 @@ def import_(
             "gold": gold,
             "cost": cost,
             "answers": answers,
+            "letters": letters,
             "golds": golds,
             "asked": asked,
             "ids": ids,
+            "filter": filter_,
+            "same-ids": same_ids,
         }
         needless = [option for option, value in given.items() if value]
         if needless:
@@ -116,7 +148,11 @@ def import_(
             raise ValueError(f"--tie is {tie!r}, but no objective of {path} is voted on ('mv')")
         data = replace(data, tie=tie)
     files.save(data, to)
+    if closing is not None and (few := few_completions(data)) is not None:
+        typer.echo(f"warning: {few}", err=True)
     typer.echo(f"wrote {to}: {common.plain(data.name)}, {common.sizes(data)}")
+    if closing is not None:
+        typer.echo(common.plain(closing))
 
 
 def _from_log(
@@ -129,36 +165,41 @@ def _from_log(
     cost: str | None,
     prompt: str,
     query: str,
-    reading: dict[str, Any],
-) -> "Dataset":
+    options: "logs.Options",
+) -> "tuple[Dataset, pd.DataFrame]":
     import numpy as np
 
     from sim.cli import logs
+    from sim.envs.log_files import name as title
     from sim.envs.logs import from_log
 
     what = " ".join(sources)
     if not objectives or not contexts or max_scale is None:
         raise ValueError(f"{what} is a log; it needs --objective, --context and --max-scale")
-    columns, aggregates = zip(*(_split_last(text, ":", "objective") for text in objectives), strict=True)
-    labels, weights = zip(*(_context(text, len(columns)) for text in contexts), strict=True)
-    votes = [column for column, how in zip(columns, aggregates, strict=True) if how == "mv"]
-    frame = logs.table(sources, gold=gold, votes=votes if gold is None else [*votes, gold], **reading)
+    names, aggregates = zip(*(_split_last(text, ":", "objective") for text in objectives), strict=True)
+    labels, weights = zip(*(_context(text, len(names)) for text in contexts), strict=True)
+    votes = [column for column, how in zip(names, aggregates, strict=True) if how == "mv"]
+    columns = logs.Columns(prompt, query, names, votes, gold, cost)
+    notes: list[str] = []
+    frame = logs.table(sources, columns, options, notes.append)
     table = np.array(weights)
     data = from_log(
         frame,
         name=what,  # what complaints name
         aggregate=aggregates,
-        objectives=columns,
+        objectives=names,
         objective_weights=table[:, :-1],
         cost_weights=table[:, -1],
         max_scale=max_scale,
-        gold=gold if "mv" in aggregates or not (reading["answers"] or reading["golds"]) else None,
+        gold=gold if "mv" in aggregates or not (options.answers or options.golds) else None,
         cost=cost,
         prompt=prompt,
         query=query,
         context_names=labels if all(labels) else (),
     )
-    return replace(data, name=name or Path(sources[0]).stem)
+    for said in dict.fromkeys(notes):
+        typer.echo(f"note: {common.plain(said)}", err=True)
+    return replace(data, name=name or title(Path(sources[0]))), frame
 
 
 def _split_last(text: str, mark: str, option: str) -> tuple[str, str]:
@@ -200,6 +241,7 @@ def fetch(
     from rich.console import Console
 
     from sim.envs import fetch as room
+    from sim.envs.released import RELEASED
 
     columns = (common.description(), progress.BarColumn(), progress.DownloadColumn())
     silent = not sys.stderr.isatty()
@@ -211,7 +253,7 @@ def fetch(
                 tasks[name] = bar.add_task(name)
             bar.update(tasks[name], completed=received, total=total)
 
-        paths = room.fetch(names or list(room.RELEASED), source, to, report)
+        paths = room.fetch(names or list(RELEASED), source, to, report)
     for path in paths:
         typer.echo(path)
     typer.echo(f"use one with: iapo compare --env {paths[0]}", err=True)

@@ -27,6 +27,8 @@ def evaluate(
     to: Annotated[Path | None, typer.Option(help="The .csv to write.", show_default="OUT/evaluation.csv")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Say what it would cost, and stop. Asks nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before spending.")] = False,
+    trust: common.TrustOption = False,
+    module: common.ModuleOption = None,
 ) -> None:
     """Measure a policy live on held-out queries, paired with what it competes with, and say what that cost.
 
@@ -51,7 +53,7 @@ def evaluate(
     if to is not None and not to.resolve().parent.is_dir():
         raise ValueError(f"--to is {to}; its folder {to.resolve().parent} does not exist")
     chosen = file.load(policy)
-    tuned, changed = reading.of_tuning(chosen)
+    tuned, changed = reading.of_tuning(chosen, common.may_import(trust, module))
     if changed:
         told = f"{chosen.config} differs from {policy} in {', '.join(changed)}; what the policy holds is evaluated"
         typer.echo(common.plain(f"note: {told}"), err=True)
@@ -77,7 +79,7 @@ def evaluate(
     _save(rows, place)
     _show(run, rows, len(items))
     typer.echo(f"\n{read_text(seen)}")
-    typer.echo(f"This call: {amount_text(charged)}. In all: {amount_text(spent)}.\n\nwrote {place}")
+    typer.echo(f"This call: {amount_text(charged)}. In all: {amount_text(spent)}.\n\nwrote {common.plain(place)}")
 
 
 def _held_out(tuned: "Config", queries: Path, limit: int | None) -> "Config":

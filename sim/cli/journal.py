@@ -63,6 +63,8 @@ def replay(
     journal: Place,
     to: Annotated[Path, typer.Option(help="The .npz file to write.")],
     stream: Annotated[str, typer.Option(help="tune, record, or another that `iapo journal list` shows.")] = "tune",
+    trust: common.TrustOption = False,
+    module: common.ModuleOption = None,
 ) -> None:
     """Make an environment of what a run saw, with the scorers of its configuration as it is now.
 
@@ -84,11 +86,11 @@ def replay(
     kept.close()
     if place is None:
         raise ValueError(f"{file}: names no configuration; it was not made by a run")
-    run = reading.load(place, file)
+    run = reading.load(place, file, common.may_import(trust, module))
     with driver.session(run, Offline, file, capped=False) as live:
         data, left = room.replay(live, driver.load_items(run), stream)
     files.save(data, to)
-    typer.echo(f"wrote {to}: {common.sizes(data)}; left out: {left}")
+    typer.echo(f"wrote {to}: {common.sizes(data)}; left out: {common.plain(left)}")
 
 
 @common.command

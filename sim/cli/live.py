@@ -96,10 +96,13 @@ def ask(
         str | None, typer.Option(help="Name of a context.", show_default="the only one, if there is one")
     ] = None,
     seed: Annotated[int, typer.Option(help="First seed of the request.")] = 0,
+    trust: common.TrustOption = False,
+    module: common.ModuleOption = None,
 ) -> None:
     """Answer one query with the arm that a policy chose for a context.
 
-    The policy file is all it needs, besides the key in the environment variable that the file names.
+    The policy file is all it needs, besides the key in the environment variable that the file names. A policy whose
+    scorer is a Python function imports its module: which, and of what file, is said, and you are asked.
 
     Example: iapo ask results/capitals/policy.json "What is the capital of Peru?" --context "cost 0"
     """
@@ -115,7 +118,7 @@ def ask(
     if context not in answers.choices:
         asked = "--context is needed" if context is None else f"--context is {context!r}"
         raise ValueError(f"{asked}; {policy} has {', '.join(map(repr, names))}")
-    run = reading.of_policy(answers)
+    run = reading.of_policy(answers, common.may_import(trust, module))
     chosen, prompt = answers.choices[context].chosen, answers.prompts[answers.choices[context].chosen.prompt]
     most = 2**63 - chosen.scale  # what the journal holds
     if not 0 <= seed <= most:
@@ -135,7 +138,7 @@ def ask(
         found = live.loop.run(live.reader.read(want.cell, 0, item, prompt.text, draws))
         answer = file.combine(run.objectives, weights, draws, found)
         spent = live.ledger.spent
-    typer.echo(answer.text.encode("utf-8", "backslashreplace"))  # an answer may hold what no terminal takes
+    typer.echo(common.shown(answer.text).encode())
     how = [f"votes: {', '.join(f'{label} ({count})' for label, count in answer.votes.items())}"] if answer.votes else []
     if not how and any(one.aggregate == "mv" for one in run.objectives):
         how.append("no answer to vote on could be read")
@@ -200,8 +203,8 @@ def _show_plan(run: "Config", plan: "Plan", live: "Session", num_queries: int) -
 
     console = common.console()
     console.print(
-        f"{run.name}: {run.algorithm_text} on {common.count(len(run.prompts), 'prompt')}, N <= {run.max_scale}, "
-        f"{common.count(num_queries, 'query')}, {common.count(len(run.contexts), 'context')}"
+        f"{common.plain(run.name)}: {run.algorithm_text} on {common.count(len(run.prompts), 'prompt')}, "
+        f"N <= {run.max_scale}, {common.count(num_queries, 'query')}, {common.count(len(run.contexts), 'context')}"
     )
     if len(plan.rounds) > MOST_ROUNDS or all(step.pulls == 1 for step in plan.rounds):
         pulls = sum(step.pulls for step in plan.rounds)
@@ -269,7 +272,8 @@ def check_cap(run: "Config", plan: "Need", spent: "Amount") -> None:
 def show_need(run: "Config", plan: "Need", live: "Session", num_queries: int) -> None:
     """Say what some draws cost at most."""
     console = common.console()
-    console.print(f"{run.name}: {plan.completions:,} completions of {num_queries} queries, {plan.kept:,} kept already")
+    wanted = f"{plan.completions:,} completions of {num_queries} queries, {plan.kept:,} kept already"
+    console.print(f"{common.plain(run.name)}: {wanted}")
     rows = [
         ("at most", *amount_columns(plan.worst)),
         ("spent so far", *amount_columns(live.ledger.spent)),
@@ -337,7 +341,9 @@ def progress(rounds: bool = True) -> "Iterator[Callable[[Step], None]]":
 
 def read_text(seen: dict[str, int]) -> str:
     """How many completions were read, and how many of them oddly."""
-    odd = ", ".join(f"{name} {count:,}" for name, count in seen.items() if name != "completions" and count)
+    odd = ", ".join(
+        f"{common.plain(name)} {count:,}" for name, count in seen.items() if name != "completions" and count
+    )
     return f"{seen.get('completions', 0):,} completions read{f' ({odd})' if odd else ''}."
 
 
@@ -365,7 +371,7 @@ def _show_result(run: "Config", result: "Result", spent: "Amount", charged: "Amo
     common.show(console, f"{run.name}: the policy", columns, rows, caption)
     console.print(f"\n{read_text(seen)}")
     console.print(f"This call: {amount_text(charged)}. In all: {amount_text(spent)}.")
-    typer.echo(f"\nIn {run.out}: policy.json, arms.csv, journal.sqlite")
+    typer.echo(f"\nIn {common.plain(run.out)}: policy.json, arms.csv, journal.sqlite")
 
 
 def _interval(arm: "Arm") -> str:
@@ -387,6 +393,7 @@ def _save_arms(run: "Config", result: "Result") -> None:
     import numpy as np
 
     from sim.envs.files import write_whole
+    from sim.envs.rows import quoted
 
     found, text = result.estimate, io.StringIO(newline="")
     rows = csv.writer(text, lineterminator="\n")
@@ -394,6 +401,6 @@ def _save_arms(run: "Config", result: "Result") -> None:
     for context, prompt, scale in np.ndindex(found.value.shape):
         if found.pulls[prompt, scale] > 0:
             value, se = (float(part[context, prompt, scale]) for part in (found.value, found.se))
-            names = (run.contexts[context].name, run.prompts[prompt].name, scale + 1)
+            names = (quoted(run.contexts[context].name), quoted(run.prompts[prompt].name), scale + 1)
             rows.writerow((*names, value, "" if math.isnan(se) else se, int(found.pulls[prompt, scale])))
     write_whole(run.out / "arms.csv", lambda file: file.write(text.getvalue().encode()))

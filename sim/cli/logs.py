@@ -1,109 +1,204 @@
 """Logs named on the command line to one table of completions."""
 
 import asyncio
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sim.adapters.scoring import AnswerScorer
-
-UNREAD = "(unreadable)"
+_QUESTIONS = ("question", "problem", "input")
+"""Columns that say what a query asks."""
 _PLAIN = re.compile(r"-?(?:0|[1-9]\d{0,15})(?:\.\d+)?")
 _AT_ONCE = 1000
 """Texts that are given to a pattern at a time."""
 
 
-def table(
-    sources: Sequence[str],
-    asked: Path | None,
-    ids: str | None,
-    golds: Path | None,
-    text: str,
-    answers: str | None,
-    gold: str | None,
-    votes: Sequence[str] = (),
-) -> "pd.DataFrame":
-    """All completions of some logs, with right answers joined and answers read where that is asked for.
+class Source(NamedTuple):
+    """A log and its rows.
 
-    Args:
-        sources: files, or NAME=FILE to name the prompt that a file holds.
+    Attributes:
+        given: the file as it was named, NAME= included.
+        name: of its prompt, where the log names none.
+        named: whether that name was given.
+        path: the file.
+    """
+
+    given: str
+    name: str
+    named: bool
+    path: Path
+
+
+class Options(NamedTuple):
+    """How logs are read.
+
+    Attributes:
         asked: input file of a batch output.
         ids: pattern of its custom_id.
         golds: JSONL file with a `query` and a `gold` in every line.
         text: column of the completions.
         answers: "number", "choice", "exact" or a regular expression with a group: what reads them into `answer`.
-        gold: column of the right answer, brought into the same form; `right` says which completions have it.
-        votes: columns of answers. One of a CSV file that holds numbers only is one of numbers: 4.0 is 4 there.
+        letters: the letters that "choice" chooses from.
+        wanted: the filter of lm-evaluation-harness whose scores are taken.
+        same: whether queries of one id are one, whatever they ask.
+    """
+
+    asked: Path | None = None
+    ids: str | None = None
+    golds: Path | None = None
+    text: str = "completion"
+    answers: str | None = None
+    letters: str | None = None
+    wanted: str | None = None
+    same: bool = False
+
+
+class Columns(NamedTuple):
+    """Which columns mean what.
+
+    Attributes:
+        prompt: tells prompts apart.
+        query: tells queries apart.
+        objectives: the column of each objective.
+        votes: those of them that are voted on. One of a CSV file that holds numbers only is one of numbers: 4.0 is 4.
+        gold: the right answer, brought into the form of the answers; `right` says which completions have it.
+        cost: the cost of a completion.
+    """
+
+    prompt: str
+    query: str
+    objectives: Sequence[str]
+    votes: Sequence[str]
+    gold: str | None
+    cost: str | None
+
+
+def table(sources: Sequence[str], columns: Columns, options: Options, say: Callable[[str], None]) -> "pd.DataFrame":
+    """All completions of some logs, with right answers joined and answers read where that is asked for.
+
+    Args:
+        sources: files, or NAME=FILE to name the prompt that a file holds.
+        columns: which columns mean what.
+        options: how logs are read.
+        say: is told what was guessed.
     """
     import pandas as pd
 
-    if ids is not None:
-        _check_ids(ids)
-    _check_names(sources)
-    votes = votes if answers is None else ()
-    frames = [_one(*_named(source), asked, ids, votes) for source in sources]
+    from sim.cli import answers
+
+    if options.ids is not None:
+        _check_ids(options.ids)
+    reader = None if options.answers is None else answers.reader(options.answers, options.letters)
+    if options.letters is not None and options.answers != "choice":
+        raise ValueError("--letters is for --answers choice; add it, or leave --letters out")
+    numbers = [*columns.votes, columns.gold] if reader is None else []
+    frames, unnamed, asks = [], [], []
+    for source in map(_named, sources):
+        frame = _one(source.path, options, [one for one in numbers if one is not None], say)
+        asks.append(_questions(frame, columns))
+        if columns.prompt == "prompt" and "prompt" not in frame:
+            frame.insert(0, "prompt", source.name)
+            if not source.named:
+                _check_name(source, unnamed)
+                unnamed.append(source)
+                say(f"{source.path.name}: names no prompt; its completions are those of the prompt {source.name!r}")
+        elif source.named:
+            raise ValueError(
+                f"{source.path}: names its prompts itself (column {columns.prompt!r}); leave {source.name}= out"
+            )
+        frames.append(frame)
     frame = pd.concat(frames, ignore_index=True)
-    if golds is not None:
-        frame["gold"] = _objects(_golds(frame, golds))
-    if answers is not None:
-        _read_answers(frame, _reader(answers), text, gold)
+    if not options.same:
+        _check_questions(frame, columns, [one for of_file in asks for one in of_file])
+    if options.golds is not None:
+        frame["gold"] = objects(_golds(frame, options.golds))
+    own = [one for one in columns.objectives if reader is None or one not in ("answer", "right")]
+    drawn = [*own, *([] if reader is None else [options.text]), *([] if columns.cost is None else [columns.cost])]
+    frame = answers.spread(frame, list(dict.fromkeys(drawn)), say)
+    if columns.gold is not None and columns.gold in frame.columns:
+        frame[columns.gold] = objects(answers.accepted(list(frame[columns.gold]), columns.gold, say))
+    if reader is not None:
+        answers.read(frame, reader, options.text, columns.gold, say)
     return frame
 
 
-def _named(source: str) -> tuple[str, Path]:
-    name, mark, rest = source.partition("=")
+def _named(source: str) -> Source:
+    from sim.envs.log_files import name
+
+    given, mark, rest = source.partition("=")
     if mark and not Path(source).exists():
-        return name, Path(rest)
-    return Path(source).stem, Path(source)
+        return Source(source, given, True, Path(rest))
+    return Source(source, name(Path(source)), False, Path(source))
 
 
-def _check_names(sources: Sequence[str]) -> None:
+def _check_name(source: Source, others: Sequence[Source]) -> None:
     """Refuse two logs of one prompt each whose files have the same name: their completions would be pooled."""
-    from sim.envs import imports
-
-    seen: dict[str, list[str]] = {}
-    for source in sources:
-        name, path = _named(source)
-        if path != Path(source):
-            continue
-        alike = seen.setdefault(name, [])
-        if alike and imports.one_prompt(path) and (pooled := [one for one in alike if imports.one_prompt(Path(one))]):
+    for one in others:
+        if one.name == source.name:
             raise ValueError(
-                f"{pooled[0]} and {source} would both be the prompt {name!r}; name them apart, as in a={pooled[0]} "
-                f"b={source}"
+                f"{one.given} and {source.given} would both be the prompt {source.name!r}; name them apart, as in "
+                f"a={one.given} b={source.given}"
             )
-        alike.append(source)
 
 
-def _objects(entries: Sequence[Any]) -> "pd.Series":
+def _questions(frame: "pd.DataFrame", columns: Columns) -> list[Any]:
+    """What the query of every row asks, where the log says so."""
+    for column in _QUESTIONS:
+        if column in frame.columns and column not in (columns.prompt, columns.query):
+            return list(frame[column])
+    return [None] * len(frame)
+
+
+def _check_questions(frame: "pd.DataFrame", columns: Columns, asks: Sequence[Any]) -> None:
+    """Refuse queries of one id that ask two things, as subtasks, or shuffled data sets, have them."""
+    if columns.query not in frame.columns or columns.prompt not in frame.columns:
+        return
+    known: dict[str, tuple[str, str]] = {}
+    for query, prompt, ask in zip(frame[columns.query], frame[columns.prompt], asks, strict=True):
+        if ask is None or ask != ask:
+            continue
+        said = " ".join(ask.split()) if isinstance(ask, str) else json.dumps(ask, sort_keys=True, default=str)
+        before, of = known.setdefault(str(query), (said, str(prompt)))
+        if before != said:
+            raise ValueError(
+                f"query {str(query)[:80]!r} is {_differing(before, said)!r} with prompt {of[:60]!r} and "
+                f"{_differing(said, before)!r} with prompt {str(prompt)[:60]!r}; tell queries apart by what they ask "
+                "(--query question, or its column), or say --same-ids where the ids are right"
+            )
+
+
+def _differing(text: str, other: str) -> str:
+    """The part of a text where it differs from another one."""
+    same = next((place for place, pair in enumerate(zip(text, other, strict=False)) if pair[0] != pair[1]), 0)
+    start = max(0, same - 30) if len(text) > 60 else 0
+    return text[start : start + 60]
+
+
+def objects(entries: Sequence[Any]) -> "pd.Series":
     """A column of any text; pandas' own cannot hold lone surrogates."""
     import pandas as pd
 
     return pd.Series(list(entries), dtype=object)
 
 
-def _one(name: str, path: Path, asked: Path | None, ids: str | None, votes: Sequence[str]) -> "pd.DataFrame":
-    import pandas as pd
+def _one(path: Path, options: Options, votes: Sequence[str], say: Callable[[str], None]) -> "pd.DataFrame":
+    from sim.envs import imports, rows
+    from sim.envs.log_files import kind
 
-    from sim.envs import imports
-
-    if path.suffix in imports.KINDS:
-        return imports.read(path, name, asked, None if ids is None else lambda names: _split(ids, names))
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
-    try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        frame = pd.read_csv(path, keep_default_na=False, dtype=str)  # "NA" and "None" are answers, 007 is not 7
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{path}: cannot be read as a table ({error})") from None
+    if kind(path) in imports.KINDS:
+        ids = options.ids
+        split = None if ids is None else lambda names: _split(ids, names)
+        return imports.read(path, None, options.asked, split, options.wanted, say)
+    frame = rows.frame(path)
+    if kind(path) == ".parquet":
+        return frame
     for column in set(votes) & set(frame.columns):
         if all(map(_PLAIN.fullmatch, frame[column])):
-            frame[column] = _objects([float(cell) if "." in cell else int(cell) for cell in frame[column]])
+            frame[column] = objects([float(cell) if "." in cell else int(cell) for cell in frame[column]])
     return frame
 
 
@@ -119,10 +214,10 @@ def _check_ids(ids: str) -> None:
 def _split(ids: str, names: list[str]) -> list[list[str] | None]:
     """Prompt and query of ids of requests."""
     task = {"pattern": ids, "groups": ["prompt", "query"]}
-    return asyncio.run(_matched(f"--ids is {ids!r}", task, names))
+    return asyncio.run(matched(f"--ids is {ids!r}", task, names))
 
 
-async def _matched(option: str, task: dict[str, Any], texts: Sequence[str]) -> list[Any]:
+async def matched(option: str, task: dict[str, Any], texts: Sequence[str]) -> list[Any]:
     """What a pattern finds in texts.
 
     Raises:
@@ -146,64 +241,21 @@ async def _matched(option: str, task: dict[str, Any], texts: Sequence[str]) -> l
 def _golds(frame: "pd.DataFrame", golds: Path) -> "list[Any]":
     from sim.envs.imports import json_lines
 
-    if not golds.is_file():
-        raise ValueError(f"{golds}: no such file")
+    if "query" not in frame.columns:
+        has = ", ".join(map(str, frame.columns))
+        raise ValueError(f"{golds}: is joined by 'query', but the log has no such column; it has {has}")
     known: dict[str, Any] = {}
     for number, row in enumerate(json_lines(golds), start=1):
         if "query" not in row or "gold" not in row:
             raise ValueError(f"{golds}: row {number} has no 'query' or no 'gold'; it has {', '.join(row)}")
-        query, gold = str(row["query"]), row["gold"] if isinstance(row["gold"], int | float) else str(row["gold"])
+        query, gold = str(row["query"]), row["gold"]
+        if gold is None or isinstance(gold, bool | dict):
+            raise ValueError(
+                f"{golds}: row {number} has the gold {json.dumps(gold)[:60]}; expected text, a number or a list"
+            )
         if str(known.setdefault(query, gold)) != str(gold):
             raise ValueError(f"{golds}: row {number} gives the query {query[:80]!r} another right answer than before")
     for query in frame["query"]:
         if str(query) not in known:
             raise ValueError(f"{golds}: has no right answer for the query {str(query)[:80]!r}")
     return [known[str(query)] for query in frame["query"]]
-
-
-def _reader(answers: str) -> "AnswerScorer":
-    from sim.adapters.scorers.text import Choice, Exact, Number, Regex
-
-    simple = {"number": Number, "choice": Choice, "exact": Exact}
-    if answers in simple:
-        return simple[answers]()
-    try:
-        groups = re.compile(answers).groups
-    except re.error as error:
-        raise ValueError(f"--answers is {answers!r}, which is no regular expression ({error})") from None
-    if groups < 1:
-        raise ValueError(f"--answers is {answers!r}; expected number, choice, exact or a pattern with a group")
-    return Regex(answers)
-
-
-def _read_answers(frame: "pd.DataFrame", reader: "AnswerScorer", text: str, gold: str | None) -> None:
-    from sim.adapters.scorers.text import Regex
-
-    if text not in frame.columns:
-        raise ValueError(
-            f"--text is {text!r}, but the log has no such column; it has {', '.join(map(str, frame.columns))}"
-        )
-    texts = ["" if completion is None or completion != completion else str(completion) for completion in frame[text]]
-    if isinstance(reader, Regex):
-        found = asyncio.run(
-            _matched(f"--answers is {reader.pattern!r}", {"pattern": reader.pattern, "group": 1}, texts)
-        )
-    else:
-        found = [reader.answer(one) for one in texts]
-    frame["answer"] = _objects([one or UNREAD for one in found])
-    if gold is not None and gold in frame.columns:
-        frame[gold] = _objects(_rights(list(frame[gold]), gold, reader))
-        frame["right"] = (frame["answer"] == frame[gold]).astype(float)
-
-
-def _rights(column: Sequence[Any], gold: str, reader: "AnswerScorer") -> list[str]:
-    """The right answers in the form in which the reader gives answers."""
-    known: dict[Any, str] = {}
-    for number, entry in enumerate(column, start=1):
-        text = str(entry)
-        try:
-            if text not in known:
-                known[text] = reader.right(text)
-        except ValueError as error:
-            raise ValueError(f"column {gold!r}, row {number}: {error}") from None
-    return [known[str(entry)] for entry in column]

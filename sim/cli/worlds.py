@@ -42,6 +42,7 @@ def values(
     """
     from sim import cells, envs, runner
     from sim.cli.truth import unresolved, whole_values
+    from sim.envs.logs import few_completions
 
     runner.check_seed(seed)
     world = envs.get(env)
@@ -71,6 +72,8 @@ def values(
             rows.append((prompt, f"{of_prompt[0]:.4f}", of_prompt.argmax() + 1, f"{of_prompt.max():.4f}", *label))
         common.show(console, f"{title}, context {names[context]}", columns, rows)
     _say(console, unresolved(world, table, names, seed))
+    if world.data is not None and (few := few_completions(world.data)) is not None:
+        typer.echo(f"warning: {few}", err=True)
     if csv is not None:
         typer.echo(f"wrote {csv}")
 

@@ -40,6 +40,8 @@ class Dataset:
         context_probs: distribution over contexts; uniform when None.
         query_weights: relative frequency of each query; uniform when None.
         test: mask of the queries that the source holds out, shape (query,); None when it names none.
+        completions: how many completions of a model stand behind the law of each pair, >= 1, shape (prompt, query);
+            None where the law was given, or nobody knows.
         tie: majority-vote credit of a tied right answer: "uniform" (1/t) or "half" (0.5).
         prompt_names, context_names: labels for people.
         provenance: where it comes from (any JSON object).
@@ -57,6 +59,7 @@ class Dataset:
     context_probs: np.ndarray | None = None
     query_weights: np.ndarray | None = None
     test: np.ndarray | None = None
+    completions: np.ndarray | None = None
     tie: str = "uniform"
     prompt_names: tuple[str, ...] = ()
     context_names: tuple[str, ...] = ()
@@ -268,6 +271,12 @@ def _validate(data: Dataset) -> None:
             f"must be a mask of shape {(num_queries,)}",
         )
         need(0 < data.test.sum() < num_queries, "test", "leaves a split empty; both need a query")
+    if data.completions is not None:
+        counts, shape = data.completions, (num_prompts, num_queries)
+        need(counts.shape == shape, "completions", f"has shape {counts.shape}; expected {shape}")
+        whole = np.issubdtype(counts.dtype, np.integer)
+        need(whole, "completions", f"has dtype {counts.dtype}; expected whole numbers")
+        need(counts >= 1, "completions", f"holds {counts.min()}; a pair has at least one completion")
     for names, field_name, length in (
         (data.prompt_names, "prompt_names", num_prompts),
         (data.context_names, "context_names", num_contexts),

@@ -16,20 +16,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sim.envs.files import write_whole
-from sim.envs.released import git_blob_id
+from sim.envs.released import RELEASED, git_blob_id
 from sim.envs.unpickle import MAX_BYTES
 
 URL = "https://raw.githubusercontent.com/IAPO-AAAI25/IAPO-PSST/main/data"
 """Where the released files are: URL/NAME_final.pkl."""
-
-RELEASED = {
-    "MATH": "50a3f35a26c689c611f92a32248624c7e9bcc302",
-    "CQA": "18307bad4f8d71098546fe887e064436015ef3dc",
-    "HH": "d6043f39466a98048c31f75654c84f4c0bf47fa5",
-    "SB": "50b002e6334eab0b1cb6c4bb721bda1b493fbf79",
-    "Summarization": "cfea635c99b5665f3d68aa0d89e91d4a67aa6481",
-}
-"""The released environments and the git blob id of each file."""
 
 TIMEOUT = 30.0
 """Seconds without an answer after which a download is given up."""
@@ -51,7 +42,7 @@ def fetch(
     folder that was made for none is removed.
 
     Args:
-        names: names from `RELEASED`.
+        names: names from `sim.envs.released.RELEASED`.
         source: a folder that holds the files, or another URL in the place of `URL`.
         folder: where to put them; `data_folder()` by default.
         progress: told about the bytes as they come.

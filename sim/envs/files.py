@@ -4,35 +4,46 @@ An environment file is a .npz archive (a zip of .npy arrays) that holds no pickl
 can read and write it:
 
 * `header`: bytes (uint8) of a JSON object in UTF-8 with the keys schema ("iapo-environment"), version
-  (1), name, aggregate, max_scale and, optionally, tie, prompt_names, context_names, provenance.
+  (2), name, aggregate, max_scale, checksums and, optionally, tie, prompt_names, context_names, provenance.
 * the arrays of `Dataset`, under the names of its fields. probs, objective_weights, cost_weights and
-  costs are needed; values, context_probs and query_weights are optional; all are float64. answers
-  (whole numbers) and test (bool) are optional too.
+  costs are needed; values, context_probs and query_weights are optional; all are float64. answers and
+  completions (whole numbers) and test (bool) are optional too.
+
+`checksums` holds the SHA-256, in hexadecimal, of every entry but the header: of the bytes of its .npy file. A file
+whose entries are not exactly those is refused, so that a damaged directory of the archive loses nothing unnoticed.
+Version 1, which had neither checksums nor completions, is still read. Entries are stored or deflated; all together
+unpack to at most 1 GiB.
 
 Fields mean what `Dataset` says. What is optional and absent has the default of `Dataset`. Text that UTF-8 cannot hold,
 the lone surrogates of UTF-16, is written as its escape: the six characters \ud83d.
 """
 
+import hashlib
 import json
 import os
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import IO, Any, BinaryIO, TypeVar, cast
 
 import numpy as np
 
 from sim.envs.dataset import Dataset
 from sim.envs.released import build_dataset, read_released
-from sim.envs.unpickle import MAX_BYTES, readable_file
+from sim.envs.unpickle import readable_file
 
 T = TypeVar("T")
 
 SCHEMA = "iapo-environment"
-VERSION = 1
+VERSION = 2
+MAX_UNPACKED = 2**30
+"""Archives that unpack to more bytes are refused."""
 
+_READ = (1, 2)
 _NEEDED = ("probs", "objective_weights", "cost_weights", "costs")
-_OPTIONAL = ("values", "answers", "context_probs", "query_weights", "test")
+_OPTIONAL = ("values", "answers", "context_probs", "query_weights", "test", "completions")
+_END = struct.Struct("<4s4H2LH")  # the end of an archive's directory: fifth field, the number of its entries
 _STRING_LISTS = ("aggregate", "prompt_names", "context_names")
 _HEADER: dict[str, tuple[type, str]] = {
     "schema": (str, "a string"),
@@ -44,6 +55,7 @@ _HEADER: dict[str, tuple[type, str]] = {
     "prompt_names": (list, "a list of strings"),
     "context_names": (list, "a list of strings"),
     "provenance": (dict, "an object"),
+    "checksums": (dict, "an object"),
 }
 _HEADER_NEEDED = ("name", "aggregate", "max_scale")
 
@@ -64,27 +76,32 @@ def save(data: Dataset, path: str | Path) -> None:
     if path.suffix != ".npz":
         raise ValueError(f"{path}: the name of an environment file must end in .npz")
     fields = ("name", "aggregate", "max_scale", "tie", "prompt_names", "context_names", "provenance")
-    header = {"schema": SCHEMA, "version": VERSION} | {name: getattr(data, name) for name in fields}
-    try:
-        text = json.dumps(_escaped(header), allow_nan=False, ensure_ascii=False).encode()
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: the header (names, provenance) cannot be written as JSON ({error})") from None
-    arrays: dict[str, Any] = {"header": np.frombuffer(text, np.uint8)}
+    arrays: dict[str, Any] = {}
     for name in _NEEDED + _OPTIONAL:
         array = getattr(data, name)
         if array is not None:
             _check_dtype(path, name, array)
             arrays[name] = array
+    header = {"schema": SCHEMA, "version": VERSION} | {name: getattr(data, name) for name in fields}
+    header["checksums"] = {name: _checksum(array) for name, array in arrays.items()}
+    try:
+        text = json.dumps(_escaped(header), allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: the header (names, provenance) cannot be written as JSON ({error})") from None
+    arrays = {"header": np.frombuffer(text, np.uint8)} | arrays
     write_whole(path, lambda file: np.savez_compressed(file, **arrays))
 
 
 def load(path: str | Path) -> Dataset:
     """Read an environment in the open format; a ValueError names the file and what is wrong in it."""
     path = Path(path)
-    arrays = _read_arrays(path)
+    arrays, checksums = _read_arrays(path)
     if "header" not in arrays:
         raise ValueError(f"{path}: lacks the entry 'header' (JSON text as uint8 bytes)")
     header = _parse_header(path, arrays.pop("header"))
+    if "checksums" in header:
+        del checksums["header"]
+        _check_entries(path, header.pop("checksums"), checksums)
     unknown = sorted(set(arrays) - set(_NEEDED + _OPTIONAL))
     if unknown:
         raise ValueError(f"{path}: holds the unknown array {unknown[0]!r}; known are {', '.join(_NEEDED + _OPTIONAL)}")
@@ -130,21 +147,81 @@ def _escaped(value: Any) -> Any:
     return [_escaped(one) for one in value] if isinstance(value, list | tuple) else value
 
 
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    readable_file(path, MAX_BYTES)
+class _Digested:
+    """A stream of bytes with the SHA-256 of what went through it."""
+
+    def __init__(self, source: zipfile.ZipExtFile | None = None) -> None:
+        self.source, self.digest = source, hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        assert self.source is not None
+        part = self.source.read(size)
+        self.digest.update(part)
+        return part
+
+    def write(self, part: bytes) -> int:
+        self.digest.update(part)
+        return len(part)
+
+
+def _checksum(array: np.ndarray) -> str:
+    """SHA-256 of the .npy file of an array."""
+    stream = _Digested()
+    np.lib.format.write_array(cast(IO[bytes], stream), array, allow_pickle=False)
+    return stream.digest.hexdigest()
+
+
+def _read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The arrays of an archive, and the checksum of each."""
+    readable_file(path, MAX_UNPACKED)
     entry = "zip directory"
-    arrays = {}
+    arrays, checksums = {}, {}
     try:
         with zipfile.ZipFile(path) as archive:
-            if sum(info.file_size for info in archive.infolist()) > 2 * MAX_BYTES:
-                raise ValueError(f"unpacks to more than {2 * MAX_BYTES} bytes")
-            for entry in archive.namelist():
-                with archive.open(entry) as file:
-                    arrays[entry.removesuffix(".npy")] = np.lib.format.read_array(file, allow_pickle=False)
+            check_directory(path, archive)
+            for info in archive.infolist():
+                entry = info.filename
+                name = entry.removesuffix(".npy")
+                with archive.open(info) as file:
+                    stream = _Digested(file)
+                    arrays[name] = np.lib.format.read_array(cast(IO[bytes], stream), allow_pickle=False)
+                    if file.read(1):
+                        raise ValueError("holds more than one array")
+                checksums[name] = stream.digest.hexdigest()
     except Exception as error:  # whatever a malformed archive makes its readers raise
         problem = " ".join(f"{entry}: {error}".split())[:200]
         raise ValueError(f"{path}: is no complete .npz archive of plain arrays ({problem})") from None
-    return arrays
+    return arrays, checksums
+
+
+def check_directory(path: Path, archive: zipfile.ZipFile) -> None:
+    """Complain about entries that are not as many as the directory says, of one name, or unpack to too much."""
+    entries = archive.infolist()
+    with path.open("rb") as file:
+        file.seek(-_END.size - len(archive.comment), os.SEEK_END)
+        *_, said, _, _, _ = _END.unpack(file.read(_END.size))
+    if min(len(entries), 0xFFFF) != said:  # of more than that a longer directory tells
+        raise ValueError(f"names {len(entries)} entries and says that they are {said}")
+    names = [info.filename.removesuffix(".npy") for info in entries]
+    if len(set(names)) < len(names):
+        raise ValueError(f"holds the entry {max(names, key=names.count)!r} twice")
+    total = sum(info.file_size for info in entries)
+    if total > MAX_UNPACKED:
+        raise ValueError(f"unpacks to {total} bytes; at most {MAX_UNPACKED} are read")
+    for info in entries:  # what older methods unpack to is not bounded while it is read
+        if info.compress_type in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+            raise ValueError(f"{info.filename} is compressed by method {info.compress_type}; deflate or store it")
+
+
+def _check_entries(path: Path, said: dict[str, Any], found: dict[str, str]) -> None:
+    """Complain unless a file holds exactly the entries that its header names, as they were written."""
+    for name in sorted(said.keys() | found.keys()):
+        if name not in found:
+            raise ValueError(f"{path}: lacks the entry {name!r}, which its header names; the file is damaged")
+        if name not in said:
+            raise ValueError(f"{path}: holds the entry {name!r}, which its header does not name; the file is damaged")
+        if said[name] != found[name]:
+            raise ValueError(f"{path}: {name} is not what was written (its SHA-256 differs); the file is damaged")
 
 
 def _parse_header(path: Path, array: np.ndarray) -> dict[str, Any]:
@@ -161,9 +238,9 @@ def _parse_header(path: Path, array: np.ndarray) -> dict[str, Any]:
     schema, version = header.get("schema"), header.get("version")
     if schema != SCHEMA:
         raise ValueError(f"{path}: header names the schema {schema!r}; expected {SCHEMA!r}")
-    if version != VERSION:
-        raise ValueError(f"{path}: has version {version!r} of the format; this program reads version {VERSION}")
-    for name in _HEADER_NEEDED:
+    if version not in _READ:
+        raise ValueError(f"{path}: has version {version!r} of the format; this program reads versions 1 and 2")
+    for name in _HEADER_NEEDED + (("checksums",) if version > 1 else ()):
         if name not in header:
             raise ValueError(f"{path}: header lacks {name!r}")
     for name, value in header.items():
@@ -180,7 +257,7 @@ def _parse_header(path: Path, array: np.ndarray) -> dict[str, Any]:
 
 
 def _check_dtype(path: Path, name: str, array: np.ndarray) -> None:
-    if name == "answers":
+    if name in ("answers", "completions"):
         fits, words = array.dtype.kind in "iu", "whole numbers"
     elif name == "test":
         fits, words = array.dtype == bool, "bool"

@@ -54,7 +54,8 @@ def from_log(
         objective_weights: shape (context, objective).
         cost_weights: utility of one unit of cost per context, >= 0, shape (context,).
         max_scale: largest inference scale Nmax.
-        gold: column with the right answer, the same in all rows of a query; needed with "mv" only.
+        gold: column with the right answer, or lists of accepted ones that count each, the same in all rows of a
+            query; needed with "mv" only.
         cost: column with the cost of a completion; without it completions are free.
         prompt: column that tells prompts apart.
         query: column that tells queries apart.
@@ -88,11 +89,10 @@ def from_log(
     answers, outcomes = None, []
     for column, how in zip(objectives, aggregate, strict=True):
         if how == "mv":
-            labels, right = _label(log[column], log[str(gold)], queries)
-            answers = right[np.unique(queries, return_index=True)[1]]
-            several = np.flatnonzero(right != answers[queries])
-            if several.size:
-                asked = query_names[queries[several[0]]]
+            _check_answers(log[column], column, wrong, log[str(gold)])
+            labels, answers, torn = _label(log[column], log[str(gold)], queries)
+            if torn is not None:
+                asked = query_names[torn]
                 raise wrong(f"query {asked!r} has several right answers; gold must be the same in all rows of a query")
             outcomes.append(labels)
         else:
@@ -114,6 +114,7 @@ def from_log(
         max_scale=max_scale,
         values=values,
         answers=answers,
+        completions=pulled,
         prompt_names=tuple(prompt_names),
         context_names=context_names,
         provenance={
@@ -169,28 +170,81 @@ def _finite(entry: Any) -> float:
         return np.nan
 
 
-def _label(answers: np.ndarray, gold: np.ndarray, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Number the answers of each query from 0, in sorted order: labels of each row's answer and gold."""
+def _check_answers(column: np.ndarray, name: str, wrong: Callable[[str], ValueError], gold: np.ndarray) -> None:
+    """Refuse answers that are no text, number or truth value, and truth values beside "true", which is not True."""
+    rights = [one for entry in gold for one in (entry if isinstance(entry, list | tuple | np.ndarray) else [entry])]
+    both = [*column, *rights]
+    words = any(isinstance(entry, str) and entry.strip() in ("true", "false", "TRUE", "FALSE") for entry in both)
+    truths = any(isinstance(entry, bool | np.bool_) for entry in both)
+    for row, entry in enumerate(column, start=1):
+        if isinstance(entry, list | tuple | dict | set | np.ndarray):
+            kind = type(entry).__name__
+            raise wrong(
+                f"column {name!r} holds a {kind} ({str(entry)[:60]!r}) in row {row}; answers are text or numbers"
+            )
+    if words and truths:
+        raise wrong(f"column {name!r} and its right answers hold truth values beside text as 'true'; write all as text")
+    for entry in rights:
+        if isinstance(entry, list | tuple | dict | set | np.ndarray):
+            raise wrong(f"the right answers of {name!r} hold a {type(entry).__name__}; they are text or numbers")
+
+
+def _label(answers: np.ndarray, gold: np.ndarray, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray, int | None]:
+    """Number the answers of each query from 0, in sorted order; all accepted answers of a query share a label.
+
+    Returns:
+        the label of each row's answer, the right label of each query, and a query whose rows accept different answers.
+    """
     import pandas as pd
 
-    both = [*answers, *gold]
+    golds = [list(entry) if isinstance(entry, list | tuple | np.ndarray) else [entry] for entry in gold]
+    rights = [one for entry in golds for one in entry]
+    of_rights = np.repeat(queries, [len(entry) for entry in golds])
+    both = [*answers, *rights]
     numeric = [isinstance(entry, Real) and not isinstance(entry, bool) for entry in both]
     keys = np.empty(len(both), object)
     if all(numeric):
         keys[:] = both
     else:
         keys[:] = [_by_value(entry) if any(numeric) else str(entry) for entry in both]
-    query = np.tile(queries, 2)
-    group, rows, _ = _group([query, pd.factorize(keys, sort=True)[0]])
-    first = np.searchsorted(query[rows], np.arange(queries.max() + 1))
-    labels = group - first[query]
-    return labels[: queries.size], labels[queries.size :]
+    codes = pd.factorize(keys, sort=True)[0]
+    accepted: dict[int, set[int]] = {}
+    start, torn = len(answers), None
+    for query, entry in zip(queries, golds, strict=True):
+        own = set(codes[start : start + len(entry)].tolist())
+        if accepted.setdefault(int(query), own) != own and torn is None:
+            torn = int(query)
+        start += len(entry)
+    query = np.concatenate([queries, of_rights])
+    first = {of: min(own) for of, own in accepted.items()}
+    codes = np.array(
+        [first[of] if code in accepted[of] else code for of, code in zip(query.tolist(), codes.tolist(), strict=True)]
+    )
+    group, rows, _ = _group([query, codes])
+    begin = np.searchsorted(query[rows], np.arange(queries.max() + 1))
+    labels = group - begin[query]
+    right = np.empty(queries.max() + 1, np.int64)
+    right[of_rights] = labels[queries.size :]
+    return labels[: queries.size], right, torn
+
+
+def few_completions(data: Dataset) -> str | None:
+    """A sentence where values reach beyond the completions that stand behind them; None where they do not."""
+    if data.completions is None or data.max_scale <= data.completions.min():
+        return None
+    low, high = int(data.completions.min()), int(data.completions.max())
+    counts = f"{low}" if low == high else f"{low} to {high}"
+    return (
+        f"N up to {data.max_scale} from {counts} completions per pair: a value at N > {low} is that of drawing from "
+        "these again and again, as if there were no other completions"
+    )
 
 
 def _by_value(entry: Any) -> str:
     """Text that is the same for a number however it is written, and all other text as it is."""
     text = str(entry)
-    if _PLAIN.fullmatch(text) or (isinstance(entry, Real) and np.isfinite(_finite(entry))):
+    number = isinstance(entry, Real) and not isinstance(entry, bool)
+    if _PLAIN.fullmatch(text) or (number and np.isfinite(_finite(entry))):
         plain = format(Decimal(text), "f")
         plain = plain.rstrip("0").rstrip(".") if "." in plain else plain
         return "0" if plain == "-0" else plain

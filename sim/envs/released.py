@@ -14,10 +14,22 @@ from typing import Any
 import numpy as np
 
 from sim.envs.dataset import Dataset
-from sim.envs.unpickle import RECORDS, Array, Record, unpickle
+from sim.envs.unpickle import MAX_BYTES, Array, Record, readable_file, unpickle
 
 REPOSITORY = "https://github.com/IAPO-AAAI25/IAPO-PSST"
 PAPER = "arXiv:2508.10030"
+RELEASED = {
+    "MATH": "50a3f35a26c689c611f92a32248624c7e9bcc302",
+    "CQA": "18307bad4f8d71098546fe887e064436015ef3dc",
+    "HH": "d6043f39466a98048c31f75654c84f4c0bf47fa5",
+    "SB": "50b002e6334eab0b1cb6c4bb721bda1b493fbf79",
+    "Summarization": "cfea635c99b5665f3d68aa0d89e91d4a67aa6481",
+}
+"""The released environments and the git blob id of each file, NAME_final.pkl."""
+
+_MOST_NUMBERS = 2**27
+"""Numbers taken from a file, 1 GiB in memory: one stretch of it may stand for several arrays."""
+_MOST_CONTEXTS, _MOST_WEIGHTS = 10_000, 1000
 _LEVELS = ("low", "mid", "high")
 _TIERS = ("easy", "medium", "hard")
 
@@ -26,13 +38,22 @@ def read_released(path: str | Path, instance: int | None = None) -> Dataset:
     """Read a released pickle: a list with one environment, or a bare environment.
 
     Training queries come first, then test queries, with `Dataset.test` as the mask. Numbers are kept
-    as they are in the file (float64).
+    as they are in the file (float64). A file under the name of a released one (`RELEASED`) must be that one, by its git
+    blob id: its results would pass for those of the paper's environment.
 
     Args:
         path: a file such as MATH_final.pkl.
         instance: which environment to take, from 0, where the file holds several.
     """
     path = Path(path)
+    name = path.stem.removesuffix("_final")
+    readable_file(path, MAX_BYTES)
+    blob = git_blob_id(path)
+    if blob != RELEASED.get(name, blob):
+        raise ValueError(
+            f"{path}: is not the file {name} that the authors released (its git blob id is {blob}; expected "
+            f"{RELEASED[name]}); fetch it again (iapo data fetch {name}), or give a file of your own another name"
+        )
     content = unpickle(path)
     envs = content if isinstance(content, list) else [content]
     if instance is None and len(envs) != 1:
@@ -40,21 +61,20 @@ def read_released(path: str | Path, instance: int | None = None) -> Dataset:
     if instance is not None and not 0 <= instance < len(envs):
         raise ValueError(f"{path}: has no environment {instance}; it holds {len(envs)}, counted from 0")
     env = envs[instance or 0]
-    if type(env) not in _READERS:
-        known = ", ".join(kind.__name__ for kind in _READERS)
-        raise ValueError(f"{path}: holds a {type(env).__name__.lstrip('_')} where an environment ({known}) is expected")
-    name = path.stem.removesuffix("_final")
+    if not isinstance(env, Record) or env.kind not in _READERS:
+        found = env.kind if isinstance(env, Record) else type(env).__name__.lstrip("_")
+        raise ValueError(f"{path}: holds a {found} where an environment ({', '.join(_READERS)}) is expected")
     provenance = {
         "file": path.name,
-        "git_blob": git_blob_id(path),
-        "class": type(env).__name__,
+        "git_blob": blob,
+        "class": env.kind,
         "repository": REPOSITORY,
         "paper": PAPER,
     }
     if instance is not None:
         name, provenance = f"{name}-{instance}", provenance | {"instance": instance}
     attributes = _Attributes(path, env)
-    fields = _common(attributes) | _READERS[type(env)](attributes)
+    fields = _common(attributes) | _READERS[env.kind](attributes)
     return build_dataset(path, name=name, provenance=provenance, **fields)
 
 
@@ -80,6 +100,7 @@ class _Attributes:
 
     def __init__(self, path: Path, record: Record) -> None:
         self.path, self.record = path, record
+        self.numbers = 0
 
     def error(self, problem: str) -> ValueError:
         return ValueError(f"{self.path}: {problem}")
@@ -88,7 +109,7 @@ class _Attributes:
         value: Any = self.record.state
         for depth, name in enumerate(names):
             if not isinstance(value, dict) or name not in value:
-                raise self.error(f"{type(self.record).__name__} lacks the attribute {'.'.join(names[: depth + 1])}")
+                raise self.error(f"{self.record.kind} lacks the attribute {'.'.join(names[: depth + 1])}")
             value = value[name]
         return value
 
@@ -100,6 +121,9 @@ class _Attributes:
             raise self.error(f"{name} must be an array of {'whole numbers' if integer else 'numbers'}")
         if array.ndim != len(axes.split()):
             raise self.error(f"{name} has shape {array.shape}; expected the axes ({axes.replace(' ', ', ')})")
+        self.numbers += array.size
+        if self.numbers > _MOST_NUMBERS:
+            raise self.error(f"holds more than {_MOST_NUMBERS} numbers up to {name}; such a file is not read")
         return np.array(array, np.int64 if integer else np.float64, order="C")
 
     def number(self, *names: str) -> float:
@@ -120,10 +144,13 @@ class _Attributes:
         found = self.record.state.get("_contexts", [])
         if not isinstance(found, list) or not all(isinstance(context, Record) for context in found):
             raise self.error("_contexts must be a list of contexts")
+        if len(found) > _MOST_CONTEXTS:
+            raise self.error(f"_contexts holds {len(found)} contexts; at most {_MOST_CONTEXTS} are read")
         pairs = []
         for context in found:
             level, weights = context.state.get("level"), context.state.get("weights")
-            if not isinstance(weights, tuple) or len(weights) < 2 or not all(_is_number(w) for w in weights):
+            fits = isinstance(weights, tuple) and 2 <= len(weights) <= _MOST_WEIGHTS
+            if not fits or not all(_is_number(w) for w in weights):
                 raise self.error("_contexts holds a context without a tuple of weights (objectives, then the cost)")
             pairs.append((level if isinstance(level, str) else "", weights))
         return pairs
@@ -218,8 +245,8 @@ def _synthetic_bernoulli(env: _Attributes) -> dict[str, Any]:
     }
 
 
-_READERS: dict[type, Callable[[_Attributes], dict[str, Any]]] = {
-    RECORDS["CategoricalMVEnv"]: _categorical_mv,
-    RECORDS["CategoricalBoNEnv"]: _categorical_bon,
-    RECORDS["SyntheticBernoulliEnv"]: _synthetic_bernoulli,
+_READERS: dict[str, Callable[[_Attributes], dict[str, Any]]] = {
+    "CategoricalMVEnv": _categorical_mv,
+    "CategoricalBoNEnv": _categorical_bon,
+    "SyntheticBernoulliEnv": _synthetic_bernoulli,
 }

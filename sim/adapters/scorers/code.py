@@ -3,13 +3,13 @@
 import hashlib
 import importlib
 import inspect
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sim.adapters import trust
 from sim.adapters.apart import apart
 from sim.adapters.fields import Table, finite
 from sim.adapters.scoring import OK, UNREADABLE, Item, Scored, Scorer
@@ -42,19 +42,14 @@ class Code(Scorer):
 
     @classmethod
     def read(cls, table: Table) -> "Code":
-        """From a table of the configuration; imports the module."""
-        target = table.text("function")
-        module, colon, name = target.partition(":")
-        if not colon or not module or not name:
-            raise table.wrong("function", f"is {target!r}; write module:function")
-        folder = str(Path(table.file).resolve().parent)
-        sys.path.insert(0, folder)
+        """From a table of the configuration; imports the module, which `sim.adapters.trust` must have allowed."""
+        module, name = trust.split(table)
+        target = f"{module}:{name}"
         try:
-            function = getattr(importlib.import_module(module), name, None)
+            with trust.search_path(trust.folder_of(table)):
+                function = getattr(importlib.import_module(module), name, None)
         except Exception as error:  # whatever the user's module does on import
             raise table.wrong("function", f"is {target!r}, but {module} cannot be imported ({error})") from None
-        finally:
-            sys.path.remove(folder)
         if not callable(function):
             raise table.wrong("function", f"is {target!r}, but {module} has no function {name}")
         try:

@@ -33,6 +33,8 @@ class _Direct(urllib.request.HTTPRedirectHandler):
 
 
 _OPENER = urllib.request.build_opener(_Direct)
+_MOST = 2**24
+"""Bytes of an answer, at most."""
 _AT_ONCE = 16
 """Requests under way at most."""
 _SAME = 0.01
@@ -116,15 +118,16 @@ class RewardModel(Scorer):
         problem: Exception
         try:
             with _OPENER.open(request, timeout=self.timeout) as response:
-                return json.loads(redactor.clean(response.read()))
+                return json.loads(redactor.clean(_read(response)))
         except urllib.error.HTTPError as error:
-            content = redactor.clean(error.read())
+            content = redactor.clean(error.read(_MOST))
             error.close()
-            problem = failure(error.code, _json(content), retry_after(error.headers), content)
-            if 300 <= error.code < 400:
-                problem = Fatal(f"HTTP {error.code}: redirects are not followed; the key would go along")
+            where = redactor.text(str(error.headers.get("location") or ""))
+            problem = failure(error.code, _json(content), retry_after(error.headers), content, where)
         except urllib.error.URLError as error:
             problem = Transient(f"no connection ({redactor.text(str(error.reason))})")
+        except Fatal as error:
+            problem = error
         except (ValueError, RecursionError):
             problem = Ambiguous("the answer is no JSON")
         except (OSError, HTTPException) as error:
@@ -155,6 +158,18 @@ def _common(table: Table) -> dict[str, Any]:
         "key_variable": table.variable("key_variable", ""),
         "timeout": timeout,
     }
+
+
+def _read(response: Any) -> bytes:
+    """A whole answer.
+
+    Raises:
+        Fatal: it is larger than any answer may be.
+    """
+    content = response.read(_MOST + 1)
+    if len(content) > _MOST:
+        raise Fatal(f"an answer has more than {_MOST:,} bytes")
+    return content
 
 
 def _json(content: bytes) -> Any:

@@ -4,22 +4,18 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
 
 from sim.adapters.fields import Table
 from sim.adapters.scorers import patterns
 from sim.adapters.scorers.patterns import Patterns
+from sim.adapters.scorers.read_letter import choose, only
+from sim.adapters.scorers.read_number import CURRENCIES, NUMBER, canonical_number, last_number, plainer, value
 from sim.adapters.scorers.regex_worker import last_match
 from sim.adapters.scoring import TIMEOUT, AnswerScorer, Item, Scored
 
-_NUMBER = re.compile(
-    r"(?:(?<![\w.)])[-+\u2212])?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+(?![\w.]))?"
-)
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
-_CURRENCIES = "$€£¥"
 _UNIT = r"\s+(?!(?i:and|or|per|half|halves|(?:dozen|hundred|thousand|million|billion|trillion)s?)\b)[^\W\d_]+"
 """A word that does not change the number before it."""
-_MAX_DIGITS = 400
 
 
 @dataclass(frozen=True)
@@ -45,9 +41,7 @@ class Exact(AnswerScorer):
 
 @dataclass(frozen=True)
 class Choice(AnswerScorer):
-    """A letter of a multiple choice: the last one in a box, else after "answer", else in brackets or standing alone.
-
-    After "option" the last letter need not be the answer: it is one that stands alone.
+    """A letter of a multiple choice, in whatever mark-up it is given: `read_letter` says which one.
 
     Attributes:
         letters: the letters that can be chosen.
@@ -65,37 +59,19 @@ class Choice(AnswerScorer):
 
     def answer(self, text: str) -> str | None:
         """The letter, upper case."""
-        upper, lower = f"[{self.letters}]", f"[{self.letters.lower()}]"
-        either = f"[{self.letters}{self.letters.lower()}]"
-        if re.fullmatch(rf"\s*{either}\s*", text):
-            return text.strip().upper()
-        alone = rf"\(?({upper})(?![\w'])|\(?({lower})(?=\)|\s*[.,;:!?*]|\s*$|[ \t]*\n)"  # "a" before a word is a word
-        # Possessive, or blanks without end would be shared out among neighbours in every way.
-        given = r"(?i:answer\s*+(?:is|:|=)*+|(?:choice|option)\s*+(?:is|:|=)++)\s*+(?i:choice|option)?+\s*+\**+\s*+"
-        for way in (rf"\\boxed\s*+\{{\s*+(?:\\text\s*+\{{)?+\s*+\(?({either})\)?\s*+\}}", rf"{given}(?:{alone})"):
-            found = _last(way, text)
-            if found is not None:
-                return found[found.lastindex or 0].upper()
-        bracket, named = _last(rf"\(({upper})\)", text), _last(rf"(?i:choice|option)\s*+\**+(?:{alone})", text)
-        if bracket is not None and (named is None or bracket.start() > named.start()):
-            return bracket[1]
-        last = _last(rf"(?<![\w'])({upper})(?![\w'])", text) or named
-        return None if last is None else last[last.lastindex or 0].upper()
+        return choose(text, self.letters)
 
     def right(self, gold: str) -> str:
         """The letter, alone or marked off, as in "A) Paris", and the only one: in a sentence "A" may be a word."""
-        either = f"[{self.letters}{self.letters.lower()}]"
-        more = rf"\s*(?i:or|and)\b|.*(?<![\w'(\[])[(\[]?{either}[)\]]"
-        alone = rf"\\boxed\{{\s*({either})\s*\}}|[(\[]?({either})(?:[)\].:]+(?:\s(?!{more}).*)?)?"
-        found = re.fullmatch(alone, gold.strip(), re.DOTALL)
+        found = only(gold, self.letters)
         if found is None:
             raise ValueError(f"the right answer {gold[:80]!r} cannot be read as one letter of {self.letters}")
-        return found[found.lastindex or 0].upper()
+        return found
 
 
 @dataclass(frozen=True)
 class Number(AnswerScorer):
-    """The last number in the text, canonical: 1,000.50 and 1000.5 are one answer.
+    """The last number in the text, canonical: 1,000.50, 1 000.50 and 1000.5 are one answer; see `read_number`.
 
     Attributes:
         digits: digits after the point to round to; None keeps all.
@@ -110,8 +86,7 @@ class Number(AnswerScorer):
 
     def answer(self, text: str) -> str | None:
         """The number in plain notation."""
-        found = _NUMBER.findall(text)
-        return canonical_number(found[-1], self.digits) if found else None
+        return last_number(text, self.digits)
 
     def right(self, gold: str) -> str:
         """The number in plain notation; it must be all that there is (1/2 is not 2) after ####, as GSM8K has it.
@@ -119,9 +94,9 @@ class Number(AnswerScorer):
         A unit may follow, as in "5 cm" or "60 miles per hour", and nothing that makes it another number.
         """
         unit = rf"(?:{_UNIT})?(?:\s+per{_UNIT})?"
-        alone = rf"[{_CURRENCIES}]?\s*({_NUMBER.pattern})(?:\s*[%°{_CURRENCIES}]|{unit})\s*\.?"
-        whole = re.fullmatch(alone, gold.rpartition("####")[2].strip())
-        found = None if whole is None else canonical_number(whole[1], self.digits)
+        alone = rf"[{CURRENCIES}]?\s*{NUMBER}(?:\s*[%°{CURRENCIES}]|{unit})\s*\.?"
+        whole = re.fullmatch(alone, plainer(gold.rpartition("####")[2].strip()))
+        found = None if whole is None else value(whole, self.digits)
         if found is None:
             raise ValueError(f"the right answer {gold[:80]!r} cannot be read as one number, as 0.5, -1,000 or 20 % can")
         return found
@@ -209,31 +184,10 @@ class JsonField(AnswerScorer):
         return _plain(gold)
 
 
-def canonical_number(text: str, digits: int | None = None) -> str | None:
-    """Plain decimal notation without needless zeros; None for what is no number of sensible length."""
-    try:
-        value = Decimal(text.replace(",", "").replace("\u2212", "-"))
-    except InvalidOperation:
-        return None
-    if not value.is_finite() or len(value.as_tuple().digits) > _MAX_DIGITS or abs(value.adjusted()) > _MAX_DIGITS:
-        return None
-    if digits is not None:
-        value = value.quantize(Decimal(1).scaleb(-digits)) if value.adjusted() + digits < 28 else value
-    plain = format(value, "f")
-    if "." in plain:
-        plain = plain.rstrip("0").rstrip(".")
-    return "0" if plain in ("-0", "") else plain
-
-
 def _plain(text: str) -> str:
     """Text without spaces at both ends; a number as JSON writes one, which 007 is not, in plain notation."""
     text = text.strip()
     return (canonical_number(text) if _JSON_NUMBER.fullmatch(text) else None) or text
-
-
-def _last(pattern: str, text: str) -> re.Match[str] | None:
-    """Where a pattern matches last."""
-    return max(re.finditer(pattern, text), key=re.Match.start, default=None)
 
 
 def _objects(text: str) -> list[dict]:
