@@ -255,12 +255,12 @@ def _samples(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             _check_status(_object(head, f"{path}: header.json"), path)
             for name in names:
                 yield f"{path}: {name}", _object(_json(archive.read(name), f"{path}: {name}"), f"{path}: {name}")
-    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, zlib.error) as error:
-        raise ValueError(f"{path}: is no whole .eval file ({error})") from None
     except NotImplementedError:
         raise ValueError(
             f"{path}: is compressed in a way that Python's zipfile cannot read; make it .json (inspect log convert)"
         ) from None
+    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, zlib.error) as error:  # the fourth of encrypted ones
+        raise ValueError(f"{path}: is no whole .eval file ({error})") from None
 
 
 def _check_status(log: dict[str, Any], path: Path) -> None:
