@@ -12,11 +12,23 @@ from typing import Any
 _NO_NAME = ("Cc", "Cs", "Zl", "Zp")
 """Unicode categories that no name may hold: controls, halves of characters, ends of lines and paragraphs."""
 
+_LONGEST = 500
+"""Signs of a value in a sentence."""
+
 
 def finite(value: Any) -> bool:
     """Whether a value is a number that float64 can hold; whole numbers may be too large for it."""
     fits = isinstance(value, int | float) and not isinstance(value, bool)
     return fits and abs(value) <= sys.float_info.max
+
+
+def shown(value: Any) -> str:
+    """A value as a sentence shows it: in Python's words, cut where it is long."""
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # nested too deeply, or with thousands of digits
+        return "a value too long to show"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 class Needed:
@@ -62,7 +74,7 @@ class Table:
         if key not in self.content:
             return value
         if not isinstance(value, str):
-            raise self.wrong(key, f"is {value!r}; expected text")
+            raise self.wrong(key, f"is {shown(value)}; expected text")
         if not blank and not value.strip():
             raise self.wrong(key, "is empty; expected some text")
         return value
@@ -71,7 +83,7 @@ class Table:
         """A name, which tables and messages show: text in one line that UTF-8 can hold."""
         value = self.text(key, default)
         if key in self.content and any(unicodedata.category(one) in _NO_NAME for one in value):
-            raise self.wrong(key, f"is {value!r}; expected a name without control characters")
+            raise self.wrong(key, f"is {shown(value)}; expected a name without control characters")
         return value
 
     def variable(self, key: str, default: str) -> str:
@@ -89,21 +101,21 @@ class Table:
             try:
                 re.compile(value)
             except re.error as error:
-                raise self.wrong(key, f"is {value!r}, which is no regular expression ({error})") from None
+                raise self.wrong(key, f"is {shown(value)}, which is no regular expression ({error})") from None
         return value
 
     def choice(self, key: str, allowed: tuple[str, ...], default: Any = NEEDED) -> Any:
         """One of several words."""
         value = self.take(key, default)
         if key in self.content and value not in allowed:
-            raise self.wrong(key, f"is {value!r}; allowed are {', '.join(allowed)}")
+            raise self.wrong(key, f"is {shown(value)}; allowed are {', '.join(allowed)}")
         return value
 
     def flag(self, key: str, default: bool) -> bool:
         """True or false."""
         value = self.take(key, default)
         if not isinstance(value, bool):
-            raise self.wrong(key, f"is {value!r}; expected true or false")
+            raise self.wrong(key, f"is {shown(value)}; expected true or false")
         return value
 
     def whole(self, key: str, default: Any = NEEDED, *, low: int = 1, high: int = 2**53) -> Any:
@@ -113,7 +125,7 @@ class Table:
             return value
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             limits = f"of at least {low}" if high == 2**53 else f"from {low} to {high}"
-            raise self.wrong(key, f"is {value!r}; expected a whole number {limits}")
+            raise self.wrong(key, f"is {shown(value)}; expected a whole number {limits}")
         return value
 
     def number(
@@ -133,7 +145,7 @@ class Table:
         if not fits or not low <= value <= high or (open_low and value == low):
             parts = [] if low == -math.inf else [f"above {low:g}" if open_low else f"at least {low:g}"]
             parts += [] if high == math.inf else [f"at most {high:g}"]
-            raise self.wrong(key, f"is {value!r}; expected a finite number {' and '.join(parts)}".rstrip())
+            raise self.wrong(key, f"is {shown(value)}; expected a finite number {' and '.join(parts)}".rstrip())
         return float(value)
 
     def numbers(self, key: str, length: int | None = None, *, low: float | int = -math.inf) -> tuple[float, ...]:
@@ -142,7 +154,7 @@ class Table:
         fits = isinstance(values, list) and len(values) > 0
         if not fits or not all(finite(v) and v >= low for v in values):
             least = "" if low == -math.inf else f", each at least {low:g}"
-            raise self.wrong(key, f"is {values!r}; expected a list of finite numbers{least}")
+            raise self.wrong(key, f"is {shown(values)}; expected a list of finite numbers{least}")
         if length is not None and len(values) != length:
             raise self.wrong(key, f"holds {len(values)} numbers; expected {length}")
         return tuple(map(float, values))
@@ -151,7 +163,7 @@ class Table:
         """A table inside this one; an empty one where it may be absent and is."""
         value = self.take(key, NEEDED if needed else {})
         if not isinstance(value, dict):
-            raise self.wrong(key, f"is {value!r}; expected a table")
+            raise self.wrong(key, f"is {shown(value)}; expected a table")
         return Table(self.file, f"{self.where}.{key}" if self.where else key, value)
 
     def tables(self, key: str) -> list["Table"]:

@@ -183,7 +183,7 @@ def _read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
                 entry = info.filename
                 name = entry.removesuffix(".npy")
                 with archive.open(info) as file:
-                    stream = _Digested(file)
+                    stream = _Digested(cast(zipfile.ZipExtFile, file))
                     arrays[name] = np.lib.format.read_array(cast(IO[bytes], stream), allow_pickle=False)
                     if file.read(1):
                         raise ValueError("holds more than one array")
