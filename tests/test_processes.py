@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from commands import alive
 
+from sim.adapters.redact import read_key
 from sim.cli import common, workers
 from sim.cli.processes import MOST_TRIES, Processes
-from sim.adapters.redact import read_key
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
@@ -73,12 +73,11 @@ def test_a_complaint_of_another_process_is_a_sentence_and_a_bug_is_not(pool: Pro
     complaint, bug = pool.submit(read_key, "NO_SUCH_KEY", "here"), pool.submit(int, "x")
     wait([complaint, bug])
     for future, ours in ((complaint, True), (bug, False)):
-        try:
-            future.result()
-        except ValueError as error:
-            assert common._is_ours(error) is ours
-        else:
-            raise AssertionError("nothing was raised")
+        error = future.exception()
+        assert isinstance(error, ValueError)
+        with pytest.raises(ValueError, match="holds no key|invalid literal") as raised:
+            raise error
+        assert common._is_ours(raised.value) is ours
 
 
 PARENT = """
