@@ -75,7 +75,7 @@ def test_a_complaint_of_another_process_is_a_sentence_and_a_bug_is_not(pool: Pro
     for future, ours in ((complaint, True), (bug, False)):
         error = future.exception()
         assert isinstance(error, ValueError)
-        with pytest.raises(ValueError, match="holds no key|invalid literal") as raised:
+        with pytest.raises(ValueError, match=r"holds no key|invalid literal") as raised:
             raise error
         assert common._is_ours(raised.value) is ours
 
