@@ -4,9 +4,8 @@ import importlib
 import os
 import sys
 
-ROOMS = (
-    *("sim.cli.commands", "sim.cli.streams", "sim.cli.truth", "sim.cli.processes", "sim.compare", "theory.verify"),
-    *("figures.build", "figures.claims", "figures.compare", "figures.verify", "matplotlib.backends.backend_agg"),
+ROOMS = (  # and not `theory`, whose import computes with JAX: a process with its threads cannot fork
+    *("sim.cli.commands", "sim.cli.streams", "sim.cli.processes", "sim.compare", "matplotlib.pyplot", "seaborn"),
     *("matplotlib.backends.backend_pdf", "pyarrow.parquet", "scipy.stats", "rich.table", "rich.progress"),
 )
 for name in ROOMS:
