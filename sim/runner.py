@@ -129,7 +129,7 @@ def _sizes(
 
 
 def _most_lanes(algorithm: Algorithm, spec: Spec) -> int:
-    """So many trials fit `_LANES_BYTES` at a time, one at least: each holds float32 values and statistics of all arms."""
+    """Trials that fit `_LANES_BYTES`, one at least: each holds float32 values and statistics of all arms."""
     statistics = algorithm.num_rows(spec) * spec.num_tasks * algorithm.num_scales(spec)
     return max(_LANES_BYTES // (4 * _COPIES * (spec.num_contexts * spec.num_arms + statistics)), 1)
 

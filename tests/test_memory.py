@@ -88,7 +88,9 @@ def test_short_steps_change_no_result(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "how"), [("psst", "fused"), ("psst", "apart"), ("uniform", "apart"), ("ucb", "fused")])
+@pytest.mark.parametrize(
+    ("name", "how"), [("psst", "fused"), ("psst", "apart"), ("uniform", "apart"), ("ucb", "fused")]
+)
 def test_the_largest_world_runs_in_four_gigabytes(name: str, how: str):
     """|P| = 1,000, |C| = 100 with a task each, N = 256. Seen to fail with 64 lanes."""
     command = [sys.executable, "-c", LARGE, name, how]

@@ -1,4 +1,4 @@
-"""Closed streams, readers that leave, ASCII terminals, full disks and folders that cannot be written to: no traceback."""
+"""Closed streams, readers that leave, ASCII terminals, full disks, folders without leave to write: no traceback."""
 
 import os
 import resource
