@@ -196,7 +196,7 @@ def test_two_hundred_kills_change_nothing(
 
 
 def test_three_kills_change_nothing(bench: Callable[[str], Bench], calm: Callable[[str], Calm], place: Path):
-    """Seen to fail where results are written in place, and where an interrupt is raised as an exception."""
+    """Three of the two hundred."""
     assert campaign(bench("compare"), calm("compare"), place, 1000, 3).kills > 0
 
 

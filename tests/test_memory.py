@@ -62,7 +62,9 @@ def test_lanes_shrink_with_the_world(sizes: tuple[int, int, int, int], lanes: tu
 def test_no_world_of_the_project_has_fewer_lanes_than_before():
     for name in envs.ENVS:
         known = runner.spec_of(envs.get(name).source)
-        assert {runner._most_lanes(algorithms.get(one), known) >= 256 for one in algorithms.ALGORITHMS} == {True}, name
+        before = 256 if 256 * known.num_contexts * known.num_arms <= 2**21 else 64
+        for one in algorithms.ALGORITHMS:
+            assert runner._most_lanes(algorithms.get(one), known) >= before, (name, one)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +94,7 @@ def test_short_steps_change_no_result(monkeypatch: pytest.MonkeyPatch):
     ("name", "how"), [("psst", "fused"), ("psst", "apart"), ("uniform", "apart"), ("ucb", "fused")]
 )
 def test_the_largest_world_runs_in_four_gigabytes(name: str, how: str):
-    """|P| = 1,000, |C| = 100 with a task each, N = 256. Seen to fail with 64 lanes."""
+    """|P| = 1,000, |C| = 100 with a task each, N = 256; 64 lanes would take more than 60 GB."""
     command = [sys.executable, "-c", LARGE, name, how]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
