@@ -1,57 +1,56 @@
 """The `iapo` command. Thin: it reads options, calls the rooms, and says what came out.
 
-Everything heavy is imported inside the commands, so that `iapo --help` answers at once.
+Nothing is imported here: `main` first makes sure of the signals and the standard streams, before anything takes time.
 """
 
-import os
+TYPE_CHECKING = False  # typing's takes as long to import as all that comes before the signals
+if TYPE_CHECKING:
+    from typer import Typer
 
-import typer
-
-from sim.cli import compare, data, evaluate, figures, journal, live, plan, theory, verify, worlds
-
-app = typer.Typer(
-    name="iapo",
-    help="Choose a prompt and an inference scale together (IAPO): compare selection algorithms with exact scoring.",
-    epilog="A first try: iapo compare --env crossover --algorithm psst --algorithm uniform --trials 50",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,  # plain help comes in half the time
-    pretty_exceptions_enable=False,
-)
-env_app = typer.Typer(help="List, show and import environments.", no_args_is_help=True, rich_markup_mode=None)
-data_app = typer.Typer(
-    help="The environments that the paper's authors released.", no_args_is_help=True, rich_markup_mode=None
-)
-
-journal_app = typer.Typer(help="What live runs paid for.", no_args_is_help=True, rich_markup_mode=None)
-
-app.command("compare")(compare.compare)
-app.command("values")(worlds.values)
-app.command("hardness")(theory.hardness)
-app.command("agnostic")(theory.agnostic)
-app.command("algorithms")(compare.algorithms)
-app.command("verify")(verify.verify)
-app.command("plan")(plan.plan)
-app.command("tune")(live.tune)
-app.command("ask")(live.ask)
-app.command("evaluate")(evaluate.evaluate)
-app.command("record")(journal.record)
-app.command("replay")(journal.replay)
-app.add_typer(journal_app, name="journal")
-journal_app.command("list")(journal.list_)
-journal_app.command("export")(journal.export)
-journal_app.command("compact")(journal.compact)
-app.command("figures")(figures.figures)
-app.command("claims")(figures.claims)
-app.add_typer(env_app, name="env")
-env_app.command("list")(worlds.list_)
-env_app.command("show")(worlds.show)
-env_app.command("import")(data.import_)
-app.add_typer(data_app, name="data")
-data_app.command("fetch")(data.fetch)
+    app: Typer
 
 
 def main() -> None:
-    """Run the command line."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # the compiler's remarks on its own work; errors raise anyway
-    app()
+    """Run the command line: the whole of a process, whose signals and standard streams it takes over."""
+    _be_ready()
+    from sim.cli import interrupt
+
+    interrupt.install()
+    code = 1
+    try:
+        from sim.cli import streams
+
+        streams.settle()
+        from sim.cli.commands import app
+
+        try:
+            app()
+        finally:
+            streams.flush()
+    except SystemExit as done:
+        code = done.code if isinstance(done.code, int) else int(done.code is not None)
+        raise
+    finally:
+        interrupt.finish(code)
+
+
+def _be_ready() -> None:
+    """End at Ctrl-C while `signal` itself is imported, which takes a third of the time up to here."""
+    import _signal
+    import os
+
+    def end(number: int, frame: object) -> None:
+        os.write(2, b"stopped\n")
+        os._exit(128 + number)
+
+    if os.name == "posix" and _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, end)
+
+
+def __getattr__(name: str) -> object:
+    """The commands, imported when they are asked for."""
+    if name == "app":
+        from sim.cli.commands import app
+
+        return app
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,14 +1,18 @@
 """What all commands share: errors in one sentence, and tables."""
 
 import functools
+import re
 import sys
 import traceback
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
 
 import typer
+
+from sim.cli import interrupt
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,8 +27,9 @@ TrustOption = Annotated[
 ]
 ModuleOption = Annotated[list[str] | None, typer.Option(help="Import this module of its scorers; once per module.")]
 P = ParamSpec("P")
+S = TypeVar("S")
 
-USER_ERROR, INTERRUPTED = 2, 130
+USER_ERROR, INTERRUPTED = 2, interrupt.INTERRUPTED
 _PLAIN_WIDTH = 160
 """Columns where the output is no terminal."""
 _OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")
@@ -57,15 +62,50 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
 
 def _is_ours(error: Exception) -> bool:
     root = Path(__file__).resolve().parents[2]
-    raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename).resolve()
+    places = re.findall(r'^  File "(.+)", line \d+', str(error.__cause__), re.MULTILINE)  # where another process raised
+    raised_in = Path((places or [traceback.extract_tb(error.__traceback__)[-1].filename])[-1]).resolve()
     return any(raised_in.is_relative_to(root / room) for room in ("sim", "theory", "figures"))
 
 
 def stop(sentence: str, code: int) -> NoReturn:
     """Say on stderr why, in one line, and exit. What a file holds may be of any length: the middle is left out then."""
-    said = plain(" ".join(sentence.split()))
-    typer.echo(said if len(said) <= _LONGEST else f"{said[: _LONGEST - 300]} ... {said[-300:]}", err=True)
+    interrupt.told()
+    said = " ".join(sentence.split())
+    say(said if len(said) <= _LONGEST else f"{said[: _LONGEST - 300]} ... {said[-300:]}")
     raise typer.Exit(code)
+
+
+def say(sentence: str) -> None:
+    """Say something on stderr in one line, if anybody can hear it."""
+    with suppress(OSError):
+        typer.echo(plain(" ".join(sentence.split())), err=True)
+
+
+class Standing:
+    """How far work has come that is kept bit by bit: the last words of a run that is ended.
+
+    Attributes:
+        folder: where finished cells are kept.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._step: Any = None
+
+    def watching(self, report: Callable[[S], None]) -> Callable[[S], None]:
+        """What reports steps, which say how many cells are done of how many, and remembers the last one."""
+
+        def told(step: S) -> None:
+            self._step = step
+            report(step)
+
+        return told
+
+    def __call__(self) -> str:
+        """The sentence."""
+        step = self._step
+        kept = "what is finished is" if step is None else f"{step.done} of {step.total} cells are"
+        return plain(f"stopped: {kept} kept in {self.folder}; the same command goes on from there")
 
 
 def agreed(question: str, option: str = "--yes") -> bool:

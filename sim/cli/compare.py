@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sim.cli import common, workers
+from sim.cli import common, interrupt, workers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,9 +68,11 @@ def compare(
         reference = "psst" if "psst" in texts else texts[0]
     env, out = [workers.everywhere(name, dask) for name in env], out if dask is None else out.resolve()
     plan = driver.Plan(tuple(env), texts, tuple(budget), trials, seed, reference, chunk)
+    standing = common.Standing(out)
+    interrupt.last_words(standing)
     try:
         with workers.pool(processes, dask, cache_dir) as pool, progress() as report:
-            result = driver.compare(plan, out, exact_values, executor=pool, report=report)
+            result = driver.compare(plan, out, exact_values, executor=pool, report=standing.watching(report))
     except driver.Interrupted as stopped:
         kept = f"{stopped.kept} of {stopped.total} cells are kept in {out}"
         common.stop(f"stopped: {kept}; the same command goes on from there", common.INTERRUPTED)

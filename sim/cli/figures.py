@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sim.cli import common, workers
+from sim.cli import common, interrupt, workers
 from sim.cli.compare import progress
 
 if TYPE_CHECKING:
@@ -154,6 +154,8 @@ def make(
     from sim.store import Interrupted
 
     plain = lab(data, asked)
+    kept = "tables that are finished are kept, and cells of the others are in"
+    interrupt.last_words(lambda: common.plain(f"stopped: {kept} {plain.folder}; the same command goes on from there"))
     try:
         with workers.pool(processes, None, cache_dir) as pool, progress() as report:
             ready = plain._replace(executor=pool, report=report, report_other=_step_of_verify)

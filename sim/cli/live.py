@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sim.cli import common
+from sim.cli import common, interrupt
 
 if TYPE_CHECKING:
     from sim.adapters.ledger import Amount
@@ -169,13 +169,17 @@ def connected(run: "Asking", journal: str | None = None, capped: bool = True) ->
     from sim.adapters.openai_client import OpenAIClient
 
     key = read_key(run.endpoint)
+    kept = f"everything paid for is in {run.journal}; the same command goes on from there"
+    interrupt.last_words(lambda: common.plain("stopped" if journal else f"stopped; {kept}"))
     try:
-        with driver.session(run, lambda: OpenAIClient(run.endpoint, key), journal, capped, _say) as live:
+        with (
+            interrupt.gently(),
+            driver.session(run, lambda: OpenAIClient(run.endpoint, key), journal, capped, _say) as live,
+        ):
             yield live
     except Waiting as error:
         common.stop(str(error), common.USER_ERROR)
     except KeyboardInterrupt:
-        kept = f"everything paid for is in {run.journal}; the same command goes on from there"
         common.stop("stopped" if journal else f"stopped; {kept}", common.INTERRUPTED)
 
 

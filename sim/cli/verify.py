@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sim.cli import common, workers
+from sim.cli import common, interrupt, workers
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,9 +43,11 @@ def verify(
 
     math, out = workers.everywhere(math, dask) if math else None, out if dask is None else out.resolve()
     plan = driver.Plan(quick, seed, math, tuple(family or ()))
+    standing = common.Standing(out)
+    interrupt.last_words(standing)
     try:
         with workers.pool(processes, dask, cache_dir) as pool, _progress() as report:
-            result = driver.verify(plan, out, executor=pool, report=report)
+            result = driver.verify(plan, out, executor=pool, report=standing.watching(report))
     except driver.Interrupted as stopped:
         kept = f"{stopped.kept} of {stopped.total} cells are kept in {out}"
         common.stop(f"stopped: {kept}; the same command goes on from there", common.INTERRUPTED)

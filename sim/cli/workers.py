@@ -3,12 +3,14 @@
 import os
 from collections.abc import Iterator
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Annotated, Any
 
 import typer
+
+from sim.cli import interrupt
 
 Workers = Annotated[
     int | None, typer.Option("--workers", help="Processes that share the work.", show_default="one per core, at most 8")
@@ -46,6 +48,8 @@ def pool(workers: int | None, dask: str | None, cache_dir: Path | None) -> Itera
     workers = min(usable_cores(), 8) if workers is None else workers
     if workers < 1:
         raise ValueError(f"workers is {workers}; it must be at least 1")
+    if cache_dir is not None and dask is None:
+        _check_writable(cache_dir)
     _use_compilation_cache(cache_dir)
     if dask is not None:
         with _cluster(dask, cache_dir) as executor:
@@ -54,8 +58,8 @@ def pool(workers: int | None, dask: str | None, cache_dir: Path | None) -> Itera
         yield None
     else:
         with (
-            TemporaryDirectory(prefix="iapo-", ignore_cleanup_errors=True) as programs,
-            _processes(workers, cache_dir or Path(programs)) as executor,
+            _folder_of_programs() if cache_dir is None else nullcontext() as programs,
+            _processes(workers, cache_dir, programs) as executor,
         ):
             yield executor
 
@@ -71,19 +75,29 @@ def everywhere(name: str, dask: str | None) -> str:
 
 
 @contextmanager
-def _processes(workers: int, cache_dir: Path | None) -> Iterator[Executor]:
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
+def _processes(workers: int, cache_dir: Path | None, programs: Path | None) -> Iterator[Executor]:
+    from sim.cli.processes import Processes
 
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin_worker, (cache_dir,))
+    pool = Processes(workers, _begin_worker, (cache_dir or programs, None if programs is None else str(programs)))
+    with interrupt.ending(pool.kill):
+        try:
+            yield pool
+        except BaseException:
+            pool.kill()
+            raise
+        pool.shutdown()
+
+
+@contextmanager
+def _folder_of_programs() -> Iterator[Path | None]:
+    """A temporary folder for compiled programs; None where no temporary folder can be written to."""
     try:
-        yield pool
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in multiprocessing.active_children():
-            process.terminate()
-        raise
-    pool.shutdown()
+        made = TemporaryDirectory(prefix="iapo-", ignore_cleanup_errors=True)
+    except OSError:
+        yield None
+        return
+    with made as folder, interrupt.ending(made.cleanup):
+        yield Path(folder)
 
 
 @contextmanager
@@ -112,18 +126,32 @@ def _cluster(scheduler: str, cache_dir: Path | None) -> Iterator[Executor]:
             raise
 
 
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(f"--cache-dir is {folder}, which cannot be written to ({error.strerror})") from None
+
+
 def _use_compilation_cache(folder: Path | None) -> None:
     """Keep every compiled program in `folder`, and look there first; None changes nothing."""
     if folder is not None:
+        import warnings
+
         import jax
 
+        # such a program is compiled again, and a full disk is said where results are written
+        warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache", UserWarning)
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
-def _begin_worker(cache_dir: Path | None) -> None:
-    """Leave Ctrl-C to the parent, and end when it ends, however it ends."""
+def _begin_worker(cache_dir: Path | None, programs: str | None) -> None:
+    """Leave Ctrl-C to the parent, and end when it ends, however it ends; the folder of programs goes too."""
     import multiprocessing
+    import shutil
     import signal
     import threading
 
@@ -131,6 +159,8 @@ def _begin_worker(cache_dir: Path | None) -> None:
         parent = multiprocessing.parent_process()
         if parent is not None:
             parent.join()
+            if programs is not None:
+                shutil.rmtree(programs, ignore_errors=True)
             os._exit(1)
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
