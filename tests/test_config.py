@@ -304,7 +304,8 @@ def test_a_configuration_that_moved_is_asked_of_who_named_it(tmp_path: Path):
 def test_a_value_that_python_cannot_show_is_refused_by_its_name(folder: Path):
     """TOML has whole numbers of any size; Python shows none of more than 4,300 digits."""
     text = MINIMAL.replace("budget = 100", f"budget = 0x{'f' * 5000}")
-    with pytest.raises(ValueError, match=r"run\.toml: tune\.budget is a value too long to show; expected a whole number"):
+    said = r"run\.toml: tune\.budget is a value too long to show; expected a whole number"
+    with pytest.raises(ValueError, match=said):
         load(folder, text)
     with pytest.raises(ValueError, match=r"tune\.budget is 'x{499}\.\.\.; expected a whole number"):
         load(folder, MINIMAL.replace("budget = 100", f'budget = "{"x" * 5000}"'))
