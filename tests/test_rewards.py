@@ -124,7 +124,9 @@ def test_a_redirect_is_refused_and_takes_the_key_nowhere(monkeypatch: pytest.Mon
 
     with running(ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere)) as url:
         scorer = GetReward(f"{url}/get_reward", TEMPLATE, "REWARD_TEST_KEY")
-        with pytest.raises(ValueError, match=r"^reward model at .*: HTTP 302: redirects are not followed; .* along to /elsewhere\."):
+        with pytest.raises(
+            ValueError, match=r"^reward model at .*: HTTP 302: redirects are not followed; .* along to /elsewhere\."
+        ):
             start_and_score(scorer, "q", ["x"])
     assert reached == ["/get_reward"]
 

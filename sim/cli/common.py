@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 
-USER_ERROR, INTERRUPTED = 2, 130
+USER_ERROR, CAPPED, INTERRUPTED = 2, 3, 130
+"""Exit codes: refused; stopped by a cap, with a policy so far; ended by the user."""
 _PLAIN_WIDTH = 160
 """Columns where the output is no terminal."""
 _KINDS = (">", "~")

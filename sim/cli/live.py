@@ -40,7 +40,8 @@ def tune(
     Checks everything first; says what a small probe costs, asks, and measures by it what completions cost; says what
     the run costs at most and about; asks; and ends with the arm of every context, an interval and the runner-up.
     Everything paid for is kept in OUT/journal.sqlite before it is used: the same command goes on where it was stopped.
-    Writes OUT/policy.json and OUT/arms.csv.
+    Writes OUT/policy.json and OUT/arms.csv. Exit codes: 0 done, 2 refused, 3 stopped by a cap with the best policy so
+    far, 130 interrupted.
 
     Example: iapo tune --example run.toml, then iapo tune run.toml --plan
     """
@@ -65,7 +66,8 @@ def tune(
             _confirm_probe(needed, yes)
             costs = driver.probe(live, items)
         spec, strategy = driver.world(run, costs)
-        _show_plan(run, planning.plan(run, spec, costs, items, live.sampler), live, len(items))
+        planned = planning.plan(run, spec, costs, items, live.sampler)
+        _show_plan(run, planned, live, len(items))
         if plan:
             return None
         if not yes and not common.agreed("Spend it?"):
@@ -74,8 +76,11 @@ def tune(
         with progress() as report:
             result = driver.rounds_of(live, items, spec, strategy, report)
         spent, charged = live.ledger.spent, live.ledger.spent.minus(before)
-        seen = dict(live.reader.seen)
+        seen, more = dict(live.reader.seen), planning.rest(planned, run, live.sampler)
     facts = {
+        "complete": result.stopped is None,
+        "stopped": result.stopped,
+        "rounds": result.rounds,
         "algorithm": run.algorithm_text,
         "budget": run.budget,
         "seed": run.seed,
@@ -85,7 +90,18 @@ def tune(
     file.save(run.out / "policy.json", run, result.choices, _amounts(spent), facts)
     _save_arms(run, result)
     _show_result(run, result, spent, charged, seen)
+    if result.stopped is not None:
+        common.stop(_capped(result, *more), common.CAPPED)
     return None
+
+
+def _capped(result: "Result", about: "Amount | None", most: "Amount") -> str:
+    """Why a run ended before its policy, and what the rest of it would cost."""
+    likely = "" if about is None else f"about {amount_text(about)}, and "
+    return (
+        f"stopped by a cap: {result.stopped}. The policy is the best so far, after "
+        f"{common.count(result.rounds, 'round')}; the rest of the run would take {likely}at most {amount_text(most)}"
+    )
 
 
 @common.command
@@ -362,7 +378,8 @@ def _show_result(run: "Config", result: "Result", spent: "Amount", charged: "Amo
     if any(second > first for first, second in both if first is not None and second is not None):
         caption += " A runner-up may be above the chosen arm: values are of all pulls, the algorithm has its own rule."
     console.print()
-    common.show(console, f"{run.name}: the policy", columns, rows, caption)
+    so_far = "" if result.stopped is None else " so far (a cap stopped the run)"
+    common.show(console, f"{run.name}: the policy{so_far}", columns, rows, caption)
     console.print(f"\n{read_text(seen)}")
     console.print(f"This call: {amount_text(charged)}. In all: {amount_text(spent)}.")
     typer.echo(f"\nIn {run.out}: policy.json, arms.csv, journal.sqlite")
