@@ -32,6 +32,8 @@ SEED_RANGE = 2**30
 """Seeds of a run start somewhere below this, and there are fewer of them: all fit 31 bits."""
 GRACE = 30.0
 """Seconds that requests under way are waited for when a run stops."""
+PARTING = 0.5
+"""Seconds that replies may still come, and are kept, when the user ends a run."""
 _ROWS = 256
 """Pulls whose blocks are summed at a time."""
 
@@ -245,7 +247,8 @@ class Live:
 async def in_parallel(jobs: Iterator[Callable], sampler: Sampler) -> None:
     """Run jobs, twice as many at a time as requests may be under way, so that reading delays no request.
 
-    When one fails nothing more is sent; what is under way is waited for, and kept, for a while.
+    When one fails, or the user ends the run, nothing more is sent; what is under way is waited for, and kept, for a
+    while. What does not come is left as it is in the journal: perhaps billed.
     """
 
     async def worker() -> None:
@@ -263,6 +266,10 @@ async def in_parallel(jobs: Iterator[Callable], sampler: Sampler) -> None:
             if pending:
                 await asyncio.wait(pending, timeout=GRACE)
             raise failed[0]
+    except asyncio.CancelledError:  # by the user
+        sampler.stop("the run was stopped")
+        await asyncio.wait(tasks, timeout=PARTING)
+        raise
     finally:
         for task in tasks:
             task.cancel()

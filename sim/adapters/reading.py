@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -18,6 +18,10 @@ FILTERED = ("content_filter", REFUSED)
 TRUNCATED = "length"
 USUAL = ("stop", "eos_token", "stop_sequence", "tool_calls", "function_call", "refusal", TRUNCATED, *FILTERED)
 """How completions are known to end."""
+FIRST = 32
+"""Completions of a run without a probe that are looked at before more are asked for."""
+UNDAUNTED = "what came is kept; where that is as it should be, --accept-unreadable goes on"
+"""What ends a sentence about completions that cannot be read."""
 
 
 def ending(draw: Draw) -> tuple[str, str | None]:
@@ -37,11 +41,15 @@ class Reader:
 
     Attributes:
         seen: how many completions ended or were read in each way, for people.
+        look: is shown the first `FIRST` completions once; what it says is wrong ends the run. None for no such look.
     """
+
+    look: Callable[[Sequence[Draw]], str | None] | None = None
 
     def __init__(self, objectives: Sequence[Objective], journal: Journal):
         self.objectives, self.journal = tuple(objectives), journal
         self.seen: Counter[str] = Counter()
+        self._first: list[Draw] = []
 
     async def start(self) -> None:
         """Let scorers check what they need, and compare scores that they tried with the declared bounds."""
@@ -60,6 +68,12 @@ class Reader:
         Raises:
             ValueError: a score outside its declared bounds, or of the wrong kind.
         """
+        if self.look is not None:
+            self._first += draws
+            if len(self._first) >= FIRST:
+                look, self.look = self.look, None
+                if (wrong := look(self._first)) is not None:
+                    raise ValueError(f"{wrong}; {UNDAUNTED}")
         found = []
         for objective in self.objectives:
             scored = await self._scored(objective, cell, first, item, prompt, draws)

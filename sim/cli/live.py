@@ -3,7 +3,7 @@
 import itertools
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +18,16 @@ if TYPE_CHECKING:
     from sim.adapters.live import Step
     from sim.adapters.planning import Need, Plan
     from sim.adapters.policy import Arm
+    from sim.adapters.scoring import Item
     from sim.adapters.settings import Asking, Config
     from sim.adapters.tune import Result, Session
 
+Unreadable = Annotated[
+    bool,
+    typer.Option(
+        "--accept-unreadable", help="Go on though most of the first completions are empty, cut off or unreadable."
+    ),
+]
 MOST_ROUNDS = 64
 """A plan with more rounds shows their number alone."""
 
@@ -34,6 +41,7 @@ def tune(
     ] = False,
     no_probe: Annotated[bool, typer.Option("--no-probe", help="With --plan: plan without it, ask nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before spending, on the probe either.")] = False,
+    accept_unreadable: Unreadable = False,
 ) -> None:
     """Choose a prompt and a scale for a live model, within hard caps.
 
@@ -50,7 +58,7 @@ def tune(
     if no_probe and not plan:
         raise ValueError("--no-probe goes with --plan; a run does without a probe where every prompt has a cost")
     from sim.adapters import config as reading
-    from sim.adapters import planning
+    from sim.adapters import doubts, planning
     from sim.adapters import policy as file
     from sim.adapters import tune as driver
 
@@ -58,6 +66,7 @@ def tune(
     driver.check(run)
     items = driver.load_items(run)
     with connected(run) as live:
+        needed_probe = bool(driver.probe_wants(live, items))
         if no_probe:
             costs = driver.unmeasured(run)
         else:
@@ -65,6 +74,9 @@ def tune(
             planning.check_cap(run, needed, live.sampler)
             _confirm_probe(needed, yes)
             costs = driver.probe(live, items)
+            _check_probe(live, items, accept_unreadable or plan, yes)
+        if not needed_probe and not accept_unreadable:
+            live.reader.look = doubts.first_look
         spec, strategy = driver.world(run, costs)
         planned = planning.plan(run, spec, costs, items, live.sampler)
         _show_plan(run, planned, live, len(items))
@@ -209,6 +221,22 @@ def _confirm_probe(needed: "Need", yes: bool) -> None:
             "cost there is none",
             common.INTERRUPTED,
         )
+
+
+def _check_probe(live: "Session[Config]", items: "Sequence[Item]", accepted: bool, yes: bool) -> None:
+    """Say what is wrong with the completions of the probe; where it is so with most of them, ask or stop."""
+    from sim.adapters import doubts
+    from sim.adapters.reading import UNDAUNTED
+
+    serious, notes = doubts.of_probe(live, items)
+    for sentence in notes + (serious if accepted or not yes else []):
+        _say(f"note: {sentence}")
+    if not serious or accepted:
+        return
+    if yes:
+        raise ValueError(f"{'; '.join(serious)}; {UNDAUNTED}")
+    if not common.agreed("Go on all the same?"):
+        common.stop("stopped before the first round; the probe is kept", common.INTERRUPTED)
 
 
 def _show_plan(run: "Config", plan: "Plan", live: "Session", num_queries: int) -> None:
