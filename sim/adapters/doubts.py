@@ -1,12 +1,11 @@
 """Does the server answer with what can be read? Found out on a few completions, before the budget is spent on more."""
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from sim.adapters.complaints import visible
 from sim.adapters.journal import Draw
-from sim.adapters.reading import TRUNCATED, Reader, ending
+from sim.adapters.reading import TRUNCATED, Reader, ending, hollow
 from sim.adapters.scorers.judge import Judge
 from sim.adapters.scorers.rewards import RewardModel
 from sim.adapters.scoring import OK, Item
@@ -62,10 +61,10 @@ def _sentences(found: Sequence[_Read], which: str, share: float) -> list[str]:
         return "" if number <= share * len(found) else _number(number, len(found))
 
     said = []
-    hollow = [one.draw for one in found if not one.draw.text.strip()]
+    empty = [one.draw for one in found if not one.draw.text.strip()]
     cut = [one for one in found if ending(one.draw)[0] == TRUNCATED]
-    if number := many(len(hollow)):
-        said.append(f"{number} completions {which} are empty{_elsewhere(hollow)}")
+    if number := many(len(empty)):
+        said.append(f"{number} completions {which} are {hollow(empty)}")
     if number := many(len(cut)):
         said.append(f"{number} completions {which} were cut off at max_tokens; a larger one in [[prompts]] helps")
     if said:
@@ -85,14 +84,7 @@ def _number(number: int, size: int) -> str:
     return f"all {size:,}" if number == size else f"{number:,} of {size:,}"
 
 
-def _elsewhere(draws: Sequence[Draw]) -> str:
-    """Where the server's words are, where it has them elsewhere."""
-    places = Counter(where for draw in draws if (where := ending(draw)[1]))
-    return f" (the server's text is in {', '.join(places)})" if places else ""
-
-
 def first_look(draws: Sequence[Draw]) -> str | None:
     """What is wrong with the first completions of a run without a probe, if all of them are empty."""
-    if any(draw.text.strip() for draw in draws):
-        return None
-    return f"all of the first {len(draws):,} completions are empty{_elsewhere(draws)}"
+    wrong = hollow(draws)
+    return wrong and f"all of the first {len(draws):,} completions are {wrong}"

@@ -30,6 +30,14 @@ def ending(draw: Draw) -> tuple[str, str | None]:
     return finish, where.removeprefix(", but ") if mark else None
 
 
+def hollow(draws: Sequence[Draw]) -> str | None:
+    """That completions are all empty, with where the server's words are instead; None where one is not."""
+    if any(draw.text.strip() for draw in draws):
+        return None
+    places = Counter(where for draw in draws if (where := ending(draw)[1]))
+    return f"empty (the server's text is in {', '.join(places)})" if places else "empty"
+
+
 def blank(draw: Draw) -> bool:
     """Whether there is nothing to be read: a filter kept the completion, or the server gave it no text."""
     finish, where = ending(draw)
