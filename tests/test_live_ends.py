@@ -57,6 +57,8 @@ class Ended(Run):
         if code == 0:
             return None
         assert at, said
+        if "Traceback" in said and "cli.main()" not in said:  # the process had not come to the command yet
+            return ""
         self.killed += 1
         if self._number == signal.SIGKILL:
             assert code == -signal.SIGKILL, said
