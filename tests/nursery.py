@@ -1,8 +1,9 @@
 """Processes that begin at once: one imports everything, and forks for every line it is given.
 
-As a program (python nursery.py MODULE) it reads JSON lists [errors, seconds, argument, ..] and has a child call
-MODULE.main with the arguments, its standard error going to the file `errors`; it kills the child after so many seconds,
-where there are any, and answers with the child's number, then its exit code. Nothing but imports happens before a fork:
+As a program (python nursery.py MODULE) it reads JSON lists [errors, seconds, signal, argument, ..] and has a child call
+MODULE.main with the arguments, its standard error going to the file `errors`; it sends the child the signal after so
+many seconds, where there are any, and answers with the child's number, then its exit code and how many seconds it lived
+after that signal. Nothing but imports happens before a fork:
 there are no threads and no connections that a child could inherit.
 """
 
@@ -24,7 +25,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class Nursery:
-    """Children that call a module's `main`, one at a time, with further environment variables."""
+    """Children that call a module's `main`, one at a time, with further environment variables.
+
+    Attributes:
+        took: seconds that the last child lived after the signal that it was sent; 0 where it was sent none.
+    """
 
     def __init__(self, module: str, more: dict[str, str] | None = None):
         environment = os.environ | (more or {}) | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
@@ -33,13 +38,17 @@ class Nursery:
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
         self._child, self._begun = 0, threading.Event()
+        self.took, self._killed = 0.0, 0.0
 
-    def begin(self, errors: Path, *arguments: object, seconds: float | None = None) -> None:
-        """Begin a child, which is killed after some seconds if it is not over by then."""
+    def begin(
+        self, errors: Path, *arguments: object, seconds: float | None = None, number: int = signal.SIGKILL
+    ) -> None:
+        """Begin a child, which is sent a signal after some seconds if it is not over by then."""
         assert self._process.stdin is not None
         self._begun.clear()
-        print(json.dumps([str(errors), seconds, *arguments]), file=self._process.stdin, flush=True)
-        self._child = self._line()
+        self.took = self._killed = 0.0
+        print(json.dumps([str(errors), seconds, number, *arguments]), file=self._process.stdin, flush=True)
+        (self._child,) = map(int, self._line())
         self._begun.set()
 
     @property
@@ -47,19 +56,25 @@ class Nursery:
         """The number of the child's process."""
         return self._child
 
-    def kill(self) -> None:
-        """Kill the child. A server's thread may ask for it before `begin` has returned: its number is waited for."""
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Send the child a signal.
+
+        A server's thread may ask for it before `begin` has returned: the child's number is waited for.
+        """
         assert self._begun.wait(60)
         assert self._child > 0
-        os.kill(self._child, signal.SIGKILL)
+        self._killed = time.monotonic()
+        os.kill(self._child, number)
 
     def end(self) -> int:
         """Wait for the child; gives its exit code, negative for the signal that ended it."""
-        return self._line()
+        code, took = self._line()
+        self.took = float(took) or (time.monotonic() - self._killed if self._killed else 0.0)
+        return int(code)
 
-    def _line(self) -> int:
+    def _line(self) -> list[str]:
         assert self._process.stdout is not None
-        return int(self._process.stdout.readline())
+        return self._process.stdout.readline().split()
 
     def __enter__(self) -> "Nursery":
         return self
@@ -84,17 +99,19 @@ def _child(main: Any, errors: str, arguments: list[Any]) -> None:
         os._exit(code)
 
 
-def _end(child: int, seconds: float | None) -> int:
-    """How the child ended, which is killed in time: its number is its own until it is waited for."""
+def _end(child: int, seconds: float | None, number: int) -> tuple[int, float]:
+    """How the child ended, which is sent a signal in time: its number is its own until it is waited for."""
     end = time.monotonic() + (seconds or 0.0)
     while seconds is not None and time.monotonic() < end:
         over, status = os.waitpid(child, os.WNOHANG)
         if over:
-            return status
+            return status, 0.0
         time.sleep(0.001)
+    sent = time.monotonic()
     if seconds is not None:
-        os.kill(child, signal.SIGKILL)
-    return os.waitpid(child, 0)[1]
+        os.kill(child, number)
+    status = os.waitpid(child, 0)[1]
+    return status, time.monotonic() - sent if seconds is not None else 0.0
 
 
 def _serve(module: str) -> None:
@@ -103,12 +120,13 @@ def _serve(module: str) -> None:
     gc.freeze()  # children that collect garbage would copy all that is imported
     for line in sys.stdin:
         assert threading.active_count() == 1
-        errors, seconds, *arguments = json.loads(line)
+        errors, seconds, number, *arguments = json.loads(line)
         child = os.fork()
         if child == 0:
             _child(main, errors, arguments)
         print(child, flush=True)
-        print(os.waitstatus_to_exitcode(_end(child, seconds)), flush=True)
+        status, took = _end(child, seconds, number)
+        print(os.waitstatus_to_exitcode(status), took, flush=True)
 
 
 if __name__ == "__main__":

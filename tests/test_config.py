@@ -144,6 +144,27 @@ BAD = {
     "name of the run": ('strategy = "mv"', 'strategy = "mv"\nname = "a\\nb"', r"name is 'a\\nb'"),
     "out in a file": ('strategy = "mv"', 'strategy = "mv"\nout = "q.jsonl/out"', "out is '.*'; .*q.jsonl is a file"),
     "out is a file": ('strategy = "mv"', 'strategy = "mv"\nout = "q.jsonl"', "out is '.*'; .*q.jsonl is a file"),
+    "cap without prices": (
+        "[tune]",
+        "[caps]\nmoney = 2\n[tune]",
+        r"caps.money is set, but \[prices\] names no price of a prompt token of 'm', so that nothing would count",
+    ),
+    "cap with half a price": (
+        "[tune]",
+        "[caps]\nmoney = 2\n[prices]\nprompt = 1\n[tune]",
+        "caps.money is set, .* no price of a completion token of 'm', .*; give prices.completion",
+    ),
+    "cap with a price for others": (
+        "[[prompts]]",
+        "[caps]\nmoney = 2\n[prices.models.z]\n"
+        "prompt = 1\ncompletion = 1\n[[prompts]]\nname = 'c'\nmodel = 'z'\n[[prompts]]",
+        "caps.money is set, .* no price of a prompt token of 'm'",
+    ),
+    "cap with prices of nothing": (
+        "[tune]",
+        "[caps]\nmoney = 2\n[prices]\nprompt = 0\ncompletion = 0\n[tune]",
+        r"caps.money is set, but all \[prices\] are 0",
+    ),
     "measure": (
         "[tune]",
         '[cost]\nmeasure = "money"\n[tune]',

@@ -55,13 +55,13 @@ class Evil(BaseHTTPRequestHandler):
         with suppress(OSError):  # whoever asked has gone
             type(self).answer(self)
 
-    def head(self, status: int = 200, **headers: object) -> None:
+    def head(self, status: int = 200, **headers: Any) -> None:
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), str(value))
         self.end_headers()
 
-    def whole(self, content: bytes, **headers: object) -> None:
+    def whole(self, content: bytes, **headers: Any) -> None:
         self.head(Content_Length=len(content), **headers)
         self.wfile.write(content)
 
@@ -110,7 +110,7 @@ def hollow(self: Evil) -> None:
 
 
 def headers(self: Evil) -> None:
-    self.head(**{f"X-{k}": "a" * 8000 for k in range(200)})
+    self.head(200, **{f"X-{k}": "a" * 8000 for k in range(200)})
 
 
 def drip(self: Evil) -> None:

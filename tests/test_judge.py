@@ -177,3 +177,29 @@ def test_bad_options_are_refused(change: dict, said: str):
     options = {"scorer": "judge", "model": "j", "template": "{query}{completion}"} | change
     with pytest.raises(ValueError, match=said):
         scorers.read(Table(Path("run.toml"), "objectives[0]", options))
+
+
+def test_a_judge_that_says_nothing_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """After eight judgements, with where its words are. Seen to pay for all of them."""
+    monkeypatch.setenv("LIVE_TEST_KEY", KEY)
+    (tmp_path / "q.jsonl").write_text("\n".join(json.dumps({"query": f"q{k}"}) for k in range(9)))
+    file, judged = tmp_path / "run.toml", []
+
+    def dress(reply: dict) -> dict:
+        if reply["model"] == "j":
+            judged.append(reply)
+            for choice in reply["choices"]:
+                choice["message"] = {"content": None, "reasoning_content": "Well. 0.5"}
+        return reply
+
+    with serving(Model(answer=both, dress=dress)) as url:
+        file.write_text(
+            RUN.replace("URL", url).replace(
+                'key_variable = "LIVE', 'concurrency = { start = 2, most = 2 }\nkey_variable = "LIVE'
+            )
+        )
+        result = iapo("tune", file, "--yes")
+    assert result.exit_code == 2
+    said = "judge 'j': all of its first 8 judgements are empty (the server's text is in reasoning_content)"
+    assert said in " ".join(result.stderr.split())
+    assert 8 <= len(judged) < 16

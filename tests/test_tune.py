@@ -17,6 +17,7 @@ from live_server import KEY, Model, serving, words
 
 from sim.adapters import config as reading
 from sim.adapters import live, policy, tune
+from sim.adapters.evidence import Evidence
 from sim.adapters.journal import Draw, Journal
 from sim.adapters.policy import Arm, combine
 from sim.adapters.protocol import Offline
@@ -205,14 +206,77 @@ def test_the_key_is_in_no_file(folder: Path):
     assert b"***" in b"".join(shown)
 
 
-def test_a_cap_below_the_budget_of_repeats_stops_the_run(folder: Path):
+def test_a_cap_below_the_budget_of_repeats_ends_with_the_best_policy_so_far(folder: Path):
+    """Marked as such, with what the rest would cost; with the cap raised the run comes to the end of a calm one."""
     model = Model(answer=digit, fault=lambda number, body: "billed-500" if number % 3 == 0 else None)
     with serving(model) as url:
-        text = RUN + "[caps]\ncompletions = 450\n"
-        result = iapo("tune", write(folder, url, text), "--yes")
-    assert result.exit_code == common.USER_ERROR
-    assert re.search(r"error: caps.completions is 450, and the next .* nothing is lost \(prompt", result.stderr)
-    assert 400 < model.completions <= 450
+        result = iapo("tune", write(folder, url, RUN + "[caps]\ncompletions = 450\n"), "--yes")
+        assert result.exit_code == common.CAPPED == 3, result.output
+        said = " ".join(result.stderr.split("stopped by a cap: ")[1].split())
+        assert re.match(r"caps\.completions is 450, and the next .* nothing is lost \(prompt .*\)", said)
+        about = r"about (\d+) completions, [\d,]+ tokens, money [\d.]+"
+        found = re.search(rf"after (\d) rounds; the rest of the run would take {about}, and at most (\d+) com", said)
+        assert found is not None, said
+        journal = Journal(folder / "out" / "journal.sqlite")
+        ((kept,),) = journal.rows("SELECT count(*) FROM draws JOIN cells USING (cell) WHERE stream = 'tune'")
+        journal.close()
+        assert int(found[3]) == 400 - kept
+        assert 0 < int(found[2]) <= 400 - kept
+        assert 400 < model.completions <= 450
+        content = json.loads((folder / "out" / "policy.json").read_text())
+        assert (content["run"]["complete"], content["run"]["rounds"]) == (False, int(found[1]))
+        assert "caps.completions is 450" in content["run"]["stopped"]
+        assert content["policy"]["cost 0"]["chosen"]["prompt"] == "strong"
+        assert content["spent"]["completions"] >= model.completions
+        assert "the policy so far (a cap stopped the run)" in result.stdout
+        assert policy.load(folder / "out" / "policy.json").choices.keys() == {"cost 0", "cost 1"}
+        done = iapo("tune", write(folder, url, RUN + "[caps]\ncompletions = 2000\n"), "--yes")
+        assert done.exit_code == 0, done.output
+    content = json.loads((folder / "out" / "policy.json").read_text())
+    assert (content["run"]["complete"], content["run"]["stopped"]) == (True, None)
+    calm = folder / "calm"
+    calm.mkdir()
+    shutil.copy(folder / "q.jsonl", calm)
+    with serving(Model(answer=digit)) as url:
+        assert iapo("tune", write(calm, url), "--yes").exit_code == 0
+    assert json.loads((calm / "out" / "policy.json").read_text())["policy"] == content["policy"]
+
+
+def test_a_cap_in_the_first_round_leaves_the_best_of_the_whole_pulls(folder: Path):
+    """The algorithm has seen nothing then. A run without a whole pull has no policy."""
+    text = RUN.replace("max_tokens", "cost = 5\nmax_tokens").replace(
+        "budget = 400", 'algorithm = "uniform"\nbudget = 360'
+    )
+    each = len("[0.45] query 29 has the digit 9") + 8 + 64 + 4 * 10
+    with serving(Model(answer=digit)) as url:
+        result = iapo("tune", write(folder, url, f"{text}[caps]\ntokens = {each - 1}\n"), "--yes")
+        assert result.exit_code == common.USER_ERROR, "not one request"
+        assert not (folder / "out" / "policy.json").exists()
+        result = iapo("tune", write(folder, url, f"{text}[caps]\ntokens = 1200\n"), "--yes")
+    assert result.exit_code == common.CAPPED, result.output
+    assert "The policy is the best so far, after 0 rounds; the rest of the run would take at most" in " ".join(
+        result.stderr.split()
+    )
+    content = json.loads((folder / "out" / "policy.json").read_text())
+    arms = pd.read_csv(folder / "out" / "arms.csv")
+    assert sum(arms["pulls"].tolist()) > 3
+    chosen = content["policy"]["cost 0"]["chosen"]
+    assert chosen["pulls"] > 0
+    assert chosen["low"] is not None
+    assert content["spent"]["tokens"] <= 1200
+
+
+def test_the_best_so_far_is_not_an_arm_with_a_lucky_pull(folder: Path):
+    """One pull of value 1 against fifty of which forty are right."""
+    run = reading.load(write(folder, "http://127.0.0.1:9/v1", RUN.replace("max_tokens", "cost = 0\nmax_tokens")))
+    spec, _ = tune.world(run, tune.unmeasured(run))
+    evidence = Evidence(spec, 1)
+    one = np.full((1, spec.num_tasks, 1), round(1 / float(spec.unit)))
+    evidence.add(np.array([0]), np.array([1]), one)
+    evidence.add(np.full(50, 1), np.full(50, 1), np.concatenate([one] * 40 + [0 * one] * 10))
+    found = evidence.estimate()
+    assert found.value[0, 0, 0] > found.value[0, 1, 0]
+    assert tune.best_so_far(run, found) == [(1, 1), (1, 1)]
 
 
 def test_a_fatal_error_ends_a_run_in_which_a_request_hangs(folder: Path, monkeypatch: pytest.MonkeyPatch):

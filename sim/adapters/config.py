@@ -111,6 +111,8 @@ def _config(path: Path, content: dict[str, Any], may_import: Trust) -> Config:
         probe=probe,
     )
     top.done()
+    if config.caps.money is not None:
+        _check_prices(top, prices)
     if config.endpoint.batch is not None and isinstance(config.algorithm, Sequential):
         raise ValueError(
             f"{path}: tune.algorithm is {text!r}, which pulls one arm at a time; in batch mode every round is a batch: "
@@ -302,6 +304,23 @@ def _prices(table: Table, models: set[str]) -> dict[str, Prices]:
         inner.done()
     table.done()
     return {model: found.get(model, common) for model in sorted(models)}
+
+
+def _check_prices(top: Table, prices: dict[str, Prices]) -> None:
+    """Refuse a cap on money that some tokens would not count against."""
+    table = top.table("prices", needed=False)
+    models = table.table("models", needed=False)
+    for model in sorted(prices):
+        own = models.table(model, needed=False)
+        for key in ("prompt", "completion"):
+            if key not in table and key not in own:
+                raise top.wrong(
+                    "caps.money",
+                    f"is set, but [prices] names no price of a {key} token of {model!r}, so that nothing would count "
+                    f"against the cap; give prices.{key} (0 where it is free)",
+                )
+    if not any(price.prompt or price.completion for price in prices.values()):
+        raise top.wrong("caps.money", "is set, but all [prices] are 0, so that nothing would count against the cap")
 
 
 def _price(table: Table, default: Prices) -> Prices:

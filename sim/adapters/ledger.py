@@ -32,11 +32,13 @@ class Ledger:
     Attributes:
         spent: what finished attempts were charged.
         held: the worst case of the attempts under way.
+        met: the cap that ended the run, in words; None while none did.
     """
 
     def __init__(self, caps: Caps | None, spent: Amount = Amount()):  # noqa: B008  (immutable)
         self._caps = caps
         self.spent, self.held = spent, Amount()
+        self.met: str | None = None
         self._changed = asyncio.Condition()
 
     def over(self, more: Amount = Amount()) -> str | None:  # noqa: B008
@@ -59,6 +61,7 @@ class Ledger:
         async with self._changed:
             while (cap := self.over(worst)) is not None:
                 if self.held == Amount():
+                    self.met = self.met or cap
                     left = f"{self.spent.completions:,} completions, {self.spent.tokens:,} tokens"
                     raise Stopped(
                         f"{cap}, and the next {what} could exceed it (spent so far: {left}, money "

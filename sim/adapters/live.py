@@ -33,6 +33,8 @@ SEED_RANGE = 2**30
 """Seeds of a run start somewhere below this, and there are fewer of them: all fit 31 bits."""
 GRACE = 30.0
 """Seconds that requests under way are waited for when a run stops."""
+PARTING = 0.5
+"""Seconds that replies may still come, and are kept, when the user ends a run."""
 _ROWS = 256
 """Pulls whose blocks are summed at a time."""
 
@@ -160,6 +162,7 @@ class Live:
         train: the query law, after the rounds so far.
         used: draws used of every cell so far.
         asked: cell, first draw and number of draws of every pull so far, in the order of `evidence`.
+        rounds: whole rounds so far.
     """
 
     def __init__(
@@ -184,7 +187,7 @@ class Live:
         self.used: Counter[bytes] = Counter()
         self.asked: list[tuple[bytes, int, int]] = []
         self._loop, self._stream, self._report = loop, stream, report
-        self._seed, self._round = first_seed, 0
+        self._seed, self.rounds = first_seed, 0
 
     def answer(self, round_key: Key, allocation: Allocation) -> Stats:
         """One round: ask for all its pulls at once, read them, sum them up.
@@ -197,12 +200,25 @@ class Live:
         wants = [self._want(*map(int, place)) for place in zip(pulls.prompt, pulls.query, pulls.scale, strict=True)]
         width = self.algorithm.max_pull(self.spec)
         outcomes = np.zeros((len(wants), width, len(self.strategy.aggregate)), np.float32)
+        done = np.zeros(len(wants), bool)
         if wants:
-            self._loop.run(self._ask(wants, pulls, outcomes))
+            try:
+                self._loop.run(self._ask(wants, pulls, outcomes, done))
+            except Stopped:
+                self._keep(pulls, outcomes, done)
+                raise
         units = unit_sums(self.strategy, outcomes, pulls.scale, self.algorithm.estimator, self.spec.max_scale)
         self.evidence.add(pulls.prompt, pulls.scale, units)
-        self._round += 1
+        self.rounds += 1
         return stats_of(self.spec, pulls, units, allocation, self.algorithm)
+
+    def _keep(self, pulls: Pulls, outcomes: np.ndarray, done: np.ndarray) -> None:
+        """Let the pulls of a round that broke off count as far as they are whole; the algorithm does not see them."""
+        first = len(self.asked) - len(done)
+        self.asked[first:] = [one for one, whole in zip(self.asked[first:], done, strict=True) if whole]
+        own = Pulls(*(part[done] for part in pulls))
+        units = unit_sums(self.strategy, outcomes[done], own.scale, self.algorithm.estimator, self.spec.max_scale)
+        self.evidence.add(own.prompt, own.scale, units)
 
     def _want(self, prompt: int, query: int, scale: int) -> Want:
         cell = cell_of(self._stream, self.sampler.endpoint, self.prompts[prompt], self.items[query].text)
@@ -212,7 +228,7 @@ class Live:
         self._seed += scale
         return want
 
-    async def _ask(self, wants: list[Want], pulls: Pulls, outcomes: np.ndarray) -> None:
+    async def _ask(self, wants: list[Want], pulls: Pulls, outcomes: np.ndarray, whole: np.ndarray) -> None:
         done = 0
         await self.sampler.gather(wants)
 
@@ -222,8 +238,9 @@ class Live:
             draws = await self.sampler.draws(want)
             found = await self.reader.read(want.cell, want.first, item, want.prompt.text, draws)
             outcomes[place, : want.count] = self.strategy.measured(self.reader.outcomes(item, found))
+            whole[place] = True
             done += 1
-            self._report(Step(self._round, done, len(wants)))
+            self._report(Step(self.rounds, done, len(wants)))
 
         await in_parallel(map(partial(partial, one), range(len(wants))), self.sampler)
 
@@ -231,7 +248,8 @@ class Live:
 async def in_parallel(jobs: Iterator[Callable], sampler: Sampler) -> None:
     """Run jobs, twice as many at a time as requests may be under way, so that reading delays no request.
 
-    When one fails nothing more is sent; what is under way is waited for, and kept, for a while.
+    When one fails, or the user ends the run, nothing more is sent; what is under way is waited for, and kept, for a
+    while. What does not come is left as it is in the journal: perhaps billed.
     """
 
     async def worker() -> None:
@@ -249,6 +267,10 @@ async def in_parallel(jobs: Iterator[Callable], sampler: Sampler) -> None:
             if pending:
                 await asyncio.wait(pending, timeout=GRACE)
             raise failed[0]
+    except asyncio.CancelledError:  # by the user
+        sampler.stop("the run was stopped")
+        await asyncio.wait(tasks, timeout=PARTING)
+        raise
     finally:
         for task in tasks:
             task.cancel()

@@ -105,6 +105,18 @@ def plan(config: Config, spec: Spec, costs: Costs, items: Sequence[Item], sample
     return Plan(shown, worst, mean if measured else None, judged, _kept(sampler))
 
 
+def rest(plan: Plan, config: Config, sampler: Sampler) -> tuple[Amount | None, Amount]:
+    """What the part of a plan that is not kept yet takes: as estimated, None without a probe; and at most."""
+    kept = _kept(sampler)
+
+    def share(whole: Amount, completions: int) -> Amount:
+        left = max(completions - kept, 0)
+        return Amount(*(-(-part * left // max(completions, 1)) for part in whole))
+
+    about = None if plan.expected is None else share(plan.expected, plan.expected.completions)
+    return about, share(plan.worst, config.budget)
+
+
 def check_cap(config: Config, probe: Need, sampler: Sampler) -> None:
     """Refuse, before the first round, a cap on completions that leaves the rounds too little.
 

@@ -168,10 +168,10 @@ def read_reply(status: int, content: bytes, retry_after: float | None = None, wh
         body = None
     if status != 200:
         raise failure(status, body, retry_after, content, where)
-    if not isinstance(body, dict) and not (isinstance(body, list) and complaints.is_error(body)):
-        raise Ambiguous(f"the server answered 200 with {_start(content)}, which is no JSON object")
     if complaints.is_error(body):
         raise failure(complaints.status_in(body) or 500, body, retry_after, content)
+    if not isinstance(body, dict):
+        raise Ambiguous(f"the server answered 200 with {_start(content)}, which is no JSON object")
     raw = body.get("choices")
     if not isinstance(raw, list) or not raw:
         raise Ambiguous(f"the server answered 200 without choices: {_start(content)}")

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -18,12 +18,24 @@ FILTERED = ("content_filter", REFUSED)
 TRUNCATED = "length"
 USUAL = ("stop", "eos_token", "stop_sequence", "tool_calls", "function_call", "refusal", TRUNCATED, *FILTERED)
 """How completions are known to end."""
+FIRST = 32
+"""Completions of a run without a probe that are looked at before more are asked for."""
+UNDAUNTED = "what came is kept; where that is as it should be, --accept-unreadable goes on"
+"""What ends a sentence about completions that cannot be read."""
 
 
 def ending(draw: Draw) -> tuple[str, str | None]:
     """Why a completion ended, and, where the server gave it no text, where its words are instead ("" for nowhere)."""
     finish, mark, where = draw.finish.partition(NO_TEXT)
     return finish, where.removeprefix(", but ") if mark else None
+
+
+def hollow(draws: Sequence[Draw]) -> str | None:
+    """That completions are all empty, with where the server's words are instead; None where one is not."""
+    if any(draw.text.strip() for draw in draws):
+        return None
+    places = Counter(where for draw in draws if (where := ending(draw)[1]))
+    return f"empty (the server's text is in {', '.join(places)})" if places else "empty"
 
 
 def blank(draw: Draw) -> bool:
@@ -37,11 +49,15 @@ class Reader:
 
     Attributes:
         seen: how many completions ended or were read in each way, for people.
+        look: is shown the first `FIRST` completions once; what it says is wrong ends the run. None for no such look.
     """
+
+    look: Callable[[Sequence[Draw]], str | None] | None = None
 
     def __init__(self, objectives: Sequence[Objective], journal: Journal):
         self.objectives, self.journal = tuple(objectives), journal
         self.seen: Counter[str] = Counter()
+        self._first: list[Draw] = []
 
     async def start(self) -> None:
         """Let scorers check what they need, and compare scores that they tried with the declared bounds."""
@@ -60,6 +76,12 @@ class Reader:
         Raises:
             ValueError: a score outside its declared bounds, or of the wrong kind.
         """
+        if self.look is not None:
+            self._first += draws
+            if len(self._first) >= FIRST:
+                look, self.look = self.look, None
+                if (wrong := look(self._first)) is not None:
+                    raise ValueError(f"{wrong}; {UNDAUNTED}")
         found = []
         for objective in self.objectives:
             scored = await self._scored(objective, cell, first, item, prompt, draws)

@@ -27,11 +27,11 @@ from sim.adapters.live import Live, Step, first_seed, in_parallel, token_counts,
 from sim.adapters.policy import Arm, Choice
 from sim.adapters.protocol import Client
 from sim.adapters.reading import Reader
-from sim.adapters.retry import real_clock
+from sim.adapters.retry import Stopped, real_clock
 from sim.adapters.sampler import Sampler, Want, consecutive
 from sim.adapters.scoring import Item
 from sim.adapters.settings import MONEY, Asking, Config, Context, Prompt
-from sim.core import Allocation, Key, Queries, Spec, Stats, Trial
+from sim.core import Allocation, Key, Queries, Spec, Stats
 from sim.envs.contexts import describe
 from sim.kernels import counter, subsets
 from sim.utilities import Strategy
@@ -221,17 +221,27 @@ def run_key(seed: int) -> Key:
 
 
 class Result(NamedTuple):
-    """What came out of a run."""
+    """What came out of a run.
+
+    Attributes:
+        choices: the arm of every context.
+        estimate: what all pulls together say.
+        rounds: whole rounds.
+        stopped: the cap that ended the run before its policy, in words; None where the policy is the algorithm's.
+    """
 
     choices: tuple[Choice, ...]
-    trial: Trial
     estimate: Estimate
+    rounds: int
+    stopped: str | None = None
 
 
 def rounds_of(
     live: Session[Config], items: Sequence[Item], spec: Spec, strategy: Strategy, report: Callable[[Step], None]
 ) -> Result:
     """Run the algorithm against the model.
+
+    Where a cap ends the run, the policy is the best that all pulls so far show; see `best_so_far`.
 
     Raises:
         Stopped: the run cannot go on; started again, it goes on where it stopped.
@@ -254,9 +264,44 @@ def rounds_of(
             raise ValueError(f"{config.file}: tune.algorithm {config.algorithm_text!r} asks for more than its budget")
         return asking.answer(round_key, allocation)
 
-    trial = runner.run_rounds(spec, config.algorithm, config.budget, run_key(config.seed), answer)
+    stopped = None
+    try:
+        trial = runner.run_rounds(spec, config.algorithm, config.budget, run_key(config.seed), answer)
+    except Stopped as error:
+        if not _capped(live) or not asking.asked:
+            raise
+        trial, stopped = None, str(error)
     found = asking.evidence.estimate(_paid(live, items, asking))
-    return Result(choose(config, trial, found), trial, found)
+    if trial is None:
+        arms = best_so_far(config, found)
+    else:
+        arms = list(zip(*(np.asarray(part).tolist() for part in trial.policy), strict=True))
+    return Result(choose(config, arms, found), found, asking.rounds, stopped)
+
+
+def _capped(live: Session[Config]) -> bool:
+    """Whether it is a cap that ended the run, and nothing before it."""
+    met, why = live.ledger.met, live.sampler.stopping
+    return met is not None and (why is None or met in why)
+
+
+def best_so_far(config: Config, found: Estimate) -> list[tuple[int, int]]:
+    """Prompt and scale of every context whose value is surest to be high: the highest lower end of an interval.
+
+    For a run that broke off: its algorithm has no policy yet, and the highest estimate would often be that of an arm
+    with few pulls. Without intervals it is the highest estimate.
+    """
+    arms = []
+    for context, place in enumerate(config.contexts):
+        bounds, values = score_bounds(config, place), found.value[context]
+        ranks = np.full((*values.shape, 2), -np.inf)
+        for prompt, scale in np.argwhere(np.isfinite(values)).tolist():
+            ends = interval(found, context, prompt, scale + 1, bounds, LEVEL, values.size)
+            ranks[prompt, scale] = (-np.inf if ends is None else ends[0], values[prompt, scale])
+        order = np.lexsort((ranks[..., 1].ravel(), ranks[..., 0].ravel()))
+        prompt, scale = divmod(int(order[-1]), values.shape[1])
+        arms.append((prompt, scale + 1))
+    return arms
 
 
 def _paid(live: Session[Config], items: Sequence[Item], asking: Live) -> Paid | None:
@@ -282,8 +327,8 @@ def score_bounds(config: Config, context: Context) -> tuple[float, float]:
     return sum(low for low, _ in products), sum(high for _, high in products)
 
 
-def choose(config: Config, trial: Trial, found: Estimate) -> tuple[Choice, ...]:
-    """The policy's arm of every context with its interval, the runner-up and the best single completion."""
+def choose(config: Config, arms: Sequence[tuple[int, int]], found: Estimate) -> tuple[Choice, ...]:
+    """The policy's arm (prompt, scale) of every context with its interval, the runner-up and the best single one."""
     num_arms = len(config.prompts) * config.max_scale
     choices = []
 
@@ -297,7 +342,7 @@ def choose(config: Config, trial: Trial, found: Estimate) -> tuple[Choice, ...]:
         return Arm(name, scale, float(found.value[context, prompt, scale - 1]), low, high, pulls)
 
     for context, place in enumerate(config.contexts):
-        prompt, scale = int(trial.policy.prompt[context]), int(trial.policy.scale[context])
+        prompt, scale = arms[context]
         values = np.where(np.isfinite(found.value[context]), found.value[context], -np.inf)
         single = int(values[:, 0].argmax())
         others = values.copy()

@@ -29,7 +29,8 @@ ModuleOption = Annotated[list[str] | None, typer.Option(help="Import this module
 P = ParamSpec("P")
 S = TypeVar("S")
 
-USER_ERROR, INTERRUPTED = 2, interrupt.INTERRUPTED
+USER_ERROR, CAPPED, INTERRUPTED = 2, 3, interrupt.INTERRUPTED
+"""Exit codes: refused; stopped by a cap, with a policy so far; ended by the user."""
 _PLAIN_WIDTH = 160
 """Columns where the output is no terminal."""
 _OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")

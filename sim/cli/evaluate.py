@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sim.cli import common
-from sim.cli.live import amount_text, check_cap, connected, progress, read_text, show_need
+from sim.cli.live import Unreadable, amount_text, check_cap, connected, progress, read_text, show_need
 
 if TYPE_CHECKING:
     from sim.adapters.deployment import Interval, Row
@@ -29,6 +29,7 @@ def evaluate(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before spending.")] = False,
     trust: common.TrustOption = False,
     module: common.ModuleOption = None,
+    accept_unreadable: Unreadable = False,
 ) -> None:
     """Measure a policy live on held-out queries, paired with what it competes with, and say what that cost.
 
@@ -40,7 +41,7 @@ def evaluate(
     Example: iapo evaluate results/capitals/policy.json --queries held-out.jsonl --plan
     """
     from sim.adapters import config as reading
-    from sim.adapters import deployment, planning
+    from sim.adapters import deployment, doubts, planning
     from sim.adapters import policy as file
     from sim.adapters import tune as driver
 
@@ -62,6 +63,7 @@ def evaluate(
     _check_new(items, driver.load_items(tuned), queries)
     arms = deployment.arms_of(chosen, run, triple_scale)
     with connected(run) as live:
+        live.reader.look = None if accept_unreadable else doubts.first_look
         width, wants = deployment.wants_of(live, arms, items, pulls)
         expected = planning.need(live, wants, [*items] * (len(wants) // len(items)))
         show_need(run, expected, live, len(items))

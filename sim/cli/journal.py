@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from sim.cli import common
-from sim.cli.live import amount_text, check_cap, connected, progress, show_need
+from sim.cli.live import Unreadable, amount_text, check_cap, connected, progress, show_need
 
 Place = Annotated[Path, typer.Argument(help="A journal.sqlite, or the folder that holds it.", metavar="JOURNAL")]
 
@@ -18,6 +18,7 @@ def record(
     completions: Annotated[int, typer.Option("--completions", "-n", help="Of every prompt on every query.")] = 128,
     plan: Annotated[bool, typer.Option("--plan", help="Say what it would cost, and stop. Asks nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before spending.")] = False,
+    accept_unreadable: Unreadable = False,
 ) -> None:
     """Ask for all prompts x queries x completions, and write an environment that the whole testbed can study.
 
@@ -26,7 +27,7 @@ def record(
     Example: iapo record run.toml -n 64 --to mine.npz, then iapo values mine.npz
     """
     from sim.adapters import config as reading
-    from sim.adapters import planning
+    from sim.adapters import doubts, planning
     from sim.adapters import record as room
     from sim.adapters import tune as driver
     from sim.envs import files
@@ -43,6 +44,7 @@ def record(
             f"queries x {completions} completions are {total:,}"
         )
     with connected(run) as live:
+        live.reader.look = None if accept_unreadable else doubts.first_look
         wants = room.wants_of(live, items, completions)
         needed = planning.need(live, wants, [*items] * len(run.prompts))
         show_need(run, needed, live, len(items))

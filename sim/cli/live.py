@@ -3,7 +3,7 @@
 import itertools
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +18,16 @@ if TYPE_CHECKING:
     from sim.adapters.live import Step
     from sim.adapters.planning import Need, Plan
     from sim.adapters.policy import Arm
+    from sim.adapters.scoring import Item
     from sim.adapters.settings import Asking, Config
     from sim.adapters.tune import Result, Session
 
+Unreadable = Annotated[
+    bool,
+    typer.Option(
+        "--accept-unreadable", help="Go on though most of the first completions are empty, cut off or unreadable."
+    ),
+]
 MOST_ROUNDS = 64
 """A plan with more rounds shows their number alone."""
 
@@ -34,13 +41,15 @@ def tune(
     ] = False,
     no_probe: Annotated[bool, typer.Option("--no-probe", help="With --plan: plan without it, ask nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before spending, on the probe either.")] = False,
+    accept_unreadable: Unreadable = False,
 ) -> None:
     """Choose a prompt and a scale for a live model, within hard caps.
 
     Checks everything first; says what a small probe costs, asks, and measures by it what completions cost; says what
     the run costs at most and about; asks; and ends with the arm of every context, an interval and the runner-up.
     Everything paid for is kept in OUT/journal.sqlite before it is used: the same command goes on where it was stopped.
-    Writes OUT/policy.json and OUT/arms.csv.
+    Writes OUT/policy.json and OUT/arms.csv. Exit codes: 0 done, 2 refused, 3 stopped by a cap with the best policy so
+    far, 130 interrupted.
 
     Example: iapo tune --example run.toml, then iapo tune run.toml --plan
     """
@@ -49,7 +58,7 @@ def tune(
     if no_probe and not plan:
         raise ValueError("--no-probe goes with --plan; a run does without a probe where every prompt has a cost")
     from sim.adapters import config as reading
-    from sim.adapters import planning
+    from sim.adapters import doubts, planning
     from sim.adapters import policy as file
     from sim.adapters import tune as driver
 
@@ -57,6 +66,7 @@ def tune(
     driver.check(run)
     items = driver.load_items(run)
     with connected(run) as live:
+        needed_probe = bool(driver.probe_wants(live, items))
         if no_probe:
             costs = driver.unmeasured(run)
         else:
@@ -64,8 +74,12 @@ def tune(
             planning.check_cap(run, needed, live.sampler)
             _confirm_probe(needed, yes)
             costs = driver.probe(live, items)
+            _check_probe(live, items, accept_unreadable or plan, yes)
+        if not needed_probe and not accept_unreadable:
+            live.reader.look = doubts.first_look
         spec, strategy = driver.world(run, costs)
-        _show_plan(run, planning.plan(run, spec, costs, items, live.sampler), live, len(items))
+        planned = planning.plan(run, spec, costs, items, live.sampler)
+        _show_plan(run, planned, live, len(items))
         if plan:
             return None
         if not yes and not common.agreed("Spend it?"):
@@ -74,8 +88,11 @@ def tune(
         with progress() as report:
             result = driver.rounds_of(live, items, spec, strategy, report)
         spent, charged = live.ledger.spent, live.ledger.spent.minus(before)
-        seen = dict(live.reader.seen)
+        seen, more = dict(live.reader.seen), planning.rest(planned, run, live.sampler)
     facts = {
+        "complete": result.stopped is None,
+        "stopped": result.stopped,
+        "rounds": result.rounds,
         "algorithm": run.algorithm_text,
         "budget": run.budget,
         "seed": run.seed,
@@ -85,7 +102,18 @@ def tune(
     file.save(run.out / "policy.json", run, result.choices, _amounts(spent), facts)
     _save_arms(run, result)
     _show_result(run, result, spent, charged, seen)
+    if result.stopped is not None:
+        common.stop(_capped(result, *more), common.CAPPED)
     return None
+
+
+def _capped(result: "Result", about: "Amount | None", most: "Amount") -> str:
+    """Why a run ended before its policy, and what the rest of it would cost."""
+    likely = "" if about is None else f"about {amount_text(about)}, and "
+    return (
+        f"stopped by a cap: {result.stopped}. The policy is the best so far, after "
+        f"{common.count(result.rounds, 'round')}; the rest of the run would take {likely}at most {amount_text(most)}"
+    )
 
 
 @common.command
@@ -200,6 +228,22 @@ def _confirm_probe(needed: "Need", yes: bool) -> None:
             "cost there is none",
             common.INTERRUPTED,
         )
+
+
+def _check_probe(live: "Session[Config]", items: "Sequence[Item]", accepted: bool, yes: bool) -> None:
+    """Say what is wrong with the completions of the probe; where it is so with most of them, ask or stop."""
+    from sim.adapters import doubts
+    from sim.adapters.reading import UNDAUNTED
+
+    serious, notes = doubts.of_probe(live, items)
+    for sentence in notes + (serious if accepted or not yes else []):
+        _say(f"note: {sentence}")
+    if not serious or accepted:
+        return
+    if yes:
+        raise ValueError(f"{'; '.join(serious)}; {UNDAUNTED}")
+    if not common.agreed("Go on all the same?"):
+        common.stop("stopped before the first round; the probe is kept", common.INTERRUPTED)
 
 
 def _show_plan(run: "Config", plan: "Plan", live: "Session", num_queries: int) -> None:
@@ -372,7 +416,8 @@ def _show_result(run: "Config", result: "Result", spent: "Amount", charged: "Amo
     if any(second > first for first, second in both if first is not None and second is not None):
         caption += " A runner-up may be above the chosen arm: values are of all pulls, the algorithm has its own rule."
     console.print()
-    common.show(console, f"{run.name}: the policy", columns, rows, caption)
+    so_far = "" if result.stopped is None else " so far (a cap stopped the run)"
+    common.show(console, f"{run.name}: the policy{so_far}", columns, rows, caption)
     console.print(f"\n{read_text(seen)}")
     console.print(f"This call: {amount_text(charged)}. In all: {amount_text(spent)}.")
     typer.echo(f"\nIn {common.plain(run.out)}: policy.json, arms.csv, journal.sqlite")

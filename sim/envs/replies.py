@@ -4,7 +4,7 @@ Shared by live replies, batch output and the logs of other tools.
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 MOST_TOKENS = 2**40
 _TEXT = ("text", "output_text")
@@ -94,7 +94,7 @@ def billed(usage: Mapping[str, Any]) -> tuple[Any, Any]:
     return prompt, completion + thought if is_count(thought) and thought > completion else completion
 
 
-def is_count(value: Any) -> bool:
+def is_count(value: Any) -> TypeGuard[int]:
     """Whether a value can be a number of tokens."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MOST_TOKENS
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sim.adapters.fields import Table
-from sim.adapters.journal import Cell
+from sim.adapters.journal import Cell, Draw
+from sim.adapters.reading import hollow
 from sim.adapters.sampler import Sampler, Want, cell_of
 from sim.adapters.scorers import patterns
 from sim.adapters.scorers.patterns import Patterns
@@ -19,6 +20,8 @@ from sim.adapters.scorers.text import Number, canonical_number
 from sim.adapters.scoring import OK, TIMEOUT, UNREADABLE, Item, Scored, Scorer
 from sim.adapters.settings import Prompt
 
+FIRST = 8
+"""Judgements that are looked at before more are asked for."""
 _SLOTS = re.compile(r"\{(query|completion|gold|reference)\}")
 
 
@@ -43,6 +46,7 @@ class Judge(Scorer):
     _patterns: Patterns = field(default_factory=Patterns, init=False, repr=False, compare=False)
     _sampler: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
     _asked: dict[bytes, asyncio.Task[Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _first: list[Draw] = field(default_factory=list, init=False, repr=False, compare=False)
     votes = False
     needs_gold = False
 
@@ -93,12 +97,22 @@ class Judge(Scorer):
     async def _one(self, item: Item, text: str) -> Scored:
         judge, cell = self.request(item, text)
         task = self._asked.get(cell.digest)
+        new = task is None
         if task is None:  # equal completions of a query share a judgement, also while it is under way
             task = asyncio.create_task(self._sampler[0].draws(Want(judge, cell, 0, 1, None)))
             self._asked[cell.digest] = task
             task.add_done_callback(lambda _: self._asked.pop(cell.digest, None))
         (said,) = await asyncio.shield(task)
+        if new:
+            self._check(said)
         return await self.reading(said.text)
+
+    def _check(self, said: Draw) -> None:
+        """Refuse a judge that only ever says nothing, before more is paid for it."""
+        if len(self._first) < FIRST:
+            self._first.append(said)
+            if len(self._first) == FIRST and (wrong := hollow(self._first)) is not None:
+                raise ValueError(f"judge {self.model!r}: all of its first {FIRST} judgements are {wrong}")
 
     async def reading(self, text: str) -> Scored:
         """The score in a judgement."""
