@@ -19,7 +19,7 @@ from sim.adapters.ledger import Amount
 from sim.adapters.policy import Arm, Choice
 from sim.adapters.settings import MONEY
 from sim.cells import Seconds
-from sim.cli import common, compare, evaluate, live, verify
+from sim.cli import common, compare, evaluate, live, spending, verify
 from sim.compare import Plan, Result, Step
 from sim.envs import files
 from theory.verify import Step as VerifyStep
@@ -181,8 +181,8 @@ def test_things_are_counted_in_words():
         "2 contexts",
         "1 prompt",
     ]
-    assert live.amount_text(Amount(1, 1000, 46 * MONEY // 10**6)) == "1 completion, 1,000 tokens, money 0.000046"
-    assert live.amount_text(Amount(2, 0, MONEY // 10)) == "2 completions, 0 tokens, money 0.1000"
+    assert spending.amount_text(Amount(1, 1000, 46 * MONEY // 10**6)) == "1 completion, 1,000 tokens, money 0.000046"
+    assert spending.amount_text(Amount(2, 0, MONEY // 10)) == "2 completions, 0 tokens, money 0.1000"
 
 
 @pytest.mark.parametrize("second", [0.4, 0.6])

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sim.cli import common
-from sim.cli.live import Unreadable, amount_text, check_cap, connected, progress, read_text, show_need
+from sim.cli.live import Unreadable, connected, progress, read_text
+from sim.cli.spending import amount_text, check_cap, show_need
 
 if TYPE_CHECKING:
     from sim.adapters.deployment import Interval, Row

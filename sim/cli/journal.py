@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from sim.cli import common
-from sim.cli.live import Unreadable, amount_text, check_cap, connected, progress, show_need
+from sim.cli.live import Unreadable, connected, progress
+from sim.cli.spending import amount_text, check_cap, show_need
 
 Place = Annotated[Path, typer.Argument(help="A journal.sqlite, or the folder that holds it.", metavar="JOURNAL")]
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sim.cli import common, interrupt
+from sim.cli.spending import amount_columns, amount_text, amounts, at_most, caps_columns
 
 if TYPE_CHECKING:
     from sim.adapters.ledger import Amount
@@ -99,7 +100,7 @@ def tune(
         "queries": len(items),
         "seen": seen,
     }
-    file.save(run.out / "policy.json", run, result.choices, _amounts(spent), facts)
+    file.save(run.out / "policy.json", run, result.choices, amounts(spent), facts)
     _save_arms(run, result)
     _show_result(run, result, spent, charged, seen)
     if result.stopped is not None:
@@ -289,80 +290,6 @@ def _show_plan(run: "Config", plan: "Plan", live: "Session", num_queries: int) -
             f"Warning: {caps} will probably stop the run before its policy: the rounds take about "
             f"{amount_text(plan.expected)}. Raise the cap or lower tune.budget."
         )
-
-
-def at_most(what: str, judged: bool) -> str:
-    """What the bound of a plan is, in words.
-
-    Args:
-        what: whose worst case it is.
-        judged: whether it holds judgements.
-    """
-    whole = f"{what} and its judgement" if judged else what
-    text = f"At most: {whole} (a token per byte of the prompt, the longest answer). "
-    if judged:
-        text += (
-            "A judgement is taken to read four bytes for each token of the longest answer; a few tokens are longer. "
-        )
-    return text + "Requests that fail and are repeated come on top; nothing exceeds the caps."
-
-
-def check_cap(run: "Config", plan: "Need", spent: "Amount") -> None:
-    """Refuse what the cap on completions cannot let end. Tokens and money depend on the answers: the ledger watches."""
-    needed = spent.completions + plan.worst.completions
-    if needed > run.caps.completions:
-        raise ValueError(
-            f"{run.file}: caps.completions is {run.caps.completions:,}; {spent.completions:,} are spent and up to "
-            f"{plan.worst.completions:,} are missing: it must be at least {needed:,}, and more where requests fail"
-        )
-
-
-def show_need(run: "Config", plan: "Need", live: "Session", num_queries: int) -> None:
-    """Say what some draws cost at most."""
-    console = common.console()
-    wanted = f"{plan.completions:,} completions of {num_queries} queries, {plan.kept:,} kept already"
-    console.print(f"{common.plain(run.name)}: {wanted}")
-    rows = [
-        ("at most", *amount_columns(plan.worst)),
-        ("spent so far", *amount_columns(live.ledger.spent)),
-        ("caps", *caps_columns(run)),
-    ]
-    caption = at_most("the sum over every missing completion", plan.judged)
-    common.show(console, "Cost", ("", ">completions", ">tokens", ">money"), rows, caption)
-
-
-def caps_columns(run: "Config") -> tuple[str, ...]:
-    """Caps as cells of a table."""
-    caps = run.caps
-    tokens, money = (
-        "-" if caps.tokens is None else f"{caps.tokens:,}",
-        "-" if caps.money is None else _money(caps.money),
-    )
-    return (f"{caps.completions:,}", tokens, money)
-
-
-def amount_columns(amount: "Amount") -> tuple[str, ...]:
-    """An amount as cells of a table."""
-    return (f"{amount.completions:,}", f"{amount.tokens:,}", _money(amount.money))
-
-
-def amount_text(amount: "Amount") -> str:
-    """An amount in words."""
-    _, tokens, money = amount_columns(amount)
-    return f"{common.count(amount.completions, 'completion')}, {tokens} tokens, money {money}"
-
-
-def _money(units: int) -> str:
-    """Money in units of the user's currency; small sums have more decimals."""
-    from sim.adapters.settings import MONEY
-
-    return f"{units / MONEY:.6f}" if 0 < units < MONEY // 1000 else f"{units / MONEY:,.4f}"
-
-
-def _amounts(amount: "Amount") -> dict[str, float | int]:
-    from sim.adapters.settings import MONEY
-
-    return {"completions": amount.completions, "tokens": amount.tokens, "money": amount.money / MONEY}
 
 
 @contextmanager
