@@ -30,6 +30,10 @@ FEW = CALL
 """Up to so many trials the host calls every round of a rule that has few: compiling then takes longer than running."""
 _BATCH_ARMS = 2**21
 """Arms over all contexts and trials beyond which a batch is made smaller: more do not fit a cache."""
+_LANES_BYTES = 2**30
+"""About what the lanes of a batch may take: a larger world has fewer lanes."""
+_COPIES = 6
+"""Arrays of the size of a lane's values, and of a round's statistics, that are alive at a time."""
 MAX_BUDGET = 2**24
 """Beyond it float32 no longer counts completions one by one."""
 
@@ -118,10 +122,16 @@ def _sizes(
         fused = trials > FEW or len(jax.devices()) > 1 or algorithm.num_rows(spec) == 1
     if not fused:
         wide = trials > CHUNK and BATCH * spec.num_contexts * spec.num_arms <= _BATCH_ARMS
-        lanes = chunk or (BATCH if wide else CHUNK)
+        lanes = chunk or min(BATCH if wide else CHUNK, _most_lanes(algorithm, spec))
         return fused, lanes, lanes
-    lanes = chunk or CHUNK
+    lanes = chunk or min(CHUNK, _most_lanes(algorithm, spec))
     return fused, lanes, lanes if algorithm.sees_truth else max(lanes, CALL)
+
+
+def _most_lanes(algorithm: Algorithm, spec: Spec) -> int:
+    """Trials that fit `_LANES_BYTES`, one at least: each holds float32 values and statistics of all arms."""
+    statistics = algorithm.num_rows(spec) * spec.num_tasks * algorithm.num_scales(spec)
+    return max(_LANES_BYTES // (4 * _COPIES * (spec.num_contexts * spec.num_arms + statistics)), 1)
 
 
 def traced(algorithm: Algorithm) -> Algorithm:

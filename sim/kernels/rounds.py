@@ -21,6 +21,8 @@ PASS_COMPLETIONS = 2**14
 """Completions of one allocation row that are summed before the int32 sums are folded into float32."""
 ROW_BLOCK = 512
 """Rows per step of the loop: large enough for vector lanes, small enough for the cache."""
+ROW_BYTES = 2**26
+"""About what the rewards of all blocks of a step's rows may take: where they are many, a step has fewer rows."""
 GOLDEN = 0x9E3779B9
 """2**32 divided by the golden ratio: steps of this length around a circle visit every arc nearly in proportion."""
 
@@ -206,7 +208,7 @@ def _one_pass(
         return sums[:, None]
 
     ends = jnp.cumsum(count)
-    starts, block = ends - count, min(ROW_BLOCK, num_trials * num_rows)
+    starts, block = ends - count, min(_rows_of_a_step(num_tasks, how), num_trials * num_rows)
 
     def step(carry: tuple[Array, Array]) -> tuple[Array, Array]:
         first, sums = carry
@@ -218,6 +220,13 @@ def _one_pass(
 
     _, sums = jax.lax.while_loop(lambda carry: carry[0] < ends[-1], step, (jnp.int32(0), sums))
     return sums.reshape(num_trials, num_rows, *sums.shape[1:])
+
+
+def _rows_of_a_step(num_tasks: int, how: Pulling) -> int:
+    """Rows that are pulled at a time (never shows in results)."""
+    blocks = sum(how.width // scale for scale in range(1, how.width + 1))
+    numbers = num_tasks * blocks + how.width * how.num_scales  # the latter: weights of a pull's completions
+    return min(ROW_BLOCK, max(ROW_BYTES // (4 * numbers), 1))
 
 
 def _pull_keys(round_keys: UInt32[Array, "trial 2"], trial: Array, row: Array, pull: Array) -> UInt32[Array, "item 2"]:
