@@ -34,7 +34,9 @@ def draw(summary: "pd.DataFrame") -> Figure:
     columns = min(len(envs), 3)
     rows = math.ceil(len(envs) / columns)
     with mpl.rc_context(style.RC):
-        figure = Figure(figsize=(1.9 + 4.3 * columns, max(3.5 * rows, 1.0 + 0.2 * len(names))), layout="constrained")
+        figure = style.Picture(
+            figsize=(1.9 + 4.3 * columns, max(3.5 * rows, 1.0 + 0.2 * len(names))), layout="constrained"
+        )
         panels = figure.subplots(rows, columns, squeeze=False)
         for panel, env in zip(panels.flat, envs, strict=False):
             _panel(panel, summary[summary["env"] == env], looks)

@@ -33,7 +33,7 @@ def draw(table: "pd.DataFrame") -> Figure:
     """
     axes_names = list(dict.fromkeys(table["axis"]))
     with mpl.rc_context(style.RC):
-        figure = Figure(figsize=(2.2 * len(axes_names) + 0.4, 2.5), layout="constrained")
+        figure = style.Picture(figsize=(2.2 * len(axes_names) + 0.4, 2.5), layout="constrained")
         panels = figure.subplots(1, len(axes_names), squeeze=False, sharey=True)[0]
         for panel, name in zip(panels, axes_names, strict=True):
             rows = table[table["axis"] == name]

@@ -177,6 +177,20 @@ def environments(names: Sequence[str]) -> dict[str, str]:
     return _ENVIRONMENTS | {name: MUTED[i % len(MUTED)] for i, name in enumerate(others)}
 
 
+class Picture(Figure):
+    """A figure that a notebook shows: IPython asks a plain `Figure` for a picture only where `pyplot` was imported."""
+
+    def __init__(self, *arguments: Any, **named: Any):
+        super().__init__(*arguments, **named)
+        self._made_with = {key: mpl.rcParams[key] for key in PAPER}
+
+    def _repr_png_(self) -> bytes:
+        content = io.BytesIO()
+        with mpl.rc_context(self._made_with):
+            self.savefig(content, format="png", dpi=DPI)
+        return content.getvalue()
+
+
 def paper(width: float, height: float, **grid: Any) -> tuple[Figure, Any]:
     """A figure for print and its panels, shape (row, column); call inside `mpl.rc_context(style.PAPER)`.
 
@@ -185,7 +199,7 @@ def paper(width: float, height: float, **grid: Any) -> tuple[Figure, Any]:
         height: inches.
         **grid: arguments of `Figure.subplots`.
     """
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Picture(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(squeeze=False, **grid)
 
 

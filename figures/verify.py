@@ -41,7 +41,7 @@ def draw(table: "pd.DataFrame") -> Figure:
     columns, lines = max(map(len, own.values())), len(families)
     with mpl.rc_context(style.RC):
         size = (2.4 + 2.7 * columns, max(2.4 * lines, 0.8 + 0.19 * (len(claims) + 6)))
-        figure = Figure(figsize=size, layout="constrained")
+        figure = style.Picture(figsize=size, layout="constrained")
         grid = figure.subplots(lines, columns, squeeze=False, sharey=True)
         for line, family in zip(grid, families, strict=True):
             line[0].set_ylabel("P(miss in some context)")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -20,6 +21,8 @@ SAYS = {
     "own_logs": ["free: best is careful", "3 prompts, 12 queries"],
 }
 """What must be among the output: numbers that are known from elsewhere."""
+PICTURES = {"quickstart": 1, "ground_truth": 2, "own_algorithm": 1}
+"""How many pictures a notebook shows."""
 LONG = ("own_algorithm", "own_logs", "real_model")
 
 
@@ -31,18 +34,29 @@ def sources(path: Path) -> tuple[list[tuple[str, bool]], dict[str, Any]]:
     return code, book["metadata"]["iapo"]["smoke"]
 
 
-def run(path: Path) -> tuple[dict[str, Any], str]:
-    """Run a notebook cell by cell; a cell that ends in an expression shows it."""
+def run(path: Path) -> tuple[dict[str, Any], str, list[Any]]:
+    """Run a notebook cell by cell: its names, what it printed, and what cells that end in an expression show."""
     code, smoke = sources(path)
     names: dict[str, Any] = {"__name__": "__main__"}
-    said = io.StringIO()
+    said, shown = io.StringIO(), []
     with redirect_stdout(said):
         for number, (source, parameters) in enumerate(code):
-            exec(compile(source, f"{path.name}[{number}]", "exec"), names)
+            tree, place = ast.parse(source), f"{path.name}[{number}]"
+            last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+            exec(compile(tree, place, "exec"), names)
+            if isinstance(last, ast.Expr):
+                shown.append(eval(compile(ast.Expression(last.value), place, "eval"), names))
             if parameters:
                 assert set(smoke) <= set(names), "the small run sets parameters that the notebook does not have"
                 names.update(smoke)
-    return names, said.getvalue()
+    return names, said.getvalue(), shown
+
+
+def pictures(shown: list[Any]) -> list[Image.Image]:
+    """What Jupyter would show as a picture: the answer of IPython, which nobody told of `pyplot`, for a cell's end."""
+    formatters = pytest.importorskip("IPython.core.formatters", reason="the extra [dev] has it: ipython")
+    bundles = [formatters.DisplayFormatter().format(one)[0] for one in shown if one is not None]
+    return [Image.open(io.BytesIO(bundle["image/png"])) for bundle in bundles if "image/png" in bundle]
 
 
 def test_all_are_there():
@@ -78,7 +92,7 @@ def test_thirty_lines_are_thirty():
     "path", [pytest.param(p, marks=[pytest.mark.slow] * (p.stem in LONG), id=p.stem) for p in NOTEBOOKS]
 )
 def test_runs_and_says_what_is_known(path: Path):
-    names, said = run(path)
+    names, said, shown = run(path)
     assert [line for line in SAYS[path.stem] if line not in said] == []
     if path.stem == "own_algorithm":
         from sim import algorithms
@@ -86,3 +100,6 @@ def test_runs_and_says_what_is_known(path: Path):
         summary = names["result"].summary
         assert (summary["spent_max"] <= summary["budget"]).all()
         assert algorithms.ALGORITHMS.pop("two-stages") is names["TwoStages"]
+    made = pictures(shown)
+    assert len(made) == PICTURES.get(path.stem, 0)
+    assert all(min(one.size) > 200 and len(one.convert("L").getcolors() or ()) > 20 for one in made)
