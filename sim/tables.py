@@ -7,7 +7,9 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from time import time
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -29,6 +31,8 @@ CELL = ["env", "algorithm", "budget"]
 
 _NOISE_DIGITS = 12
 """Decimals to which paired differences are rounded before they are ranked: equal values differ by rounding only."""
+_LEFT = 3600
+"""Seconds after which a file that is still being written is one that nobody writes any more."""
 _EXACT_UP_TO = 50
 _PACKAGES = ("iapo-testbed", "jax", "equinox", "numpy", "scipy", "pandas")
 
@@ -151,7 +155,11 @@ def cell_folder(out: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"{out}: cannot be made a folder for results ({error.strerror})") from error
-    save({}, folder / "writable.json").unlink()
+    save({}, folder / ".writable.json").unlink(missing_ok=True)  # another run may be at it
+    for part in folder.glob(".*.part"):  # left by a process that was killed in the middle of a write
+        with suppress(OSError):
+            if time() - part.stat().st_mtime > _LEFT:
+                part.unlink()
     return folder
 
 

@@ -124,8 +124,9 @@ def gently() -> Iterator[None]:
 
 
 def told() -> None:
-    """The command has said how it ends: the end of the process says nothing more."""
-    _state.told = True
+    """The command is about to say how it ends: the end of the process says nothing more, or has begun."""
+    with _state.held:
+        _state.told = True
 
 
 def _open_standard_streams() -> None:
@@ -184,6 +185,10 @@ def _end(code: int) -> None:
 
 
 def _last_acts() -> None:
+    files = sys.modules.get("sim.envs.files")
+    for part in list(files.PARTS) if files else ():
+        with suppress(OSError):
+            os.unlink(part)
     for work in reversed(_state.endings):
         with suppress(Exception):
             work()

@@ -3,21 +3,22 @@
 import io
 import os
 import sys
-from contextlib import suppress
 from typing import TextIO
 
 from sim.cli import common
 
 
-class _Pipe(io.FileIO):
+class _Stream(io.FileIO):
     """A standard stream. Where its reader has left, what is still written is lost and the work goes on."""
 
     def write(self, data, /) -> int | None:  # pyright: ignore[reportIncompatibleMethodOverride]
         try:
             return super().write(data)
-        except BrokenPipeError:
+        except OSError as error:
             _to_nobody(self.fileno())
-            return super().write(data)
+            if isinstance(error, BrokenPipeError) or self.fileno() == 2:  # where nothing can be said of it
+                return super().write(data)
+            raise OSError(f"standard output cannot be written ({error.strerror})") from error
 
 
 def settle() -> None:
@@ -31,14 +32,12 @@ def settle() -> None:
 
 
 def flush() -> None:
-    """Write what is left; a disk that is full is said, in one sentence with exit code 2."""
-    with suppress(OSError, ValueError):
-        sys.stderr.flush()
+    """Write what is left; where it cannot be written that is said, in one sentence with exit code 2."""
+    sys.stderr.flush()
     try:
         sys.stdout.flush()
-    except (OSError, ValueError) as error:
-        _to_nobody(1)  # the interpreter writes what is left once more
-        common.say(f"error: standard output cannot be written ({getattr(error, 'strerror', None) or error})")
+    except OSError as error:
+        common.say(f"error: {error}")
         raise SystemExit(common.USER_ERROR) from None
 
 
@@ -46,7 +45,7 @@ def _settled(found: TextIO | None, number: int) -> TextIO:
     if found is not None:
         found.flush()
     encoding = getattr(found, "encoding", None) or "utf-8"
-    raw = io.BufferedWriter(_Pipe(number, "w", closefd=False))
+    raw = io.BufferedWriter(_Stream(number, "w", closefd=False))
     lines = number == 2 or raw.isatty()
     return io.TextIOWrapper(raw, encoding, "backslashreplace", line_buffering=lines)
 

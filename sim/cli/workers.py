@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Annotated, Any
 
 import typer
@@ -48,6 +48,8 @@ def pool(workers: int | None, dask: str | None, cache_dir: Path | None) -> Itera
     workers = min(usable_cores(), 8) if workers is None else workers
     if workers < 1:
         raise ValueError(f"workers is {workers}; it must be at least 1")
+    if cache_dir is not None and dask is None:
+        _check_writable(cache_dir)
     _use_compilation_cache(cache_dir)
     if dask is not None:
         with _cluster(dask, cache_dir) as executor:
@@ -124,11 +126,24 @@ def _cluster(scheduler: str, cache_dir: Path | None) -> Iterator[Executor]:
             raise
 
 
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(f"--cache-dir is {folder}, which cannot be written to ({error.strerror})") from None
+
+
 def _use_compilation_cache(folder: Path | None) -> None:
     """Keep every compiled program in `folder`, and look there first; None changes nothing."""
     if folder is not None:
+        import warnings
+
         import jax
 
+        # such a program is compiled again, and a full disk is said where results are written
+        warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache", UserWarning)
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 

@@ -98,11 +98,16 @@ def load(path: str | Path) -> Dataset:
     return build_dataset(path, **header, **lists, **arrays)
 
 
+PARTS: set[Path] = set()
+"""What `write_whole` is writing: to be removed by whoever ends the process in the middle of it."""
+
+
 def write_whole(path: Path, write: Callable[[BinaryIO], T]) -> T:
     """Write a file that appears whole or not at all: beside its place first, then renamed; what `write` gave."""
     if not path.parent.is_dir():
         raise ValueError(f"{path}: the folder {path.parent} does not exist")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    PARTS.add(part)
     try:
         with part.open("wb") as file:
             given = write(file)
@@ -114,6 +119,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], T]) -> T:
         raise ValueError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
         part.unlink(missing_ok=True)
+        PARTS.discard(part)
 
 
 def escape(text: str) -> str:
