@@ -42,6 +42,11 @@ class Nursery:
         self._child = self._line()
         self._begun.set()
 
+    @property
+    def child(self) -> int:
+        """The number of the child's process."""
+        return self._child
+
     def kill(self) -> None:
         """Kill the child. A server's thread may ask for it before `begin` has returned: its number is waited for."""
         assert self._begun.wait(60)
