@@ -36,7 +36,7 @@ def main() -> None:
 
 def _be_ready() -> None:
     """End at Ctrl-C while `signal` itself is imported, which takes a third of the time up to here."""
-    import _signal
+    import _signal  # pyright: ignore[reportMissingImports]
     import os
 
     def end(number: int, frame: object) -> None:
