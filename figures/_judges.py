@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 REPRODUCED, PARTLY, NOT, OPEN = "reproduced", "partly", "not", "open"
 UNTESTED = "not testable here"
 LEVEL = 0.05
+RULES = 3
+"""Rules for choosing rivals that were tried on MATH, the one of `figures.queries` among them: its level is divided."""
 BASELINES = ("uniform", "epsilon-greedy", "softmax", "ucb")
 SCREENED = ("psst+k1", "psst+k4", "psst+k8")
 ENOUGH, SHARE = 5000, 0.99
@@ -131,7 +133,7 @@ def _best_that_changes(env: str, tables: Tables, claim: str, seen: str, verdict:
         f"beyond these queries: that it changes p = {changes:.2g}, that it does not p = {constant:.2g}; of query "
         f"bootstraps {agree:.0%} change, and {stable} is best again; on these queries: {seen}"
     )
-    return Finding(env, said, _said(changes <= LEVEL, constant <= LEVEL))
+    return Finding(env, said, _said(changes <= LEVEL / RULES, constant <= LEVEL / RULES))
 
 
 def _drawn(tables: Tables, env: str) -> "pd.DataFrame | None":

@@ -56,8 +56,9 @@ CLAIMS: dict[str, Claim] = {
         "Prompts cross over as N grows.",
         "shown on MATH",
         'exact values per query, lowest cost; queries are a sample: "one prompt leads at every N" is rejected at level '
-        ".05, with the rival and the N of each prompt chosen on one half of the queries and their paired difference "
-        'tested on the other (not: "none leads at every N" is rejected so; open: neither). ' + _DRAWN,
+        f".05 / {_judges.RULES} ({_judges.RULES} rules for rivals were tried on MATH), with the rival and the N "
+        "of each prompt chosen on one half of the queries and their paired difference tested on the other "
+        '(not: "none leads at every N" is rejected so; open: neither). ' + _DRAWN,
         ("crossing", "worlds"),
         _judges.crossing,
     ),
@@ -65,7 +66,8 @@ CLAIMS: dict[str, Claim] = {
         "The best (prompt, N) depends on the context's weights and cost.",
         "shown on two tasks",
         'exact values per query; queries are a sample: "one pair of prompt and N is best in all contexts" is rejected '
-        'at level .05 on held-out halves, as for C1 (not: "none is best in all" is rejected; open: neither). ' + _DRAWN,
+        'at the level of C1 on held-out halves, as there (not: "none is best in all" is rejected; open: neither). '
+        + _DRAWN,
         ("crossing", "worlds"),
         _judges.contexts,
     ),
