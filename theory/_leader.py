@@ -131,7 +131,7 @@ def _shared(mass: np.ndarray, at: Points, rivals: Rivals, most: int, needed: Seq
     remaining = np.cumsum(np.take_along_axis(crude, order, axis=1)[:, ::-1], axis=1)[:, ::-1]
     matters = np.zeros(crude.shape, bool)
     np.put_along_axis(matters, order, remaining > _LEFT_OUT * remaining[:, :1], axis=1)
-    fine = matters.any(axis=0)
+    fine = np.asarray(matters.any(axis=0))
     found[able] = crude[:, ~fine].sum(axis=1)
     if fine.any():
         found[able] += _beaten(rivals, at.some(fine), cells, most, possible) @ mass[fine]
