@@ -7,6 +7,7 @@ from sim.cli import common
 if TYPE_CHECKING:
     from sim.adapters.ledger import Amount
     from sim.adapters.planning import Need
+    from sim.adapters.settings import Config
     from sim.adapters.tune import Session
 
 
