@@ -175,7 +175,7 @@ def test_a_bound_on_regret_is_the_largest_gap_times_that_on_a_miss() -> None:
     data, probs = envs.get("bon-two-scales").data, np.array([0.25, 0.75])
     assert data is not None
     most = float(probs @ [(values.max() - values).max() for values in exact.values(data)])
-    case = problem_of(data)
+    case = problem_of(data, simulated=True)
     claims = ("theorem 1 corrected", "theorem 1 as printed")
     for budget, capped in ((100, True), (40_000, False)):
         found = regret.bounds(data, probs, claims, budget)

@@ -23,13 +23,15 @@ ROOMS: dict[str, set[str]] = {
     "algorithms": RULES,
     "lockstep": {"core", "kernels"},
     "stepwise": {"core", "kernels", "lockstep"},
-    "runner": {"core", "kernels", "estimators", "lockstep", "stepwise"},
+    "runner": {"core", "kernels", "estimators", "evaluate", "lockstep", "stepwise"},
     "evaluate": {"core"},
-    "store": {"envs"},
+    "origins": set(),
+    "store": {"envs", "origins"},
+    "program": {"origins", "store"},
     "tables": {"envs", "evaluate"},
     "adapters": WORLDS | {"algorithms", "runner"},
-    "cells": WORLDS | {"algorithms", "runner", "evaluate", "store"},
-    "compare": WORLDS | {"algorithms", "runner", "evaluate", "store", "tables", "cells"},
+    "cells": WORLDS | {"algorithms", "runner", "evaluate", "store", "program"},
+    "compare": WORLDS | {"algorithms", "runner", "evaluate", "store", "program", "tables", "cells"},
 }
 """Room of `sim` -> the other rooms of `sim` that it may import. `cli` may import all of them."""
 
@@ -37,7 +39,8 @@ KERNELS = {"rounds": {"core"}, "counter": {"core"}, "select": set(), "lanes": se
 KERNELS |= {"blocks": {"core", "utilities"}, "subsets": {"core", "utilities"}}
 """Rooms outside `kernels` that each kernel may import: only blocks and subsets know utilities."""
 
-THEORY = WORLDS | {"runner", "lockstep", "schedules", "estimators", "trim", "evaluate", "algorithms", "store", "tables"}
+THEORY = WORLDS | {"runner", "lockstep", "schedules", "estimators", "trim", "evaluate", "algorithms"}
+THEORY |= {"origins", "store", "program", "tables"}
 """Rooms of `sim` that theory may import."""
 
 
