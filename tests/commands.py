@@ -5,12 +5,27 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 ENTRY = "import sys; from sim.cli import main; sys.exit(main())"
 """What the installed script does."""
+
+
+@contextmanager
+def hearing(ignored: bool = False) -> Iterator[None]:
+    """Processes that begin in here hear Ctrl-C, or ignore it, however the tests were begun themselves.
+
+    They are not told by a function between fork and exec: JAX, where a test has used it, warns of any code there.
+    """
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class Ended(NamedTuple):
@@ -31,17 +46,17 @@ class Command:
 
     def __init__(self, *arguments: object, cwd: Path, more: dict[str, str] | None = None):
         search = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", ENTRY, *map(str, arguments)],
-            cwd=cwd,
-            env=os.environ | {"PYTHONPATH": search} | (more or {}),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            process_group=0,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+        with hearing():
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", ENTRY, *map(str, arguments)],
+                cwd=cwd,
+                env=os.environ | {"PYTHONPATH": search} | (more or {}),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                process_group=0,
+            )
         self.pid = self._process.pid
 
     def send(self, number: int, to_all: bool = False) -> bool:

@@ -21,6 +21,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from commands import hearing
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -34,9 +36,10 @@ class Nursery:
     def __init__(self, module: str, more: dict[str, str] | None = None):
         environment = os.environ | (more or {}) | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
         command = [sys.executable, str(Path(__file__)), module]
-        self._process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
-        )
+        with hearing():  # children of tests that run in the background too
+            self._process = subprocess.Popen(
+                command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+            )
         self._child, self._begun = 0, threading.Event()
         self.took, self._killed = 0.0, 0.0
 

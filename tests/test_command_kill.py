@@ -80,11 +80,11 @@ class Bench:
         return Calm(results(self.name, folder), seconds)
 
     def disturbed(self, folder: Path, rng: random.Random, seconds: float, workers: int, tally: Tally) -> bool:
-        """A run that is killed at a random moment of so many seconds; whether it came to its end before."""
+        """A run that is sent a signal after so many seconds; whether it came to its end all the same."""
         first = self.begin(folder, workers)
-        time.sleep(rng.uniform(0.0, seconds))
+        time.sleep(seconds)
         number = rng.choice([signal.SIGINT, signal.SIGKILL])
-        children = [one for one in running() if group(one) == first and one != first] if workers > 1 else []
+        children = [one for one in running() if group(one) == first and works(one)] if workers > 1 else []
         victim = rng.choice(children) if children and rng.random() < 0.5 else first
         start = time.monotonic()
         with suppress(ProcessLookupError):  # it is over
@@ -117,6 +117,13 @@ class Bench:
         assert waited < SOON
         tally.waits.append(waited)
         return False
+
+
+def works(process: int) -> bool:
+    """Whether it is a worker: neither the first process nor that in which Python keeps account of semaphores."""
+    with suppress(OSError):
+        return b"spawn_main" in Path(f"/proc/{process}/cmdline").read_bytes()
+    return False
 
 
 def nobody_is_left(first: int) -> None:
@@ -165,14 +172,21 @@ def calm(place: Path, bench: Callable[[str], Bench]) -> Callable[[str], Calm]:
 
 
 def campaign(bench: Bench, calm: Calm, place: Path, seed: int, kills: int, workers: int = 1) -> Tally:
-    """Kill runs into one folder up to so many times, then let one come to its end."""
+    """Kill runs into one folder up to so many times, then let one come to its end.
+
+    What a killed run kept the next one need not do, so moments are drawn from what is left of a calm run.
+    """
     rng, tally, folder = random.Random(words(bench.name, seed, workers)), Tally(), place / f"{bench.name}-{seed}"
     folder.mkdir()
-    seconds = calm.seconds * (3 if workers > 1 else 1)  # workers import everything
-    while tally.kills < kills and not bench.disturbed(folder, rng, seconds, workers, tally):
-        pass
-    end = bench.calm(folder)
-    assert end.files == calm.files
+    least = calm.seconds / 4
+    left = calm.seconds * (3 if workers > 1 else 1)  # workers import everything
+    over = False
+    while tally.kills < kills and not over:
+        moment = rng.uniform(0.0, left)
+        over = bench.disturbed(folder, rng, moment, workers, tally)
+        left = max(left - moment, least)
+    end = results(bench.name, folder) if over else bench.calm(folder).files
+    assert end == calm.files
     return tally
 
 

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from commands import hearing
 
 from sim.cli import interrupt
 
@@ -77,7 +78,10 @@ except KeyboardInterrupt:
     print("unwound", flush=True)
     interrupt.told()
     print("stopped; all is kept", file=sys.stderr)
-    interrupt.finish(130)
+    try:
+        sys.exit(130)
+    finally:  # as `main` does
+        interrupt.finish(130)
 """
 STUCK = """
 try:
@@ -91,14 +95,14 @@ except KeyboardInterrupt:
 
 def begin(program: str, ignored: bool = False) -> "subprocess.Popen[str]":
     """A process that runs a program, up to where it says that it is ready."""
-    begun = subprocess.Popen(
-        [sys.executable, "-c", START + program],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.SIG_DFL),
-    )
+    with hearing(ignored):
+        begun = subprocess.Popen(
+            [sys.executable, "-c", START + program],
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
     assert begun.stdout is not None
     assert begun.stdout.readline() == "ready\n"
     return begun

@@ -5,9 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import make_spec
 
 from sim import algorithms, envs, runner
 from sim.core import Spec
@@ -41,8 +41,7 @@ print(line.split()[1])
 
 
 def spec(contexts: int, prompts: int, scales: int, tasks: int) -> Spec:
-    task = tuple(context % tasks for context in range(contexts))
-    return Spec(contexts, prompts, scales, task, jnp.ones(contexts), jnp.zeros((contexts, prompts)), jnp.float32(1))
+    return make_spec(prompts, scales, task=tuple(context % tasks for context in range(contexts)))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from concurrent.futures import wait
 from pathlib import Path
 
 import pytest
-from commands import alive
+from commands import alive, hearing
 
 from sim.adapters.redact import read_key
 from sim.cli import common, workers
@@ -104,15 +104,16 @@ def test_no_process_outlives_its_parent(number: int, tmp_path: Path):
     """Nor does the folder of compiled programs, even where the parent is killed; nobody says more than one sentence."""
     program = tmp_path / "parent.py"
     program.write_text(PARENT)
-    begun = subprocess.Popen(
-        [sys.executable, str(program)],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]), "TMPDIR": str(tmp_path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        process_group=0,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    search = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    with hearing():
+        begun = subprocess.Popen(
+            [sys.executable, str(program)],
+            env=os.environ | {"PYTHONPATH": search, "TMPDIR": str(tmp_path)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            process_group=0,
+        )
     assert begun.stdout is not None
     children = [int(begun.stdout.readline()) for _ in range(2)]
     assert len(list(tmp_path.glob("iapo-*"))) == 1

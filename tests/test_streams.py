@@ -1,10 +1,8 @@
 """Closed streams, readers that leave, ASCII terminals, full disks, folders without leave to write: no traceback."""
 
 import os
-import resource
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,14 +18,12 @@ LIST = ("journal", "list", "--help")
 """Says much and imports little."""
 
 
-def iapo(
-    *arguments: object, before: Callable[[], object] = lambda: None, **streams: int
-) -> "subprocess.CompletedProcess[str]":
-    """The command in a process; `before` is called there first."""
-    command = [sys.executable, "-c", ENTRY, *map(str, arguments)]
+def iapo(*arguments: object, shell: str = 'exec "$@"', **streams: int) -> "subprocess.CompletedProcess[str]":
+    """The command in a process, begun by a line of the shell."""
+    command = ["sh", "-c", shell, "sh", sys.executable, "-c", ENTRY, *map(str, arguments)]
     given = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, env=environment, preexec_fn=before, text=True, check=False, **given)
+    return subprocess.run(command, env=environment, text=True, check=False, **given)
 
 
 def left() -> int:
@@ -50,12 +46,8 @@ def test_a_reader_that_leaves_ends_nothing():
 @pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)], ids=str)
 def test_closed_streams_are_nobodys(closed: tuple[int, ...], tmp_path: Path):
     """No file gets the number of a closed stream, and with it what is printed."""
-
-    def close() -> None:
-        for number in closed:
-            os.close(number)
-
-    done = iapo("tune", tmp_path / "run.toml", "--example", before=close)
+    shell = " ".join(['exec "$@"', *(f"{number}>&-" for number in closed)])
+    done = iapo("tune", tmp_path / "run.toml", "--example", shell=shell)
     assert done.returncode == 0
     assert done.stdout.startswith("wrote") == (1 not in closed)
     assert "wrote" not in (tmp_path / "run.toml").read_text()
@@ -81,17 +73,14 @@ def test_output_that_cannot_be_written_is_one_sentence():
 )
 def test_any_text_is_shown_where_only_ascii_is_known(more: dict[str, str]):
     """Seen to be a UnicodeEncodeError."""
-    program = "from sim.cli import streams; streams.settle(); print(chr(177), chr(0xD800)); streams.flush()"
+    program = "from sim.cli import streams; \nstreams.settle()\nwith streams.written(): print(chr(177), chr(0xD800))"
     environment = os.environ | {"PYTHONPATH": str(ROOT)} | more
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"\\xb1 \\ud800\n", b"")
 
 
 def test_a_full_disk_is_one_sentence_and_nothing_is_left(tmp_path: Path):
-    done = iapo(
-        *("tune", tmp_path / "run.toml", "--example"),
-        before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY)),
-    )
+    done = iapo("tune", tmp_path / "run.toml", "--example", shell='ulimit -f 0; exec "$@"')
     assert done.returncode == 2
     assert done.stderr == f"error: {tmp_path / 'run.toml'}: cannot be written (File too large)\n"
     assert list(tmp_path.iterdir()) == []

@@ -23,10 +23,8 @@ def main() -> None:
         streams.settle()
         from sim.cli.commands import app
 
-        try:
+        with streams.written():
             app()
-        finally:
-            streams.flush()
     except SystemExit as done:
         code = done.code if isinstance(done.code, int) else int(done.code is not None)
         raise

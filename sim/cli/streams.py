@@ -3,9 +3,15 @@
 import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 from sim.cli import common
+
+
+class _Unwritable(OSError):
+    """Standard output took no more."""
 
 
 class _Stream(io.FileIO):
@@ -18,7 +24,7 @@ class _Stream(io.FileIO):
             _to_nobody(self.fileno())
             if isinstance(error, BrokenPipeError) or self.fileno() == 2:  # where nothing can be said of it
                 return super().write(data)
-            raise OSError(f"standard output cannot be written ({error.strerror})") from error
+            raise _Unwritable(f"standard output cannot be written ({error.strerror})") from error
 
 
 def settle() -> None:
@@ -31,12 +37,19 @@ def settle() -> None:
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
 
 
-def flush() -> None:
-    """Write what is left; where it cannot be written that is said, in one sentence with exit code 2."""
-    sys.stderr.flush()
+@contextmanager
+def written() -> Iterator[None]:
+    """Write what is left at the end; what cannot be written is said, in one sentence with exit code 2.
+
+    Commands say so themselves of what they print; what is printed for them, such as their help, is seen to here.
+    """
     try:
-        sys.stdout.flush()
-    except OSError as error:
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            sys.stdout.flush()
+    except _Unwritable as error:
         common.say(f"error: {error}")
         raise SystemExit(common.USER_ERROR) from None
 
