@@ -390,3 +390,39 @@ WHOLE = {
     "CHF500": "500",
 }
 """Numbers beside such, which are whole."""
+
+NO_CHOICE = (
+    *("B or C", "A and B", "A, B", "All of A, B, and C", "(A) and (C)", "The answer is either A or B", "Answer: A; B"),
+    *(
+        "It is between B and C",
+        "Correct options: A, C",
+        "The answer is B, or maybe C",
+        "The answer is B plus C",
+        "选 A、B",
+    ),
+    *("Les réponses sont A et C", r"\boxed{A, B}", r"\boxed{A,B}", r"\boxed{A \text{ or } B}", "The answer is A+B"),
+    *("A) Paris\nB) Rome", "A) Paris B) Rome C) Oslo D) Bern", "Not B.", "We eliminate A, B and D.", "P(A) = 0.5"),
+    *("The answer is P(A)", "La respuesta no es B", "Die Antwort ist nicht B", "答案不是B", "ответ не B", "A和B都错"),
+    *("The answer is С", "B is right or wrong: A and C are wrong"),
+)
+"""Letters of which none is chosen: several, denied ones, lists of the options, formulas, other scripts."""
+
+CHOSEN = {
+    "A. because B is wrong": "A",
+    "A is wrong, B is right": "B",
+    "D is the correct answer, C is the wrong answer": "D",
+    "C is the answer. A is wrong": "C",
+    "We eliminate A and B. So D remains; C is wrong": "D",
+    "C rather than B": "C",
+    "B is better than C": "B",
+    "not A but C": "C",
+    "If the answer is A, then 1 = 2. Thus B": "B",
+    "Is the answer A? No. It is C": "C",
+    "The answer is A? No, B.": "B",
+    "<answer> B </answer> A": "B",
+    "答案不是B，而是C": "C",
+    "A) 3\nB) 4\n\nB) 4": "B",
+    "B) 4": "B",
+    "It might be B or C; I choose C": "C",
+}
+"""Letters beside such, which are chosen."""

@@ -71,7 +71,22 @@ def test_whole_numbers_beside_parts_are_read(text: str):
     ]
     + [
         (Choice(), one)
-        for one in ("answer ", "answer is ", "选", "\\boxed{", "\\text{", "A ", "A\n", "**", "<b", "(", "{")
+        for one in (
+            "answer ",
+            "answer is ",
+            "选",
+            "\\boxed{",
+            "\\text{",
+            "A ",
+            "A\n",
+            "**",
+            "<b",
+            "(",
+            "{",
+            "A, ",
+            "A) ",
+            "not ",
+        )
     ],
 )
 def test_long_texts_take_time_in_proportion(scorer: AnswerScorer, text: str):
