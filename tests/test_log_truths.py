@@ -339,6 +339,9 @@ def test_replies_of_other_interfaces_are_named(tmp_path: Path):
     line = {"custom_id": "ab", "response": {"status_code": 200, "body": body}, "error": None}
     said = "line 1 holds 'list', which is not read; chat completions and responses are"
     refused(said, lines(tmp_path / "a.jsonl", [line]), *options)
+    body = {"object": "text_completion", "choices": [{"index": 0, "text": "4", "finish_reason": "stop"}]}
+    line = {"custom_id": "ab", "response": {"status_code": 200, "body": body}, "error": None}
+    refused("line 1 is output of /v1/completions", lines(tmp_path / "c.jsonl", [line]), *options)
     other = {"custom_id": "ab", "result": {"type": "succeeded", "message": {"content": messages("p", "q")}}}
     refused("line 1 is of a batch of Anthropic's (result)", lines(tmp_path / "b.jsonl", [other]), *options)
 
@@ -419,6 +422,12 @@ def test_values_beyond_the_completions_are_said_to_be_so(tmp_path: Path):
     shown = iapo("values", tmp_path / "made.npz")
     assert "1.0000" in shown.stdout
     assert said in shown.stderr
+    assert said in iapo("hardness", tmp_path / "made.npz").stderr
+    compared = iapo(
+        *("compare", "--env", tmp_path / "made.npz", "--algorithm", "uniform", "--budget", 64, "--trials", 2),
+        *("--out", tmp_path / "out", "--workers", 1),
+    )
+    assert said.replace("warning: ", "warning: log: ") in compared.stderr
     assert first_values(data)[1] == 0.75  # plug-in, as before
     assert "warning" not in imported(log, *options, 2)[1].stderr
     assert "warning" not in iapo("values", tmp_path / "made.npz").stderr
