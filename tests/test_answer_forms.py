@@ -2,7 +2,7 @@
 """Numbers and letters are read in the forms in which completions state them."""
 
 import pytest
-from answer_forms import LATER_LETTERS, LATER_NUMBERS, LETTERS, NUMBERS, TEN
+from answer_forms import LATER_LETTERS, LATER_NUMBERS, LETTERS, NUMBERS, PARTS, TEN, WHOLE
 
 from sim.adapters.scorers.text import Choice, Number
 from sim.adapters.scoring import AnswerScorer
@@ -37,12 +37,56 @@ def test_forms_held_out_are_read_but_for_those_named():
     assert [Choice().answer(text) for text in NOT_READ] == [None]
 
 
+@pytest.mark.parametrize("text", PARTS)
+def test_a_part_of_a_number_is_no_answer(text: str):
+    """Seen: 3/4 as 4, 0,5 as 5, 10^6 as 6, 5 million as 5."""
+    assert Number().answer(text) is None
+
+
+@pytest.mark.parametrize("text", WHOLE)
+def test_whole_numbers_beside_parts_are_read(text: str):
+    assert Number().answer(text) == WHOLE[text]
+
+
 @pytest.mark.parametrize(
     ("scorer", "text"),
-    [(Number(), one) for one in ("1,00,", "1 234 ", "234 ", "1.000.", "1.1", "1e", "1_234_", "- ", "{,}", "9")]
+    [
+        (Number(), one)
+        for one in (
+            "1,00,",
+            "1 234 ",
+            "234 ",
+            "1.000.",
+            "1.1",
+            "1e",
+            "1_234_",
+            "- ",
+            "{,}",
+            "9",
+            "1/",
+            "1^",
+            "1 \\text{ ",
+            "\\boxed{",
+        )
+    ]
     + [
         (Choice(), one)
-        for one in ("answer ", "answer is ", "选", "\\boxed{", "\\text{", "A ", "A\n", "**", "<b", "(", "{")
+        for one in (
+            "answer ",
+            "answer is ",
+            "选",
+            "\\boxed{",
+            "\\text{",
+            "A ",
+            "A\n",
+            "**",
+            "<b",
+            "(",
+            "{",
+            "A, ",
+            "A) ",
+            "not ",
+        )
     ],
 )
 def test_long_texts_take_time_in_proportion(scorer: AnswerScorer, text: str):

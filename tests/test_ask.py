@@ -22,11 +22,12 @@ def write(folder: Path, url: str = "http://127.0.0.1:9/v1", **changes: Any) -> P
     prompt |= {"temperature": None, "top_p": None, "cost": None} | changes.get("prompt", {})
     arm = {"prompt": "a", "scale": 2, "value": None, "low": None, "high": None, "pulls": 0} | changes.get("arm", {})
     context = {"weights": [1.0], "cost_weight": 0.0, "probability": 1.0} | changes.get("context", {})
-    source = {
+    source: dict[str, Any] = {
         "strategy": "mv",
         "endpoint": {"base_url": url, "model": "m", "key_variable": "LIVE_TEST_KEY"},
         "objectives": [{"name": "right", "scorer": "number"}],
     }
+    source["endpoint"] |= {key: changes[key] for key in ("timeout", "deadline") if key in changes}
     content = {
         "schema": "iapo-policy",
         "version": 2,
@@ -69,6 +70,56 @@ def test_an_answer_that_no_terminal_takes_is_shown_escaped(tmp_path: Path):
     found = ask(tmp_path, Model(answer=lambda prompt, number: "7 \ud83d"))
     assert found.exit_code == 0, found.output
     assert found.stdout == "7 \\ud83d\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "dress", "said"),
+    [
+        ("", {}, "no answer: all 2 completions are empty"),
+        (
+            None,
+            {"reasoning_content": "Hm. 7"},
+            "no answer: all 2 completions are empty (the server's text is in reasoning_content)",
+        ),
+    ],
+)
+def test_an_answer_without_text_is_said(text: str | None, dress: dict[str, str], said: str, tmp_path: Path):
+    """Seen to print an empty line."""
+
+    def empty(reply: dict[str, Any]) -> dict[str, Any]:
+        for choice in reply["choices"]:
+            choice["message"] = {"role": "assistant", "content": text} | dress
+        return reply
+
+    found = ask(tmp_path, Model(answer=digit, dress=empty))
+    assert found.exit_code == 0, found.output
+    assert found.stdout == ""
+    assert f"{said}\n" in found.stderr
+
+
+def test_where_a_policy_sends_which_key_is_said_before_it_is_sent(tmp_path: Path):
+    """The file may come from anywhere; what it names is the user's."""
+    model = Model(answer=digit)
+    with serving(model) as url:
+        policy = write(tmp_path, url)
+        found = iapo("ask", policy, "has the digit 7")
+    note = f"note: requests go to {url} with the key in LIVE_TEST_KEY, as {policy} says\n"
+    assert found.stderr.startswith(note), found.stderr
+    assert KEY not in found.output
+    found = iapo("ask", write(tmp_path, "http://127.0.0.1:9/v1", timeout=1, deadline=1), "q")
+    assert found.stderr.startswith("note: requests go to http://127.0.0.1:9/v1 with the key in LIVE_TEST_KEY")
+
+
+def test_a_policy_of_a_run_that_a_cap_stopped_says_so(tmp_path: Path):
+    with serving(Model(answer=digit)) as url:
+        stopped = write(tmp_path, url, top={"run": {"complete": False, "stopped": "caps.tokens is 9"}})
+        found = iapo("ask", stopped, "has the digit 7")
+        assert "is of a run that a cap stopped (caps.tokens is 9); it holds the best arms so far\n" in found.stderr
+        for facts in ({}, {"run": {"complete": True, "stopped": None}}):
+            assert "cap" not in iapo("ask", write(tmp_path, url, top=facts), "has the digit 7").stderr
+        odd = iapo("ask", write(tmp_path, url, top={"run": {"stopped": 3}}), "q")
+    assert odd.exit_code == common.USER_ERROR
+    assert "run.stopped is 3" in odd.stderr
 
 
 def test_escapes_in_an_answer_are_shown_and_not_obeyed(tmp_path: Path):
@@ -119,7 +170,7 @@ def test_names_in_tables_and_sentences_are_shown_and_not_obeyed(tmp_path: Path):
         file.write_text(json.dumps(content))
         found = iapo("ask", file, "has the digit 7")
     assert found.exit_code == 0, found.output
-    assert found.stderr.startswith("a\\u202e\\u2066b, N = 2; votes: 7 (2)")
+    assert found.stderr.splitlines()[1].startswith("a\\u202e\\u2066b, N = 2; votes: 7 (2)")
 
 
 def objectives(*found: dict[str, Any]) -> dict[str, Any]:
@@ -151,7 +202,7 @@ def test_scorers_of_means_are_not_asked(found: list, said: str, tmp_path: Path):
         result = iapo("ask", write(tmp_path, **changes), "has the digit 7")
     assert result.exit_code == 0, result.output
     assert result.stdout == "It is 7.\n"
-    assert result.stderr.startswith(f"a, N = 2; {said}; {model.completions} completions, ")
+    assert result.stderr.splitlines()[1].startswith(f"a, N = 2; {said}; {model.completions} completions, ")
 
 
 @pytest.mark.parametrize(

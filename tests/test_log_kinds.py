@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from test_log_truths import first_values, imported
 from tool_logs import (
     COMMON,
     GOLD,
@@ -207,3 +208,30 @@ def test_names_are_text(tmp_path: Path):
     result = iapo("env", "import", lines(tmp_path / "a.jsonl", rows), "--to", tmp_path / "x.npz", *VOTE)
     assert result.exit_code == 0, result.output
     assert files.load(tmp_path / "x.npz").provenance["queries"] == ["1"]
+
+
+def test_values_beyond_the_completions_are_said_to_be_so(tmp_path: Path):
+    """Two completions per pair: seen to show 1.0000 at N = 54 without a word."""
+    rows = [
+        {"prompt": p, "query": f"q{x}", "right": right}
+        for x in range(4)
+        for p, both in (("a", (1, 0)), ("b", (1, 1) if x < 3 else (0, 0)))
+        for right in both
+    ]
+    log = lines(tmp_path / "log.jsonl", rows)
+    options = ("--objective", "right:bon", "--context", "1,0", "--max-scale")
+    data, done = imported(log, *options, 64)
+    said = "warning: N up to 64 from 2 completions per pair: a value at N > 2 is that of drawing from these again"
+    assert said in done.stderr
+    shown = iapo("values", tmp_path / "made.npz")
+    assert "1.0000" in shown.stdout
+    assert said in shown.stderr
+    assert said in iapo("hardness", tmp_path / "made.npz").stderr
+    compared = iapo(
+        *("compare", "--env", tmp_path / "made.npz", "--algorithm", "uniform", "--budget", 64, "--trials", 2),
+        *("--out", tmp_path / "out", "--workers", 1),
+    )
+    assert said.replace("warning: ", "warning: log: ") in compared.stderr
+    assert first_values(data)[1] == 0.75  # plug-in, as before
+    assert "warning" not in imported(log, *options, 2)[1].stderr
+    assert "warning" not in iapo("values", tmp_path / "made.npz").stderr

@@ -1,6 +1,7 @@
 """Each kind of malformed log is refused in one sentence."""
 
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -240,3 +241,57 @@ def test_two_right_answers_of_a_query_are_refused(tmp_path: Path):
     refused = iapo("env", "import", log, "--to", tmp_path / "x.npz", *COMMON, "--golds", golds)
     assert refused.exit_code == common.USER_ERROR
     assert "gold.jsonl: row 3 gives the query 'q' another right answer than before" in refused.stderr
+
+
+def sample(document: int, filtered_by: str, said: str = "4") -> dict[str, Any]:
+    """A line of lm-evaluation-harness."""
+    return {"doc_id": document, "target": "4", "resps": [[said]], "filtered_resps": [said], "filter": filtered_by}
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ([sample(0, "s"), sample(1, "s"), sample(0, "s")], "line 3 repeats the doc_id '0' of line 1 with the same"),
+        (
+            [sample(0, "s"), sample(1, "s"), sample(0, "s", "5")],
+            "line 3 repeats the doc_id '0' of line 1 with the same",
+        ),
+        ([sample(0, "s"), sample(1, "t")], "the doc_id '0' has no line of the filter 't', as others have"),
+    ],
+)
+def test_harness_samples_that_are_not_whole_are_refused(found: list[dict[str, Any]], said: str, tmp_path: Path):
+    """Seen to count a copy as a draw, and to leave out documents that the filter lacks."""
+    log = tmp_path / "a.jsonl"
+    log.write_text("".join(json.dumps(line) + "\n" for line in found))
+    with pytest.raises(ValueError, match=re.escape(said)):
+        read(log)
+
+
+def test_a_sample_that_is_there_twice_is_refused(tmp_path: Path):
+    """Of one epoch. Seen to count as two draws."""
+    choices = [{"message": {"role": "assistant", "content": "4"}, "stop_reason": "stop"}]
+    one = {"id": 1, "epoch": 1, "input": "q", "target": "4", "output": {"choices": choices}}
+    log = tmp_path / "a.json"
+    for epoch, times in ((2, 2), (1, None)):
+        samples = [one, one | {"epoch": epoch}]
+        log.write_text(json.dumps({"status": "success", "eval": {}, "samples": samples}))
+        if times is not None:
+            assert len(read(log)) == times
+            continue
+        with pytest.raises(ValueError, match="repeats the sample id '1' of epoch 1"):
+            read(log)
+
+
+@pytest.mark.parametrize("cells", [('["4", "5"]', '["4", "4"]'), ("['4', '5']", "['4', '4']"), ("[4, 5]", "[4, 4]")])
+def test_lists_written_as_text_are_no_completions(cells: tuple[str, str], tmp_path: Path):
+    """Seen to be read as their last entry."""
+    log = tmp_path / "a.csv"
+    rows = "".join('a,q{},"{}",4\n'.format(x, cell.replace('"', '""')) for x, cell in enumerate(cells))
+    log.write_text(f"prompt,query,completion,gold\n{rows}")
+    options = ("--to", tmp_path / "x.npz", "--gold", "gold", "--objective", "answer:mv", "--context", "1,0")
+    done = iapo("env", "import", log, *options, "--max-scale", 1, "--answers", "number")
+    assert done.exit_code == common.USER_ERROR
+    assert "column 'completion' holds text that is a list in every row" in done.stderr
+    done = iapo("env", "import", log, *options, "--max-scale", 1, "--answers", "exact")
+    assert done.exit_code == 0, done.output
+    assert "each is read as one completion" in done.stderr

@@ -295,6 +295,10 @@ def test_promptfoo_results_are_read(tmp_path: Path):
         "4 completions: 4 read, 0 unreadable; what is read here disagrees with the log's own 'success' on 1 of 4 (25.0%"
     )
     assert done.stdout.splitlines()[-1].startswith(line)
+    spent = {"output": "7", "tokenUsage": {"total": 330, "prompt": 10, "completion": 20}}
+    thought, _ = imported(foo(tmp_path / "more.json", response=spent), *options)
+    assert thought.costs.tolist() == [20.0, (20 + 320) / 2], "what was thought is billed beside the completion"
+    foo(tmp_path / "out.json")
     old = json.loads((tmp_path / "out.json").read_text())["results"]
     (tmp_path / "flat.json").write_text(json.dumps(old))
     assert exact.values(imported(tmp_path / "flat.json", *options)[0]).tolist() == exact.values(data).tolist()
@@ -339,6 +343,9 @@ def test_replies_of_other_interfaces_are_named(tmp_path: Path):
     line = {"custom_id": "ab", "response": {"status_code": 200, "body": body}, "error": None}
     said = "line 1 holds 'list', which is not read; chat completions and responses are"
     refused(said, lines(tmp_path / "a.jsonl", [line]), *options)
+    body = {"object": "text_completion", "choices": [{"index": 0, "text": "4", "finish_reason": "stop"}]}
+    line = {"custom_id": "ab", "response": {"status_code": 200, "body": body}, "error": None}
+    refused("line 1 is output of /v1/completions", lines(tmp_path / "c.jsonl", [line]), *options)
     other = {"custom_id": "ab", "result": {"type": "succeeded", "message": {"content": messages("p", "q")}}}
     refused("line 1 is of a batch of Anthropic's (result)", lines(tmp_path / "b.jsonl", [other]), *options)
 
@@ -401,27 +408,6 @@ def test_letters_beyond_d(tmp_path: Path):
             letters,
         )
     refused("--letters is for --answers choice", log, *to, *VOTE, "--max-scale", 1, "--letters", "ABC")
-
-
-def test_values_beyond_the_completions_are_said_to_be_so(tmp_path: Path):
-    """Two completions per pair: seen to show 1.0000 at N = 54 without a word."""
-    rows = [
-        {"prompt": p, "query": f"q{x}", "right": right}
-        for x in range(4)
-        for p, both in (("a", (1, 0)), ("b", (1, 1) if x < 3 else (0, 0)))
-        for right in both
-    ]
-    log = lines(tmp_path / "log.jsonl", rows)
-    options = ("--objective", "right:bon", "--context", "1,0", "--max-scale")
-    data, done = imported(log, *options, 64)
-    said = "warning: N up to 64 from 2 completions per pair: a value at N > 2 is that of drawing from these again"
-    assert said in done.stderr
-    shown = iapo("values", tmp_path / "made.npz")
-    assert "1.0000" in shown.stdout
-    assert said in shown.stderr
-    assert first_values(data)[1] == 0.75  # plug-in, as before
-    assert "warning" not in imported(log, *options, 2)[1].stderr
-    assert "warning" not in iapo("values", tmp_path / "made.npz").stderr
 
 
 def test_a_name_for_a_file_that_names_its_prompts_is_refused(tmp_path: Path):

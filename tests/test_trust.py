@@ -44,7 +44,7 @@ def imported(folder: Path) -> list[str]:
 def policy(folder: Path, target: str = "own_scores:score", url: str = "http://127.0.0.1:9/v1", **top: Any) -> Path:
     source = {
         "strategy": "mv",
-        "endpoint": {"base_url": url, "model": "m", "key_variable": "LIVE_TEST_KEY"},
+        "endpoint": {"base_url": url, "model": "m", "key_variable": "LIVE_TEST_KEY", "timeout": 1, "deadline": 1},
         "objectives": [{"name": "right", "scorer": "callable", "function": target}],
     }
     return write(folder, top={"source": source} | top)

@@ -271,7 +271,7 @@ def test_the_best_so_far_is_not_an_arm_with_a_lucky_pull(folder: Path):
     run = reading.load(write(folder, "http://127.0.0.1:9/v1", RUN.replace("max_tokens", "cost = 0\nmax_tokens")))
     spec, _ = tune.world(run, tune.unmeasured(run))
     evidence = Evidence(spec, 1)
-    one = np.full((1, spec.num_tasks, 1), round(1 / float(spec.unit)))
+    one = np.full((1, spec.num_tasks, 1), round(1 / np.asarray(spec.unit).item()))
     evidence.add(np.array([0]), np.array([1]), one)
     evidence.add(np.full(50, 1), np.full(50, 1), np.concatenate([one] * 40 + [0 * one] * 10))
     found = evidence.estimate()

@@ -57,6 +57,9 @@ class Bounds:
                 if len(content) > _SMALL and not waited:
                     await self._turn.acquire()
                     waited = True
+        except BaseException:
+            content.clear()  # the error's traceback would keep it, for every request under way
+            raise
         finally:
             if waited:
                 self._turn.release()

@@ -60,6 +60,7 @@ class Policy(NamedTuple):
         contexts: in the configuration's order.
         choices: what was chosen, by context.
         spent: what the run spent.
+        stopped: which cap stopped the run before its end, in words; None where it came to its end.
     """
 
     file: Path
@@ -71,6 +72,7 @@ class Policy(NamedTuple):
     contexts: tuple[Context, ...]
     choices: dict[str, Choice]
     spent: dict[str, float | int]
+    stopped: str | None = None
 
 
 def save(
@@ -121,6 +123,7 @@ def load(path: Path) -> Policy:
         contexts=contexts,
         choices=choices,
         spent=dict(top.table("spent").content),
+        stopped=_known(top.table("run", needed=False)).text("stopped", "") or None,
     )
 
 

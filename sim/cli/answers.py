@@ -1,5 +1,6 @@
 """Answers read out of the completions of logs, and held against right answers and the logs' own scores."""
 
+import ast
 import asyncio
 import re
 from collections.abc import Callable, Sequence
@@ -119,7 +120,7 @@ def accepted(column: Sequence[Any], gold: str, say: Say) -> list[Any]:
 
 def read(frame: "pd.DataFrame", scorer: "AnswerScorer", text: str, gold: str | None, say: Say) -> None:
     """Read completions into `answer`, right answers likewise, and say in `right` which agree."""
-    from sim.adapters.scorers.text import Regex
+    from sim.adapters.scorers.text import Choice, Number, Regex
     from sim.cli.logs import matched, objects
 
     if text not in frame.columns:
@@ -127,6 +128,14 @@ def read(frame: "pd.DataFrame", scorer: "AnswerScorer", text: str, gold: str | N
             f"--text is {text!r}, but the log has no such column; it has {', '.join(map(str, frame.columns))}"
         )
     texts = _texts(list(frame[text]), text, say)
+    if all(map(_several, texts)):
+        told = f"column {text!r} holds text that is a list in every row, as {texts[0][:60]!r}"
+        if isinstance(scorer, Number | Choice):
+            raise ValueError(
+                f"{told}: several completions, or none that is one answer; write a row per completion, or .jsonl with "
+                "lists"
+            )
+        say(f"{told}: each is read as one completion")
     if isinstance(scorer, Regex):
         task = {"pattern": scorer.pattern, "group": 1}
         found = asyncio.run(matched(f"--answers is {scorer.pattern!r}", task, texts))
@@ -137,6 +146,17 @@ def read(frame: "pd.DataFrame", scorer: "AnswerScorer", text: str, gold: str | N
         rights = _rights(list(frame[gold]), gold, scorer)
         frame[gold] = objects([one if len(one) > 1 else one[0] for one in rights])
         frame["right"] = [float(one in right) for one, right in zip(frame["answer"], rights, strict=True)]
+
+
+def _several(text: str) -> bool:
+    """Whether a text is a list of texts or numbers, as JSON or Python writes it, of two or more."""
+    if not (text.lstrip().startswith("[") and text.rstrip().endswith("]")):
+        return False
+    try:
+        found = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return False
+    return isinstance(found, list) and len(found) > 1 and all(isinstance(one, str | int | float) for one in found)
 
 
 def _texts(column: Sequence[Any], name: str, say: Say) -> list[str]:

@@ -87,9 +87,10 @@ def compare(
 
 
 def _say_unresolved(plan: "Plan") -> None:
-    """What trials on fixed worlds cannot tell apart."""
+    """What trials on fixed worlds cannot tell apart, and values that few completions stand behind."""
     from sim import cells, envs
     from sim.cli.truth import unresolved, whole_values
+    from sim.cli.worlds import say_few
 
     console = common.console()
     for name in plan.envs:
@@ -97,6 +98,7 @@ def _say_unresolved(plan: "Plan") -> None:
         if not world.source.fresh:
             for sentence in unresolved(world, whole_values(world), cells.context_names(world)):
                 console.print(common.plain(f"{world.name}: {sentence}"))
+        say_few(world, world.name)
 
 
 @contextmanager

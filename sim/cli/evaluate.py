@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sim.cli import common
-from sim.cli.live import Unreadable, connected, progress, read_text
+from sim.cli.live import Unreadable, connected, progress, read_text, say_policy
 from sim.cli.spending import amount_text, check_cap, show_need
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def evaluate(
     items = driver.load_items(run)
     _check_new(items, driver.load_items(tuned), queries)
     arms = deployment.arms_of(chosen, run, triple_scale)
+    say_policy(chosen, run)
     with connected(run) as live:
         live.reader.look = None if accept_unreadable else doubts.first_look
         width, wants = deployment.wants_of(live, arms, items, pulls)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sim.adapters.ledger import Amount
     from sim.adapters.live import Step
     from sim.adapters.planning import Need, Plan
-    from sim.adapters.policy import Arm
+    from sim.adapters.policy import Arm, Policy
     from sim.adapters.scoring import Item
     from sim.adapters.settings import Asking, Config
     from sim.adapters.tune import Result, Session
@@ -138,6 +138,7 @@ def ask(
     from sim.adapters import config as reading
     from sim.adapters import policy as file
     from sim.adapters import sampler
+    from sim.adapters.reading import hollow
     from sim.adapters.scoring import Item
 
     answers = file.load(policy)
@@ -161,13 +162,19 @@ def ask(
     item = Item(query)
     for one in run.objectives:
         one.scorer.check(item)
+    say_policy(answers, run)
     with connected(run, ":memory:", capped=False) as live:
         want = sampler.Want(prompt, sampler.cell_of("ask", run.endpoint, prompt, query), 0, chosen.scale, seed)
         draws = live.loop.run(live.sampler.draws(want))
         found = live.loop.run(live.reader.read(want.cell, 0, item, prompt.text, draws))
         answer = file.combine(run.objectives, weights, draws, found)
         spent = live.ledger.spent
-    typer.echo(common.shown(answer.text).encode())
+    if answer.text.strip():
+        typer.echo(common.shown(answer.text).encode())
+    elif (wrong := hollow(draws)) is not None:
+        _say(f"no answer: {'the completion is' if len(draws) == 1 else f'all {len(draws)} completions are'} {wrong}")
+    else:
+        _say(f"no answer: of {len(draws)} completions the one chosen is empty")
     how = [f"votes: {', '.join(f'{label} ({count})' for label, count in answer.votes.items())}"] if answer.votes else []
     if not how and any(one.aggregate == "mv" for one in run.objectives):
         how.append("no answer to vote on could be read")
@@ -210,6 +217,18 @@ def connected(run: "Asking", journal: str | None = None, capped: bool = True) ->
         common.stop(str(error), common.USER_ERROR)
     except KeyboardInterrupt:
         common.stop("stopped" if journal else f"stopped; {kept}", common.INTERRUPTED)
+
+
+def say_policy(policy: "Policy", run: "Asking") -> None:
+    """Say of a policy, which may come from anywhere, where it sends which key, and whether a cap cut its run short."""
+    from sim.adapters.scorers.rewards import RewardModel
+
+    if policy.stopped is not None:
+        _say(f"note: {policy.file} is of a run that a cap stopped ({policy.stopped}); it holds the best arms so far")
+    goes = {run.endpoint.base_url: run.endpoint.key_variable}
+    goes |= {one.scorer.url: one.scorer.key_variable for one in run.objectives if isinstance(one.scorer, RewardModel)}
+    sent = [f"to {url} {f'with the key in {name}' if name else 'without a key'}" for url, name in goes.items()]
+    _say(f"note: requests go {', and '.join(sent)}, as {policy.file} says")
 
 
 def _say(text: str) -> None:

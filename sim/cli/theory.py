@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sim.cli import common
-from sim.cli.worlds import Env, Seed, _say, _which
+from sim.cli.worlds import Env, Seed, _say, _which, say_few
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,6 +93,7 @@ def hardness(
         columns = (">i", ">prompt", ">N", ">value", ">gap", ">i/gap^2")
         common.show(console, f"{title}, context {names[context]}", columns, rows)
     _say(console, unresolved(world, values, names, seed))
+    say_few(world)
     if csv is not None:
         typer.echo(f"wrote {csv}")
 

@@ -42,7 +42,6 @@ def values(
     """
     from sim import cells, envs, runner
     from sim.cli.truth import unresolved, whole_values
-    from sim.envs.logs import few_completions
 
     runner.check_seed(seed)
     world = envs.get(env)
@@ -72,8 +71,7 @@ def values(
             rows.append((prompt, f"{of_prompt[0]:.4f}", of_prompt.argmax() + 1, f"{of_prompt.max():.4f}", *label))
         common.show(console, f"{title}, context {names[context]}", columns, rows)
     _say(console, unresolved(world, table, names, seed))
-    if world.data is not None and (few := few_completions(world.data)) is not None:
-        typer.echo(f"warning: {few}", err=True)
+    say_few(world)
     if csv is not None:
         typer.echo(f"wrote {csv}")
 
@@ -82,6 +80,14 @@ def _say(console: "Console", sentences: Sequence[str]) -> None:
     """What trials cannot resolve, a line each."""
     for sentence in sentences:
         console.print(common.plain(sentence))
+
+
+def say_few(world: "NamedSource", name: str = "") -> None:
+    """Warn where values reach beyond the completions that stand behind them."""
+    from sim.envs.logs import few_completions
+
+    if world.data is not None and (few := few_completions(world.data)) is not None:
+        typer.echo(common.plain(f"warning: {name and f'{name}: '}{few}"), err=True)
 
 
 def _best(of_context: "np.ndarray") -> tuple[object, ...]:

@@ -42,7 +42,14 @@ _FAILED = 2
 
 def inspect(path: Path) -> Iterator[dict[str, Any]]:
     """Rows of an Inspect log."""
+    seen: dict[tuple[str, str], str] = {}
     for where, sample in _samples(path):
+        drawn = (str(sample.get("id")), str(sample.get("epoch", 1)))
+        if seen.setdefault(drawn, where) != where:
+            raise ValueError(
+                f"{where} repeats the sample id {drawn[0]!r} of epoch {drawn[1]}, which {seen[drawn]} has; a log has "
+                "each once"
+            )
         if sample.get("error"):
             raise ValueError(f"{where} ended with an error; run it again (inspect eval-retry) and import that log")
         output = sample.get("output")
@@ -161,7 +168,7 @@ def harness(path: Path, lines: Sequence[dict[str, Any]], wanted: str | None, say
 def _filters(path: Path, lines: Sequence[dict[str, Any]]) -> list[str]:
     """The filter of every line."""
     if any(line.get("filter") is not None for line in lines):
-        return [str(line.get("filter")) for line in lines]
+        return _named_filters(path, lines)
     seen: dict[str, tuple[int, str]] = {}
     times: dict[str, int] = {}
     found = []
@@ -176,6 +183,28 @@ def _filters(path: Path, lines: Sequence[dict[str, Any]]) -> list[str]:
         times[document] = times.get(document, 0) + 1
         found.append(str(times[document]))
     return found
+
+
+def _named_filters(path: Path, lines: Sequence[dict[str, Any]]) -> list[str]:
+    """The filter that every line names; each has every document once."""
+    places: dict[tuple[str, str], int] = {}
+    for place, line in enumerate(lines, start=1):
+        document, filtered_by = str(line.get("doc_id")), str(line.get("filter"))
+        first = places.setdefault((document, filtered_by), place)
+        if first != place:
+            raise ValueError(
+                f"{path}: line {place} repeats the doc_id {document!r} of line {first} with the same filter "
+                f"{filtered_by!r}; give runs and subtasks a file each"
+            )
+    filters, documents = (list(dict.fromkeys(part)) for part in zip(*((f, d) for d, f in places), strict=True))
+    for document in documents:
+        for filtered_by in filters:
+            if (document, filtered_by) not in places:
+                raise ValueError(
+                    f"{path}: the doc_id {document!r} has no line of the filter {filtered_by!r}, as others have; every "
+                    "document needs one of each filter"
+                )
+    return [str(line.get("filter")) for line in lines]
 
 
 def _question(line: dict[str, Any]) -> str | None:
@@ -261,7 +290,8 @@ def promptfoo(path: Path, log: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if len(rights) == 1 and isinstance(rights[0], str | int | float):
             row["gold"] = rights[0]
         usage = part(response, "tokenUsage", where)
-        row |= tokens(usage.get("prompt"), usage.get("completion"), 1)
+        names = {"prompt": "prompt_tokens", "completion": "completion_tokens", "total": "total_tokens"}
+        row |= tokens(*billed({theirs: usage.get(own) for own, theirs in names.items()}), 1)
         for score in ("success", "score"):
             if isinstance(one.get(score), int | float):
                 row[f"score {score}"] = number(one[score], f"{where}: {score}")

@@ -109,6 +109,11 @@ def tokens(prompt: Any, completion: Any, choices: int) -> dict[str, float]:
 def text_of(choice: Any, where: str, attachments: dict[str, str]) -> str:
     """The text of a choice of a chat completion."""
     message = choice.get("message") if isinstance(choice, dict) else None
+    if isinstance(choice, dict) and message is None and isinstance(choice.get("text"), str):
+        raise ValueError(
+            f"{where} is output of /v1/completions (a choice with a text and no message), which is not read; output of "
+            "/v1/chat/completions and /v1/responses is"
+        )
     if not isinstance(message, dict):
         raise ValueError(f"{where} has a choice without a message")
     return message_text(message.get("content"), where, attachments)

@@ -2,7 +2,9 @@
 r"""The letter of a multiple choice that a text settles on, in whatever mark-up and script it is given.
 
 The last letter in a box, else the last one after a word for "answer", else one in brackets or after "option", else the
-last one that stands alone. Letters may be quoted, bold, code, mathematics (`$C$`) or a LaTeX command's (`\textbf{C}`).
+last one that stands alone. One that another is joined to (B or C), that is said to be wrong, or that only marks an
+option in a list of them is none. Letters may be quoted, bold, code, mathematics (`$C$`) or a LaTeX command's
+(`\textbf{C}`).
 "A" and "I" before a word are words, and letters of formulas (A + B = 3), degrees (25 °C) and names (D.C.) are none.
 Letters that only look like the ones to choose from, as those of Cyrillic, are not read: the third one there is like B.
 """
@@ -42,7 +44,8 @@ _WORDS = (
     " الجواب الإجابة उत्तर"
 ).replace(" ", "|")
 _ANSWER = (
-    rf"(?<![Ww]rong )(?<!ncorrect )(?<!not the )(?<!not the correct )(?:\b(?i:{_WORDS}|đáp án|ans(?=[\s:>.*=]))"
+    r"(?<![Ww]rong )(?<!ncorrect )(?<!not the )(?<!not the correct )(?<!</)(?<!\b[Ii]f the )(?<!\b[Ii]s the )"
+    rf"(?<!hether the )(?:\b(?i:{_WORDS}|đáp án|ans(?=[\s:>.*=]))"
     r"|答案|正解|答え|解答|回答|正答|정답|(?<!대)답|(?<!不)(?<!别)[选選](?!项|項)(?:择|擇)?"
     r"|(?i:choice|option)(?=\s*+(?:is|:|=)))"
 )
@@ -58,7 +61,39 @@ _FORMULA_BEFORE = (
     r"(?<!\w-)(?<!\w\.)(?<!vitamin )(?<!Vitamin )(?<!epatitis )"
 )
 _FORMULA_AFTER = r"(?! ?[=+^](?!>)| ?\\(?!text|quad|qquad|boxed)[a-z]|-\w|\.\w\.|\.[a-z]|\+|#|/\w)"
-_DENIED = "".join(f"(?<!{words} )" for words in ("not", "n't", "not be", "n't be", "nor", "neither", "Neither"))
+_DENIED = (
+    "".join(
+        f"(?<!{words} )"
+        for words in (
+            *(
+                "not",
+                "Not",
+                "n't",
+                "not be",
+                "n't be",
+                "nor",
+                "neither",
+                "Neither",
+                "than",
+                "instead of",
+                "wrong answer is",
+            ),
+            *("nicht", "no es", "no es la", "n'est pas", "n'est pas la", "não é", "não é a", "non è", "non è la", "не"),
+        )
+    )
+    + "(?<!不是)(?<!不选)(?<!不選)(?<!并非)(?<!而非)"
+)
+_WRONG = (
+    r"(?![)\].:*_$\"'`]*\s*(?:(?:is|was|are|were|seems?)(?: \w+)? (?:not|wrong|incorrect|false|invalid)\b|isn't"
+    r"|(?:cannot|can't|can not) be|(?:不对|不對|错|錯|不正确|不正確|是错|是錯)))"
+)
+"""What says of the letter before it that it is not the answer."""
+_JOIN = (
+    r"[)\]*_$\"'`}]*+\s*+(?:[,;]?\s*+(?:or|and|plus|as well as|oder|und|ou|et|o|y|e|или|и)"
+    r"(?:\s+(?:maybe|possibly|perhaps|also|even))?"
+    r"(?!\w)|[,;&/、或和]|\\text\s*\{\s*(?:or|and)\s*\})\s*+"
+)
+"""What joins two letters, so that neither is the answer alone."""
 
 
 def choose(text: str, letters: str) -> str | None:
@@ -68,14 +103,27 @@ def choose(text: str, letters: str) -> str | None:
     if alone := ways["alone"].fullmatch(text):
         return _letter(alone)
     if boxed := _last(ways["boxed"], text):
-        return _letter(boxed)
+        return None if ways["joined"].match(text, boxed.start(boxed.lastindex or 0)) else _letter(boxed)
+    if ways["boxes"].search(text):
+        return None
     if given := _last(ways["given"], text):
         return None if ways["several"].match(text, given.end()) else _letter(given)
     bracket, named = _last(ways["bracket"], text), _last(ways["named"], text)
-    if bracket and (named is None or bracket.start() > named.start()):
-        return _letter(bracket)
-    last = _last(ways["standing"], text) or named
-    return None if last is None else _letter(last)
+    last = bracket
+    if bracket is None or (named is not None and named.start() > bracket.start()):
+        last = _last(ways["standing"], text) or named
+    if last is None or any(one.start() <= last.start() < one.end() for one in ways["pair"].finditer(text)):
+        return None
+    return None if _echoed(text, last, letters) else _letter(last)
+
+
+def _echoed(text: str, last: re.Match[str], letters: str) -> bool:
+    """Whether a letter is only the mark of an option that a text lists after the one before it, "A) 3 B) 4"."""
+    letter = _letter(last)
+    marks = re.findall(r"(?<!\S)\(?([A-Z])[).:](?=\s)", text)
+    place = letters.find(letter)
+    ends = re.match(r"[).:]\s", text[last.end(last.lastindex or 0) :]) is not None
+    return ends and place > 0 and marks.count(letter) == 1 and letters[place - 1] in marks
 
 
 def only(gold: str, letters: str) -> str | None:
@@ -103,15 +151,23 @@ def _ways(letters: str) -> dict[str, re.Pattern[str]]:
             rf"\\boxed\s*+\{{{_MARKS}(?:({either})(?=\s*+[)\]}}.:])|"
             rf"({upper})(?=\s*+(?:[~$]|\\(?:[ ,;:!]|q?quad|text|hspace))))"
         ),
-        "given": re.compile(rf"{_ANSWER}(?:</?\w{{1,10}}>)?+{_IS}{_MARKS}(?i:choice|option)?+{_MARKS}{letter}"),
+        "given": re.compile(
+            rf"{_ANSWER}(?:</?\w{{1,10}}>)?+{_IS}{_MARKS}(?i:choice|option)?+{_MARKS}{letter}(?!\s*+\?)"
+        ),
         "several": re.compile(
-            rf"[)\]*$\"'`]*+\s*+(?:(?:or|and|&|/|或|和|и|или|und|oder|et|ou|y|o)\s*+"
+            rf"[)\]*$\"'`]*+\s*+(?:(?:,?\s*+(?:or|and|plus|as well as|и|или|und|oder|et|ou|y|o)"
+            rf"(?:\s+(?:maybe|possibly|perhaps|also|even))?|[&/+;、或和])\s*+"
             rf"{_MARKS}{upper}{_AFTER}(?! (?:is|was|are)\b)"
             rf"|,\s*+{_MARKS}{upper}(?:{_AFTER}(?=\s*+(?:,|and\b|or\b|&|\.?\s*+\Z))))"
         ),
-        "bracket": re.compile(rf"\(\s*+({upper})\s*+\)"),
-        "named": re.compile(rf"{_DENIED}{_NAMED}(?!s){_MARKS}{letter}"),
-        "standing": re.compile(rf"{_BEFORE}{_DENIED}{_FORMULA_BEFORE}{word}({upper}){_AFTER}{_FORMULA_AFTER}"),
+        "joined": re.compile(rf"{upper}{_JOIN}{_MARKS}{upper}{_AFTER}"),
+        "boxes": re.compile(rf"\\boxed\s*+\{{{_MARKS}{upper}{_JOIN}{_MARKS}{upper}{_AFTER}"),
+        "pair": re.compile(rf"{_BEFORE}{_MARKS}{upper}(?:{_JOIN}{_MARKS}{upper}[)\]}}]?+{_AFTER})++"),
+        "bracket": re.compile(rf"(?<![A-Za-z])\(\s*+({upper})\s*+\){_WRONG}"),
+        "named": re.compile(rf"{_DENIED}{_NAMED}(?!s){_MARKS}{letter}{_WRONG}"),
+        "standing": re.compile(
+            rf"{_BEFORE}(?<![A-Za-z]\(){_DENIED}{_FORMULA_BEFORE}{word}({upper}){_AFTER}{_FORMULA_AFTER}{_WRONG}"
+        ),
         "gold": re.compile(
             rf"\\boxed\{{{_MARKS}({either})\s*\}}+|{_MARKS}({either})[*_$`\"'”’»}})\]]*+[.。]?|"
             rf"[(\[]?({either})(?:[)\].:]+(?:\s(?!{more}).*)?)?",
