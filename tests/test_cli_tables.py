@@ -189,7 +189,10 @@ def test_things_are_counted_in_words():
 def test_a_runner_up_above_the_chosen_arm_is_explained(second: float, capsys: pytest.CaptureFixture[str]):
     """Seen to be shown without a word."""
     choice = Choice("c", Arm("a", 2, 0.5), Arm("b", 1, second), None)
-    run, result = SimpleNamespace(name="x", out=Path("out"), prompts=()), SimpleNamespace(choices=(choice,))
+    run, result = (
+        SimpleNamespace(name="x", out=Path("out"), prompts=()),
+        SimpleNamespace(choices=(choice,), stopped=None),
+    )
     live._show_result(run, result, Amount(), Amount(), {})
     said = " ".join(capsys.readouterr().out.split())
     assert ("A runner-up may be above the chosen arm: values are of all pulls" in said) == (second > 0.5)

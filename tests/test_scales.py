@@ -286,7 +286,7 @@ def test_gaps_below_the_grid_are_said(tmp_path: Path, command: str) -> None:
 
 def test_compare_finds_the_right_prompt_and_says_what_it_cannot(tmp_path: Path) -> None:
     """Both cases through the command, and the sentence on gaps."""
-    arguments = ["compare", "--algorithm", "uniform", "--budget", "2000", "--trials", "40"]
+    arguments = ["compare", "--algorithm", "uniform", "--budget", "2000", "--trials", "40", "--workers", "1"]
     arguments += ["--out", str(tmp_path / "out")]
     for name, data in (("p1200", p1200()), ("scales", scales100000()), ("tight", tight())):
         files.save(replace(data, name=name), tmp_path / f"{name}.npz")

@@ -162,18 +162,23 @@ def _show(plan: "Plan", result: "Result") -> None:
 
 def _table(console: "Console", env: str, rows: "pd.DataFrame", plan: "Plan", result: "Result") -> None:
     """Mean ACR and standard error, algorithm by budget, with the seconds of every algorithm."""
+    import numpy as np
     from rich.text import Text
+
+    from sim.cli.digits import shown
 
     cells = rows.set_index(["algorithm", "budget"])
     learners = rows[~rows["algorithm"].str.startswith("oracle")]
     best = {budget: learners.loc[learners["budget"] == budget, "acr_mean"].max() for budget in plan.budgets}
     body = []
+    every = rows["acr_mean"].to_numpy()
+    number = shown(every, max(float(np.ptp(every)), float(rows["acr_sem"].max())))
     for text in plan.algorithms:
         entries = []
         for budget in plan.budgets:
             cell = cells.loc[text, budget]
             mark = "*" if cell["p_holm"] < SIGNIFICANT else " "
-            entry = f"{cell['acr_mean']:.4f} ±{cell['acr_sem']:.4f}{mark}"
+            entry = f"{number(cell['acr_mean'])} ±{number(cell['acr_sem'])}{mark}"
             entries.append(Text(entry, "bold" if cell["acr_mean"] == best[budget] else ""))
         seconds = result.seconds[env, text]
         body.append((text, *entries, f"{seconds.compile:.1f}", f"{seconds.run:.1f}"))

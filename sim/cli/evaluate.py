@@ -133,7 +133,12 @@ def _show(run: "Config", rows: "list[Row]", num_queries: int) -> None:
 
 
 def _text(one: "Interval") -> str:
-    return f"{one.mean:.4f}" + ("" if one.low is None else f" ({one.low:.4f} to {one.high:.4f})")
+    from sim.cli.digits import shown
+
+    if one.low is None or one.high is None:
+        return shown([one.mean])(one.mean)
+    text = shown([one.mean, one.low, one.high])
+    return f"{text(one.mean)} ({text(one.low)} to {text(one.high)})"
 
 
 def _save(rows: "list[Row]", place: Path) -> None:

@@ -370,14 +370,22 @@ def _show_result(run: "Config", result: "Result", spent: "Amount", charged: "Amo
 
 
 def _interval(arm: "Arm") -> str:
+    from sim.cli.digits import shown
+
     if arm.value is None:
         return "-"
-    ends = "" if arm.low is None or arm.high is None else f" ({arm.low:.4f} to {arm.high:.4f})"
-    return f"{arm.value:.4f}{ends}"
+    if arm.low is None or arm.high is None:
+        return shown([arm.value])(arm.value)
+    text = shown([arm.value, arm.low, arm.high])
+    return f"{text(arm.value)} ({text(arm.low)} to {text(arm.high)})"
 
 
 def _second(arm: "Arm | None") -> tuple[object, ...]:
-    return ("-", "", "") if arm is None else (arm.prompt, arm.scale, "-" if arm.value is None else f"{arm.value:.4f}")
+    from sim.cli.digits import shown
+
+    if arm is None:
+        return "-", "", ""
+    return arm.prompt, arm.scale, "-" if arm.value is None else shown([arm.value])(arm.value)
 
 
 def _save_arms(run: "Config", result: "Result") -> None:

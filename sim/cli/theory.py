@@ -48,6 +48,7 @@ def hardness(
     Example: iapo hardness bon-two-scales
     """
     from sim import cells, envs, runner
+    from sim.cli.digits import shown
     from sim.cli.truth import reward_widths, unresolved, whole_values
     from theory.hardness import gap_profile
     from theory.hardness import hardness as measure
@@ -71,7 +72,13 @@ def hardness(
         rows = [
             (
                 name,
-                *(found.prompt[c], found.scale[c], f"{values[c].max():.4f}", found.num_best[c], found.num_near[c]),
+                *(
+                    found.prompt[c],
+                    found.scale[c],
+                    shown(values[c])(values[c].max()),
+                    found.num_best[c],
+                    found.num_near[c],
+                ),
                 f"{found.smallest_gap[c]:.3g}",
                 *(_at(profile[c], share) for _, share in _PLACES),
                 *(_number(part[c]) for part in (found.h1, found.h2, found.cost_h1, found.cost_h2)),
@@ -85,9 +92,9 @@ def hardness(
         )
         common.show(console, title, columns, rows, caption)
     else:
-        closest = list(_by_gap(values[context]))[: top + 1]
+        closest, text = list(_by_gap(values[context]))[: top + 1], shown(values[context])
         rows = [
-            (place, prompt, scale, f"{value:.4f}", f"{gap:.3g}", _number(place / gap**2) if gap > 0 else "-")
+            (place, prompt, scale, text(value), f"{gap:.3g}", _number(place / gap**2) if gap > 0 else "-")
             for place, prompt, scale, value, gap in closest
         ]
         columns = (">i", ">prompt", ">N", ">value", ">gap", ">i/gap^2")
@@ -112,6 +119,7 @@ def agnostic(env: Env, seed: Seed = 0) -> None:
     Example: iapo agnostic crossover
     """
     from sim import cells, envs, runner
+    from sim.cli.digits import shown
     from sim.cli.truth import finite_world, whole_values
     from theory.agnostic import affinities, losses
 
@@ -123,12 +131,12 @@ def agnostic(env: Env, seed: Seed = 0) -> None:
     for c, name in enumerate(names):
         prompt, scale = divmod(int(values[c].argmax()), values.shape[2])
         safe = affinities(checked, c) if checked is not None else None
-        worst = int(found.fixed[c].argmax())
+        worst, text = int(found.fixed[c].argmax()), shown(values[c])
         rows.append(
             (
-                *(name, prompt, scale + 1, f"{found.best[c]:.4f}", found.prompt[c]),
-                *(_loss(found.single[c]), _loss(found.tuned[c]), _loss(found.fixed[c, scale])),
-                f"{_loss(found.fixed[c, worst])} at {worst + 1}",
+                *(name, prompt, scale + 1, text(found.best[c]), found.prompt[c]),
+                *(text(max(loss, 0.0)) for loss in (found.single[c], found.tuned[c], found.fixed[c, scale])),
+                f"{text(max(found.fixed[c, worst], 0.0))} at {worst + 1}",
                 "not checked" if safe is None else _ranges([n for n, one in enumerate(safe, start=1) if one.affine]),
             )
         )
@@ -158,10 +166,6 @@ def _number(value: float) -> str:
     if value != value:
         return "-"
     return f"{value:,.0f}" if 10 <= value < 1e6 else f"{value:.3g}"
-
-
-def _loss(value: float) -> str:
-    return f"{max(value, 0.0):.4f}"
 
 
 def _some(names: list[str]) -> str:

@@ -41,6 +41,7 @@ def values(
     Example: iapo values crossover
     """
     from sim import cells, envs, runner
+    from sim.cli.digits import shown
     from sim.cli.truth import unresolved, whole_values
 
     runner.check_seed(seed)
@@ -65,10 +66,10 @@ def values(
     else:
         labels = world.data.prompt_names if world.data is not None and world.data.prompt_names else ()
         columns = (">prompt", ">value at N = 1", ">best N", ">value", *(["~name"] if labels else []))
-        rows = []
+        rows, text = [], shown(table[context])
         for prompt, of_prompt in enumerate(table[context]):
             label = labels[prompt : prompt + 1]
-            rows.append((prompt, f"{of_prompt[0]:.4f}", of_prompt.argmax() + 1, f"{of_prompt.max():.4f}", *label))
+            rows.append((prompt, text(of_prompt[0]), of_prompt.argmax() + 1, text(of_prompt.max()), *label))
         common.show(console, f"{title}, context {names[context]}", columns, rows)
     _say(console, unresolved(world, table, names, seed))
     say_few(world)
@@ -94,11 +95,13 @@ def _best(of_context: "np.ndarray") -> tuple[object, ...]:
     """Best arm and its value; best prompt at N = 1, its value there, its own best scale and value."""
     import numpy as np
 
+    from sim.cli.digits import shown
+
     prompt, scale = np.unravel_index(of_context.argmax(), of_context.shape)
     single = of_context[:, 0].argmax()
-    own = of_context[single]
-    alone = (single, f"{own[0]:.4f}", own.argmax() + 1, f"{own.max():.4f}")
-    return prompt, scale + 1, f"{of_context[prompt, scale]:.4f}", *alone
+    own, text = of_context[single], shown(of_context)
+    alone = (single, text(own[0]), own.argmax() + 1, text(own.max()))
+    return prompt, scale + 1, text(of_context[prompt, scale]), *alone
 
 
 def _write_values(table: "np.ndarray", names: tuple[str, ...], path: Path) -> None:
