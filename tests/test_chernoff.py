@@ -131,10 +131,7 @@ def test_enumerated_scales_of_a_prompt_beat_cauchy_schwarz(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("queries", ["independent", "common"])
 def test_rounding_makes_up_for_as_much_as_a_cheaper_rival_would(queries: str) -> None:
-    """Exponents of what is simulated are those of exact estimates where the best arm costs the slack more.
-
-    Seen to fail, for each in turn, with the slack left out of all exponents, of gaps alone, and of costs alone.
-    """
+    """Exponents of what is simulated are those of exact estimates where the best arm costs the slack more."""
     data = families.two_arm()
     slack = rounding(data)[0].width
     dearer = replace(data, cost_weights=np.ones(1), costs=np.array([slack, 0.0]))

@@ -147,6 +147,12 @@ def test_gains_have_a_row_per_comparator(gain: float, sem: float, expected: tupl
     assert found[2].verdict == (OPEN if sem > 0.05 or np.isnan(sem) else NOT)
 
 
+def test_the_largest_gain_of_several_budgets_needs_more():
+    """A gain of .27 is 2.1 standard errors above .25: sure alone (1.96), not as one of two (2.24)."""
+    for of, expected in (((0.27,), REPRODUCED), ((0.27, 0.2), OPEN)):
+        assert verdict(_judges.gains(awareness({"psst+k1": of}, sem=0.0095))) == expected
+
+
 def test_no_gain_at_any_budget_is_not_said_of_the_largest_estimate_alone():
     """A gain of -.1 is known well, one of -.2 hardly: it may be positive."""
     table = awareness({"psst+k1": (-0.1, -0.2)}, sem=0.01)
