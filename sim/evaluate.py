@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Float64, Int
 
-TIE = 1e-9
+TIE = 1e-12
 """Arms whose values differ by no more than this share of what values differ by in a context are equally good: exact
-values carry float64 rounding."""
+values carry float64 rounding. (A share so small that one arm of hopeless cost does not make all others alike.)"""
 _ROUNDING = 1e-13
 """The same as a share of the values themselves, which may lie far from zero."""
 

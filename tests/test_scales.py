@@ -14,10 +14,11 @@ from typer.testing import CliRunner
 from sim import algorithms, estimators, evaluate, runner
 from sim.algorithms import ALGORITHMS
 from sim.algorithms.sequential import known, most_optimistic
-from sim.cli import app
+from sim.cli import app, truth
 from sim.core import Algorithm
 from sim.envs import contexts, files
 from sim.envs.dataset import Dataset
+from sim.envs.sources import fixed
 from sim.utilities import tasks_of
 from theory import exact
 
@@ -301,3 +302,16 @@ def test_compare_finds_the_right_prompt_and_says_what_it_cannot(tmp_path: Path) 
     said = " ".join(found.output.split())
     assert "tight: context 0: 1 arm falls short of the best by 9.9e-08" in said
     assert "scales: context" not in said
+
+
+def test_gaps_that_count_as_none_beside_a_hopeless_cost_are_said() -> None:
+    """Two prompts worth .2 and .9, the second of which costs 1e12 a completion: a tie is 2 then."""
+    data = case(np.array([[[0.2]], [[0.9]]]), np.ones((2, 1)), np.ones((1, 1)), (0.1, 1e12), np.ones(1), 2)
+    (sentence,) = truth.unresolved(fixed(data, 1.0), exact.values(data), ["only"])
+    assert sentence.startswith("context only: values differ by 2e+12, so that gaps up to 2, such as 0.1, count as none")
+
+
+def test_the_grid_alone_limits_where_rewards_never_vary() -> None:
+    """Costs 0 and 4e-6, the same outcome always: nothing is to be said of them."""
+    data = case(np.ones((2, 1, 1)), np.ones((2, 1)), np.ones((1, 1)), (0.0, 4e-6), np.ones(1), 1)
+    assert truth.unresolved(fixed(data, 1.0), exact.values(data), ["only"]) == []

@@ -28,6 +28,9 @@ from theory._law import Law, law_of_data, law_of_world
 from theory._reward import IMPOSSIBLE
 from theory.exact import query_law
 
+_ROUNDING = 1e-9
+"""Share of the values by which they may be off and still be called affine, or constant."""
+
 
 class Affinity(NamedTuple):
     """Whether R = slope * R_IA + intercept, slope > 0, for every prompt at one scale.
@@ -172,14 +175,14 @@ def _affinity(facts: _Facts, context: int, scale: int) -> Affinity:
     if not _same(agnostic):
         slope = (utility[last] - utility[first]) / (agnostic[last] - agnostic[first])
         intercept = utility[first] - slope * agnostic[first]
-        if slope > 0 and np.abs(utility - slope * agnostic - intercept).max() <= evaluate.TIE * np.abs(utility).max():
+        if slope > 0 and np.abs(utility - slope * agnostic - intercept).max() <= _ROUNDING * np.abs(utility).max():
             return Affinity(True, float(slope), float(intercept), "scores and costs happen to lie on one line")
     return Affinity(False, np.nan, np.nan, f"prompts differ in cost, which {scale} completions multiply")
 
 
 def _same(values: np.ndarray) -> bool:
     """Whether numbers differ by rounding only."""
-    return bool(np.ptp(values) <= evaluate.TIE * np.abs(values).max())
+    return bool(np.ptp(values) <= _ROUNDING * np.abs(values).max())
 
 
 def _mixture(law: Law, weights: np.ndarray, possible: np.ndarray, scale: int) -> str | None:
@@ -194,7 +197,7 @@ def _mixture(law: Law, weights: np.ndarray, possible: np.ndarray, scale: int) ->
             score = np.broadcast_to(law.values[..., columns] @ weights[columns], possible.shape)
             low = score.min(axis=2, where=possible, initial=np.inf)
             high = score.max(axis=2, where=possible, initial=-np.inf)
-            mixed = high - low > evaluate.TIE * np.maximum(np.abs(low), np.abs(high))
+            mixed = high - low > _ROUNDING * np.maximum(np.abs(low), np.abs(high))
             what = f"the best of {scale} is not their mean: different scores mix"
         else:
             continue

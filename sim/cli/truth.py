@@ -153,6 +153,12 @@ def unresolved(world: NamedSource, values: np.ndarray, names: Sequence[str], see
     equal, found = evaluate.tolerance(values), []
     for name, own, limit, step, same in zip(names, values, limits, steps, equal, strict=True):
         gap = own.max() - own
+        alike = gap[(gap > limit) & (gap <= same)]
+        if alike.size:
+            found.append(
+                f"context {name}: values differ by {np.ptp(own):.3g}, so that gaps up to {same:.3g}, such as "
+                f"{alike.min():.3g}, count as none in errors and hardness; leave out what is too dear to be chosen"
+            )
         near = gap[(gap > same) & (gap < limit)]
         if near.size:
             arms = "1 arm falls" if near.size == 1 else f"{near.size} arms fall"

@@ -154,4 +154,4 @@ def resolution(spec: Spec, strategy: Strategy) -> np.ndarray:
     grid = np.asarray(spec.grid, np.float64)
     exact = set(strategy.aggregate) == {"mv"} and (strategy.num_answers <= 2 or strategy.tie == "half")
     unit = np.asarray(spec.unit, np.float64)[list(spec.task)] * np.asarray(spec.task_weight, np.float64)
-    return grid if exact else grid + unit
+    return grid if exact else grid + unit * np.asarray(np.abs(strategy.weights).sum(axis=1) > 0)[list(spec.task)]
