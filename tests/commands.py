@@ -13,6 +13,14 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 ENTRY = "import sys; from sim.cli import main; sys.exit(main())"
 """What the installed script does."""
+TOLD = """
+import sys
+from sim import cli
+be_ready = cli._be_ready
+cli._be_ready = lambda: (be_ready(), print("ready", flush=True))
+sys.exit(cli.main())
+"""
+"""The same, saying when signals are the command's: what the interpreter does before is not ours, and takes its time."""
 
 
 @contextmanager
@@ -44,11 +52,12 @@ class Command:
         pid: its number, and that of the group of all its processes.
     """
 
-    def __init__(self, *arguments: object, cwd: Path, more: dict[str, str] | None = None):
+    def __init__(self, *arguments: object, cwd: Path, more: dict[str, str] | None = None, ready: bool = False):
+        """Begin it; with `ready`, wait until signals are its own."""
         search = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
         with hearing():
             self._process = subprocess.Popen(
-                [sys.executable, "-c", ENTRY, *map(str, arguments)],
+                [sys.executable, "-c", TOLD if ready else ENTRY, *map(str, arguments)],
                 cwd=cwd,
                 env=os.environ | {"PYTHONPATH": search} | (more or {}),
                 stdin=subprocess.DEVNULL,
@@ -58,6 +67,9 @@ class Command:
                 process_group=0,
             )
         self.pid = self._process.pid
+        if ready:
+            assert self._process.stdout is not None
+            assert self._process.stdout.readline() == "ready\n"
 
     def send(self, number: int, to_all: bool = False) -> bool:
         """Send a signal, to all its processes as a terminal does or to the first one; whether it was not over."""
