@@ -52,6 +52,15 @@ def test_what_a_parquet_file_says_about_pandas_may_be_damaged(tmp_path: Path):
     assert queries.read(QueryFile(path, "a", None, None, None))[0].text == "x"  # which asks pandas nothing
 
 
+def test_text_of_a_parquet_file_that_is_no_utf8_is_refused(tmp_path: Path):
+    """Seen to be an ArrowException, and only once the cell was used."""
+    path, cells = tmp_path / "t.parquet", pa.array([b"7", b"\xfe\xff"], pa.binary())
+    parquet.write_table(pa.table({"a": pa.Array.from_buffers(pa.string(), 2, cells.buffers())}), path)
+    assert "Invalid UTF8 sequence at string index 1" in refused(path)
+    with pytest.raises(ValueError, match="cannot be read as a table"):
+        queries.read(QueryFile(path, "a", None, None, None))
+
+
 def test_a_small_parquet_file_that_unpacks_to_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "t.parquet"
     text = pa.DictionaryArray.from_arrays(pa.array([0] * 20_000, pa.int32()), pa.array(["x" * 10_000]))

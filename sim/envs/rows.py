@@ -56,6 +56,7 @@ def parquet(path: Path) -> "pa.Table":
                 size += batch.nbytes
                 if size > MAX_UNPACKED:
                     raise ValueError(f"unpacks to more than {MAX_UNPACKED} bytes")
+                batch.validate(full=True)  # text that is no UTF-8 would only be noticed where a cell is used
                 batches.append(batch)
             return pa.Table.from_batches(batches, file.schema_arrow)
     except Exception as error:  # whatever a malformed file makes its reader raise
