@@ -59,7 +59,7 @@ def describe(thing: Any, opaque: Callable[[Any], Any] | None = None) -> Any:
     """A JSON value that two things share only if they agree in every number and in what their functions compute.
 
     A function is described by its compiled code, its defaults and what it encloses, not by what it calls
-    (`sim.program` follows that); one of an installed package by its name.
+    (`sim.program` follows that); one of an installed package, or of a module of this project, by its name.
 
     Args:
         thing: made of dataclasses (an algorithm, a source, a data set), arrays, containers, scalars and functions.
@@ -120,6 +120,8 @@ def _described(thing: Any, around: tuple[int, ...], opaque: Callable[[Any], Any]
     if isinstance(thing, types.MethodType):
         return {"method": of(thing.__func__), "of": of(thing.__self__)}
     if isinstance(thing, types.FunctionType):
+        if own(thing.__module__) and "<" not in thing.__qualname__:  # however decorated here: its text counts
+            return {"function": f"{plain(thing.__module__)}:{thing.__qualname__}"}
         return {"function": name_of(thing)} | ({} if installed(thing.__code__.co_filename) else _function(thing, of))
     if isinstance(thing, types.BuiltinFunctionType | np.ufunc):
         return {"function": getattr(thing, "__qualname__", repr(thing))}

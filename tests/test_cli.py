@@ -160,9 +160,8 @@ def test_every_command_takes_the_same_seeds(seed: int):
 def test_the_package_runs_as_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """And a worker process, which imports the same module under another name, runs nothing."""
     monkeypatch.setattr(sys, "argv", ["iapo", "--help"])
-    for part, names in ((sim.cli.interrupt, ("install", "finish")), (sim.cli.streams, ("settle", "flush"))):
-        for name in names:  # which take over the signals and the streams of a process
-            monkeypatch.setattr(part, name, lambda *_: None)
+    for part, name in ((sim.cli.interrupt, "install"), (sim.cli.interrupt, "finish"), (sim.cli.streams, "settle")):
+        monkeypatch.setattr(part, name, lambda *_: None)  # which take over the signals and the streams of a process
     monkeypatch.setattr(sim.cli, "_be_ready", lambda: None)
     with pytest.raises(SystemExit) as done:
         runpy.run_module("sim.cli", run_name="__main__")

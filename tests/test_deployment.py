@@ -223,7 +223,8 @@ def test_what_the_policy_holds_is_evaluated_and_refusals_are_shown(folder: Path)
     model.fault = lambda number, body: "filter" if refusing in body["messages"][0]["content"] else None
     with serving(model) as url:
         file = prepare(folder, url)
-        assert "note:" not in run(folder, "--plan").stderr
+        (note,) = run(folder, "--plan").stderr.splitlines()
+        assert note.startswith("note: requests go to")
         text = file.read_text().replace('"number"', '"exact"').replace("[0.0, 1.0]", "[0.0, 7.0]")
         text = text.replace("completion = 2.0", "completion = 3.0").replace("max_scale = 4", "max_scale = 2")
         file.write_text(text.replace('model = "m"', 'model = "m"\nextra = { top_k = 1 }'))
@@ -276,5 +277,6 @@ def test_what_cannot_be_measured_is_refused_before_the_first_request(
         refused = run(folder, "--yes", *options, *pulls)
     assert refused.exit_code == common.USER_ERROR, refused.output
     assert said in refused.stderr
-    assert refused.stderr.count("\n") == 1
+    said_of_keys = refused.stderr.startswith("note: requests go to")
+    assert refused.stderr.count("\n") == 1 + said_of_keys
     assert model.requests == []
