@@ -172,7 +172,7 @@ def _table(console: "Console", env: str, rows: "pd.DataFrame", plan: "Plan", res
     best = {budget: learners.loc[learners["budget"] == budget, "acr_mean"].max() for budget in plan.budgets}
     body = []
     every = rows["acr_mean"].to_numpy()
-    number = shown(every, max(float(np.ptp(every)), float(rows["acr_sem"].max())))
+    number = shown(every, max(float(np.ptp(every)), float(rows["acr_sem"].to_numpy().max())))
     for text in plan.algorithms:
         entries = []
         for budget in plan.budgets:
