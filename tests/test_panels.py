@@ -221,12 +221,14 @@ def test_limits_of_awareness_are_named_in_full_and_the_oracle_as_elsewhere():
 
 
 def test_exact_shares_of_the_gain_are_plain_lines():
-    """Seen to fail with markers for all."""
-    axes = drawn("scale-gain").axes[0]
-    shapes = {line.get_color(): line.get_marker() for line in axes.lines if len(line.get_xdata())}
-    known = style.environments(["MATH"])
-    assert shapes[known["MATH"]] == "None"
-    assert shapes[known["synth-bernoulli"]] == "o"
+    """Those of an environment whose queries are all there are. Seen to fail with markers for all."""
+    table, known = table_of("scale-gain"), style.environments(["MATH"])
+    table.loc[table["env"] == "MATH", "share_sem"] = 0.0
+    for rows, marker in ((None, "o"), (table, "None")):
+        axes = drawn("scale-gain", rows).axes[0]
+        shapes = {line.get_color(): line.get_marker() for line in axes.lines if len(line.get_xdata())}
+        assert shapes[known["MATH"]] == marker
+        assert shapes[known["synth-bernoulli"]] == "o"
 
 
 def test_an_environment_has_one_colour_whatever_else_is_there():
