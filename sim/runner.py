@@ -177,8 +177,7 @@ def _call(
 
 def _relative(truth: np.ndarray) -> np.ndarray:
     """Gaps as negative shares of the largest in a context, 0 for all that are equally good: float32 keeps them."""
-    gap = truth.max(axis=(2, 3), keepdims=True) - truth
-    gap = np.where(gap > evaluate.tolerance(truth)[..., None, None], gap, 0.0)
+    gap = evaluate.clear_gaps(truth)
     largest = gap.max(axis=(2, 3), keepdims=True)
     return -gap / np.where(largest > 0, largest, 1.0)
 
