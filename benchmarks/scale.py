@@ -15,8 +15,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from figures import scale, style
-from sim import algorithms, runner, tables
+from figures import style
+from figures.results import scale
+from sim import algorithms
+from sim.comparison import tables
+from sim.engine import runner
 from sim.envs.dataset import Dataset
 from sim.envs.sources import NamedSource, fixed
 

@@ -19,7 +19,8 @@ import worlds
 from rich.console import Console
 from rich.table import Table
 
-from sim import algorithms, runner
+from sim import algorithms
+from sim.engine import runner
 from sim.envs.sources import NamedSource
 from sim.kernels import counter
 
@@ -37,7 +38,7 @@ def ours(named: NamedSource, name: str, budget: int, trials: int, seed: int) -> 
 
 def numpy_psst(named: NamedSource, budget: int, trials: int, seed: int) -> float:
     """Core-seconds of one trial of PSST in `tests/reference.py`, on a voting world with one objective."""
-    sys.path.append(str(Path(__file__).parents[1] / "tests"))
+    sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
     import reference
 
     data: Any = named.data

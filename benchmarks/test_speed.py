@@ -6,7 +6,8 @@ pip install -e .[bench] && pytest benchmarks
 import pytest
 import worlds
 
-from sim import algorithms, runner
+from sim import algorithms
+from sim.engine import runner
 from theory import exact
 
 TRIALS = 256

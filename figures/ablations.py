@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from figures import panels, style
-from figures.lab import Lab, summary
-from sim import tables
-from sim.cli import truth
+from figures.inputs import Lab, summary
+from sim.comparison import tables
+from theory import truth
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +60,7 @@ _NO_CREDIT = {"synth-bernoulli": _TWO_ANSWERS} | dict.fromkeys(("synth-categoric
 
 
 def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
-    """`figures.lab.summary` with the column variant: what was changed ("" for PSST itself).
+    """`figures.inputs.summary` with the column variant: what was changed ("" for PSST itself).
 
     What trains with half credit is called, e.g., "psst on MATH:tie=half"; its trials have the splits of MATH's.
     """

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from figures import panels, style
-from figures.lab import Lab, summary
-from sim import cells, tables
+from figures.inputs import Lab, summary
+from sim.comparison import cells, tables
 from theory.agnostic import losses
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ _LINES = {
 
 
 def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
-    """`figures.lab.summary` with a row per limit of each environment, algorithm "limit: ..." and budget 0."""
+    """`figures.inputs.summary` with a row per limit of each environment, algorithm "limit: ..." and budget 0."""
     import pandas as pd
 
     result = lab.compare(sweep)

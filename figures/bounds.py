@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from figures import style
-from figures.lab import SEED, Lab
-from theory import verify
+from figures.inputs import SEED, Lab
+from theory.checks import verify
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +43,7 @@ KEPT = [
 
 
 def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
-    """The rows of `theory.verify`'s table about failure in any context and round; columns `KEPT`.
+    """The rows of `theory.checks.verify`'s table about failure in any context and round; columns `KEPT`.
 
     Simulated points have `trials` of the sweep at least, and as many more as `iapo verify --quick` has.
     """

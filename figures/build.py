@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import matplotlib as mpl
 
 from figures import program, registry, style
-from figures.lab import SEED, SUFFIX, Lab
-from sim import store, tables
+from figures.inputs import SEED, SUFFIX, Lab
+from sim.comparison import store, tables
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from figures import style
-from figures.lab import Lab
-from sim import tables
+from figures.inputs import Lab
+from sim.comparison import tables
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,8 +7,8 @@ A judge is a function of the tables that returns a finding per environment. To a
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from figures import _gains, _judges, resolution
-from figures._judges import NOT, OPEN, PARTLY, REPRODUCED, UNTESTED, Finding
+from figures import gains, judges, resolution
+from figures.judges import NOT, OPEN, PARTLY, REPRODUCED, UNTESTED, Finding
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,11 +56,11 @@ CLAIMS: dict[str, Claim] = {
         "Prompts cross over as N grows.",
         "shown on MATH",
         'exact values per query, lowest cost; queries are a sample: "one prompt leads at every N" is rejected at level '
-        f".05 / {_judges.RULES} ({_judges.RULES} rules for rivals were tried on MATH), with the rival and the N "
+        f".05 / {judges.RULES} ({judges.RULES} rules for rivals were tried on MATH), with the rival and the N "
         "of each prompt chosen on one half of the queries and their paired difference tested on the other "
         '(not: "none leads at every N" is rejected so; open: neither). ' + _DRAWN,
         ("crossing", "worlds"),
-        _judges.crossing,
+        judges.crossing,
     ),
     "C2": Claim(
         "The best (prompt, N) depends on the context's weights and cost.",
@@ -69,7 +69,7 @@ CLAIMS: dict[str, Claim] = {
         'at the level of C1 on held-out halves, as there (not: "none is best in all" is rejected; open: neither). '
         + _DRAWN,
         ("crossing", "worlds"),
-        _judges.contexts,
+        judges.contexts,
     ),
     "C3": Claim(
         "PSST and PSST+K beat all exploration baselines at nearly every budget.",
@@ -78,7 +78,7 @@ CLAIMS: dict[str, Claim] = {
         "t-test, Holm's correction, level .05: both win at least 90 % and lose none (some lost, and partly: more won "
         "than lost and left open; not: at least as many lost as won and left open; else open)",
         ("exploration",),
-        _judges.baselines,
+        judges.baselines,
     ),
     "C4": Claim(
         "PSST+K is faster at small budgets; full PSST is best at large ones.",
@@ -87,14 +87,14 @@ CLAIMS: dict[str, Claim] = {
         "budgets (false: all below), and PSST above every PSST+K at the largest (false: some above) (partly: one is so "
         "and one false; not: both false; else open)",
         ("exploration",),
-        _judges.screening,
+        judges.screening,
     ),
     "C5": Claim(
         "K = 1 is deceived on some environments.",
         "by figure",
         "PSST+K1 below PSST at the largest budget, paired difference, t-test, level .05 (not: above; else open)",
         ("exploration",),
-        _judges.deceived,
+        judges.deceived,
         some=True,
     ),
     "C6": Claim(
@@ -105,7 +105,7 @@ CLAIMS: dict[str, Claim] = {
         "paper's number (partly: between zero and that number; not: not above zero; else open). Differences in ACR "
         "where the other's mean is not above ten standard errors: then no percentage is judged, and partly is the most",
         ("awareness",),
-        _judges.gains,
+        judges.gains,
         some=True,
     ),
     "C7": Claim(
@@ -116,7 +116,7 @@ CLAIMS: dict[str, Claim] = {
         "else open). Trials are paired, for the first by way of the best arm, with errors added up. Not testable where "
         "the ACR of the best arm is not above ten standard errors",
         ("exploration",),
-        _judges.enough,
+        judges.enough,
         about=REAL,
     ),
     "C8": Claim(
@@ -125,7 +125,7 @@ CLAIMS: dict[str, Claim] = {
         "bound as printed against the exact or simulated probability, simultaneous 95 % intervals: violated nowhere "
         "(open: not told from the truth somewhere)",
         ("bounds",),
-        _judges.theorem,
+        judges.theorem,
         always=True,
         envs=(),
         untested=(
@@ -144,7 +144,7 @@ CLAIMS: dict[str, Claim] = {
         "exponents of |C| and of Nmax, by least squares of logarithms: their 95 % intervals lie within [.75, 1.25] "
         "(false: lie outside; partly: one of each; not: both false; else open)",
         ("structure",),
-        _judges.structure,
+        judges.structure,
         envs=(),
         untested=((", ".join(REAL), "their sizes are fixed: no exponent can be fitted"),),
     ),
@@ -155,7 +155,7 @@ CLAIMS: dict[str, Claim] = {
         "95 % interval, over queries or drawn worlds, lies above 90 % (not: below 75 %; partly: between; else open; a "
         "curve in proportion to log N has 80 %)",
         ("scale-gain",),
-        _judges.fading,
+        judges.fading,
     ),
 }
 """Claims by their numbers in the order of the paper."""
@@ -198,9 +198,9 @@ def overall(claim: Claim, findings: Iterable[Finding]) -> str:
             parts.setdefault(one.part, set()).add(one.verdict)
     if claim.some:
         best = (REPRODUCED, OPEN, PARTLY, NOT)  # what is open may be reproduced yet
-        return _judges.together(min(found, key=best.index) for found in parts.values())
+        return judges.together(min(found, key=best.index) for found in parts.values())
     verdicts = set().union(*parts.values())
-    return NOT if claim.always and NOT in verdicts else _judges.together(verdicts)
+    return NOT if claim.always and NOT in verdicts else judges.together(verdicts)
 
 
 def short(tables: "dict[str, pd.DataFrame]") -> str:
@@ -212,7 +212,7 @@ def short(tables: "dict[str, pd.DataFrame]") -> str:
         where = "; ".join(f"{said}: {', '.join(envs)}" for said, envs in by.items() if envs)
         rows.append((name, claim.says, claim.number, f"**{overall(claim, findings)}**", where))
     table = _markdown(("claim", "what is claimed", "paper", "verdict", "where"), rows)
-    said = _gains.often_said(tables["awareness"], REAL)
+    said = gains.often_said(tables["awareness"], REAL)
     return f"{table}\n\n{said}\n\n{trials(tables['resolution'])}"
 
 

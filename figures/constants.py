@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from figures import panels, style
-from figures.lab import Lab, summary
+from figures.inputs import Lab, summary
 from sim import algorithms
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ SMOKE: dict[str, Any] = {
 
 
 def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
-    """`figures.lab.summary` with the columns base, option and constant (empty for PSST)."""
+    """`figures.inputs.summary` with the columns base, option and constant (empty for PSST)."""
     names = {}
     for text, values in sweep["constants"].items():
         base, option = text.split(":")

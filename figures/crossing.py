@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from figures import panels, queries, style
-from figures.lab import SEED, Lab
+from figures.inputs import SEED, Lab
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from figures import style
-from figures.lab import SEED, Lab
-from sim.cli import truth
+from figures.inputs import SEED, Lab
 from sim.envs.released import RELEASED
+from theory import truth
 from theory.agnostic import losses
 
 if TYPE_CHECKING:

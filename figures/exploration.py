@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 
 from figures import panels, style
-from figures.lab import Lab, summary
+from figures.inputs import Lab, summary
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +40,7 @@ SMOKE: dict[str, Any] = {
 
 
 def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
-    """`figures.lab.summary` of everything in the sweep, differences taken to PSST."""
+    """`figures.inputs.summary` of everything in the sweep, differences taken to PSST."""
     return summary(lab.compare(sweep))
 
 

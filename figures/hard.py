@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from figures import panels, style
-from figures.lab import Lab, summary
+from figures.inputs import Lab, summary
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +46,7 @@ SMOKE: dict[str, Any] = {
 
 
 def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
-    """`figures.lab.summary` with the column share: mean regret over that of a random arm."""
+    """`figures.inputs.summary` with the column share: mean regret over that of a random arm."""
     table = summary(lab.compare(sweep))
     floor = table[table["algorithm"] == "random"].set_index(["env", "budget"])["regret_mean"]
     at = list(zip(table["env"], table["budget"], strict=True))

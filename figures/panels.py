@@ -105,7 +105,7 @@ def against_budget(axes: Axes, rows: "pd.DataFrame", what: str = "acr") -> None:
 
     Args:
         axes: where to draw.
-        rows: of `figures.lab.summary`.
+        rows: of `figures.inputs.summary`.
         what: "acr" or "regret", the prefix of the columns _mean and _sem.
     """
     budgets = sorted(int(t) for t in rows["budget"].unique())

@@ -11,9 +11,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sim import algorithms, cells, envs, origins, program, store
-from sim.cli import truth
-from theory import verify
+from sim import algorithms, envs, origins, program
+from sim.comparison import cells, store
+from theory import truth
+from theory.checks import verify
 
 FOLDER = Path(__file__).resolve().parent
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)

@@ -14,10 +14,11 @@ from matplotlib.lines import Line2D
 
 from figures import panels, style
 from figures.bounds import CLAIMS as COLORS
-from figures.lab import Lab, summary
-from sim import cells
-from theory import _claims, exact
-from theory._verdicts import FEW, clopper_pearson
+from figures.inputs import Lab, summary
+from sim.comparison import cells
+from theory import exact
+from theory.checks import claims
+from theory.checks.verdicts import FEW, clopper_pearson
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,15 +93,15 @@ def expected(data: "Dataset", budget: int) -> float:
     """Exact expected simple regret of PSST, NaN where it is not known: of two arms a miss has one gap."""
     if data.num_prompts * data.max_scale != 2:
         return np.nan
-    found = _claims.exact_failure("psst, fresh", data, budget)  # in one round nothing accumulates
+    found = claims.exact_failure("psst, fresh", data, budget)  # in one round nothing accumulates
     return np.nan if found is None else found.total * largest(data, data.context_distribution)
 
 
-def bounds(data: "Dataset", probs: np.ndarray, claims: tuple[str, ...], budget: int) -> dict[str, float]:
+def bounds(data: "Dataset", probs: np.ndarray, names: tuple[str, ...], budget: int) -> dict[str, float]:
     """Claim -> bound on the expected simple regret, mean over contexts."""
-    known = _claims.values_of(_claims.case_of(data), budget)
+    known = claims.values_of(claims.case_of(data), budget)
     most = largest(data, probs)
-    return {name: most * min(value, 1.0) for name in claims if not isinstance(value := known[name], str)}
+    return {name: most * min(value, 1.0) for name in names if not isinstance(value := known[name], str)}
 
 
 def draw(table: "pd.DataFrame") -> Figure:

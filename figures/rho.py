@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from figures import panels, style
-from figures.lab import Lab, summary
+from figures.inputs import Lab, summary
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +26,7 @@ _DODGE = 0.012
 
 
 def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
-    """`figures.lab.summary` with the columns kept and rho (both empty for PSST)."""
+    """`figures.inputs.summary` with the columns kept and rho (both empty for PSST)."""
     names = {
         f"psst+k{k}" if rho == _DEFAULT else f"psst+k{k}:rho={rho}": (k, rho)
         for k in sweep["kept"]

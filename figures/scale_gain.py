@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from figures import panels, style
-from figures.lab import Lab
-from sim import cells, tables
+from figures.inputs import Lab
+from sim.comparison import cells, tables
 
 if TYPE_CHECKING:
     import pandas as pd

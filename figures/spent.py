@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from figures import panels, style
-from figures.lab import Lab
+from figures.inputs import Lab
 
 if TYPE_CHECKING:
     import pandas as pd

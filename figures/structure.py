@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from figures import panels, style
-from figures.lab import Lab, summary
+from figures.inputs import Lab, summary
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +52,7 @@ class Needed(NamedTuple):
 
 
 def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
-    """`figures.lab.summary` of every family and size.
+    """`figures.inputs.summary` of every family and size.
 
     Columns beside it: family, axis, size, prompts, max_scale, contexts, target.
     """

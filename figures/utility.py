@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures import style
-from figures.lab import Lab
+from figures.inputs import Lab
 from theory import exact
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from matplotlib.ticker import MaxNLocator
 
 from figures import queries, style
 from figures.crossing import cheapest, settings
-from figures.lab import SEED, Lab
-from theory._verdicts import clopper_pearson
+from figures.inputs import SEED, Lab
+from theory.checks.verdicts import clopper_pearson
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,11 +6,12 @@
 * `estimators`, `schedules`, `trim`: what algorithms are made of.
 * `algorithms`: one file each, and their registry.
 * `kernels`: what is clever, beside plain versions.
-* `runner`: trials, jitted or in a host loop.
-* `evaluate`, `tables`, `compare`: exact scores, tidy rows, the comparison behind `iapo compare`.
+* `engine`: trials, jitted or in a host loop.
+* `evaluate`, `comparison`: exact scores; cells, tidy tables, the comparison behind `iapo compare`.
 * `cli`: the `iapo` command.
 
-    >>> from sim import algorithms, envs, runner
+    >>> from sim import algorithms, envs
+    >>> from sim.engine import runner
     >>> source = envs.get("crossover").source
     >>> trials = runner.run_trials(source, algorithms.get("psst"), budget=2000, seed=0, trials=100)
     >>> trials.prompt.shape

@@ -30,7 +30,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from sim import origins, store
+from sim import origins
+from sim.comparison import store
 from sim.origins import Origin, own, plain, top
 
 _DIGITS = 64

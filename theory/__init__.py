@@ -5,9 +5,9 @@
 * `theory.hardness`: gap profiles, H1 and H2; `theory.problem`: what bounds need to know of a world.
 * `theory.bounds`: guarantees, one function a result; `theory.classical`: those for unrelated arms;
   `theory.chernoff`: exponents of single comparisons; proofs in proofs.md.
-* `theory.lcpb`: a computed bound, close to the truth; `theory.lower_bounds`: what no algorithm can beat.
-* `theory.enumerate`: exact error probabilities; `theory.rare`: tiny ones, by multilevel splitting.
-* `theory.verify`: every guarantee against exact truth, simulation and splitting, with verdicts; `theory.plan`: the
-  budget that each asks for, and the one that simulation says suffices.
+* `theory.lcpb.lcpb`: a computed bound, close to the truth; `theory.lower_bounds`: what no algorithm can beat.
+* `theory.runs.enumerate`: exact error probabilities; `theory.runs.rare`: tiny ones, by multilevel splitting.
+* `theory.checks.verify`: every guarantee against exact truth, simulation and splitting, with verdicts;
+  `theory.checks.plan`: the budget that each asks for, and the one that simulation says suffices.
 * `theory.agnostic`: whether prompts may be chosen without regard to the inference strategy, and the loss.
 """

@@ -24,9 +24,9 @@ from sim import evaluate
 from sim.envs.dataset import Dataset
 from sim.envs.tabular import TabularWorld
 from sim.utilities import GOLD, tasks_of
-from theory._law import Law, law_of_data, law_of_world
-from theory._reward import IMPOSSIBLE
+from theory.blocks.law import Law, law_of_data, law_of_world
 from theory.exact import query_law
+from theory.reward_laws import IMPOSSIBLE
 
 _ROUNDING = 1e-9
 """Share of the values by which they may be off and still be called affine, or constant."""

@@ -17,7 +17,7 @@ What holds for what:
 | near misses of PSST, on fresh or accumulated data | `near_misses.near_miss` (Theorem E) |
 | classical bandits (Nmax = 1, one context) | `sequential_halving`, `successive_rejects`, `ucb_e` |
 
-Exponents come from `theory.chernoff`; a much tighter bound, computed rather than closed, is `theory.lcpb`. Proofs:
+Exponents come from `theory.chernoff`; a much tighter bound, computed rather than closed, is `theory.lcpb.lcpb`. Proofs:
 theory/proofs.md. Simulated estimates are rounded: bounds count that for a problem and exponents with `simulated=True`.
 """
 

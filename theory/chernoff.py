@@ -25,11 +25,11 @@ from jaxtyping import Float64, Int
 
 from sim.envs.dataset import Dataset
 from sim.utilities import tasks_of
-from theory._joint import DifferenceLaw, difference_laws
-from theory._reward import Parts, parts_of, reward_range
-from theory._rounding import rounding
 from theory.exact import average, best_arms, values
 from theory.hardness import clear_gaps
+from theory.joint_laws import DifferenceLaw, difference_laws
+from theory.reward_laws import Parts, parts_of, reward_range
+from theory.rounding import rounding
 
 BLOCKS = ("one", "all")
 QUERIES = ("independent", "common")

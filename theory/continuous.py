@@ -10,7 +10,7 @@ from jaxtyping import Float64
 from scipy import special
 
 from sim.envs.continuous import BetaScores, ContinuousWorld, GaussianMixtureScores, ScoreLaw
-from theory._best_of_n import best_of_n_from_cdf
+from theory.blocks.best_of_n import best_of_n_from_cdf
 
 
 def task_values(world: ContinuousWorld) -> Float64[np.ndarray, "task prompt query scale"]:

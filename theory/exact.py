@@ -15,11 +15,11 @@ from sim.core import Queries
 from sim.envs.dataset import Dataset
 from sim.envs.tabular import TabularWorld
 from sim.utilities import tasks_of
-from theory._best_of_n import best_of_n, best_of_n_from_cdf, best_of_n_moments
-from theory._block import Moments
-from theory._law import averages, law_of_data, law_of_world, per_query
-from theory._majority import majority_credit, majority_moments
-from theory._mixed import per_query_moments
+from theory.blocks.best_of_n import best_of_n, best_of_n_from_cdf, best_of_n_moments
+from theory.blocks.block import Moments
+from theory.blocks.law import averages, law_of_data, law_of_world, per_query
+from theory.blocks.majority import majority_credit, majority_moments
+from theory.blocks.mixed import per_query_moments
 
 __all__ = [
     "Moments",

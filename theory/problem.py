@@ -9,9 +9,9 @@ from jaxtyping import Float64, Int
 
 from sim.envs.dataset import Dataset
 from theory import exact, hardness
-from theory._lattice import SHARP, Blur
-from theory._reward import reward_range
-from theory._rounding import rounding
+from theory.lcpb.lattice import SHARP, Blur
+from theory.reward_laws import reward_range
+from theory.rounding import rounding
 
 
 class Problem(NamedTuple):

@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from sim import algorithms, runner
-from sim.adapters import redact, scorers, trust, urls
-from sim.adapters.fields import Table
+from sim import algorithms
+from sim.adapters import trust
 from sim.adapters.policy import Policy
-from sim.adapters.scorers.judge import Judge
-from sim.adapters.settings import (
+from sim.adapters.run_file import urls
+from sim.adapters.run_file.settings import (
     MONEY,
     Asking,
     BatchOptions,
@@ -28,9 +27,13 @@ from sim.adapters.settings import (
     Prompt,
     QueryFile,
 )
+from sim.adapters.run_file.toml_table import Table
+from sim.adapters.scorers import registry
+from sim.adapters.scorers.judge import Judge
 from sim.adapters.trust import Trust
 from sim.algorithms.sequential import Sequential
 from sim.core import Algorithm
+from sim.engine import runner
 from sim.utilities import AGGREGATES, MAX_SCALE, TIES
 
 STRATEGIES = ("mv", "bon", "mean", "mixed")
@@ -361,7 +364,7 @@ def _objectives(top: Table, may_import: Trust) -> tuple[tuple[Objective, ...], s
             raise table.wrong("aggregate", f"is {aggregate!r}, but the strategy is {strategy!r}; use strategy 'mixed'")
         if table.content.get("scorer") == "callable":
             trust.check(table, may_import)
-        scorer = scorers.read(table)
+        scorer = registry.read(table)
         if aggregate == "mv" and not scorer.votes:
             raise table.wrong("scorer", f"is {table.content['scorer']!r}, which reads no answers to vote on")
         low, high = table.number("low", 0.0), table.number("high", 1.0)
@@ -443,8 +446,3 @@ def _caps(table: Table, budget: int, probing: int) -> Caps:
     found = Caps(completions, table.whole("tokens", None), None if money is None else int(money * MONEY))
     table.done()
     return found
-
-
-def read_key(endpoint: Endpoint) -> str:
-    """The key, from the environment variable that the configuration names; empty where it names none."""
-    return redact.read_key(endpoint.key_variable, "endpoint.key_variable")

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sim.adapters.complaints import visible
-from sim.adapters.journal import Draw
-from sim.adapters.reading import TRUNCATED, Reader, ending, hollow
+from sim.adapters.paid.journal import Draw
+from sim.adapters.run_file.settings import Config
 from sim.adapters.scorers.judge import Judge
+from sim.adapters.scorers.reader import TRUNCATED, Reader, ending, hollow
 from sim.adapters.scorers.rewards import RewardModel
-from sim.adapters.scoring import OK, Item
-from sim.adapters.settings import Config
+from sim.adapters.scorers.scoring import OK, Item
 from sim.adapters.tune import Session, probe_wants
+from sim.adapters.wire.complaints import visible
 
 MOST = 0.5
 """Share of the completions beyond which something is wrong with all of them rather than with some."""

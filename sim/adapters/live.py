@@ -19,12 +19,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from sim.adapters.evidence import Evidence
-from sim.adapters.journal import Journal
-from sim.adapters.reading import Reader
-from sim.adapters.retry import Stopped
-from sim.adapters.sampler import Sampler, Want, cell_of
-from sim.adapters.scoring import Item
-from sim.adapters.settings import Prompt
+from sim.adapters.paid.journal import Journal
+from sim.adapters.paid.sampler import Sampler, Want, cell_of
+from sim.adapters.run_file.settings import Prompt
+from sim.adapters.scorers.reader import Reader
+from sim.adapters.scorers.scoring import Item
+from sim.adapters.wire.retry import Stopped
 from sim.core import Algorithm, Allocation, Key, Queries, Spec, Stats
 from sim.kernels import rounds, subsets
 from sim.utilities import Strategy

@@ -11,16 +11,16 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from sim import runner
-from sim.adapters.journal import BATCHED, Draw, Journal
-from sim.adapters.ledger import Amount
-from sim.adapters.reading import blank
-from sim.adapters.sampler import Sampler, Want, cell_of
+from sim.adapters.paid.journal import BATCHED, Draw, Journal
+from sim.adapters.paid.ledger import Amount
+from sim.adapters.paid.sampler import Sampler, Want, cell_of
+from sim.adapters.run_file.settings import Asking, Caps, Config
 from sim.adapters.scorers.judge import Judge
-from sim.adapters.scoring import Item
-from sim.adapters.settings import Asking, Caps, Config
+from sim.adapters.scorers.reader import blank
+from sim.adapters.scorers.scoring import Item
 from sim.adapters.tune import Costs, Session, run_key, unmeasured, world
 from sim.core import Allocation, Key, Spec, Stats
+from sim.engine import runner
 from sim.kernels import rounds
 
 DRY_RUNS = 4

@@ -12,10 +12,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sim.adapters.fields import Table
-from sim.adapters.journal import Draw
-from sim.adapters.scoring import Scored
-from sim.adapters.settings import MONEY, Config, Context, Objective, Prompt
+from sim.adapters.paid.journal import Draw
+from sim.adapters.run_file.settings import MONEY, Config, Context, Objective, Prompt
+from sim.adapters.run_file.toml_table import Table
+from sim.adapters.scorers.scoring import Scored
 from sim.envs.files import write_whole
 from sim.utilities import MAX_SCALE
 

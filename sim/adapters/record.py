@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sim.adapters.journal import Cell, Draw
 from sim.adapters.live import Step, in_parallel
-from sim.adapters.sampler import Want, cell_of, consecutive
-from sim.adapters.scoring import Item, Scored
+from sim.adapters.paid.journal import Cell, Draw
+from sim.adapters.paid.sampler import Want, cell_of, consecutive
+from sim.adapters.scorers.scoring import Item, Scored
 from sim.adapters.tune import Session, completion_cost
 from sim.envs.dataset import Dataset
 from sim.envs.logs import from_log

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from importlib.machinery import BuiltinImporter, FrozenImporter
 from pathlib import Path
 
-from sim.adapters.fields import Table
+from sim.adapters.run_file.toml_table import Table
 
 Trust = Callable[[str, str], bool]
 """Whether a module (first argument) may be imported from a place (second, in words)."""

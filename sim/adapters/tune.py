@@ -16,22 +16,22 @@ from typing import Generic, NamedTuple, TypeVar
 import jax.numpy as jnp
 import numpy as np
 
-from sim import runner
-from sim.adapters import queries
-from sim.adapters.batch_api import BatchClient
-from sim.adapters.batches import Batches
 from sim.adapters.evidence import Estimate, Paid, interval
-from sim.adapters.journal import Journal
-from sim.adapters.ledger import Ledger
 from sim.adapters.live import Live, Step, first_seed, in_parallel, token_counts, with_answers
+from sim.adapters.paid.batches import Batches
+from sim.adapters.paid.journal import Journal
+from sim.adapters.paid.ledger import Ledger
+from sim.adapters.paid.sampler import Sampler, Want, consecutive
 from sim.adapters.policy import Arm, Choice
-from sim.adapters.protocol import Client
-from sim.adapters.reading import Reader
-from sim.adapters.retry import Stopped, real_clock
-from sim.adapters.sampler import Sampler, Want, consecutive
-from sim.adapters.scoring import Item
-from sim.adapters.settings import MONEY, Asking, Config, Context, Prompt
+from sim.adapters.run_file import queries
+from sim.adapters.run_file.settings import MONEY, Asking, Config, Context, Prompt
+from sim.adapters.scorers.reader import Reader
+from sim.adapters.scorers.scoring import Item
+from sim.adapters.wire.batch_api import BatchClient
+from sim.adapters.wire.protocol import Client
+from sim.adapters.wire.retry import Stopped, real_clock
 from sim.core import Allocation, Key, Queries, Spec, Stats
+from sim.engine import runner
 from sim.envs.contexts import describe
 from sim.kernels import counter, subsets
 from sim.utilities import Strategy

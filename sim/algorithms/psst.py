@@ -21,8 +21,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from sim import estimators, schedules, trim
+from sim.algorithms.survivors import Halving, Survivors
 from sim.core import Allocation, Estimating, Key, Policy, Spec, Stats
-from sim.survivors import Halving, Survivors
 
 
 class State(NamedTuple):

@@ -16,9 +16,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from sim import estimators, trim
 from sim.algorithms import psst
+from sim.algorithms.survivors import Halving
 from sim.core import Allocation, Estimating, Key, Policy, Spec, Stats
 from sim.kernels import lanes
-from sim.survivors import Halving
 
 
 class State(NamedTuple):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
-    from sim.compare import Plan, Result, Step
+    from sim.comparison.compare import Plan, Result, Step
 
 ENVS = ["synth-bernoulli", "synth-categorical"]
 BUDGETS = [500, 1000, 2000, 5000, 10000]
@@ -58,8 +58,8 @@ def compare(
 
     Example: iapo compare --env MATH_final.pkl --algorithm psst --algorithm ucb --budget 1000 --budget 5000 --out math
     """
-    from sim import compare as driver
-    from sim.cli.truth import exact_values
+    from sim.comparison import compare as driver
+    from theory.truth import exact_values
 
     texts, unable = (tuple(algorithm), {}) if algorithm else driver.able(env)
     for name, why in unable.items():
@@ -76,8 +76,8 @@ def compare(
     except driver.Interrupted as stopped:
         kept = f"{stopped.kept} of {stopped.total} cells are kept in {out}"
         common.stop(f"stopped: {kept}; the same command goes on from there", common.INTERRUPTED)
-    from figures import compare as figure
     from figures import style
+    from figures.results import compare as figure
 
     picture = figure.draw(result.summary)
     pictures = [style.save(picture, out / f"compare.{kind}").name for kind in ("png", "pdf")]
@@ -88,9 +88,10 @@ def compare(
 
 def _say_unresolved(plan: "Plan") -> None:
     """What trials on fixed worlds cannot tell apart, and values that few completions stand behind."""
-    from sim import cells, envs
-    from sim.cli.truth import unresolved, whole_values
+    from sim import envs
     from sim.cli.worlds import say_few
+    from sim.comparison import cells
+    from theory.truth import unresolved, whole_values
 
     console = common.console()
     for name in plan.envs:

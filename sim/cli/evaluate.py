@@ -11,9 +11,9 @@ from sim.cli.live import Unreadable, connected, progress, read_text, say_policy
 from sim.cli.spending import amount_text, check_cap, show_need
 
 if TYPE_CHECKING:
-    from sim.adapters.deployment import Interval, Row
-    from sim.adapters.scoring import Item
-    from sim.adapters.settings import Config
+    from sim.adapters.evaluation import Interval, Row
+    from sim.adapters.run_file.settings import Config
+    from sim.adapters.scorers.scoring import Item
 
 
 @common.command
@@ -42,7 +42,7 @@ def evaluate(
     Example: iapo evaluate results/capitals/policy.json --queries held-out.jsonl --plan
     """
     from sim.adapters import config as reading
-    from sim.adapters import deployment, doubts, planning
+    from sim.adapters import doubts, evaluation, planning
     from sim.adapters import policy as file
     from sim.adapters import tune as driver
 
@@ -62,11 +62,11 @@ def evaluate(
     run = _held_out(tuned, queries, limit)
     items = driver.load_items(run)
     _check_new(items, driver.load_items(tuned), queries)
-    arms = deployment.arms_of(chosen, run, triple_scale)
+    arms = evaluation.arms_of(chosen, run, triple_scale)
     say_policy(chosen, run)
     with connected(run) as live:
         live.reader.look = None if accept_unreadable else doubts.first_look
-        width, wants = deployment.wants_of(live, arms, items, pulls)
+        width, wants = evaluation.wants_of(live, arms, items, pulls)
         expected = planning.need(live, wants, [*items] * (len(wants) // len(items)))
         show_need(run, expected, live, len(items))
         if plan:
@@ -76,9 +76,9 @@ def evaluate(
             common.stop("stopped before the first request", common.INTERRUPTED)
         before = live.ledger.spent
         with progress(rounds=False) as report:
-            measured = deployment.measure(live, items, width, wants, pulls, report)
+            measured = evaluation.measure(live, items, width, wants, pulls, report)
         spent, charged, seen = live.ledger.spent, live.ledger.spent.minus(before), dict(live.reader.seen)
-    rows = deployment.compare(run, arms, measured, pulls)
+    rows = evaluation.compare(run, arms, measured, pulls)
     place = to or run.out / "evaluation.csv"
     _save(rows, place)
     _show(run, rows, len(items))
@@ -144,7 +144,7 @@ def _text(one: "Interval") -> str:
 def _save(rows: "list[Row]", place: Path) -> None:
     import pandas as pd
 
-    from sim import tables
+    from sim.comparison import tables
 
     ends = ("", "_low", "_high")
     columns = ["context", "arm", "prompt", "scale", *(f"value{end}" for end in ends), *(f"gain{end}" for end in ends)]

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from figures.build import Asked, Made
-    from figures.lab import Lab
-    from theory.verify import Step
+    from figures.inputs import Lab
+    from theory.checks.verify import Step
 
 Data = Annotated[
     list[Path] | None,
@@ -139,7 +139,7 @@ def folder_of(out: Path | None, smoke: bool) -> Path:
 
 def lab(data: list[Path] | None, asked: "Asked") -> "Lab":
     """What figures are made with, without processes."""
-    from figures import lab as room
+    from figures import inputs as room
     from sim.envs.fetch import data_folder
 
     places = [folder for folder in [data_folder()] if folder.is_dir()]
@@ -151,7 +151,7 @@ def make(
 ) -> "tuple[list[Made], dict[str, pd.DataFrame]]":
     """Make figures with progress on stderr; Ctrl-C says what is kept."""
     from figures import build
-    from sim.store import Interrupted
+    from sim.comparison.store import Interrupted
 
     plain = lab(data, asked)
     kept = "tables that are finished are kept, and cells of the others are in"

@@ -77,14 +77,14 @@ def replay(
     Example: iapo replay results/capitals --to seen.npz
     """
     from sim.adapters import config as reading
-    from sim.adapters import logs
     from sim.adapters import record as room
     from sim.adapters import tune as driver
-    from sim.adapters.protocol import Offline
+    from sim.adapters.paid import journal_tables
+    from sim.adapters.wire.protocol import Offline
     from sim.envs import files
 
     _check_name(to)
-    kept = logs.open_existing(journal)
+    kept = journal_tables.open_existing(journal)
     place, file = kept.note("config"), str(kept.path)
     kept.close()
     if place is None:
@@ -99,11 +99,11 @@ def replay(
 @common.command
 def list_(journal: Place) -> None:
     """Show what was asked and what it cost, by stream and prompt."""
-    from sim.adapters import logs
-    from sim.adapters.settings import MONEY
+    from sim.adapters.paid import journal_tables
+    from sim.adapters.run_file.settings import MONEY
 
-    kept = logs.open_existing(journal)
-    found, total = logs.spending(kept), kept.charged()
+    kept = journal_tables.open_existing(journal)
+    found, total = journal_tables.spending(kept), kept.charged()
     kept.close()
     rows = [
         (
@@ -143,11 +143,11 @@ def list_(journal: Place) -> None:
 @common.command
 def export(journal: Place, to: Annotated[Path, typer.Option(help="The .jsonl or .parquet file to write.")]) -> None:
     """Write every completion, a row each. JSONL keeps any text as it was, Parquet all that UTF-8 can hold."""
-    from sim.adapters import logs
+    from sim.adapters.paid import journal_tables
 
-    kept = logs.open_existing(journal)
+    kept = journal_tables.open_existing(journal)
     try:
-        count = logs.export(kept, to)
+        count = journal_tables.export(kept, to)
     finally:
         kept.close()
     typer.echo(f"wrote {to}: {count:,} completions")
@@ -156,11 +156,11 @@ def export(journal: Place, to: Annotated[Path, typer.Option(help="The .jsonl or 
 @common.command
 def compact(journal: Place) -> None:
     """Forget requests that cost nothing, and give room back to the disk. Completions and charges stay."""
-    from sim.adapters import logs
+    from sim.adapters.paid import journal_tables
 
-    kept = logs.open_existing(journal)
+    kept = journal_tables.open_existing(journal)
     try:
-        before, after = logs.compact(kept)
+        before, after = journal_tables.compact(kept)
     finally:
         kept.close()
     typer.echo(f"{before:,} bytes before, {after:,} after")

@@ -15,12 +15,12 @@ from sim.cli import common, interrupt
 from sim.cli.spending import amount_columns, amount_text, amounts, at_most, caps_columns
 
 if TYPE_CHECKING:
-    from sim.adapters.ledger import Amount
     from sim.adapters.live import Step
+    from sim.adapters.paid.ledger import Amount
     from sim.adapters.planning import Need, Plan
     from sim.adapters.policy import Arm, Policy
-    from sim.adapters.scoring import Item
-    from sim.adapters.settings import Asking, Config
+    from sim.adapters.run_file.settings import Asking, Config
+    from sim.adapters.scorers.scoring import Item
     from sim.adapters.tune import Result, Session
 
 Unreadable = Annotated[
@@ -137,9 +137,9 @@ def ask(
     """
     from sim.adapters import config as reading
     from sim.adapters import policy as file
-    from sim.adapters import sampler
-    from sim.adapters.reading import hollow
-    from sim.adapters.scoring import Item
+    from sim.adapters.paid import sampler
+    from sim.adapters.scorers.reader import hollow
+    from sim.adapters.scorers.scoring import Item
 
     answers = file.load(policy)
     names = list(answers.choices)
@@ -200,11 +200,11 @@ def _write_example(path: Path) -> None:
 def connected(run: "Asking", journal: str | None = None, capped: bool = True) -> "Iterator[Session]":
     """An open session; being stopped says where everything is."""
     from sim.adapters import tune as driver
-    from sim.adapters.batches import Waiting
-    from sim.adapters.config import read_key
-    from sim.adapters.openai_client import OpenAIClient
+    from sim.adapters.paid.batches import Waiting
+    from sim.adapters.wire.openai_client import OpenAIClient
+    from sim.adapters.wire.redact import read_key
 
-    key = read_key(run.endpoint)
+    key = read_key(run.endpoint.key_variable, "endpoint.key_variable")
     kept = f"everything paid for is in {run.journal}; the same command goes on from there"
     interrupt.last_words(lambda: common.plain("stopped" if journal else f"stopped; {kept}"))
     try:
@@ -253,7 +253,7 @@ def _confirm_probe(needed: "Need", yes: bool) -> None:
 def _check_probe(live: "Session[Config]", items: "Sequence[Item]", accepted: bool, yes: bool) -> None:
     """Say what is wrong with the completions of the probe; where it is so with most of them, ask or stop."""
     from sim.adapters import doubts
-    from sim.adapters.reading import UNDAUNTED
+    from sim.adapters.scorers.reader import UNDAUNTED
 
     serious, notes = doubts.of_probe(live, items)
     for sentence in notes + (serious if accepted or not yes else []):

@@ -11,7 +11,7 @@ import typer
 from sim.cli import common
 
 if TYPE_CHECKING:
-    from theory.plan import Asked, Found, Probe
+    from theory.checks.plan import Asked, Found, Probe
 
 Report = Callable[["Probe"], None]
 
@@ -45,8 +45,8 @@ def plan(
     if (delta is None) == (budget is None):
         raise ValueError("give either --delta (find budgets) or --budget (what it achieves), one of them")
     from sim import algorithms, envs
-    from theory import plan as room
-    from theory._claims import Case
+    from theory.checks import plan as room
+    from theory.checks.claims import Case
 
     data, learner = envs.get(env).data, algorithms.get(algorithm)
     if data is None:
@@ -113,7 +113,7 @@ def _number(value: float) -> str:
 def _write(path: Path, promises: "list[Asked]", found: "list[Found]", probe: "Probe | None") -> None:
     import pandas as pd
 
-    from sim import tables
+    from sim.comparison import tables
 
     rows: list[dict[str, Any]] = [{"kind": "guarantee", **one._asdict()} for one in promises]
     probes = [] if probe is None else [(name, probe) for name in ("miss", "near miss", "mean regret")]

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 from sim.cli import common
 
 if TYPE_CHECKING:
-    from sim.adapters.ledger import Amount
+    from sim.adapters.paid.ledger import Amount
     from sim.adapters.planning import Need
-    from sim.adapters.settings import Config
+    from sim.adapters.run_file.settings import Config
     from sim.adapters.tune import Session
 
 
@@ -74,13 +74,13 @@ def amount_text(amount: "Amount") -> str:
 
 def money_text(units: int) -> str:
     """Money in units of the user's currency; small sums have more decimals."""
-    from sim.adapters.settings import MONEY
+    from sim.adapters.run_file.settings import MONEY
 
     return f"{units / MONEY:.6f}" if 0 < units < MONEY // 1000 else f"{units / MONEY:,.4f}"
 
 
 def amounts(amount: "Amount") -> dict[str, float | int]:
     """An amount by its parts, money in units of the user's currency."""
-    from sim.adapters.settings import MONEY
+    from sim.adapters.run_file.settings import MONEY
 
     return {"completions": amount.completions, "tokens": amount.tokens, "money": amount.money / MONEY}

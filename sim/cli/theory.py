@@ -47,11 +47,13 @@ def hardness(
 
     Example: iapo hardness bon-two-scales
     """
-    from sim import cells, envs, runner
+    from sim import envs
     from sim.cli.digits import shown
-    from sim.cli.truth import reward_widths, unresolved, whole_values
+    from sim.comparison import cells
+    from sim.engine import runner
     from theory.hardness import gap_profile
     from theory.hardness import hardness as measure
+    from theory.truth import reward_widths, unresolved, whole_values
 
     if not 0 <= near < float("inf"):
         raise ValueError(f"near is {near:g}; a finite number of at least 0 is needed")
@@ -118,10 +120,12 @@ def agnostic(env: Env, seed: Seed = 0) -> None:
 
     Example: iapo agnostic crossover
     """
-    from sim import cells, envs, runner
+    from sim import envs
     from sim.cli.digits import shown
-    from sim.cli.truth import finite_world, whole_values
+    from sim.comparison import cells
+    from sim.engine import runner
     from theory.agnostic import affinities, losses
+    from theory.truth import finite_world, whole_values
 
     runner.check_seed(seed)
     world = envs.get(env)
@@ -190,7 +194,7 @@ def _by_gap(values: "np.ndarray"):
 def _write_gaps(values: "np.ndarray", names: tuple[str, ...], path: Path) -> None:
     import pandas as pd
 
-    from sim import tables
+    from sim.comparison import tables
 
     rows = [(name, *row) for name, own in zip(names, values, strict=True) for row in _by_gap(own)]
     tables.save(pd.DataFrame(rows, columns=["context", "place", "prompt", "scale", "value", "gap"]), path)

@@ -13,7 +13,7 @@ from sim.cli import common, interrupt, workers
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from theory.verify import Result, Step
+    from theory.checks.verify import Result, Step
 
 
 @common.command
@@ -39,7 +39,7 @@ def verify(
 
     Example: iapo verify --quick --out checked
     """
-    from theory import verify as driver
+    from theory.checks import verify as driver
 
     math, out = workers.everywhere(math, dask) if math else None, out if dask is None else out.resolve()
     plan = driver.Plan(quick, seed, math, tuple(family or ()))
@@ -52,7 +52,7 @@ def verify(
         kept = f"{stopped.kept} of {stopped.total} cells are kept in {out}"
         common.stop(f"stopped: {kept}; the same command goes on from there", common.INTERRUPTED)
     from figures import style
-    from figures import verify as figure
+    from figures.results import verify as figure
 
     picture = figure.draw(result.table)
     pictures = [style.save(picture, out / f"verify.{kind}").name for kind in ("png", "pdf")]
@@ -98,7 +98,7 @@ def _table(console: "Console", result: "Result") -> None:
     """Verdicts, claim by family, with how loose each bound was at its tightest."""
     from rich.text import Text
 
-    from theory._table import by_family
+    from theory.checks.table import by_family
 
     cells = by_family(result.verdicts).set_index(["claim", "family"])
     families = list(dict.fromkeys(result.table["family"]))

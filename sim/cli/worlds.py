@@ -40,9 +40,11 @@ def values(
 
     Example: iapo values crossover
     """
-    from sim import cells, envs, runner
+    from sim import envs
     from sim.cli.digits import shown
-    from sim.cli.truth import unresolved, whole_values
+    from sim.comparison import cells
+    from sim.engine import runner
+    from theory.truth import unresolved, whole_values
 
     runner.check_seed(seed)
     world = envs.get(env)
@@ -108,7 +110,7 @@ def _write_values(table: "np.ndarray", names: tuple[str, ...], path: Path) -> No
     import numpy as np
     import pandas as pd
 
-    from sim import tables
+    from sim.comparison import tables
 
     context, prompt, scale = (axis.ravel() for axis in np.indices(table.shape))
     columns = {"context": np.array(names)[context], "prompt": prompt, "scale": scale + 1, "value": table.ravel()}
@@ -130,8 +132,10 @@ def show(env: Env, seed: Seed = 0) -> None:
     """Show sizes, strategy, contexts and origin of an environment."""
     import numpy as np
 
-    from sim import cells, envs, runner
-    from sim.cli.truth import draw_first
+    from sim import envs
+    from sim.comparison import cells
+    from sim.engine import runner
+    from theory.truth import draw_first
 
     runner.check_seed(seed)
     world = envs.get(env)

@@ -4,7 +4,7 @@ Row i of the list finds its trial and allocation row by searching a cumulative c
 waits for the luckiest one; only where every trial has one row there is no list, and trials go pull by
 pull. Rows are processed in blocks of fixed size by a while loop; every row's randomness is a function
 of (trial's round key, allocation row, pull), so neither batch nor block size shows in the result. The
-plain version is `sim.runner.host_round`, one pull at a time.
+plain version is `sim.engine.runner.host_round`, one pull at a time.
 """
 
 from functools import partial

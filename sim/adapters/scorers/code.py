@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from sim.adapters import trust
-from sim.adapters.apart import apart
-from sim.adapters.fields import Table, finite
-from sim.adapters.scoring import OK, UNREADABLE, Item, Scored, Scorer
+from sim.adapters.run_file.toml_table import Table, finite
+from sim.adapters.scorers.scoring import OK, UNREADABLE, Item, Scored, Scorer
+from sim.adapters.scorers.threads import apart
 
 _TURN = [threading.Lock()]
 """The user's functions are called one at a time: they need not be made for threads. Renewed when one does not end."""

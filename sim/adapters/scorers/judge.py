@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sim.adapters.fields import Table
-from sim.adapters.journal import Cell, Draw
-from sim.adapters.reading import hollow
-from sim.adapters.sampler import Sampler, Want, cell_of
+from sim.adapters.paid.journal import Cell, Draw
+from sim.adapters.paid.sampler import Sampler, Want, cell_of
+from sim.adapters.run_file.settings import Prompt
+from sim.adapters.run_file.toml_table import Table
 from sim.adapters.scorers import patterns
 from sim.adapters.scorers.patterns import Patterns
+from sim.adapters.scorers.reader import hollow
+from sim.adapters.scorers.scoring import OK, TIMEOUT, UNREADABLE, Item, Scored, Scorer
 from sim.adapters.scorers.text import Number, canonical_number
-from sim.adapters.scoring import OK, TIMEOUT, UNREADABLE, Item, Scored, Scorer
-from sim.adapters.settings import Prompt
 
 FIRST = 8
 """Judgements that are looked at before more are asked for."""

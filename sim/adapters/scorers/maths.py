@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from sim.adapters.fields import Table
+from sim.adapters.run_file.toml_table import Table
 from sim.adapters.scorers import maths_worker
 from sim.adapters.scorers.processes import Pool
-from sim.adapters.scoring import OK, TIMEOUT, UNREADABLE, Item, Scored, Scorer
+from sim.adapters.scorers.scoring import OK, TIMEOUT, UNREADABLE, Item, Scored, Scorer
 
 _NAME = "math-verify (does `python -c 'import math_verify'` work?)"
 

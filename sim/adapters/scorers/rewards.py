@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Any
 
-from sim.adapters import urls
-from sim.adapters.apart import apart
-from sim.adapters.fields import Table, finite
-from sim.adapters.openai_client import retry_after
-from sim.adapters.protocol import Ambiguous, CallError, Fatal, Transient, failure
-from sim.adapters.redact import Redactor, read_key
-from sim.adapters.retry import Rule, persist, real_clock
-from sim.adapters.scoring import OK, Item, Scored, Scorer
+from sim.adapters.run_file import urls
+from sim.adapters.run_file.toml_table import Table, finite
+from sim.adapters.scorers.scoring import OK, Item, Scored, Scorer
+from sim.adapters.scorers.threads import apart
+from sim.adapters.wire.openai_client import retry_after
+from sim.adapters.wire.protocol import Ambiguous, CallError, Fatal, Transient, failure
+from sim.adapters.wire.redact import Redactor, read_key
+from sim.adapters.wire.retry import Rule, persist, real_clock
 
 
 class _Direct(urllib.request.HTTPRedirectHandler):

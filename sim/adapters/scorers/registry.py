@@ -1,0 +1,30 @@
+"""Scorers by name. To add one: a file with a `Scorer` that has `read`, and a line in `SCORERS`."""
+
+from collections.abc import Callable
+
+from sim.adapters.run_file.toml_table import Table
+from sim.adapters.scorers.code import Code
+from sim.adapters.scorers.judge import Judge
+from sim.adapters.scorers.maths import Math
+from sim.adapters.scorers.rewards import Classify, GetReward
+from sim.adapters.scorers.scoring import Scorer
+from sim.adapters.scorers.text import Choice, Exact, JsonField, Number, Regex
+
+SCORERS: dict[str, Callable[[Table], Scorer]] = {
+    "exact": Exact.read,
+    "choice": Choice.read,
+    "number": Number.read,
+    "regex": Regex.read,
+    "json": JsonField.read,
+    "callable": Code.read,
+    "math": Math.read,
+    "classify": Classify.read,
+    "get_reward": GetReward.read,
+    "judge": Judge.read,
+}
+"""Name in the configuration -> what reads its options."""
+
+
+def read(table: Table) -> Scorer:
+    """The scorer that a table names, with its options."""
+    return SCORERS[table.choice("scorer", tuple(SCORERS))](table)

@@ -1,0 +1,1 @@
+"""Requests for completions and their replies: protocol, client, retries, concurrency, errors of servers."""

@@ -1,0 +1,1 @@
+"""Every algorithm on every environment at every budget: cells, what is kept of them, and tables."""

@@ -1,0 +1,326 @@
+"""Runs trials: thousands at once inside jit, call by call, or one in the host loop of a live model.
+
+A trial is a function of (source, algorithm, budget, seed, trial number) alone: lanes, number of
+devices and host loop or jit do not show in its result.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int
+
+from sim import evaluate
+from sim.core import Algorithm, Allocation, Environment, Instance, Key, Policy, Queries, Source, Spec, Stats, Trial
+from sim.engine import fused as whole
+from sim.engine import stepwise
+from sim.engine.fused import RUN as RUN
+from sim.engine.fused import SPLIT, WORLD
+from sim.engine.fused import queries_of as queries_of
+from sim.kernels import counter, rounds, subsets
+
+CHUNK = 64
+"""Default number of trials in progress at a time."""
+CALL = 1024
+"""Trials per jitted call."""
+BATCH = 256
+"""Default number of trials in progress at a time where the host calls every round."""
+FEW = CALL
+"""Up to so many trials the host calls every round of a rule that has few: compiling then takes longer than running."""
+_BATCH_ARMS = 2**21
+"""Arms over all contexts and trials beyond which a batch is made smaller: more do not fit a cache."""
+_LANES_BYTES = 2**30
+"""About what the lanes of a batch may take: a larger world has fewer lanes."""
+_COPIES = 6
+"""Arrays of the size of a lane's values, and of a round's statistics, that are alive at a time."""
+MAX_BUDGET = 2**24
+"""Beyond it float32 no longer counts completions one by one."""
+
+
+class Trials(NamedTuple):
+    """Results of many trials, NumPy arrays with a leading trial axis."""
+
+    prompt: np.ndarray
+    scale: np.ndarray
+    spent: np.ndarray
+
+
+def trial_key(seed: int, trial: int | Array) -> Key:
+    """The key of one trial."""
+    return counter.fold(counter.from_seed(seed), trial)
+
+
+def instance(source: Source, key: Key) -> Instance:
+    """The world and the train and test queries of the trial with this key."""
+    train, test = source.split(counter.fold(key, SPLIT))
+    return Instance(source.world(counter.fold(key, WORLD)), train, test)
+
+
+def run_trials(
+    source: Source,
+    algorithm: Algorithm,
+    budget: int,
+    *,
+    seed: int,
+    trials: int,
+    first: int = 0,
+    chunk: int | None = None,
+    fused: bool | None = None,
+    truth: np.ndarray | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Trials:
+    """Run `trials` trials, in bounded memory however many they are.
+
+    Args:
+        source: where each trial's world and split come from.
+        algorithm: what is run.
+        budget: completions T.
+        seed: root of all randomness.
+        trials: how many, numbered from `first`.
+        first: number of the first trial.
+        chunk: trials in progress at a time; shows in memory and speed, never in the results.
+        fused: whether all rounds are one program (`sim.engine.fused`: fast, and slow to compile) or the host calls each
+            (`sim.engine.stepwise`). By default the first for more than `FEW` trials, for several devices, and for rules
+            with one row, which have many rounds. Never shows in results.
+        truth: exact training values, shape (trial, context, prompt, scale); for an algorithm that
+            `sees_truth`.
+        progress: called with the number of trials done after each jitted call.
+
+    Raises:
+        ValueError: the budget is below what the algorithm needs, or out of range.
+    """
+    spec = spec_of(source)
+    check_budget(algorithm, spec, budget)
+    fused, lanes, slots = _sizes(algorithm, spec, trials, chunk, fused)
+    at_a_time = slots * len(_devices(fused))
+    parts = []
+    for done in range(0, trials, at_a_time):
+        count = min(at_a_time, trials - done)
+        own = truth[done : done + count] if algorithm.sees_truth and truth is not None else None
+        parts.append(_call(source, algorithm, budget, seed, first + done, count, fused, slots, lanes, own))
+        if progress is not None:
+            progress(done + count)
+    return Trials(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+def warm_up(
+    source: Source, algorithm: Algorithm, trials: int, chunk: int | None = None, fused: bool | None = None
+) -> None:
+    """Compile what `run_trials` runs with these arguments, without running a trial."""
+    spec = spec_of(source)
+    fused, lanes, slots = _sizes(algorithm, spec, trials, chunk, fused)
+    truth = np.zeros((0, spec.num_contexts, spec.num_prompts, spec.max_scale), np.float32)
+    _call(source, algorithm, 1, 0, 0, 0, fused, slots, lanes, truth if algorithm.sees_truth else None)
+
+
+def _sizes(
+    algorithm: Algorithm, spec: Spec, trials: int, chunk: int | None, fused: bool | None
+) -> tuple[bool, int, int]:
+    """Whether rounds are one program, and lanes and slots of one device's part of a call."""
+    if fused is None:
+        fused = trials > FEW or len(jax.devices()) > 1 or algorithm.num_rows(spec) == 1
+    if not fused:
+        wide = trials > CHUNK and BATCH * spec.num_contexts * spec.num_arms <= _BATCH_ARMS
+        lanes = chunk or min(BATCH if wide else CHUNK, _most_lanes(algorithm, spec))
+        return fused, lanes, lanes
+    lanes = chunk or min(CHUNK, _most_lanes(algorithm, spec))
+    return fused, lanes, lanes if algorithm.sees_truth else max(lanes, CALL)
+
+
+def _most_lanes(algorithm: Algorithm, spec: Spec) -> int:
+    """Trials that fit `_LANES_BYTES`, one at least: each holds float32 values and statistics of all arms."""
+    statistics = algorithm.num_rows(spec) * spec.num_tasks * algorithm.num_scales(spec)
+    return max(_LANES_BYTES // (4 * _COPIES * (spec.num_contexts * spec.num_arms + statistics)), 1)
+
+
+def _devices(fused: bool) -> list[Any]:
+    """The devices that share the trials; a host that calls every round uses one."""
+    return jax.devices() if fused else jax.devices()[:1]
+
+
+def _call(
+    source: Source,
+    algorithm: Algorithm,
+    budget: int,
+    seed: int,
+    first: int,
+    count: int,
+    fused: bool,
+    slots: int,
+    lanes: int,
+    truth: np.ndarray | None,
+) -> Trials:
+    """Trials first, .., first + count - 1, spread evenly over the devices."""
+    devices = _devices(fused)
+    each = -(-count // len(devices))
+    starts = np.minimum(np.arange(len(devices)) * each, count)
+    counts = np.minimum(each, count - starts)
+    own = None
+    if truth is not None:
+        own = np.zeros((len(devices), slots, *truth.shape[1:]), np.float32)
+        for device, (start, size) in enumerate(zip(starts, counts, strict=True)):
+            own[device, :size] = _relative(truth[start : start + size])
+        own = jnp.asarray(own.reshape(-1, *truth.shape[1:]))
+    head = (source, algorithm.traced(), jnp.int32(budget), counter.from_seed(seed))
+    if not fused:
+        found = stepwise.run(*head, jnp.int32(first), jnp.int32(count), lanes, own)
+    elif len(devices) == 1:
+        found = whole.run(*head, jnp.int32(first), jnp.int32(count), slots, lanes, own)
+    else:
+        mesh = jax.make_mesh((len(devices),), ("trial",), axis_types=(jax.sharding.AxisType.Auto,))
+        numbers = (jnp.asarray(first + starts, jnp.int32), jnp.asarray(counts, jnp.int32))
+        found = whole.run_sharded(mesh, *head, *numbers, slots, lanes, own)
+    kept = np.concatenate([device * slots + np.arange(size) for device, size in enumerate(counts)])
+    return Trials(*(np.asarray(leaf)[kept] for leaf in (*found.policy, found.spent)))
+
+
+def _relative(truth: np.ndarray) -> np.ndarray:
+    """Gaps as negative shares of the largest in a context, 0 for all that are equally good: float32 keeps them."""
+    gap = evaluate.clear_gaps(truth)
+    largest = gap.max(axis=(2, 3), keepdims=True)
+    return -gap / np.where(largest > 0, largest, 1.0)
+
+
+def shape_of(source: Source) -> Environment:
+    """A source's worlds (shapes only)."""
+    return eqx.filter_eval_shape(source.world, jnp.zeros(2, jnp.uint32))
+
+
+def spec_of(source: Source) -> Spec:
+    """The learner's view of a source's worlds (shapes only)."""
+    return shape_of(source).spec
+
+
+def check_budget(algorithm: Algorithm, spec: Spec, budget: int) -> None:
+    """Refuse a budget with which the algorithm cannot run."""
+    smallest = algorithm.min_budget(spec)
+    if budget < smallest:
+        raise ValueError(f"budget {budget} is too small; the smallest that works here is {smallest} completions")
+    if budget > MAX_BUDGET:
+        raise ValueError(f"budget {budget} is too large; the largest is {MAX_BUDGET} completions")
+
+
+def check_estimator(algorithm: Algorithm, world: Environment) -> None:
+    """Refuse an estimator whose tables are too large for a world (shapes suffice)."""
+    width = algorithm.max_pull(world.spec)
+    num_scales = algorithm.num_scales(world.spec) if algorithm.reuse else width
+    subsets.check(getattr(world, "strategy", None), width, num_scales, algorithm.estimator)
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that does not fit the 64 bits of a key."""
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"seed is {seed}; it must lie in 0..{2**64 - 1}")
+
+
+def run_trial(environment: Environment, train: Queries, algorithm: Algorithm, budget: int, run_key: Key) -> Trial:
+    """One trial in the host loop, one pull at a time: what a live model needs.
+
+    Equals trial t of `run_trials` bit for bit when given that trial's `instance` and run key.
+
+    Args:
+        environment: answers one pull at a time.
+        train: the query law to draw from.
+        algorithm: what is run.
+        budget: completions T.
+        run_key: `counter.fold(trial_key(seed, t), RUN)`.
+    """
+    law = queries_of(algorithm.queries, train, run_key)
+
+    def answer(round_key: Key, allocation: Allocation) -> Stats:
+        nonlocal law
+        own, law = law, rounds.advance(law, allocation)
+        return host_round(environment, own, round_key, allocation, algorithm)
+
+    return run_rounds(environment.spec, algorithm, budget, run_key, answer)
+
+
+def run_rounds(
+    spec: Spec,
+    algorithm: Algorithm,
+    budget: int,
+    run_key: Key,
+    answer: Callable[[Key, Allocation], Stats],
+    watch: Callable[[Any], None] = lambda state: None,
+) -> Trial:
+    """One trial in which somebody else pulls: `answer` gets a round's key and allocation and returns what came back.
+
+    Rounds without pulls are answered too, as in a trial. The run is a function of its arguments and the answers alone,
+    so that a run whose answers are kept can be repeated up to where it stopped. `watch` sees the state before a round.
+    """
+    check_budget(algorithm, spec, budget)
+    algorithm = algorithm.traced()
+    state = _init(algorithm, spec, jnp.int32(budget))
+    spent, index = 0, 0
+    while not bool(_finished(algorithm, spec, state)):
+        watch(state)
+        keys = _round_keys(run_key, jnp.int32(index))
+        allocation = _allocate(algorithm, keys.allocate, spec, state)
+        stats = answer(keys.pull, allocation)
+        state = _update(algorithm, keys.update, spec, state, allocation, stats)
+        spent, index = spent + int(allocation.completions), index + 1
+    return Trial(_recommend(algorithm, whole.recommend_key(run_key), spec, state), jnp.int32(spent))
+
+
+@eqx.filter_jit
+def _init(algorithm: Algorithm, spec: Spec, budget: Int[Array, ""]) -> Any:
+    return algorithm.init(spec, budget)
+
+
+@eqx.filter_jit
+def _finished(algorithm: Algorithm, spec: Spec, state: Any) -> Array:
+    return algorithm.finished(spec, state)
+
+
+@eqx.filter_jit
+def _allocate(algorithm: Algorithm, key: Key, spec: Spec, state: Any) -> Allocation:
+    return algorithm.allocate(key, spec, state)
+
+
+@eqx.filter_jit
+def _update(algorithm: Algorithm, key: Key, spec: Spec, state: Any, allocation: Allocation, stats: Stats) -> Any:
+    return algorithm.update(key, spec, state, allocation, stats)
+
+
+@eqx.filter_jit
+def _recommend(algorithm: Algorithm, key: Key, spec: Spec, state: Any) -> Policy:
+    return algorithm.recommend(key, spec, state)
+
+
+_round_keys = jax.jit(whole.round_keys)
+
+
+def host_round(
+    environment: Environment, train: Queries, round_key: Key, allocation: Allocation, algorithm: Algorithm
+) -> Stats:
+    """One round of pulls, one after the other: the plain version of `kernels.rounds.run_round`."""
+    spec = environment.spec
+    totals = np.zeros((len(allocation.pulls), spec.num_tasks, algorithm.num_scales(spec)), np.float32)
+    limits = np.asarray(rounds.pass_limits(allocation))
+    for row, (prompt, scale, pulls) in enumerate(zip(*(np.asarray(leaf) for leaf in allocation), strict=True)):
+        for first in range(0, int(pulls), int(limits[row])):
+            units = np.zeros(totals.shape[1:], np.int64)
+            for pull in range(first, min(first + int(limits[row]), int(pulls))):
+                which = (jnp.int32(row), jnp.int32(pull), jnp.int32(prompt), jnp.int32(scale))
+                sums = np.asarray(_one_pull(environment, train, round_key, which, algorithm))
+                units += sums if algorithm.reuse else sums[:, [scale - 1]]
+            totals[row] += units.astype(np.float32) * np.asarray(spec.unit)[:, None]
+    return Stats(jnp.asarray(totals), rounds.block_counts(allocation, rounds.Pulling.of(algorithm, spec)))
+
+
+@eqx.filter_jit
+def _one_pull(
+    environment: Environment,
+    train: Queries,
+    round_key: Key,
+    which: tuple[Array, Array, Array, Array],
+    algorithm: Algorithm,
+) -> Int[Array, "task scale"]:
+    row, pull, prompt, scale = which
+    key = rounds.pull_key(round_key, row, pull)
+    query = rounds.draw_query(rounds.query_key(algorithm.queries, round_key, key, pull), train, pull)
+    answer = environment.pull(key, prompt, query, scale).narrowed(algorithm.max_pull(environment.spec))
+    return environment.block_units(answer, algorithm.estimator)

@@ -1,0 +1,151 @@
+"""A batch of trials whose rounds the host calls one after the other: what few trials run on.
+
+The same functions as in `sim.engine.fused`, compiled apart: worlds and splits once per source, a round of pulls once
+for all algorithms that pull alike, and of each algorithm only what is its own. That halves what a comparison of a few
+hundred trials compiles; each round then costs some calls from the host, which thousands of trials had better not pay. A
+trial's numbers depend on its key alone, so which of the two ran it never shows in results.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from sim.core import Algorithm, Allocation, Key, Policy, Queries, Source, Spec, Stats, Trial
+from sim.engine import fused
+from sim.kernels import counter, rounds
+
+
+class Given(NamedTuple):
+    """What a batch starts from.
+
+    Attributes:
+        world: what all pull from.
+        spec: what learners know; leaves with a leading lane axis where every lane has a world of its own.
+        run_keys: a key per lane.
+        train: the lanes' query laws.
+    """
+
+    world: Any
+    spec: Spec
+    run_keys: Array
+    train: Queries
+
+
+class Turn(NamedTuple):
+    """Where a batch stands between rounds; leading axis lane, but for `round`."""
+
+    round: Int[Array, ""]
+    spent: Int[Array, " lane"]
+    train: Queries
+    state: Any
+
+
+class Program(NamedTuple):
+    """One algorithm's compiled functions."""
+
+    begin: Callable[..., Turn]
+    ask: Callable[..., tuple[Array, Allocation, Array]]
+    tell: Callable[..., Turn]
+    answer: Callable[..., Policy]
+
+
+def run(
+    source: Source,
+    algorithm: Algorithm,
+    budget: Int[Array, ""],
+    root: Key,
+    first: Int[Array, ""],
+    num_trials: Int[Array, ""],
+    num_lanes: int,
+    truth: Float[Array, "lane context prompt scale"] | None = None,
+) -> Trial:
+    """Trials first, .., first + num_trials - 1, all in progress together; entries from num_trials on are padding.
+
+    Args:
+        source: where worlds and splits come from.
+        algorithm: what is run.
+        budget: completions T.
+        root: root key.
+        first: number of the first trial.
+        num_trials: how many, at most `num_lanes`.
+        num_lanes: length of the result (static).
+        truth: exact training values, for an algorithm that `sees_truth`.
+    """
+    given = _draw(source, algorithm.queries, root, first, num_lanes)
+    spec = given.spec if truth is None else fused.with_truth(given.spec, truth)
+    own, static = eqx.partition(algorithm, eqx.is_array)
+    program = _program(static, source.fresh, truth is not None)
+    how = rounds.Pulling.of(algorithm, spec)
+    stride = spec.num_prompts if source.fresh else 0
+    pull = _round(how, stride)
+    turn = program.begin(own, spec, budget, given.train)
+    while True:
+        keys, ask, going = program.ask(own, spec, given.run_keys, turn.round, num_trials, turn.state)
+        stats = pull(given.world, turn.train, keys, ask)
+        turn = program.tell(own, spec, given.run_keys, turn, ask, stats)
+        if not going:
+            return Trial(program.answer(own, spec, given.run_keys, turn.state), turn.spent)
+
+
+@eqx.filter_jit
+def _draw(source: Source, rule: str, root: Key, first: Int[Array, ""], num_lanes: int) -> Given:
+    numbers = first + jnp.arange(num_lanes, dtype=jnp.int32)
+    keys = jax.vmap(counter.fold, in_axes=(None, 0))(root, numbers)
+    if source.fresh:
+        (world, _), spec = fused.world_of(source, keys)
+    else:
+        world = source.world(root)
+        spec = world.spec
+    return Given(world, spec, *fused.start_of(source, rule, keys))
+
+
+@lru_cache
+def _round(how: rounds.Pulling, stride: int) -> Callable[..., Stats]:
+    """A round of pulls, shared by all algorithms that pull alike."""
+
+    @jax.jit
+    def pull(world: Any, train: Queries, keys: Array, ask: Allocation) -> Stats:
+        return rounds.run_round(rounds.World(world, stride), train, keys, ask, how)
+
+    return pull
+
+
+@lru_cache
+def _program(static: Algorithm, fresh: bool, sees_truth: bool) -> Program:
+    """The functions of an algorithm, given its fields that are no arrays."""
+
+    def each(own: Any, spec: Spec, function: Callable[..., Any], *batched: Any) -> Any:
+        axes: Any = jax.tree.map(lambda _: 0 if fresh else None, spec)
+        if sees_truth:
+            axes = fused.with_truth(axes, 0)
+        algorithm: Any = eqx.combine(own, static)
+        return jax.vmap(partial(function, algorithm), in_axes=(axes, *(0 for _ in batched)))(spec, *batched)
+
+    def begin(own: Any, spec: Spec, budget: Array, train: Queries) -> Turn:
+        zero = jnp.zeros(train.ids.shape[0], jnp.int32)
+        state = each(own, spec, lambda rule, s, _: rule.init(s, budget), zero)
+        return Turn(jnp.int32(0), zero, train, state)
+
+    def ask(own: Any, spec: Spec, run_keys: Array, index: Array, num_trials: Array, state: Any) -> Any:
+        keys = jax.vmap(fused.round_keys, in_axes=(0, None))(run_keys, index)
+        found = each(own, spec, lambda rule, s, key, state: rule.allocate(key, s, state), keys.allocate, state)
+        lane = jnp.arange(run_keys.shape[0], dtype=jnp.int32)
+        working = (lane < num_trials) & ~each(own, spec, lambda rule, s, state: rule.finished(s, state), state)
+        return keys.pull, found._replace(pulls=jnp.where(working[:, None], found.pulls, 0)), jnp.any(working)
+
+    def tell(own: Any, spec: Spec, run_keys: Array, turn: Turn, ask: Allocation, stats: Stats) -> Turn:
+        keys = jax.vmap(fused.round_keys, in_axes=(0, None))(run_keys, turn.round).update
+        state = each(own, spec, lambda rule, s, key, *rest: rule.update(key, s, *rest), keys, turn.state, ask, stats)
+        spent = turn.spent + jnp.sum(ask.scale * ask.pulls, axis=1)
+        return Turn(turn.round + 1, spent, rounds.advance(turn.train, ask), state)
+
+    def answer(own: Any, spec: Spec, run_keys: Array, state: Any) -> Policy:
+        keys = jax.vmap(fused.recommend_key)(run_keys)
+        return each(own, spec, lambda rule, s, key, state: rule.recommend(key, s, state), keys, state)
+
+    return Program(jax.jit(begin), jax.jit(ask), jax.jit(tell, donate_argnums=3), jax.jit(answer))

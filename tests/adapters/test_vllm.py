@@ -1,0 +1,179 @@
+"""Servers that people run, with tiny random models: vLLM and `transformers serve`. Run with `pytest -m vllm`.
+
+The interpreter that has them is named by IAPO_VLLM_PYTHON; by default it is that of the tests.
+"""
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from live_server import KEY
+from nursery import ROOT
+
+from sim.adapters.paid.batches import Batches, Waiting
+from sim.adapters.paid.journal import Draw, Journal
+from sim.adapters.paid.ledger import Amount, Ledger
+from sim.adapters.paid.sampler import Sampler, Want, cell_of
+from sim.adapters.run_file.settings import BatchOptions, Endpoint, Prices, Prompt
+from sim.adapters.scorers.rewards import Classify
+from sim.adapters.scorers.scoring import OK, Item
+from sim.adapters.wire.openai_client import OpenAIClient
+from sim.adapters.wire.retry import Stopped, real_clock
+
+pytestmark = pytest.mark.vllm
+pytest.importorskip("openai", reason="the extra [llm] is not installed")
+
+PYTHON = os.environ.get("IAPO_VLLM_PYTHON", sys.executable)
+QUIET = {
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "OMP_NUM_THREADS": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+}
+PATIENCE = 300
+"""Seconds for a server to come up."""
+VLLM = ["--dtype", "float32", "--max-model-len", "256", "--enforce-eager"]
+
+
+def needs(package: str) -> None:
+    """Skip where the interpreter lacks a package."""
+    if subprocess.run([PYTHON, "-c", f"import {package}"], capture_output=True).returncode:
+        pytest.skip(f"{PYTHON} has no {package}; name one that has in IAPO_VLLM_PYTHON")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    needs("transformers")
+    folder = tmp_path_factory.mktemp("models")
+    done = subprocess.run(
+        [PYTHON, str(ROOT / "tests" / "support" / "made_model.py"), str(folder)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@contextmanager
+def server(command: list[str], port: int, path: str, log: Path) -> Iterator[str]:
+    """Run a server until its path answers, and end it afterwards."""
+    with log.open("wb") as said:
+        process = subprocess.Popen(command, env=os.environ | QUIET, stdout=said, stderr=said, start_new_session=True)
+        try:
+            for _ in range(PATIENCE):
+                assert process.poll() is None, log.read_text()[-3000:]
+                try:
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2).close()
+                    break
+                except OSError:
+                    time.sleep(1)
+            else:
+                pytest.fail(f"no answer in {PATIENCE} s: {log.read_text()[-3000:]}")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def vllm(models: Path) -> Iterator[str]:
+    needs("vllm")
+    command = [PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", str(models / "chat")]
+    command += ["--served-model-name", "tiny", "--host", "127.0.0.1", "--port", "8123", "--api-key", KEY, *VLLM]
+    with server(command, 8123, "/health", models / "vllm.txt") as url:
+        yield f"{url}/v1"
+
+
+def sample(
+    url: str, max_n: int, model: str = "tiny", key: str = KEY, path: Path | str = ":memory:", count: int = 8,
+    batch: BatchOptions | None = None,
+) -> tuple[list[list[Draw]], Amount, int]:  # fmt: skip
+    """Two pulls of one query; draws, what was spent, choices that a request may ask for."""
+    prompt = Prompt("p", "what is the digit of {query}?", "", model, 12, 1.0, None, None)
+
+    async def everything() -> tuple[list[list[Draw]], Amount, int]:
+        where = Endpoint(url, "", 120.0, 300.0, max_n, "max_tokens", True, 64, (4, 1, 4), {}, batch)
+        journal, client = Journal(path), OpenAIClient(where, key)
+        ledger, clock = Ledger(None, journal.charged()), real_clock(asyncio.get_running_loop(), 0)
+        sampler = Sampler(client, where, {model: Prices(1, 1)}, journal, ledger, clock)
+        if batch is not None:
+            sampler.fetch = Batches(sampler, client, batch, Path(path).parent / "batches").fetch
+        cell = cell_of("tune", where, prompt, "seven")
+        asked = [Want(prompt, cell, place * count, count, 1000 + place * count) for place in range(2)]
+        try:
+            await sampler.gather(asked)
+            return [await sampler.draws(want) for want in asked], ledger.spent, sampler.most_choices(model)
+        finally:
+            await client.close()
+            journal.close()
+
+    return asyncio.run(everything())
+
+
+def test_vllm_gives_the_same_draws_however_they_are_cut(vllm: str):
+    whole, spent, limit = sample(vllm, 8)
+    assert limit == 8
+    texts = [draw.text for pull in whole for draw in pull]
+    assert len(set(texts)) == len(texts) == 16
+    assert spent.completions == 16
+    assert 16 < spent.tokens < 16 * 60
+    assert sample(vllm, 1)[0] == whole == sample(vllm, 3)[0]
+    with pytest.raises(Stopped, match="HTTP 401"):
+        sample(vllm, 8, key="another")
+
+
+def test_vllm_runs_batches_from_files(vllm: str, models: Path, tmp_path: Path):
+    offline, url = BatchOptions("24h", 1.0, True, 50_000, 10**8), "http://x/v1"
+    model = str(models / "chat")
+    with pytest.raises(Waiting, match="2 requests wait in") as waiting:
+        sample(url, 8, model, path=tmp_path / "j", batch=offline)
+    source, target = re.search(r"-i (\S+) -o (\S+)", str(waiting.value)).groups()  # type: ignore[union-attr]
+    command = [PYTHON, "-m", "vllm.entrypoints.openai.run_batch", "-i", source, "-o", target, "--model", model, *VLLM]
+    done = subprocess.run(command, env=os.environ | QUIET, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found, spent, _ = sample(url, 8, model, path=tmp_path / "j", batch=offline)
+    assert found == sample(vllm, 8)[0]
+    assert spent.completions == 16
+
+
+def test_vllm_gives_raw_rewards(models: Path):
+    needs("vllm")
+    command = [PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", str(models / "reward")]
+    command += ["--served-model-name", "reward", "--host", "127.0.0.1", "--port", "8124", "--runner", "pooling", *VLLM]
+
+    async def score(scorer: Classify, texts: list[str]) -> list[float | None]:
+        await scorer.start()
+        found = await scorer.score(Item("q"), "p", texts)
+        assert {one.status for one in found} == {OK}
+        return [one.value for one in found]
+
+    with server(command, 8124, "/health", models / "reward.txt") as url:
+        texts = ["seven", "eight", "a much longer answer"]
+        raw = asyncio.run(score(Classify(f"{url}/classify", "{query}: {completion}", model="reward"), texts))
+        seen = asyncio.run(
+            score(Classify(f"{url}/classify", "{query}: {completion}", model="reward", raw=False), texts)
+        )
+    assert len({*raw}) == 3
+    assert all(0 <= one <= 1 for one in seen if one is not None)
+    assert raw != seen
+
+
+def test_transformers_serve_ignores_n_and_every_draw_is_there(models: Path):
+    needs("fastapi, accelerate")
+    chat = str(models / "chat")
+    command = [PYTHON, "-m", "transformers.cli.transformers", "serve", chat]
+    command += ["--host", "127.0.0.1", "--port", "8125", "--device", "cpu"]
+    with server(command, 8125, "/health", models / "serve.txt") as url:
+        found, spent, limit = sample(f"{url}/v1", 8, chat, count=4)
+    assert limit == 1
+    texts = [draw.text for pull in found for draw in pull]
+    assert len(texts) == spent.completions == 8
+    assert len(set(texts)) > 4

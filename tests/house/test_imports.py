@@ -1,0 +1,151 @@
+"""Who may import whom: the arrows of the architecture, read from the source by `ast`."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CORE = {"core", "utilities", "kernels"}
+WORLDS = CORE | {"envs"}
+RULES = {"core", "kernels", "estimators", "schedules", "trim"}
+
+ROOMS: dict[str, set[str]] = {
+    "core": set(),
+    "utilities": {"core"},
+    "kernels": {"core", "utilities"},
+    "envs": CORE,
+    "estimators": {"core"},
+    "schedules": {"core", "kernels"},
+    "trim": {"core", "kernels"},
+    "algorithms": RULES,
+    "engine": {"core", "kernels", "estimators", "evaluate"},
+    "evaluate": {"core"},
+    "origins": set(),
+    "program": {"origins", "comparison"},
+    "adapters": WORLDS | {"algorithms", "engine"},
+    "comparison": WORLDS | {"algorithms", "engine", "evaluate", "origins", "program"},
+}
+"""Room of `sim` -> the other rooms of `sim` that it may import. `cli` may import all of them."""
+
+KERNELS = {"rounds": {"core"}, "counter": {"core"}, "select": set(), "lanes": set(), "votes": set()}
+KERNELS |= {"blocks": {"core", "utilities"}, "subsets": {"core", "utilities"}}
+"""Rooms outside `kernels` that each kernel may import: only blocks and subsets know utilities."""
+
+THEORY = WORLDS | {"engine", "schedules", "estimators", "trim", "evaluate", "algorithms"}
+THEORY |= {"origins", "comparison", "program"}
+"""Rooms of `sim` that theory may import."""
+
+
+def sources(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def imports(path: Path) -> Iterator[tuple[str, bool]]:
+    """Modules that a file imports, `from a import b` as a.b, and whether on being imported itself."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    later = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.Lambda) or _for_checkers(node)]
+    nested = {id(node) for part in later for node in ast.walk(part)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from ((name, id(node) not in nested) for name in names)
+
+
+def _for_checkers(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def room_of(module: str) -> str | None:
+    """`sim.envs.files.read` -> envs; the package itself and other packages have none."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "sim" and len(parts) > 1 else None
+
+
+SIM = [path for path in sources("sim") if module_of(path) != "sim"]
+
+
+@pytest.mark.parametrize("path", SIM, ids=module_of)
+def test_a_room_of_sim_imports_only_rooms_before_it(path: Path) -> None:
+    own = room_of(module_of(path))
+    if own == "cli":
+        return
+    assert own in ROOMS, f"sim/{own} is new: say in ROOMS which rooms it may import"
+    found = {room_of(name) for name, _ in imports(path)} - {None, own}
+    assert found <= ROOMS[own]
+
+
+@pytest.mark.parametrize("path", SIM, ids=module_of)
+def test_sim_knows_no_theory_and_no_figures(path: Path) -> None:
+    """But the command may, inside the functions that need them."""
+    lazily = room_of(module_of(path)) == "cli"
+    for name, at_once in imports(path):
+        outside = name.split(".")[0] in {"theory", "figures", "benchmarks", "tests", "notebooks"}
+        assert not outside or (lazily and not at_once), name
+
+
+def test_only_the_command_imports_the_command() -> None:
+    for path in [*SIM, *sources("theory")]:
+        if room_of(module_of(path)) != "cli":
+            assert not any(name.startswith("sim.cli") for name, _ in imports(path)), path
+
+
+@pytest.mark.parametrize("path", sources("sim/kernels"), ids=module_of)
+def test_kernels_know_little(path: Path) -> None:
+    if path.stem != "__init__":
+        assert {room_of(name) for name, _ in imports(path)} - {None, "kernels"} <= KERNELS[path.stem]
+
+
+@pytest.mark.parametrize("path", sources("theory"), ids=module_of)
+def test_theory_imports_what_defines_the_worlds_and_runs_the_rules(path: Path) -> None:
+    names = {name for name, _ in imports(path)}
+    assert {room_of(name) for name in names} - {None} <= THEORY
+    assert not any(name.split(".")[0] in {"figures", "tests", "benchmarks", "notebooks"} for name in names)
+
+
+@pytest.mark.parametrize("path", sources("figures"), ids=module_of)
+def test_figures_use_rooms_and_not_the_command(path: Path) -> None:
+    """`python -m figures` is the command itself."""
+    assert not any(name.startswith("sim.cli") for name, _ in imports(path)) or path.stem == "__main__"
+    assert not any(name.split(".")[0] in {"tests", "benchmarks", "notebooks"} for name, _ in imports(path))
+
+
+@pytest.mark.parametrize("path", sources("sim/algorithms"), ids=module_of)
+def test_no_algorithm_touches_an_environment(path: Path) -> None:
+    names = {name for name, _ in imports(path)}
+    assert not names & {"sim.core.Environment", "sim.core.Source", "sim.core.Queries", "sim.core.Instance"}
+
+
+def test_the_second_opinion_is_independent() -> None:
+    assert {name.split(".")[0] for name, _ in imports(ROOT / "tests" / "support" / "reference.py")} <= {
+        "dataclasses",
+        "itertools",
+        "typing",
+        "numpy",
+    }
+
+
+@pytest.mark.parametrize("path", [*sources("sim"), *sources("theory"), *sources("figures")], ids=module_of)
+def test_no_file_shadows_the_standard_library_and_none_is_too_long(path: Path) -> None:
+    assert path.stem not in {"types", "random", "statistics"}
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 450
+
+
+@pytest.mark.parametrize("path", [*SIM, *sources("theory")], ids=module_of)
+def test_nothing_is_printed_outside_the_command(path: Path) -> None:
+    if room_of(module_of(path)) != "cli":
+        calls = [
+            node.func for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)
+        ]
+        assert "print" not in {call.id for call in calls if isinstance(call, ast.Name)}

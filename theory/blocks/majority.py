@@ -1,0 +1,155 @@
+"""Exact majority-vote credit of the right answer, for every number of votes at once.
+
+Threshold recurrence: the right answer wins with m votes, and t - 1 others tie with it, when the others' counts form a
+term of prod_j (sum_{i<m} w_j(i) z^i + [ties] w_j(m) z^m). With Poisson weights w_j(i) = exp(-lam p_j) (lam p_j)^i / i!,
+the coefficient of z^(N-m) times w_gold(m), summed over m and divided by the Poisson probability of N votes in all, is
+the multinomial probability. One pass gives every N, and as every term is positive nothing cancels: relative errors stay
+near machine precision times the number of terms. Votes m > Nmax / 2 need no recurrence: fewer than m votes are left,
+whoever gets them.
+"""
+
+import numpy as np
+from jaxtyping import Float64
+
+from sim.utilities import GOLD, TIES
+from theory.blocks.block import Moments, normal_rows
+
+LARGEST_SCALE = 1024
+"""Largest number of votes: the Poisson weight of few votes must not underflow."""
+
+_BLOCK = 256
+"""Rows per pass: bounds the memory and keeps the working set in cache."""
+
+
+def majority_credit(
+    probs: Float64[np.ndarray, "*rows answer"], max_scale: int, tie: str = "uniform"
+) -> Float64[np.ndarray, "*rows scale"]:
+    """Expected majority-vote credit of the right answer for N = 1..max_scale votes.
+
+    Args:
+        probs: distribution over answers in each row; answer 0 is the right one.
+        max_scale: largest number of votes Nmax.
+        tie: credit among t most voted answers: "uniform" 1/t, "half" 1/2 for every t > 1.
+
+    Returns:
+        Expected credit; entry N - 1 of the last axis is for N votes.
+
+    Example:
+        >>> majority_credit(np.array([0.6, 0.4]), 3).round(6).tolist()
+        [0.6, 0.6, 0.648]
+    """
+    return majority_moments(probs, max_scale, tie).mean
+
+
+def majority_moments(probs: Float64[np.ndarray, "*rows answer"], max_scale: int, tie: str = "uniform") -> Moments:
+    """Mean and variance of the majority-vote credit; see `majority_credit`."""
+    if tie not in TIES:
+        raise ValueError(f"tie is {tie!r}; allowed are {', '.join(TIES)}")
+    if not 1 <= max_scale <= LARGEST_SCALE:
+        raise ValueError(f"max_scale is {max_scale}; exact majority votes are computed for 1 to {LARGEST_SCALE}")
+    flat = normal_rows(probs)
+    gold, others = flat[:, GOLD], -np.sort(-flat[:, 1:], axis=1)
+    num_rivals = np.count_nonzero(others, axis=1)
+    mean, variance = _two_answers(gold, max_scale)
+    hard = np.flatnonzero((num_rivals > 1) & (gold > 0))  # zero mass on the right answer is exactly zero credit
+    if hard.size:
+        width = num_rivals[hard].max()
+        rows, inverse = np.unique(
+            np.column_stack([num_rivals, gold, others[:, :width]])[hard], axis=0, return_inverse=True
+        )
+        # np.unique sorts by the number of rivals, so that a block carries few empty categories
+        blocks = [rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK)]
+        found = [_many_answers(block[:, 1], block[:, 2 : 2 + int(block[-1, 0])], max_scale, tie) for block in blocks]
+        for target, parts in zip((mean, variance), zip(*found, strict=True), strict=True):
+            target[hard] = np.concatenate(parts)[np.ravel(inverse)]
+    shape = (*probs.shape[:-1], max_scale)
+    return Moments(mean.reshape(shape), variance.reshape(shape))
+
+
+def majority_credit_given(
+    probs: Float64[np.ndarray, "*rows answer"], max_scale: int, tie: str = "uniform"
+) -> Float64[np.ndarray, "*rows answer scale"]:
+    """Expected credit when one of the N votes is known to be for each answer in turn; see `majority_credit`."""
+    flat = normal_rows(probs)
+    found = np.empty((flat.shape[1], len(flat), max_scale))
+    for start in range(0, len(flat), _BLOCK):
+        part = flat[start : start + _BLOCK]
+        for answer, rows in enumerate(found):
+            rows[start : start + _BLOCK] = _many_answers(part[:, GOLD], part[:, 1:], max_scale, tie, answer).mean
+    return np.moveaxis(found, 0, 1).reshape(*probs.shape, max_scale)
+
+
+def _two_answers(gold: np.ndarray, max_scale: int) -> Moments:
+    """Closed form for one rival: q_{2m+1} = q_{2m-1} + (2p - 1) C(2m-1, m) (p(1-p))^m and q_{2m} = q_{2m-1}.
+
+    The credit is 0 or 1 but for 1/2 at a tie, whose probability C(2m, m) (p(1-p))^m lowers the variance by a quarter
+    of itself. Absolute error about max_scale times machine precision.
+    """
+    mean = np.empty((max_scale, gold.size))
+    tied = np.zeros((max_scale, gold.size))
+    mean[0], half_tie = gold, gold * (1 - gold)
+    for m in range(1, max_scale // 2 + 1):
+        # half_tie = C(2m-1, m) (p(1-p))^m, half of the probability of m votes each
+        mean[2 * m - 1] = mean[2 * m - 2]
+        tied[2 * m - 1] = 2 * half_tie
+        if 2 * m < max_scale:
+            mean[2 * m] = mean[2 * m - 1] + (2 * gold - 1) * half_tie
+        half_tie = half_tie * (gold * (1 - gold)) * (2 * (2 * m + 1) / (m + 1))
+    variance = np.maximum(mean * (1 - mean) - tied / 4, 0)
+    return Moments(mean.T.copy(), variance.T.copy())
+
+
+def _many_answers(gold: np.ndarray, others: np.ndarray, max_scale: int, tie: str, given: int | None = None) -> Moments:
+    """The threshold recurrence for one block of rows: `gold` (row,), `others` (row, rival).
+
+    With `given`, one of the votes is for that answer (0 the right one, then the rivals in order), the rest are random.
+    """
+    rate = max_scale / 2
+    votes = _poisson(np.array([rate]), max_scale)
+    weights = [_poisson(rate * p, max_scale) for p in (gold, *others.T, others.sum(axis=1))]
+    if given is not None:
+        votes = _one_more(votes)
+        for shifted in {given, -1} if given > GOLD else {given}:
+            weights[shifted] = _one_more(weights[shifted])
+    gold_weight, *rival_weights, rest_weight = weights
+    wins = np.zeros((min(others.shape[1], max_scale - 1) + 1, max_scale + 1, gold.size))  # tied rivals, votes, row
+    for m in range(1, max_scale // 2 + 1):
+        ways = _ways(rival_weights, m, max_scale - m)
+        wins[: len(ways), m : m + ways.shape[1]] += gold_weight[m] * ways
+    for m in range(max_scale // 2 + 1, max_scale + 1):
+        wins[0, m:] += gold_weight[m] * rest_weight[: max_scale - m + 1]
+    wins = wins[:, 1:] / votes[1:]
+    tied = np.arange(len(wins)) + 1
+    credit = 1 / tied if tie == "uniform" else np.where(tied == 1, 1.0, 0.5)
+    mean = np.tensordot(credit, wins, axes=1).T
+    second = np.tensordot(credit**2, wins, axes=1).T
+    return Moments(mean, np.maximum(second - mean**2, 0))
+
+
+def _one_more(weight: np.ndarray) -> np.ndarray:
+    """Weights of one vote more: entry i is that of i - 1."""
+    return np.concatenate([np.zeros_like(weight[:1]), weight[:-1]])
+
+
+def _ways(rival_weights: list[np.ndarray], m: int, room: int) -> np.ndarray:
+    """Weight of the rivals' counts, none above m, by (rivals with exactly m, sum of counts up to `room`, row)."""
+    levels = min(len(rival_weights), room // m) + 1
+    ways = np.zeros((levels, room + 1, rival_weights[0].shape[1]))
+    ways[0, 0] = 1
+    degree = 0  # largest sum of counts so far
+    for j, weight in enumerate(rival_weights):
+        used = min(j + 2, levels)
+        more = np.zeros_like(ways)
+        for i in range(m):
+            stop = min(degree, room - i) + 1
+            more[:used, i : i + stop] += weight[i] * ways[:used, :stop]
+        stop = min(degree, room - m) + 1
+        more[1:used, m : m + stop] += weight[m] * ways[: used - 1, :stop]
+        ways, degree = more, min(degree + m, room)
+    return ways
+
+
+def _poisson(rate: np.ndarray, largest: int) -> np.ndarray:
+    """Poisson probabilities of 0..largest, by the recurrence w(i) = w(i - 1) rate / i; shape (count, *rate)."""
+    steps = rate / np.arange(1, largest + 1)[:, None]
+    return np.cumprod(np.concatenate([np.exp(-rate)[None], steps]), axis=0)

@@ -1,0 +1,1 @@
+"""Guarantees put to the test: claims, worlds, rules, verdicts; `iapo verify` and `iapo plan`."""

@@ -1,0 +1,318 @@
+"""What budget to buy: what each guarantee asks for, and what simulation says suffices.
+
+Three aims. Miss: some context's answer is not a best arm, the event that guarantees are about. Near miss: some
+context's simple regret exceeds epsilon, the aim that makes sense where the best arms are near ties. Mean regret: the
+expected simple regret, averaged over contexts, exceeds epsilon. All are about one query law: that of all queries.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from sim import evaluate
+from sim.core import Algorithm
+from sim.engine import runner
+from sim.envs.dataset import Dataset
+from sim.envs.sources import fixed
+from theory import bounds, exact, near_misses
+from theory.checks.claims import CLAIMS, Case
+from theory.checks.verdicts import FEW, clopper_pearson
+
+LARGEST = 10**16
+"""No budget beyond this is looked for."""
+MOST = 1_000_000
+"""Largest budget that simulation tries by default."""
+CONFIDENCE = 0.99
+"""With which all intervals that a search may look at cover together."""
+AIMS = ("miss", "near miss", "mean regret")
+_COMPLETIONS = 100_000_000
+_MOST_TRIALS = 8192
+_LEAST_TRIALS = 64
+_CLOSE = 1.1
+_OF_MEANS = {data: f"theorem E, {data}, mean regret" for data in near_misses.DATA}
+
+
+class Asked(NamedTuple):
+    """What one guarantee asks for.
+
+    Attributes:
+        claim: its name.
+        rule: the algorithm that it is about.
+        budget: smallest budget found (to 1 %) at which it promises enough; None where there is none, as where gaps lie
+            below what simulated estimates resolve (`Problem.unresolved`).
+        bound: what it promises there, or at a given budget; NaN where it says nothing.
+        note: why there is none.
+    """
+
+    claim: str
+    rule: str
+    budget: int | None
+    bound: float
+    note: str
+
+
+class Probe(NamedTuple):
+    """What simulation says at one budget: per aim an estimate with its interval.
+
+    Intervals are simultaneous, by Bonferroni: with confidence `CONFIDENCE` those of all aims cover, and in a search
+    those of all budgets that it might have tried (`reachable`). Those of probabilities are Clopper and Pearson's, which
+    are exact; that of the mean is normal, and approximate.
+
+    Attributes:
+        budget: completions T.
+        trials: runs.
+        value: probability of a miss, probability of a near miss, mean regret.
+        low: lower ends.
+        high: upper ends.
+    """
+
+    budget: int
+    trials: int
+    value: tuple[float, float, float]
+    low: tuple[float, float, float]
+    high: tuple[float, float, float]
+
+
+class Found(NamedTuple):
+    """What simulation says of one aim.
+
+    Attributes:
+        aim: one of `AIMS`.
+        target: what is to be reached.
+        fails: largest budget tried at which the interval lies above the target; None if at none.
+        suffices: smallest budget tried, above that, from which on it lies below; None if it is not reached.
+        probe: what was seen there, or at the largest budget tried.
+    """
+
+    aim: str
+    target: float
+    fails: int | None
+    suffices: int | None
+    probe: Probe
+
+
+def asked(case: Case, delta: float, epsilon: float = 0.0) -> list[Asked]:
+    """The budget that each guarantee asks for so that a miss (or near miss) has probability at most delta.
+
+    A guarantee against misses is one against near misses. With a tolerance there are also some about those alone:
+    Theorem E for halving (`near_misses.near_miss`), and for `uniform` the sum over the arms that fall short by more
+    than epsilon, since the answer's estimate has reached the best arm's. Those whose names end in "mean regret" are
+    about that, in mean over contexts: they ask for at most epsilon (`near_misses.mean_regret`).
+
+    Args:
+        case: the world.
+        delta: in (0, 1).
+        epsilon: regret that may be ignored.
+    """
+    if not 0 < delta < 1:
+        raise ValueError(f"delta is {delta}; a probability strictly between 0 and 1 is needed")
+    found = []
+    for name, rule, of in _guarantees(epsilon):
+        target = epsilon if name in _OF_MEANS.values() else delta
+        try:
+            budget = smallest_budget(lambda t, of=of: of(case, t), target, case.problem.num_arms + 1)
+            bound = math.nan if budget is None else of(case, budget)
+            none = case.problem.unresolved or f"more than {LARGEST:.0e} completions"
+            found.append(Asked(name, rule, budget, bound, "" if budget else none))
+        except ValueError as error:
+            found.append(Asked(name, rule, None, math.nan, str(error)))
+    return found
+
+
+def promised(case: Case, budget: int, epsilon: float = 0.0) -> list[Asked]:
+    """What each guarantee promises at a budget.
+
+    Args:
+        case: the world.
+        budget: completions T.
+        epsilon: regret that may be ignored.
+    """
+    found = []
+    for name, rule, of in _guarantees(epsilon):
+        try:
+            bound = of(case, budget)
+            found.append(Asked(name, rule, budget, bound, case.problem.unresolved if bound >= 1 else ""))
+        except ValueError as error:
+            found.append(Asked(name, rule, None, math.nan, str(error)))
+    return found
+
+
+def smallest_budget(of: Callable[[int], float], target: float, least: int = 1, largest: int = LARGEST) -> int | None:
+    """Smallest budget, to 1 %, at which a bound that falls with the budget is at most a target; None up to `largest`.
+
+    Args:
+        of: the bound at a budget.
+        target: what is wanted.
+        least: where to begin: several guarantees need more pulls than arms.
+        largest: where to give up.
+    """
+    low, high = least - 1, least
+    while of(high) > target:
+        low, high = high, 2 * high
+        if high > largest:
+            return None
+    while high - low > max(1, high // 100):
+        middle = (low + high) // 2
+        low, high = (low, middle) if of(middle) <= target else (middle, high)
+    return high
+
+
+class Simulation:
+    """One algorithm on one world, simulated at one budget after another, each once.
+
+    Attributes:
+        data: the world; all its queries are the query law.
+        algorithm: what is run.
+        epsilon: regret that a near miss exceeds.
+        seed: root of all randomness.
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        algorithm: Algorithm,
+        epsilon: float,
+        seed: int = 0,
+        report: Callable[[Probe], None] | None = None,
+    ) -> None:
+        if not epsilon >= 0:
+            raise ValueError(f"epsilon is {epsilon}; a regret of at least 0 is needed")
+        runner.check_seed(seed)
+        self.data, self.algorithm, self.epsilon, self.seed, self.report = data, algorithm, epsilon, seed, report
+        self._source, self._values = fixed(data, 1.0).source, exact.values(data)
+        self._spec = runner.spec_of(self._source)
+        self._most = float(exact.gaps(self._values).max(axis=(1, 2)) @ data.context_distribution)
+        self._seen: dict[int, _Seen] = {}
+
+    def probe(self, budget: int, intervals: int = len(AIMS)) -> Probe:
+        """Simulate a budget, with fewer trials the larger it is.
+
+        Args:
+            budget: completions T.
+            intervals: how many are to cover together; by default those of this budget.
+        """
+        if budget not in self._seen:
+            runner.check_budget(self.algorithm, self._spec, budget)
+            trials = int(np.clip(_COMPLETIONS // budget, _LEAST_TRIALS, _MOST_TRIALS))
+            self._seen[budget] = self._simulate(budget, trials)
+            if self.report is not None:
+                self.report(self._judged(budget, intervals))
+        return self._judged(budget, intervals)
+
+    def find(self, aim: str, target: float, most: int = MOST) -> Found:
+        """The budget that suffices for an aim: doubling, then halving the ratio of what fails to what suffices.
+
+        A budget suffices where the interval lies below the target, and fails where it lies above. In between it is not
+        known, and counts as not sufficient.
+
+        Args:
+            aim: one of `AIMS`.
+            target: what is to be reached.
+            most: largest budget tried.
+
+        Raises:
+            ValueError: the algorithm needs more than `most`.
+        """
+        place = AIMS.index(aim)
+        runner.check_budget(self.algorithm, self._spec, most)
+        low = high = min(max(self.algorithm.min_budget(self._spec), self.data.num_prompts), most)
+        possible = reachable(high, most)
+
+        def probe(budget: int) -> Probe:
+            return self.probe(budget, len(AIMS) * len(possible))
+
+        def suffices(budget: int) -> bool:
+            return probe(budget).high[place] <= target
+
+        while not suffices(high) and high < most:
+            low, high = high, min(2 * high, most)
+        reached = suffices(high)
+        while reached and not _close(low, high):
+            middle = _between(low, high)
+            low, high = (low, middle) if suffices(middle) else (middle, high)
+        tried = possible.intersection(self._seen)
+        fails = [t for t in tried if probe(t).low[place] > target and (t < high or not reached)]
+        return Found(aim, target, max(fails, default=None), high if reached else None, probe(high))
+
+    def _simulate(self, budget: int, trials: int) -> "_Seen":
+        found = runner.run_trials(self._source, self.algorithm, budget, seed=self.seed, trials=trials)
+        scores = evaluate.score(found.prompt, found.scale, self._values[None], self.data.context_distribution)
+        tie = evaluate.tolerance(self._values)
+        missed = [(scores.context_regret > limit + tie).any(axis=1) for limit in (0.0, self.epsilon)]
+        misses, near = (int(one.sum()) for one in missed)
+        return _Seen(trials, misses, near, float(scores.regret.mean()), float(scores.regret.std(ddof=1)))
+
+    def _judged(self, budget: int, intervals: int) -> Probe:
+        """What was seen at a budget, with intervals at the level of so many that cover together."""
+        trials, misses, near_misses, mean, spread = self._seen[budget]
+        confidence = 1 - (1 - CONFIDENCE) / intervals
+        (miss_low, miss_high), (near_low, near_high) = (
+            clopper_pearson(k, trials, confidence) for k in (misses, near_misses)
+        )
+        half = float(stats.norm.isf((1 - confidence) / 2)) * spread / math.sqrt(trials)
+        # Few misses leave the standard error blind to those that were not seen: no regret exceeds that of all misses.
+        mean_high = mean + half if misses >= FEW else self._most * miss_high
+        low, high = (miss_low, near_low, max(mean - half, 0.0)), (miss_high, near_high, mean_high)
+        return Probe(budget, trials, (misses / trials, near_misses / trials, mean), low, high)
+
+
+class _Seen(NamedTuple):
+    """Trials at one budget: misses, near misses, mean and standard deviation of the regret."""
+
+    trials: int
+    misses: int
+    near_misses: int
+    mean: float
+    spread: float
+
+
+def reachable(least: int, most: int) -> frozenset[int]:
+    """All budgets that a search from `least` to `most` can try, whatever it sees: known before it starts."""
+    found = {least}
+    low = least
+    while low < most:
+        high = min(2 * low, most)
+        found |= {high, *_inside(low, high)}
+        low = high
+    return frozenset(found)
+
+
+def _inside(low: int, high: int) -> set[int]:
+    """All budgets that halving the ratio of two budgets can try."""
+    if _close(low, high):
+        return set()
+    middle = _between(low, high)
+    return {middle, *_inside(low, middle), *_inside(middle, high)}
+
+
+def _close(low: int, high: int) -> bool:
+    return high <= max(_CLOSE * low, low + 1)
+
+
+def _between(low: int, high: int) -> int:
+    return round(math.sqrt(low * high))
+
+
+def _guarantees(epsilon: float) -> list[tuple[str, str, Callable[[Case, int], float]]]:
+    """Names, rules and bounds; with a tolerance, also what is known of near misses alone."""
+    found = [(name, claim.rule, claim.of) for name, claim in CLAIMS.items()]
+    if epsilon > 0:
+
+        def near(case: Case, budget: int) -> float:
+            given = case.exponents("all")
+            return bounds.uniform(case.problem, np.where(given.gap > epsilon, given.chernoff, np.inf), budget)
+
+        found.append(("uniform, near misses", "uniform", near))
+        for rule, data in (("psst, fresh", "fresh"), ("psst", "blocks"), ("psst, equal pulls", "pulls")):
+
+            def halving(case: Case, budget: int, data: str = data) -> float:
+                return near_misses.near_miss(case.problem, budget, epsilon, data=data)
+
+            def mean(case: Case, budget: int, data: str = data) -> float:
+                return near_misses.mean_regret(case.problem, budget, epsilon, data=data)
+
+            found += [(f"theorem E, {data}", rule, halving), (_OF_MEANS[data], rule, mean)]
+    return found

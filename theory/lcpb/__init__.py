@@ -1,0 +1,1 @@
+"""LCPB, the leader-conditional Poisson-binomial bound, and the laws that it integrates over."""

@@ -1,0 +1,1 @@
+"""Exact error probabilities by enumeration of runs, and rare failures by splitting."""
