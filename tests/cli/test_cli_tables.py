@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from cli_runs import QUICK, iapo
 from rich.console import Console
 from rich.text import Text
-from test_cli import QUICK, iapo
 
 from sim import algorithms, envs
 from sim.adapters.evaluation import ROLES, Interval, Row

@@ -73,7 +73,7 @@ class Reader:
 
 
 def world(path: Path) -> object:
-    from test_files import world as made
+    from made_worlds import world as made
 
     return files.save(made(("mv", "bon")), path)
 
@@ -95,13 +95,13 @@ def jsonl(path: Path, records: list[dict[str, Any]]) -> None:
 
 
 def made_journal(path: Path) -> None:
-    from test_journal import kept
+    from journal_files import kept
 
     kept(path)
 
 
 def made_policy(path: Path) -> None:
-    from test_ask import write
+    from policy_files import write
 
     made_run(path.parent / "run.toml")
     arms = {"chosen": {"prompt": "a", "scale": 2}, "single": {"prompt": "a", "scale": 1}}
