@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from sim.adapters.live import Step, in_parallel
-from sim.adapters.paid.journal import Cell, Draw
+from sim.adapters.paid.journal import Asked, Draw
 from sim.adapters.paid.sampler import Want, cell_of, consecutive
 from sim.adapters.scorers.scoring import Item, Scored
 from sim.adapters.tune import Session, completion_cost
@@ -97,7 +97,7 @@ def replay(live: Session, items: Sequence[Item], stream: str = "tune") -> tuple[
     return made, left
 
 
-async def _rows(live: Session, cell: Cell, item: Item, draws: Sequence[Draw]) -> list[dict[str, Any]]:
+async def _rows(live: Session, cell: Asked, item: Item, draws: Sequence[Draw]) -> list[dict[str, Any]]:
     """A row per completion as `sim.envs.logs` takes them, without its cost."""
     found = await live.reader.read(cell, 0, item, cell.prompt, draws)
     rows = []

@@ -66,7 +66,7 @@ PREPARED, CREATING, RUNNING, DONE = "prepared", "creating", "running", "done"
 """States of a batch: on disk here; perhaps created on the server; created there; over, with all its attempts ended."""
 
 
-class Cell(NamedTuple):
+class Asked(NamedTuple):
     """What is asked, but for seed and number. Two cells are the same if all but `prompt` and `query` agree.
 
     Attributes:
@@ -100,7 +100,7 @@ class Attempt(NamedTuple):
     """A request: draws first, .., first + n - 1 of a cell."""
 
     id: int
-    cell: Cell
+    cell: Asked
     first: int
     n: int
     seed: int | None
@@ -237,20 +237,20 @@ class Journal:
         row = self._one("SELECT value FROM meta WHERE key = ?", key)
         return None if row is None else row[0]
 
-    async def draws(self, cell: Cell, first: int, count: int) -> dict[int, Draw]:
+    async def draws(self, cell: Asked, first: int, count: int) -> dict[int, Draw]:
         """Those of draws first, .., first + count - 1 that are here."""
         query = "SELECT draw, text, finish FROM draws WHERE cell = ? AND draw >= ? AND draw < ?"
         rows = await self._ask(lambda: self._found(query, (cell.digest, first, first + count)))
         return {draw: Draw(intact.text(text, self.path), finish) for draw, text, finish in rows}
 
-    async def begin(self, cell: Cell, first: int, n: int, seed: int | None, worst: Amount) -> Attempt:
+    async def begin(self, cell: Asked, first: int, n: int, seed: int | None, worst: Amount) -> Attempt:
         """Write that a request is about to be sent; its charge is its worst case until it is over."""
         attempt, writes = self._beginning(cell, first, n, seed, worst, OPEN)
         await self.write(writes)
         return attempt
 
     def _beginning(
-        self, cell: Cell, first: int, n: int, seed: int | None, worst: Amount, state: str
+        self, cell: Asked, first: int, n: int, seed: int | None, worst: Amount, state: str
     ) -> tuple[Attempt, list[tuple[str, tuple[Any, ...]]]]:
         attempt = Attempt(self._next, cell, first, n, seed)
         self._next += 1
@@ -263,7 +263,7 @@ class Journal:
         writes.append(("INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, ?)", row))
         return attempt, writes
 
-    async def begin_batch(self, endpoint: str, parts: Sequence[tuple[Cell, int, int, int | None, Amount]]) -> Batch:
+    async def begin_batch(self, endpoint: str, parts: Sequence[tuple[Asked, int, int, int | None, Amount]]) -> Batch:
         """Write that a batch of requests (cell, first, n, seed, worst case) is about to be sent."""
         batch = Batch(1 + (self._one("SELECT max(id) FROM batches")[0] or 0), PREPARED)
         writes = [("INSERT INTO batches VALUES (?, ?, ?, NULL, NULL, '')", (batch.id, endpoint, PREPARED))]
@@ -298,7 +298,7 @@ class Journal:
             parts = intact.parsed(intact.text(messages, self.path), self.path)
             said = tuple((role, content) for role, content in parts)
             stream, endpoint, model, decoding = cell
-            whole = Cell(stream, endpoint, model, decoding, said, prompt, intact.text(query, self.path))
+            whole = Asked(stream, endpoint, model, decoding, said, prompt, intact.text(query, self.path))
             found.append((Attempt(id_, whole, first, n, seed), Amount(completions, tokens, money)))
         return found
 
@@ -328,7 +328,7 @@ class Journal:
             writes.append(("INSERT INTO draws VALUES (?, ?, ?, ?, ?, ?)", row))
         await self.write(writes)
 
-    async def scores(self, cell: Cell, first: int, count: int, scorer: bytes) -> dict[int, Scored]:
+    async def scores(self, cell: Asked, first: int, count: int, scorer: bytes) -> dict[int, Scored]:
         """What a scorer found in draws first, .., first + count - 1, as far as it is here."""
         query = "SELECT draw, status, label, value FROM scores WHERE cell = ? AND scorer = ? AND draw >= ? AND draw < ?"
         key = (cell.digest, scorer, first, first + count)
@@ -338,7 +338,7 @@ class Journal:
             for draw, status, label, value in rows
         }
 
-    async def keep_scores(self, cell: Cell, first: int, scorer: bytes, found: Iterable[Scored]) -> None:
+    async def keep_scores(self, cell: Asked, first: int, scorer: bytes, found: Iterable[Scored]) -> None:
         """Keep what a scorer found in draws first, first + 1, .."""
         rows = [
             (

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sim.adapters.live import token_counts
 from sim.adapters.paid import intact
 from sim.adapters.paid import journal as room
-from sim.adapters.paid.journal import Batch, Cell, Draw, Journal
+from sim.adapters.paid.journal import Asked, Batch, Draw, Journal
 from sim.adapters.paid.journal_tables import completions
 from sim.adapters.paid.ledger import Amount, Ledger
 from sim.adapters.run_file.settings import Caps
@@ -22,7 +22,7 @@ from sim.adapters.scorers.scoring import Scored
 from sim.adapters.wire.protocol import Usage
 from sim.adapters.wire.retry import Stopped
 
-CELL = Cell("tune", "http://x/v1", "m", "{}", (("user", "hello"),), "p", "q")
+CELL = Asked("tune", "http://x/v1", "m", "{}", (("user", "hello"),), "p", "q")
 WORST = Amount(2, 100, 5000)
 USAGE = Usage(4, 6)
 HOSTILE = [
@@ -38,7 +38,7 @@ HOSTILE = [
 ]
 
 
-def keep(journal: Journal, text: str, draw: int = 0, cell: Cell = CELL, usage: Usage | None = USAGE) -> None:
+def keep(journal: Journal, text: str, draw: int = 0, cell: Asked = CELL, usage: Usage | None = USAGE) -> None:
     async def write() -> None:
         attempt = await journal.begin(cell, draw, 1, 5, WORST)
         await journal.end(attempt, room.SETTLED, Amount(1, 10, 7), [Draw(text, "stop")], usage)
@@ -46,7 +46,7 @@ def keep(journal: Journal, text: str, draw: int = 0, cell: Cell = CELL, usage: U
     asyncio.run(write())
 
 
-def read(journal: Journal, count: int = 10, cell: Cell = CELL) -> dict[int, Draw]:
+def read(journal: Journal, count: int = 10, cell: Asked = CELL) -> dict[int, Draw]:
     return asyncio.run(journal.draws(cell, 0, count))
 
 
@@ -306,7 +306,7 @@ def test_what_broken_choices_took_is_part_of_what_draws_cost():
     """
     whole, alone = Draw("whole", "stop"), CELL._replace(messages=(("user", "alone"),))
 
-    async def write(cell: Cell, draws: list[Draw | None], tokens: int) -> None:
+    async def write(cell: Asked, draws: list[Draw | None], tokens: int) -> None:
         attempt = await journal.begin(cell, 0, len(draws), 5, WORST)
         await journal.end(attempt, room.SETTLED, Amount(len(draws), 4 + tokens, 7), draws, Usage(4, tokens))
 
