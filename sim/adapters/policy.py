@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sim.adapters.paid.journal import Draw
+from sim.adapters.paid.entries import Draw
 from sim.adapters.run_file.settings import MONEY, Config, Context, Objective, Prompt
 from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.scorers.scoring import Scored

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from sim.adapters.live import Step, in_parallel
-from sim.adapters.paid.journal import Asked, Draw
+from sim.adapters.paid.entries import Asked, Draw
 from sim.adapters.paid.sampler import Want, cell_of, consecutive
 from sim.adapters.scorers.scoring import Item, Scored
 from sim.adapters.tune import Session, completion_cost
@@ -69,7 +69,7 @@ def replay(live: Session, items: Sequence[Item], stream: str = "tune") -> tuple[
         for p, prompt in enumerate(config.prompts)
         for x, item in enumerate(items)
     }
-    have = dict(live.journal.rows("SELECT cell, count(*) FROM draws GROUP BY cell"))
+    have = live.journal.counts()
     counts = np.zeros((len(config.prompts), len(items)), int)
     for place, cell in cells.items():
         counts[place] = have.get(cell.digest, 0)

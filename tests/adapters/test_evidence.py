@@ -10,7 +10,8 @@ from scipy import stats
 
 from sim.adapters.evidence import Estimate, Evidence, Paid, interval, within
 from sim.adapters.live import token_counts
-from sim.adapters.paid.journal import SETTLED, VOID, Asked, Draw, Journal
+from sim.adapters.paid.entries import SETTLED, VOID, Asked, Draw
+from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.ledger import Amount
 from sim.adapters.wire.protocol import Usage
 

@@ -14,7 +14,8 @@ from helpers import best_of, given, majority, mixed, scripted
 from sim import algorithms
 from sim.adapters.evidence import Evidence
 from sim.adapters.live import Live, Step, first_seed, in_parallel, plan_pulls, unit_sums
-from sim.adapters.paid.journal import Asked, Draw, Journal
+from sim.adapters.paid.entries import Asked, Draw
+from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.sampler import Sampler, Want
 from sim.adapters.run_file.settings import Endpoint, Objective, Prompt
 from sim.adapters.scorers.reader import Reader

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sim.adapters.paid.journal import AMBIGUOUS, SETTLED, VOID, Asked, Attempt, Draw, Journal
+from sim.adapters.paid.entries import AMBIGUOUS, SETTLED, VOID, Asked, Attempt, Draw
+from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.ledger import Amount, Ledger
 from sim.adapters.run_file.settings import Endpoint, Prices, Prompt
 from sim.adapters.wire.concurrency import Pace

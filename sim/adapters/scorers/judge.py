@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sim.adapters.paid.journal import Asked, Draw
+from sim.adapters.paid.entries import Asked, Draw
 from sim.adapters.paid.sampler import Sampler, Want, cell_of
 from sim.adapters.run_file.settings import Prompt
 from sim.adapters.run_file.toml_table import TomlTable

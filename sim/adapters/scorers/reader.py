@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from sim.adapters.paid.journal import Asked, Draw, Journal
+from sim.adapters.paid.entries import Asked, Draw
+from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.sampler import REFUSED
 from sim.adapters.run_file.settings import Objective
 from sim.adapters.scorers.scoring import OK, UNREADABLE, Item, Scored

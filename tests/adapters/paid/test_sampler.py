@@ -12,7 +12,8 @@ import pytest
 from live_runs import iapo
 from live_server import KEY, Model, serving, words
 
-from sim.adapters.paid.journal import Draw, Journal
+from sim.adapters.paid.entries import Draw
+from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.ledger import Amount, Ledger
 from sim.adapters.paid.sampler import REFUSED, Sampler, Want, cell_of
 from sim.adapters.run_file.settings import Caps, Endpoint, Prices, Prompt

@@ -12,7 +12,8 @@ from live_server import KEY, Model, serving, words
 
 from sim.adapters import config, planning
 from sim.adapters import tune as driver
-from sim.adapters.paid.journal import SETTLED, Asked, Draw, Journal
+from sim.adapters.paid.entries import SETTLED, Asked, Draw
+from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.ledger import Amount
 from sim.adapters.paid.sampler import REFUSED, consecutive
 from sim.adapters.run_file.settings import Endpoint

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.adapters.paid.journal import Asked, Draw, Journal
+from sim.adapters.paid.entries import Asked, Draw
+from sim.adapters.paid.journal import Journal
 from sim.adapters.run_file.settings import Objective
 from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.scorers import patterns, processes, registry

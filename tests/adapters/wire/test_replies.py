@@ -16,7 +16,8 @@ from live_runs import RUN, digit, iapo, write
 from live_server import Model, serving
 from test_sampler import FREE, PROMPT, sample
 
-from sim.adapters.paid.journal import Asked, Draw, Journal
+from sim.adapters.paid.entries import Asked, Draw
+from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.ledger import Amount
 from sim.adapters.run_file.settings import Caps, Objective
 from sim.adapters.scorers.reader import Reader
