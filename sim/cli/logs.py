@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sim.envs.logs import Columns
+
 _QUESTIONS = ("question", "problem", "input")
 """Columns that say what a query asks."""
 _PLAIN = re.compile(r"-?(?:0|[1-9]\d{0,15})(?:\.\d+)?")
@@ -54,32 +56,13 @@ class Options(NamedTuple):
     same: bool = False
 
 
-class Columns(NamedTuple):
-    """Which columns mean what.
-
-    Attributes:
-        prompt: tells prompts apart.
-        query: tells queries apart.
-        objectives: the column of each objective.
-        votes: those of them that are voted on. One of a CSV file that holds numbers only is one of numbers: 4.0 is 4.
-        gold: the right answer, brought into the form of the answers; `right` says which completions have it.
-        cost: the cost of a completion.
-    """
-
-    prompt: str
-    query: str
-    objectives: Sequence[str]
-    votes: Sequence[str]
-    gold: str | None
-    cost: str | None
-
-
-def table(sources: Sequence[str], columns: Columns, options: Options, say: Callable[[str], None]) -> "pd.DataFrame":
+def table(sources: Sequence[str], columns: "Columns", options: Options, say: Callable[[str], None]) -> "pd.DataFrame":
     """All completions of some logs, with right answers joined and answers read where that is asked for.
 
     Args:
         sources: files, or NAME=FILE to name the prompt that a file holds.
-        columns: which columns mean what.
+        columns: which columns hold what. One that is voted on and of a CSV file that holds numbers only is one of
+            numbers: 4.0 is 4. Right answers are brought into the form of the answers; `right` says who has one.
         options: how logs are read.
         say: is told what was guessed.
     """
@@ -142,7 +125,7 @@ def _check_name(source: Source, others: Sequence[Source]) -> None:
             )
 
 
-def _questions(frame: "pd.DataFrame", columns: Columns) -> list[Any]:
+def _questions(frame: "pd.DataFrame", columns: "Columns") -> list[Any]:
     """The question of every row, where the log says it."""
     for column in _QUESTIONS:
         if column in frame.columns and column not in (columns.prompt, columns.query):
@@ -150,7 +133,7 @@ def _questions(frame: "pd.DataFrame", columns: Columns) -> list[Any]:
     return [None] * len(frame)
 
 
-def _check_questions(frame: "pd.DataFrame", columns: Columns, asks: Sequence[Any]) -> None:
+def _check_questions(frame: "pd.DataFrame", columns: "Columns", asks: Sequence[Any]) -> None:
     """Refuse queries of one id that ask two things, as subtasks, or shuffled data sets, have them."""
     if columns.query not in frame.columns or columns.prompt not in frame.columns:
         return
