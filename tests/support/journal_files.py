@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from sim.adapters.paid import journal as room
-from sim.adapters.paid.journal import Cell, Draw, Journal
+from sim.adapters.paid.entries import Asked, Draw
+from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.ledger import Amount
 from sim.adapters.scorers.scoring import Scored
 
-CELL = Cell("tune", "http://x/v1", "m", "{}", (("user", "hello"),), "p", "q")
+CELL = Asked("tune", "http://x/v1", "m", "{}", (("user", "hello"),), "p", "q")
 
 
 WORST = Amount(2, 100, 5000)
