@@ -14,12 +14,12 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from sim import evaluate
-from sim.core import Algorithm, Allocation, Environment, Instance, Key, Policy, Queries, Source, Spec, Stats, Trial
+from sim.core import Algorithm, Allocation, Environment, Instance, Key, Queries, Source, Spec, Stats, Trial
 from sim.engine import fused as whole
-from sim.engine import stepwise
-from sim.engine.fused import RUN as RUN
-from sim.engine.fused import SPLIT, WORLD
-from sim.engine.fused import queries_of as queries_of
+from sim.engine import stepwise, turn
+from sim.engine.turn import RUN as RUN
+from sim.engine.turn import SPLIT, WORLD, RoundKeys, Turn
+from sim.engine.turn import queries_of as queries_of
 from sim.kernels import counter, rounds, subsets
 
 CHUNK = 64
@@ -230,12 +230,11 @@ def run_trial(environment: Environment, train: Queries, algorithm: Algorithm, bu
     """
     law = queries_of(algorithm.queries, train, run_key)
 
-    def answer(round_key: Key, allocation: Allocation) -> Stats:
-        nonlocal law
-        own, law = law, rounds.advance(law, allocation)
-        return host_round(environment, own, round_key, allocation, algorithm)
+    def pull(key: Key, at: Turn, asked: Allocation) -> Stats:
+        assert at.train is not None
+        return host_round(environment, at.train, key, asked, algorithm)
 
-    return run_rounds(environment.spec, algorithm, budget, run_key, answer)
+    return _rounds(environment.spec, algorithm, budget, run_key, law, pull)
 
 
 def run_rounds(
@@ -251,46 +250,44 @@ def run_rounds(
     Rounds without pulls are answered too, as in a trial. The run is a function of its arguments and the answers alone,
     so that a run whose answers are kept can be repeated up to where it stopped. `watch` sees the state before a round.
     """
+
+    def pull(key: Key, at: Turn, asked: Allocation) -> Stats:
+        watch(at.state)
+        return answer(key, asked)
+
+    return _rounds(spec, algorithm, budget, run_key, None, pull)
+
+
+def _rounds(
+    spec: Spec,
+    algorithm: Algorithm,
+    budget: int,
+    run_key: Key,
+    train: Queries | None,
+    pull: Callable[[Key, Turn, Allocation], Stats],
+) -> Trial:
+    """The host loop: one trial, a round at a time, pulled by `pull`."""
     check_budget(algorithm, spec, budget)
     algorithm = algorithm.traced()
-    state = _init(algorithm, spec, jnp.int32(budget))
-    spent, index = 0, 0
-    while not bool(_finished(algorithm, spec, state)):
-        watch(state)
-        keys = _round_keys(run_key, jnp.int32(index))
-        allocation = _allocate(algorithm, keys.allocate, spec, state)
-        stats = answer(keys.pull, allocation)
-        state = _update(algorithm, keys.update, spec, state, allocation, stats)
-        spent, index = spent + int(allocation.completions), index + 1
-    return Trial(_recommend(algorithm, whole.recommend_key(run_key), spec, state), jnp.int32(spent))
+    at = _begin(algorithm, spec, jnp.int32(budget), train)
+    while bool(_going(algorithm, spec, at)):
+        keys, asked = _ask(algorithm, spec, run_key, at)
+        at = _tell(algorithm, spec, keys.update, at, asked, pull(keys.pull, at, asked))
+    return _answer(algorithm, spec, run_key, at)
+
+
+_begin, _going, _tell = eqx.filter_jit(turn.begin), eqx.filter_jit(turn.going), eqx.filter_jit(turn.tell)
 
 
 @eqx.filter_jit
-def _init(algorithm: Algorithm, spec: Spec, budget: Int[Array, ""]) -> Any:
-    return algorithm.init(spec, budget)
+def _ask(algorithm: Algorithm, spec: Spec, run_key: Key, at: Turn) -> tuple[RoundKeys, Allocation]:
+    keys = turn.round_keys(run_key, at.round)
+    return keys, turn.ask(algorithm, spec, keys.allocate, at, jnp.ones((), bool))
 
 
 @eqx.filter_jit
-def _finished(algorithm: Algorithm, spec: Spec, state: Any) -> Array:
-    return algorithm.finished(spec, state)
-
-
-@eqx.filter_jit
-def _allocate(algorithm: Algorithm, key: Key, spec: Spec, state: Any) -> Allocation:
-    return algorithm.allocate(key, spec, state)
-
-
-@eqx.filter_jit
-def _update(algorithm: Algorithm, key: Key, spec: Spec, state: Any, allocation: Allocation, stats: Stats) -> Any:
-    return algorithm.update(key, spec, state, allocation, stats)
-
-
-@eqx.filter_jit
-def _recommend(algorithm: Algorithm, key: Key, spec: Spec, state: Any) -> Policy:
-    return algorithm.recommend(key, spec, state)
-
-
-_round_keys = jax.jit(whole.round_keys)
+def _answer(algorithm: Algorithm, spec: Spec, run_key: Key, at: Turn) -> Trial:
+    return turn.answer(algorithm, spec, turn.recommend_key(run_key), at)
 
 
 def host_round(

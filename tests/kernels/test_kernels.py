@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sim import utilities
 from sim.algorithms import PSST, PromptHalving, SequentialHalving
 from sim.core import Algorithm, Allocation, Queries
-from sim.engine import fused, runner
+from sim.engine import runner
 from sim.kernels import blocks, counter, lanes, rounds, select
 from sim.utilities import Strategy, reward_unit
 
@@ -313,7 +313,7 @@ def test_a_round_of_all_trials_is_that_of_one_pull_after_the_other(data, algorit
     rng = np.random.default_rng(4)
     train = laws(data, trials)
     keys = jax.vmap(counter.fold, in_axes=(None, 0))(counter.from_seed(8), jnp.arange(trials))
-    train = jax.vmap(lambda law, key: fused.queries_of(algorithm.queries, law, key))(train, keys)
+    train = jax.vmap(lambda law, key: runner.queries_of(algorithm.queries, law, key))(train, keys)
     run = jax.jit(
         lambda *batch: rounds.run_round(rounds.World(world, 0), *batch, rounds.Pulling.of(algorithm, world.spec))
     )
