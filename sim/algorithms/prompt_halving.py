@@ -38,7 +38,7 @@ class State(NamedTuple):
     budget: Int[Array, ""]
     round: Int[Array, ""]
     active: Bool[Array, "context prompt"]
-    table: estimators.Table
+    table: estimators.BlockSums
 
 
 class PromptHalving(Estimating):

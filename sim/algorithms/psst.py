@@ -35,7 +35,7 @@ class State(NamedTuple):
     round: Int[Array, ""]
     survivors: Survivors
     place: Int[Array, "context ranked"]
-    table: estimators.Table
+    table: estimators.BlockSums
 
 
 class PSST(Estimating):

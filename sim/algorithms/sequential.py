@@ -24,7 +24,7 @@ class State(NamedTuple):
     """
 
     left: Int[Array, ""]
-    table: estimators.Table
+    table: estimators.BlockSums
     value: Float[Array, "context prompt scale"]
     noted: Any
 

@@ -26,7 +26,7 @@ class State(NamedTuple):
     spent: Int[Array, ""]
     phase: Int[Array, ""]
     active: Bool[Array, "context arm"]
-    table: estimators.Table
+    table: estimators.BlockSums
 
 
 class SuccessiveRejects(Estimating):

@@ -19,7 +19,7 @@ class State(NamedTuple):
     """The budget until it is spent, and what came back."""
 
     budget: Int[Array, ""]
-    table: estimators.Table
+    table: estimators.BlockSums
     done: Bool[Array, ""]
 
 

@@ -38,10 +38,10 @@ class Lanes(NamedTuple):
     turn: Turn
 
 
-def world_of(source: Source, keys: Array) -> tuple[rounds.World, Spec]:
+def world_of(source: Source, keys: Array) -> tuple[rounds.MergedWorld, Spec]:
     """What the trials with these keys pull from where every trial draws a world of its own, and what learners know."""
     drawn = jax.vmap(lambda key: source.world(counter.fold(key, turn.WORLD)))(keys)
-    return rounds.World(drawn.merged(), drawn.spec.num_prompts), drawn.spec
+    return rounds.MergedWorld(drawn.merged(), drawn.spec.num_prompts), drawn.spec
 
 
 def start_of(source: Source, rule: str, keys: Array) -> tuple[Array, Queries]:
@@ -83,12 +83,12 @@ def run(
         numbers = first + jnp.minimum(slots, num_slots - 1)
         return jax.vmap(counter.fold, in_axes=(None, 0))(root, numbers)
 
-    def worlds(slots: Array) -> tuple[rounds.World, Spec, Any]:
+    def worlds(slots: Array) -> tuple[rounds.MergedWorld, Spec, Any]:
         """The lanes' worlds, what learners know of them, and its lane axes."""
         if shared is None:
             world, spec = world_of(source, keys_of(slots))
         else:
-            world, spec = rounds.World(shared, 0), shared.spec
+            world, spec = rounds.MergedWorld(shared, 0), shared.spec
         axes: Any = jax.tree.map(lambda _: 0 if shared is None else None, spec)
         if truth is not None:
             own = truth[jnp.minimum(slots, num_slots - 1)]

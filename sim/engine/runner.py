@@ -28,7 +28,7 @@ CALL = 1024
 """Trials per jitted call."""
 BATCH = 256
 """Default number of trials in progress at a time where the host calls every round."""
-FEW = CALL
+_STEPWISE_TRIALS = CALL
 """Up to so many trials the host calls every round of a rule that has few: compiling then takes longer than running."""
 _BATCH_ARMS = 2**21
 """Arms over all contexts and trials beyond which a batch is made smaller: more do not fit a cache."""
@@ -83,7 +83,7 @@ def run_trials(
         first: number of the first trial.
         chunk: trials in progress at a time; shows in memory and speed, never in the results.
         fused: whether all rounds are one program (`sim.engine.fused`: fast, and slow to compile) or the host calls each
-            (`sim.engine.stepwise`). By default the first for more than `FEW` trials, for several devices, and for rules
+            (`sim.engine.stepwise`). By default the first for more than `_STEPWISE_TRIALS` trials, for several devices, and for rules
             with one row, which have many rounds. Never shows in results.
         truth: exact training values, shape (trial, context, prompt, scale); for an algorithm that
             `sees_truth`.
@@ -121,7 +121,7 @@ def _sizes(
 ) -> tuple[bool, int, int]:
     """Whether rounds are one program, and lanes and slots of one device's part of a call."""
     if fused is None:
-        fused = trials > FEW or len(jax.devices()) > 1 or algorithm.num_rows(spec) == 1
+        fused = trials > _STEPWISE_TRIALS or len(jax.devices()) > 1 or algorithm.num_rows(spec) == 1
     if not fused:
         wide = trials > CHUNK and BATCH * spec.num_contexts * spec.num_arms <= _BATCH_ARMS
         lanes = chunk or min(BATCH if wide else CHUNK, _most_lanes(algorithm, spec))

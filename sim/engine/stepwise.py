@@ -102,7 +102,7 @@ def _round(how: rounds.Pulling, stride: int) -> Callable[..., Stats]:
 
     @jax.jit
     def pull(world: Any, train: Queries, keys: Array, ask: Allocation) -> Stats:
-        return rounds.run_round(rounds.World(world, stride), train, keys, ask, how)
+        return rounds.run_round(rounds.MergedWorld(world, stride), train, keys, ask, how)
 
     return pull
 

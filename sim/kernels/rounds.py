@@ -27,7 +27,7 @@ GOLDEN = 0x9E3779B9
 """2**32 divided by the golden ratio: steps of this length around a circle visit every arc nearly in proportion."""
 
 
-class World(NamedTuple):
+class MergedWorld(NamedTuple):
     """What a batch of trials pulls from: one shared world, or one per trial, merged into one.
 
     Attributes:
@@ -131,7 +131,7 @@ def block_counts(allocation: Allocation, how: Pulling) -> Float[Array, "... scal
 
 
 def run_round(
-    world: World,
+    world: MergedWorld,
     train: Queries,
     round_keys: UInt32[Array, "trial 2"],
     allocation: Allocation,
@@ -169,7 +169,7 @@ def run_round(
 
 
 def _one_pass(
-    world: World,
+    world: MergedWorld,
     train: Queries,
     round_keys: Array,
     allocation: Allocation,

@@ -179,7 +179,7 @@ class RunTape(Tape):
         shape = (num * blocks, rows) if self._common else (num * rows * blocks, 1)
         laid = jax.tree.map(lambda leaf: (leaf.swapaxes(1, 2) if self._common else leaf).reshape(shape), asked)
         train = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (shape[0], *leaf.shape)), self.train)
-        world = rounds.World(self.world, 0)
+        world = rounds.MergedWorld(self.world, 0)
         total = rounds.run_round(world, train, keys.reshape(-1, 2), laid, self._how).total
         if self._common:
             total = total.reshape(num, blocks, rows, *total.shape[2:]).swapaxes(1, 2)
