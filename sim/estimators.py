@@ -8,9 +8,9 @@ the estimate is compiled, and equal means tie exactly. What all arms of a contex
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from sim.core import Allocation, Spec, Stats
+from sim.core import Allocation, Spec, Standing, Stats
 
 LARGEST = 2.0**29
 """Steps of the grid at which utilities saturate: an arm whose known cost is so large beside all rewards is hopeless."""
@@ -87,6 +87,12 @@ def arm_value(
     """Estimated values where every context has its own data per arm; -inf for an arm never pulled."""
     cost = _costs(spec, spec.cost[:, :, None], spec.excess[:, :, None]).reshape(total.shape)
     return _as_value(spec, _net(spec, _mean(total, blocks) * spec.task_weight[:, None], cost, blocks > 0))
+
+
+def standing(spec: Spec, table: BlockSums, active: Bool[Array, "context item"] | None) -> Standing:
+    """Where a rule stands that estimates from a table; `active` as in `core.Standing`."""
+    shape = (spec.num_contexts, spec.num_arms)
+    return Standing(active, value(spec, table).reshape(shape), jnp.broadcast_to(table.blocks.reshape(1, -1), shape))
 
 
 def left_out(spec: Spec) -> Float[Array, " context"]:

@@ -83,8 +83,8 @@ def run_trials(
         first: number of the first trial.
         chunk: trials in progress at a time; shows in memory and speed, never in the results.
         fused: whether all rounds are one program (`sim.engine.fused`: fast, and slow to compile) or the host calls each
-            (`sim.engine.stepwise`). By default the first for more than `_STEPWISE_TRIALS` trials, for several devices, and for rules
-            with one row, which have many rounds. Never shows in results.
+            (`sim.engine.stepwise`). By default the first for more than `_STEPWISE_TRIALS` trials, for several devices,
+            and for rules that pull one arm at a time, which have many rounds. Never shows in results.
         truth: exact training values, shape (trial, context, prompt, scale); for an algorithm that
             `sees_truth`.
         progress: called with the number of trials done after each jitted call.
@@ -121,7 +121,7 @@ def _sizes(
 ) -> tuple[bool, int, int]:
     """Whether rounds are one program, and lanes and slots of one device's part of a call."""
     if fused is None:
-        fused = trials > _STEPWISE_TRIALS or len(jax.devices()) > 1 or algorithm.num_rows(spec) == 1
+        fused = trials > _STEPWISE_TRIALS or len(jax.devices()) > 1 or algorithm.one_at_a_time
     if not fused:
         wide = trials > CHUNK and BATCH * spec.num_contexts * spec.num_arms <= _BATCH_ARMS
         lanes = chunk or min(BATCH if wide else CHUNK, _most_lanes(algorithm, spec))
@@ -294,18 +294,14 @@ def host_round(
     environment: Environment, train: Queries, round_key: Key, allocation: Allocation, algorithm: Algorithm
 ) -> Stats:
     """One round of pulls, one after the other: the plain version of `kernels.rounds.run_round`."""
-    spec = environment.spec
-    totals = np.zeros((len(allocation.pulls), spec.num_tasks, algorithm.num_scales(spec)), np.float32)
-    limits = np.asarray(rounds.pass_limits(allocation))
+    spec, how = environment.spec, rounds.Pulling.of(algorithm, environment.spec)
+    found, rows = [], np.repeat(np.arange(len(allocation.pulls)), np.asarray(allocation.pulls))
     for row, (prompt, scale, pulls) in enumerate(zip(*(np.asarray(leaf) for leaf in allocation), strict=True)):
-        for first in range(0, int(pulls), int(limits[row])):
-            units = np.zeros(totals.shape[1:], np.int64)
-            for pull in range(first, min(first + int(limits[row]), int(pulls))):
-                which = (jnp.int32(row), jnp.int32(pull), jnp.int32(prompt), jnp.int32(scale))
-                sums = np.asarray(_one_pull(environment, train, round_key, which, algorithm))
-                units += sums if algorithm.reuse else sums[:, [scale - 1]]
-            totals[row] += units.astype(np.float32) * np.asarray(spec.unit)[:, None]
-    return Stats(jnp.asarray(totals), rounds.block_counts(allocation, rounds.Pulling.of(algorithm, spec)))
+        for pull in range(int(pulls)):
+            which = (jnp.int32(row), jnp.int32(pull), jnp.int32(prompt), jnp.int32(scale))
+            found.append(np.asarray(_one_pull(environment, train, round_key, which, algorithm)))
+    units = np.stack(found) if found else np.zeros((0, spec.num_tasks, how.num_scales), np.int64)
+    return rounds.fold_pulls(spec, allocation, rows, units, how)
 
 
 @eqx.filter_jit
