@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from figures import gains, judges, resolution
+from figures.inputs import records
 from figures.judges import NOT, OPEN, PARTLY, REPRODUCED, UNTESTED, Finding
 
 if TYPE_CHECKING:
@@ -224,7 +225,7 @@ def trials(table: "pd.DataFrame") -> str:
             *(row.env, f"{row.n:,}", f"{row.detectable:.4f}", f"{row.detectable_all:.4f}"),
             *(f"{row.one} of {row.comparisons}", f"{row.all} of {row.comparisons}", row.unsure or "none"),
         )
-        for row in resolution.resolved(table).itertuples()
+        for row in records(resolution.resolved(table))
     ]
     head = ("environment", "trials", "difference, alone", "difference, all at once")
     said = (

@@ -4,7 +4,7 @@ A SWEEP names environments as `iapo env list` does, and the authors' released on
 whose files are not at hand are left out.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -154,6 +154,11 @@ def files_in(places: Sequence[Path]) -> dict[str, Path]:
                 names = ", ".join(f"{known}{SUFFIX}" for known in RELEASED)
                 raise ValueError(f"{place}: not called as a file that the authors released ({names})")
     return found
+
+
+def records(table: "pd.DataFrame") -> Iterator[Any]:
+    """Rows of a table, columns by attribute; a checker of types knows nothing of them."""
+    yield from table.itertuples()
 
 
 def summary(result: compare.Result, reference: str = "psst") -> "pd.DataFrame":
