@@ -4,7 +4,7 @@ A verdict is "open" where what is not resolved could change it: few trials, or f
 """
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -163,7 +163,7 @@ def baselines(tables: Tables) -> list[Finding]:
             won.append(int(ahead.sum()))
             lost.append(int(behind.sum()))
             unsure += len(lead) - won[-1] - lost[-1]
-            worst = lead.loc[cast(int, lead["diff_mean"].idxmin())]
+            worst = _at(lead, lead["diff_mean"].idxmin())
             parts.append(
                 f"{'PSST' if name == 'psst' else 'PSST+K4'} wins {won[-1]}, loses {lost[-1]} and leaves open "
                 f"{len(lead) - won[-1] - lost[-1]} of {len(lead)} comparisons; least lead "
@@ -194,7 +194,7 @@ def screening(tables: Tables) -> list[Finding]:
         late = own[own["budget"] == budgets[-1]]
         faster = _said(bool(above[early.index].any()), bool(below[early.index].all()))
         best = _said(bool(below[late.index].all()), bool(above[late.index].any()))
-        first, nearest = (part.loc[cast(int, part["diff_mean"].idxmax())] for part in (early, late))
+        first, nearest = (_at(part, part["diff_mean"].idxmax()) for part in (early, late))
         said = f"best screening less PSST: {_difference(first)}; at the largest budget {_difference(nearest)}"
         found.append(Finding(env, said, together((faster, best))))
     return found
@@ -238,12 +238,11 @@ def enough(tables: Tables) -> list[Finding]:
         if ENOUGH not in best.index or best.index.max() == ENOUGH:
             continue
         if not (best["acr_mean"] > SAFE * best["acr_sem"]).all():
-            least = best.loc[cast(int, best["acr_mean"].idxmin())]
+            least = _at(best, best["acr_mean"].idxmin())
             said = f"the ACR of the best arm on train, {interval(least['acr_mean'], least['acr_sem'])}, is not safely "
             said += f"positive: no share of it can be said; at {ENOUGH:,} it is "
-            said += (
-                f"{interval(*(_number(best, ENOUGH, name) for name in ('diff_mean', 'diff_sem')))} above that of PSST"
-            )
+            ahead = interval(_number(best, ENOUGH, "diff_mean"), _number(best, ENOUGH, "diff_sem"))
+            said += f"{ahead} above that of PSST"
             found.append(Finding(env, said, UNTESTED))
             continue
         share, sem = 1 + best["gain"], best["gain_sem"]
@@ -316,7 +315,7 @@ def _linear(family: str, factors: "pd.DataFrame") -> Finding:
     row = f"{family} (sizes varied)"
     if len(linear) < 2:
         return Finding(row, "too few budgets are known at which both reach the target: no exponent", OPEN)
-    top = known.loc[cast(int, known["factor"].idxmax())]
+    top = _at(known, known["factor"].idxmax())
     at = f"|C| = {top['contexts']}, Nmax = {top['max_scale']}"
     parts.append(f"at most {top['factor']:.0f} [{top['low']:.0f}, {top['high']:.0f}], at {at}")
     share = known["factor"] / known["product"]
@@ -392,8 +391,12 @@ def _difference(row: Any) -> str:
     return f"{interval(row['diff_mean'], row['diff_sem'])} ACR ({row['algorithm']}, T = {row['budget']:,}, {sure})"
 
 
+def _at(table: "pd.DataFrame", row: Any) -> Any:
+    return table.loc[row]
+
+
 def _number(table: "pd.DataFrame", row: int, column: str) -> float:
-    return float(cast(Any, table.loc[row, column]))
+    return float(_at(table, row)[column])
 
 
 def _simulated(row: Any) -> str:
