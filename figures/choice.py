@@ -1,4 +1,4 @@
-"""What should I use? The algorithm with the least regret by budget per arm, gap, query noise and number of contexts.
+"""Choice of an algorithm: least regret by budget per arm, gap, query noise and number of contexts.
 
 Worlds are Synth-Bernoulli's for majority votes and Synth-Categorical's for best of N, drawn afresh for every trial.
 "Noise" is the half-width of the effect that a single query has on one prompt, "gap" halves the trials of an

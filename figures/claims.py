@@ -218,7 +218,7 @@ def short(tables: "dict[str, pd.DataFrame]") -> str:
 
 
 def trials(table: "pd.DataFrame") -> str:
-    """What 200 trials, as in the paper, and more could and could not resolve, in Markdown."""
+    """Resolution of 200 trials, as in the paper, and of more, in Markdown."""
     power, level = (f"{resolution.SWEEP[name]:g}".removeprefix("0") for name in ("power", "alpha"))
     rows = [
         (

@@ -1,4 +1,4 @@
-"""What a figure may use to compute its table: the environments at hand, kept cells, other figures' tables.
+"""Inputs of a figure's table: the environments at hand, kept cells, other figures' tables.
 
 A SWEEP names environments as `iapo env list` does, and the authors' released ones as `iapo data fetch` does. Those
 whose files are not at hand are left out.
@@ -104,7 +104,7 @@ class Lab(NamedTuple):
         return list(map(Context, cells.context_names(world), share.tolist(), cost.tolist()))
 
     def text(self, name: str) -> str:
-        """What `envs.get` reads for a name."""
+        """The text that `envs.get` reads for a name."""
         base, colon, options = name.partition(":")
         return f"{self.files[base]}{colon}{options}" if base in RELEASED else name
 

@@ -1,4 +1,4 @@
-"""How each claim is judged from tables: a finding per environment, by the rule that `figures.claims` states.
+"""Judges of the paper's claims: tables to a finding per environment, by the rules that `figures.claims` states.
 
 A verdict is "open" where what is not resolved could change it: few trials, or few queries, make no claim false.
 """
@@ -36,7 +36,7 @@ Tables = dict[str, Any]
 
 
 class Finding(NamedTuple):
-    """What is found on one environment, numbers as text, and a verdict; `part` of a claim that has several."""
+    """Finding on one environment: numbers as text, and a verdict; `part` of a claim that has several."""
 
     env: str
     ours: str

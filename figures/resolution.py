@@ -1,4 +1,4 @@
-"""What a number of trials can resolve: 200, as in the paper, against those of our own tables.
+"""Resolution of a number of trials: detectable differences in ACR with 200, as in the paper, and with ours.
 
 From the standard deviation s of paired differences in ACR between PSST and another algorithm: the difference that n
 trials detect with probability `power` in a two-sided test at level `alpha` is (z_{1 - alpha/2} + z_power) s / sqrt(n),

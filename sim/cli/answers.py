@@ -24,7 +24,7 @@ _TRUTH = {"1": 1.0, "1.0": 1.0, "true": 1.0, "0": 0.0, "0.0": 0.0, "false": 0.0}
 
 
 def reader(answers: str, letters: str | None) -> "AnswerScorer":
-    """What reads answers as the option --answers says."""
+    """Reader of answers, as the option --answers says."""
     from sim.adapters.scorers.text import Choice, Exact, Number, Regex
 
     if answers == "choice":

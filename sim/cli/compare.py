@@ -104,7 +104,7 @@ def _say_unresolved(plan: "Plan") -> None:
 
 @contextmanager
 def progress() -> "Iterator[Callable[[Step], None]]":
-    """What reports steps: a bar on a terminal, else a line per environment and algorithm."""
+    """Reporter of steps: a bar on a terminal, else a line per environment and algorithm."""
     if not sys.stderr.isatty():
         lines = _Lines()
         yield lines

@@ -218,7 +218,7 @@ def _split(ids: str, names: list[str]) -> list[list[str] | None]:
 
 
 async def matched(option: str, task: dict[str, Any], texts: Sequence[str]) -> list[Any]:
-    """What a pattern finds in texts.
+    """Match a pattern in texts.
 
     Raises:
         ValueError: it takes too long for one of them.

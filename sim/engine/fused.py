@@ -73,7 +73,7 @@ def queries_of(rule: str, train: Queries, run_key: Key) -> Queries:
 
 
 def world_of(source: Source, keys: Array) -> tuple[rounds.World, Spec]:
-    """What the trials with these keys pull from where every trial draws a world of its own, and what learners know."""
+    """Worlds of the trials with these keys, where each draws its own, and what learners know of them."""
     drawn = jax.vmap(lambda key: source.world(counter.fold(key, WORLD)))(keys)
     return rounds.World(drawn.merged(), drawn.spec.num_prompts), drawn.spec
 

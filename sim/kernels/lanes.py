@@ -1,4 +1,4 @@
-"""What lanes of a batch have in common, and what few of them need."""
+"""Two vmap helpers: a scalar that is equal in all lanes, and a branch that few lanes need."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

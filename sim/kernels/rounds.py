@@ -28,7 +28,7 @@ GOLDEN = 0x9E3779B9
 
 
 class World(NamedTuple):
-    """What a batch of trials pulls from: one shared world, or one per trial, merged into one.
+    """World of a batch of trials: one that all share, or one per trial, merged into one.
 
     Attributes:
         world: its prompts are the trials' prompts one after the other where `stride` > 0.
@@ -40,7 +40,7 @@ class World(NamedTuple):
 
 
 class Pulling(NamedTuple):
-    """What a round depends on besides shapes, the same for many algorithms: they share one compiled round.
+    """Settings of a round besides shapes: algorithms that agree on them share one compiled round.
 
     Attributes:
         queries: how queries are drawn, one of `core.QUERIES`.

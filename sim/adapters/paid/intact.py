@@ -1,4 +1,4 @@
-"""Whether a journal is whole: a damaged one is refused before anything is sent or shown."""
+"""Integrity of a journal: a damaged one is refused before anything is sent or shown."""
 
 import json
 import sqlite3

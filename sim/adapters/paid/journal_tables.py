@@ -1,4 +1,4 @@
-"""What a journal holds, as tables: completions, and spending by stream and prompt; export and compact."""
+"""Tables of a journal: completions, and spending by stream and prompt; export and compact."""
 
 import json
 from collections.abc import Iterator
