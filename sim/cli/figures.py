@@ -138,7 +138,7 @@ def folder_of(out: Path | None, smoke: bool) -> Path:
 
 
 def lab(data: list[Path] | None, asked: "Asked") -> "Lab":
-    """What figures are made with, without processes."""
+    """Means of making figures, without processes."""
     from figures import inputs as room
     from sim.envs.fetch import data_folder
 

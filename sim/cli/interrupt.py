@@ -81,7 +81,7 @@ def finish(code: int) -> None:
 
 
 def last_words(words: Callable[[], str]) -> None:
-    """What the command says if it is ended from here on; called by another thread, so it only formats what it has."""
+    """Set the last words of a command that is ended; another thread calls them, so they only format what they have."""
     _state.words = words
 
 
@@ -97,7 +97,7 @@ def ending(work: Callable[[], object]) -> Iterator[None]:
 
 @contextmanager
 def held() -> Iterator[None]:
-    """What happens in here is not cut in two: the end of the process waits for it, `GRACE` seconds at most.
+    """Hold off the end of the process, `GRACE` seconds at most: work in here is not cut in two.
 
     For what takes milliseconds; once the end has begun nobody gets in.
     """

@@ -313,7 +313,7 @@ def _show_plan(run: "Config", plan: "Plan", live: "Session", num_queries: int) -
 
 @contextmanager
 def progress(rounds: bool = True) -> "Iterator[Callable[[Step], None]]":
-    """What reports pulls: a bar on a terminal, else a line per round; `rounds` says whether there are several."""
+    """Reporter of pulls: a bar on a terminal, else a line per round; `rounds` says whether there are several."""
 
     def place(step: "Step") -> str:
         return f"round {step.round + 1}: " if rounds else ""

@@ -1,4 +1,4 @@
-"""Where cells are computed: in this process, in a pool of processes, or on the workers of a Dask scheduler."""
+"""Workers that compute cells: this process, a pool of processes, or those of a Dask scheduler."""
 
 import os
 import secrets
@@ -38,7 +38,7 @@ _PATIENCE = "10s"
 
 @contextmanager
 def pool(workers: int | None, dask: str | None, cache_dir: Path | None) -> Iterator[Executor | None]:
-    """What computes cells; None for this process. Leaving it in a hurry ends what still runs.
+    """Executor of cells; None for this process. Leaving it in a hurry ends what still runs.
 
     Processes share what they compile, in a folder that goes with them where none is given.
 

@@ -52,7 +52,7 @@ _ANSWER = 63
 
 
 class Plan(NamedTuple):
-    """What is put to the test.
+    """Plan of a verification.
 
     Attributes:
         quick: two minutes of work instead of an hour.
@@ -110,7 +110,7 @@ class Cell(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What a run reports: cells of which kind and family were done in how many seconds, and how many of how many."""
+    """Progress of a run: cells of which kind and family were done in how many seconds, and how many of how many."""
 
     kind: str
     family: str
@@ -121,7 +121,7 @@ class Step(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What a run found.
+    """Result of a verification.
 
     Attributes:
         table: a row per world, rule and budget, and per claim, context and round; see `theory.checks.table`.
