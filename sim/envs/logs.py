@@ -60,6 +60,24 @@ def from_log(
         prompt: column that tells prompts apart.
         query: column that tells queries apart.
         context_names: labels of the contexts, for people.
+
+    Example:
+        >>> import numpy as np
+        >>> import pandas as pd
+        >>> from sim import from_log
+        >>> rows = [("terse", 0, "4", "4"), ("terse", 0, "5", "4"), ("wordy", 0, "4", "4")]
+        >>> data = from_log(
+        ...     pd.DataFrame(rows, columns=["prompt", "query", "answer", "right"]),
+        ...     name="sums",
+        ...     aggregate=("mv",),
+        ...     objectives=("answer",),
+        ...     objective_weights=np.ones((1, 1)),
+        ...     cost_weights=np.zeros(1),
+        ...     max_scale=4,
+        ...     gold="right",
+        ... )
+        >>> data.prompt_names, data.completions.tolist()
+        (('terse', 'wordy'), [[2], [1]])
     """
 
     def wrong(problem: str) -> ValueError:
