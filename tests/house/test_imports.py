@@ -22,9 +22,10 @@ ROOMS: dict[str, set[str]] = {
     "algorithms": RULES,
     "engine": {"core", "kernels", "estimators", "evaluate"},
     "evaluate": {"core"},
+    "whole": set(),
     "origins": set(),
     "program": {"origins", "comparison"},
-    "adapters": WORLDS | {"algorithms", "engine"},
+    "adapters": WORLDS | {"algorithms", "engine", "whole"},
     "comparison": WORLDS | {"algorithms", "engine", "evaluate", "origins", "program"},
 }
 """Room of `sim` -> the other rooms of `sim` that it may import. `cli` may import all of them."""
