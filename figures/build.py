@@ -2,23 +2,28 @@
 
 A table is a small CSV file with a JSON file beside it that says what it was computed from. It is computed again where
 its SWEEP, its number of trials or an environment at hand is another; one that holds an environment whose file is not at
-hand is left as it is. An edited program (`figures.program`: what `compute` uses, not what draws) does not make a table
-old by itself, but its provenance tells. One that lies outside this project does: a figure, or an algorithm, an
-environment or a bound that was registered.
+hand is left as it is. An edited program (`sim.program`: what `compute` uses, not what draws) does not make a table old
+by itself, but its provenance tells. One that lies outside this project does: a figure, or an algorithm, an environment
+or a bound that was registered.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib as mpl
 
-from figures import program, registry, style
+from figures import registry, style
 from figures.inputs import SEED, SUFFIX, Lab
-from sim.comparison import store, tables
+from sim import algorithms, envs, program
+from sim import origins as modules
+from sim.comparison import cells, store, tables
+from theory import truth
+from theory.checks import verify
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,7 +84,7 @@ def state(name: str, asked: Asked, lab: Lab) -> tuple[str, str]:
         if lost:
             return "kept", f"holds {', '.join(lost)}, whose file is not at hand"
         return "old", f"{', '.join(changed)} changed"
-    same = record["program"] == program.digest(registry.FIGURES[name].module)
+    same = record["program"] == digest(registry.FIGURES[name].module)
     return "current", "" if same else "made by an earlier version of the program"
 
 
@@ -134,13 +139,13 @@ def origins(names: Sequence[str], out: Path) -> dict[str, dict[str, Any]]:
 def compute(name: str, asked: Asked, lab: Lab) -> None:
     """Compute a figure's table and keep it with its provenance."""
     start, sweep = perf_counter(), sweep_of(name, asked)
-    digest = program.digest(registry.FIGURES[name].module)  # before an edit during the work
+    made_by = digest(registry.FIGURES[name].module)  # before an edit during the work
     inputs = _inputs(name, asked, lab)
     table = registry.module(name).compute(sweep, lab)
     path = _table_path(asked.out, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     origin = tables.provenance(sweep | {"seed": SEED}, {"wall_seconds": round(perf_counter() - start, 1)})
-    record = {"figure": name, "inputs": inputs, "program": digest} | origin
+    record = {"figure": name, "inputs": inputs, "program": made_by} | origin
     path.with_suffix(".json").unlink(missing_ok=True)  # a table is never found beside another table's record
     _save(table, path)
     tables.save(record, path.with_suffix(".json"))
@@ -154,6 +159,56 @@ def render(name: str, table: "pd.DataFrame", out: Path) -> tuple[Path, ...]:
         figure = registry.module(name).draw(table)
     paths = [folder / f"{name}.{kind}" for kind in ("pdf", "png")]
     return tuple(style.save(figure, path, style.PAPER, style.PRINT_DPI) for path in paths)
+
+
+def digest(module: str) -> str:
+    """SHA-256 of the program that computes a figure's table: what `compute` uses, and nothing that only draws.
+
+    Of `figures` the definitions count that `compute` reaches, of `sim` and `theory` the modules of those. Of a figure
+    that lies elsewhere its whole module counts.
+
+    Args:
+        module: that of the figure, e.g. "figures.exploration".
+    """
+    whole = () if modules.top(module) == "figures" else (module,)
+    return program.behind(import_module(module).compute, modules=whole, piecewise=("figures",)).key
+
+
+def registered(module: str, sweep: Any) -> dict[str, str]:
+    """Keys of the programs that a table depends on and that lie elsewhere, "program of ..." -> key.
+
+    They are those of the figure, of algorithms and environments that its SWEEP names, and of bounds and rules where
+    it names families of worlds.
+
+    Args:
+        module: that of the figure.
+        sweep: its SWEEP.
+    """
+    found = {} if modules.top(module) == "figures" else {module: digest(module)}
+    for text in sorted(set(_texts(sweep))):
+        name = text.partition(":")[0]
+        if name in algorithms.ALGORITHMS and not _ours(algorithms.ALGORITHMS[name]):
+            found[text] = cells.algorithm_program(algorithms.get(text)).key
+        if name in envs.ENVS and not _ours(envs.ENVS[name].build):
+            found[text] = cells.environment_program(envs.get(text), truth.exact_values).key
+    if "families" in sweep:
+        found |= {f"{kind}{rule and ' of '}{rule}": key for (kind, rule), key in verify.foreign_programs().items()}
+    return {f"program of {name}": key for name, key in found.items()}
+
+
+def _ours(build: Any) -> bool:
+    """Whether what builds an algorithm or an environment is part of this project, which `digest` follows."""
+    return modules.own(str(getattr(build, "__module__", "")))
+
+
+def _texts(thing: Any) -> Iterator[str]:
+    """Every text in a SWEEP."""
+    if isinstance(thing, str):
+        yield thing
+    elif isinstance(thing, dict):
+        yield from (text for item in thing.items() for part in item for text in _texts(part))
+    elif isinstance(thing, tuple | list):
+        yield from (text for part in thing for text in _texts(part))
 
 
 def _lost(name: str, asked: Asked, lab: Lab) -> list[str]:
@@ -185,7 +240,7 @@ def _inputs(name: str, asked: Asked, lab: Lab) -> dict[str, Any]:
     sweep = sweep_of(name, asked)
     held = {env: store.digest(data) for env in lab.at_hand(_names(sweep)) if (data := lab.get(env).data) is not None}
     needs = {need: _content(_table_path(asked.out, need)) for need in registry.FIGURES[name].needs}
-    theirs = program.registered(registry.FIGURES[name].module, sweep)
+    theirs = registered(registry.FIGURES[name].module, sweep)
     return json.loads(json.dumps({"sweep": sweep, "environments": held, "tables": needs} | theirs))
 
 
