@@ -57,13 +57,15 @@ def figures(
     A table is computed where it is missing, or was made from another sweep or other files; pictures (.pdf for print,
     .png) are always drawn. Making all of them ends with the ledger of claims, as `iapo claims` writes it. Finished
     parts are kept in results/figures: the same command goes on where it was stopped, and a table that was deleted comes
-    back with the same numbers.
+    back with the same numbers. From an installed package everything is written to the folder figures here, and the
+    tables that come with the package are read.
 
     Example: iapo figures exploration --data MATH_final.pkl
     """
     from figures import build, registry
 
-    asked = build.Asked(folder_of(out, smoke), smoke, trials, recompute, redraw)
+    folder, kept = build.home(SMOKE_OUT if smoke and out is None else out)
+    asked = build.Asked(folder, smoke, trials, recompute, redraw, kept)
     lab_here = lab(data, asked)
     names = registry.with_needs(name or []) if list_ else list(name or [])
     if list_:
@@ -102,7 +104,8 @@ def claims(
     from figures import claims as rooms
     from sim.envs.files import write_whole
 
-    asked = build.Asked(folder_of(out, smoke), smoke, trials)
+    folder, kept = build.home(SMOKE_OUT if smoke and out is None else out)
+    asked = build.Asked(folder, smoke, trials, kept=kept)
     text = None if into is None else into.read_text(encoding="utf-8")
     if text is not None:
         rooms.into(text, "")  # complain before the work
@@ -125,16 +128,10 @@ def write_ledger(tables: "dict[str, pd.DataFrame]", asked: "Asked") -> Path:
     from sim.envs.files import write_whole
 
     path = asked.out / "tables" / "claims.md"
-    whole = claims.ledger(tables, build.origins(claims.needs(), asked.out))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = claims.ledger(tables, build.origins(claims.needs(), asked))
     write_whole(path, lambda file: file.write(whole.encode()))
     return path
-
-
-def folder_of(out: Path | None, smoke: bool) -> Path:
-    """The folder of tables and pictures."""
-    from figures import build
-
-    return out or (SMOKE_OUT if smoke else build.HOME)
 
 
 def lab(data: list[Path] | None, asked: "Asked") -> "Lab":

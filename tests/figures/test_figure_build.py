@@ -204,6 +204,33 @@ def test_a_table_whose_environment_is_not_at_hand_is_left_as_it_is(tmp_path: Pat
         build.build(["utility"], asked._replace(redraw=True), lab(tmp_path))
 
 
+def test_an_installed_package_is_read_and_never_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Seen to fail (a table in the package) with the package's folder as that of what is made."""
+    package, here = tmp_path / "site-packages" / "figures", tmp_path / "here"
+    (package / "tables").mkdir(parents=True)
+    here.mkdir()
+    for path in (ROOT / "figures" / "tables").glob("utility.*"):
+        shutil.copy(path, package / "tables")
+    before = {path: path.read_bytes() for path in package.rglob("*.*")}
+    assert build.home(None) == (build.HOME, None)
+    monkeypatch.setattr(build, "HOME", package)
+    monkeypatch.chdir(here)
+    assert build.home(Path("out")) == (Path("out"), None)
+    made = CliRunner().invoke(app, ["figures", "utility", "--workers", "1"])
+    assert made.exit_code == 0, made.output
+    assert "utility: table kept;" in made.stdout
+    assert sorted(path.name for path in here.rglob("*.*")) == ["utility.pdf", "utility.png"]
+    made = CliRunner().invoke(app, ["figures", "rho", "--trials", "2", "--redraw"])
+    assert made.exit_code == 2
+    assert "figures/tables/rho.csv: no such table" in made.stderr
+    folder, kept = build.home(None)
+    monkeypatch.setattr(registry.module("utility"), "SWEEP", registry.module("utility").SMOKE)
+    build.build(["utility"], Asked(folder, kept=kept), lab(tmp_path))
+    build.build(["utility"], Asked(folder, kept=kept), lab(tmp_path))
+    assert [path.name for path in sorted((here / "figures" / "tables").iterdir())] == ["utility.csv", "utility.json"]
+    assert {path: path.read_bytes() for path in package.rglob("*.*")} == before
+
+
 def test_crossing_finds_the_crossover(tmp_path: Path):
     _, known = build.build(["crossing"], Asked(tmp_path, smoke=True), lab(tmp_path))
     own = known["crossing"][known["crossing"]["env"] == "crossover"]
