@@ -14,7 +14,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from sim import algorithms, envs, evaluate, program
+from sim import algorithms, envs, evaluate, mistakes, plugins, program
 from sim.comparison import store
 from sim.core import Algorithm
 from sim.engine import runner
@@ -102,6 +102,12 @@ class Outcome(NamedTuple):
     seconds: Seconds
 
 
+def _brought_along(cell: Cell, exact: Exact) -> str:
+    """The algorithm of a cell where it is named by its code."""
+    return cell.algorithm if plugins.is_code(cell.algorithm) else ""
+
+
+@mistakes.tells(_brought_along)
 def run_cell(cell: Cell, exact: Exact) -> Seconds:
     """Compute one cell and keep its results.
 
@@ -153,6 +159,7 @@ def load(cell: Cell) -> Outcome | None:
     return Outcome(scores, content.arrays["spent"], Seconds(**content.record))
 
 
+@mistakes.tells()
 def prepare(block: Block, exact: Exact) -> Seconds:
     """Have the exact values of a block at hand before its cells need them."""
     start = perf_counter()
