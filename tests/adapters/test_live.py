@@ -14,7 +14,8 @@ from helpers import best_of, given, majority, mixed, scripted
 from sim import algorithms
 from sim.adapters.evidence import Evidence
 from sim.adapters.live import Live, Step, first_seed, in_parallel, plan_pulls, unit_sums
-from sim.adapters.paid.journal import Cell, Draw, Journal
+from sim.adapters.paid.entries import Asked, Draw
+from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.sampler import Sampler, Want
 from sim.adapters.run_file.settings import Endpoint, Objective, Prompt
 from sim.adapters.scorers.reader import Reader
@@ -229,7 +230,7 @@ def test_completions_that_end_oddly_are_counted():
     journal = Journal(":memory:")
     reader = Reader([Objective("o", "mean", Column(0), -10.0, 10.0, -10.0)], journal)
     draws = [Draw("1", finish) for finish in ("stop", "length", "tool_calls", "unknown", "\x1b[31m", "unknown")]
-    asyncio.run(reader.read(Cell("s", "e", "m", "{}", (), "p", "q"), 0, Item("q"), "p", draws))
+    asyncio.run(reader.read(Asked("s", "e", "m", "{}", (), "p", "q"), 0, Item("q"), "p", draws))
     journal.close()
     odd = {name: count for name, count in reader.seen.items() if name.startswith("ended")}
     assert odd == {"ended by 'unknown'": 2, "ended by '\\x1b[31m'": 1}
