@@ -31,7 +31,6 @@ from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.scorers import registry
 from sim.adapters.scorers.judge import Judge
 from sim.adapters.trust import Trust
-from sim.algorithms.sequential import Sequential
 from sim.core import Algorithm
 from sim.engine import runner
 from sim.utilities import AGGREGATES, MAX_SCALE, TIES
@@ -116,7 +115,7 @@ def _config(path: Path, content: dict[str, Any], may_import: Trust) -> Config:
     top.done()
     if config.caps.money is not None:
         _check_prices(top, prices)
-    if config.endpoint.batch is not None and isinstance(config.algorithm, Sequential):
+    if config.endpoint.batch is not None and config.algorithm.one_at_a_time:
         raise ValueError(
             f"{path}: tune.algorithm is {text!r}, which pulls one arm at a time; in batch mode every round is a batch: "
             "use one with rounds, such as psst, or endpoint.mode 'sync'"
@@ -433,7 +432,7 @@ def _algorithm(table: TomlTable, text: str) -> Algorithm:
         raise table.wrong("algorithm", f"cannot be used: {error}") from None
     if algorithm.sees_truth:
         raise table.wrong("algorithm", f"is {text!r}, which needs the truth; a live model cannot tell it")
-    if getattr(algorithm, "budget_rule", "hard") != "hard":
+    if algorithm.overspends:
         raise table.wrong("algorithm", f"is {text!r}, which may spend more than the budget; with real money it may not")
     return algorithm
 

@@ -171,8 +171,7 @@ def context_probs(world: NamedSource) -> np.ndarray:
     """Distribution over contexts in float64."""
     if world.data is not None:
         return world.data.context_distribution
-    source: Any = world.source  # every source of `sim.envs` has them
-    probs = np.asarray(source.context_probs, np.float64)
+    probs = np.asarray(world.source.context_probs, np.float64)
     return probs / probs.sum()
 
 
