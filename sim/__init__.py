@@ -4,7 +4,7 @@ The public names are those in `__all__`. They are imported when they are first u
 
 * Compare: `compare` (any algorithms on any environments, by name or as objects), `run_trials` and `run_one`, `tables`.
 * Environments: `envs` (`envs.get` by name or file), `Dataset`, `Source`, `NamedSource`, `fixed`, `load`, `save`,
-  `from_log`.
+  `from_log` with `Columns` and `Contexts`.
 * Algorithms: `algorithms` (`algorithms.get` by name), and what one is made of: `Algorithm`, `Allocation`, `Policy`,
   `Spec`, `Stats`, `estimators`, `schedules`, `trim`.
 * Scores: `evaluate`. Exact values come from `theory`, which this package never imports: where they are needed, they are
@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from sim.envs.dataset import Dataset as Dataset
     from sim.envs.files import read as load
     from sim.envs.files import save as save
+    from sim.envs.logs import Columns as Columns
+    from sim.envs.logs import Contexts as Contexts
     from sim.envs.logs import from_log as from_log
     from sim.envs.sources import NamedSource as NamedSource
     from sim.envs.sources import fixed as fixed
@@ -59,6 +61,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Algorithm",
     "Allocation",
+    "Columns",
+    "Contexts",
     "Dataset",
     "NamedSource",
     "Policy",
@@ -84,6 +88,8 @@ __all__ = [
 _HOMES = {
     "Algorithm": "sim.core:Algorithm",
     "Allocation": "sim.core:Allocation",
+    "Columns": "sim.envs.logs:Columns",
+    "Contexts": "sim.envs.logs:Contexts",
     "Dataset": "sim.envs.dataset:Dataset",
     "NamedSource": "sim.envs.sources:NamedSource",
     "Policy": "sim.core:Policy",

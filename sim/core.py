@@ -173,11 +173,33 @@ class Policy(NamedTuple):
     scale: Int[Array, " context"]
 
 
+class Standing(NamedTuple):
+    """Where an algorithm's choice stands: what it still considers, and by which estimates.
+
+    Attributes:
+        active: which arms, or which prompts where those are dropped as a whole, may still be recommended; None for a
+            rule that drops nothing. Arms are ordered by prompt, then scale.
+        score: estimated value of every arm, -inf for an arm never pulled.
+        blocks: blocks behind every estimate, 1 where the rule keeps no count.
+    """
+
+    active: Bool[Array, "context item"] | None
+    score: Float[Array, "context arm"]
+    blocks: Float[Array, "context arm"]
+
+
 class Trial(NamedTuple):
-    """One run. Vmapped runs carry a leading trial axis."""
+    """One run. Vmapped runs carry a leading trial axis.
+
+    Attributes:
+        policy: the answer.
+        spent: completions spent.
+        seen: what was observed of its rounds (`engine.turn.Observer`); None where nobody looked.
+    """
 
     policy: Policy
     spent: Int[Array, ""]
+    seen: Any = None
 
 
 class Environment(eqx.Module):
@@ -254,6 +276,9 @@ class Source(eqx.Module):
     fresh: ClassVar[bool] = False
     """Whether every trial draws its own world."""
 
+    context_probs: eqx.AbstractVar[Float[Array, " context"]]
+    """Distribution over contexts."""
+
     def world(self, key: Key) -> Environment:
         """The world of the trial with this key."""
         raise NotImplementedError
@@ -300,6 +325,20 @@ class Algorithm(eqx.Module):
         """The algorithm with its real numbers as arrays: other constants then need no other program."""
         return jax.tree.map(lambda leaf: jnp.float32(leaf) if isinstance(leaf, float) else leaf, self)
 
+    @property
+    def overspends(self) -> bool:
+        """Whether it may spend more than its budget: then no live model may answer it."""
+        return False
+
+    @property
+    def one_at_a_time(self) -> bool:
+        """Whether a round is one pull: it then has as many rounds as pulls."""
+        return False
+
+    def num_rounds(self, spec: Spec) -> int | None:
+        """The most rounds of a run (static); None where the budget decides, which then has no more rounds than it."""
+        return None
+
     def max_pull(self, spec: Spec) -> int:
         """The largest scale it ever pulls (static): lets the runner simulate narrower pulls."""
         return spec.max_scale
@@ -333,6 +372,10 @@ class Algorithm(eqx.Module):
     def update(self, key: Key, spec: Spec, state: Any, allocation: Allocation, stats: Stats) -> Any:
         """State after the round's pulls came back."""
         raise NotImplementedError
+
+    def standing(self, spec: Spec, state: Any) -> Standing | None:
+        """What a state still considers, for whoever watches a run; None where the algorithm does not say."""
+        return None
 
     def arms_left(self, spec: Spec, state: Any) -> int:
         """Arms of a context that may still be recommended, for people; a rule that drops none has all left."""

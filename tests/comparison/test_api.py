@@ -178,6 +178,10 @@ def needs(prompts: int) -> Algorithm:
         ({"places": [two_arm, "two-arm"]}, "2 environments are called two-arm"),
         ({"rules": [3]}, "an algorithm is 3; give a name, an instance or a subclass of sim.Algorithm, or a function"),
         ({"rules": [lambda: "uniform"]}, "an algorithm is <function"),
+        (
+            {"rules": [Algorithm]},
+            "Algorithm has not all that an algorithm needs: init, finished, allocate, update, recomm",
+        ),
         ({"rules": [needs]}, r"needs needs prompts to make an algorithm; give an algorithm that is made"),
         ({"places": [dict]}, "an environment is <class 'dict'>; give a name, a path, a sim.Dataset, a sim.Source"),
         ({"rules": {"": Uniform}}, "the name of an algorithm is ''; it must be text, and not empty"),

@@ -45,7 +45,7 @@ from sim.adapters.run_file.settings import QueryFile
 from sim.cli import common
 from sim.comparison import store
 from sim.envs import files, imports, rows
-from sim.envs.logs import from_log
+from sim.envs.logs import Columns, Contexts, from_log
 
 MEMORY = 3 * 2**30
 """Bytes of address space that reading may take on top of what the process has: readers refuse above 1 GiB."""
@@ -109,8 +109,8 @@ def made_policy(path: Path) -> None:
 
 
 def from_table(path: Path, frame: pd.DataFrame, votes: str = "answer") -> object:
-    weights = {"objective_weights": np.ones((1, 1)), "cost_weights": np.zeros(1), "max_scale": 4}
-    return from_log(frame, name=str(path), aggregate=("mv",), objectives=(votes,), gold="gold", **weights)
+    columns, contexts = Columns((votes,), ("mv",), gold="gold"), Contexts(np.ones((1, 1)), np.zeros(1))
+    return from_log(frame, columns, contexts, max_scale=4, name=str(path))
 
 
 def read_journal(path: Path) -> None:

@@ -12,12 +12,13 @@ import pytest
 from live_runs import iapo
 from live_server import KEY, Model, serving, words
 
-from sim.adapters.paid.journal import Draw, Journal
+from sim.adapters.paid.entries import Draw
+from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.ledger import Amount, Ledger
 from sim.adapters.paid.sampler import REFUSED, Sampler, Want, cell_of
 from sim.adapters.run_file.settings import Caps, Endpoint, Prices, Prompt
 from sim.adapters.wire.openai_client import OpenAIClient
-from sim.adapters.wire.protocol import Choice, Reply, Request, Usage
+from sim.adapters.wire.protocol import Completion, Reply, Request, Usage
 from sim.adapters.wire.retry import Clock, Stopped
 
 pytest.importorskip("openai", reason="the extra [llm] is not installed")
@@ -361,7 +362,7 @@ class Slow:
 
     async def complete(self, request: Request, timeout: float) -> Reply:
         self.now += 20
-        return Reply((Choice("x", "stop"),), Usage(5, 1))
+        return Reply((Completion("x", "stop"),), Usage(5, 1))
 
     async def close(self) -> None:
         pass

@@ -20,7 +20,7 @@ from live_server import running
 from sim.adapters import config
 from sim.adapters.paid.journal import Journal
 from sim.adapters.run_file.settings import Objective
-from sim.adapters.run_file.toml_table import Table
+from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.scorers import registry
 from sim.adapters.scorers.reader import Reader
 from sim.adapters.scorers.rewards import Classify, GetReward, RewardModel
@@ -282,7 +282,7 @@ def test_a_bad_address_is_refused_and_no_secret_in_it_repeated(url: str, said: s
     """That of a reward model and of the endpoint. Seen to be repeated with its password, or accepted."""
     options = {"scorer": "classify", "url": url, "template": TEMPLATE, "model": "rm"}
     with pytest.raises(ValueError, match=rf"^run.toml: objectives\[0\].url {said}") as refused:
-        registry.read(Table(Path("run.toml"), "objectives[0]", options))
+        registry.read(TomlTable(Path("run.toml"), "objectives[0]", options))
     (tmp_path / "run.toml").write_text(MINIMAL.replace("http://localhost:1/v1", url))
     with pytest.raises(ValueError, match=rf"run.toml: endpoint.base_url {said}") as other:
         config.load(tmp_path / "run.toml")
@@ -303,4 +303,4 @@ def test_bad_options_are_refused(change: dict[str, Any], said: str):
     options = {"scorer": "classify", "url": "http://x/classify", "template": TEMPLATE, "model": "rm"} | change
     content = {key: value for key, value in options.items() if value is not None}
     with pytest.raises(ValueError, match=said):
-        registry.read(Table(Path("run.toml"), "objectives[0]", content))
+        registry.read(TomlTable(Path("run.toml"), "objectives[0]", content))
