@@ -6,12 +6,13 @@ with all that they import. Of a figure that lies elsewhere everything counts tha
 
 import ast
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sim import algorithms, envs, origins, program
+from figures import registry
+from sim import algorithms, envs, origins, plugins, program
 from sim.comparison import cells, store
 from theory import truth
 from theory.checks import verify
@@ -35,7 +36,7 @@ def digest(module: str) -> str:
         module: that of the figure, e.g. "figures.exploration".
     """
     if origins.top(module) != "figures":
-        return program.behind(import_module(module).compute, modules=(module,)).key
+        return program.behind(registry.maker(module).compute, modules=(module.partition(":")[0],)).key
     texts, others = reached(module, "compute")
     return store.digest(texts | {"modules": program.of_modules(*others)})
 
@@ -53,6 +54,8 @@ def registered(module: str, sweep: Any) -> dict[str, str]:
     found = {} if origins.top(module) == "figures" else {module: digest(module)}
     for text in sorted(set(_texts(sweep))):
         name = text.partition(":")[0]
+        if plugins.split(text, (*algorithms.ALGORITHMS, *envs.ENVS)).place:
+            found |= _brought(text)
         if name in algorithms.ALGORITHMS and not _ours(algorithms.ALGORITHMS[name]):
             found[text] = cells.algorithm_program(algorithms.get(text)).key
         if name in envs.ENVS and not _ours(envs.ENVS[name].build):
@@ -60,6 +63,15 @@ def registered(module: str, sweep: Any) -> dict[str, str]:
     if "families" in sweep:
         found |= {f"{kind}{rule and ' of '}{rule}": key for (kind, rule), key in verify.foreign_programs().items()}
     return {f"program of {name}": key for name, key in found.items()}
+
+
+def _brought(text: str) -> dict[str, str]:
+    """The key of an algorithm or an environment that is named by its code; nothing for another text."""
+    with suppress(ValueError):
+        return {text: cells.algorithm_program(algorithms.get(text)).key}
+    with suppress(ValueError):
+        return {text: cells.environment_program(envs.get(text), truth.exact_values).key}
+    return {}
 
 
 def _ours(build: Any) -> bool:

@@ -2,7 +2,7 @@
 
 import typer
 
-from sim.cli import compare, data, evaluate, figures, journal, live, plan, theory, verify, worlds
+from sim.cli import check, compare, data, evaluate, figures, journal, live, new, plan, theory, verify, worlds
 
 app = typer.Typer(
     name="iapo",
@@ -25,6 +25,8 @@ app.command("values")(worlds.values)
 app.command("hardness")(theory.hardness)
 app.command("agnostic")(theory.agnostic)
 app.command("algorithms")(compare.algorithms)
+app.command("new")(new.new)
+app.command("check")(check.check)
 app.command("verify")(verify.verify)
 app.command("plan")(plan.plan)
 app.command("tune")(live.tune)

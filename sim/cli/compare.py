@@ -23,11 +23,15 @@ SIGNIFICANT = 0.05
 
 @common.command
 def compare(
-    env: Annotated[list[str], typer.Option(metavar="NAME-or-PATH", help="From `iapo env list`, or a file.")] = ENVS,
+    env: Annotated[
+        list[str], typer.Option(metavar="NAME-or-PATH", help="From `iapo env list`, a file, or mine.py:world.")
+    ] = ENVS,
     algorithm: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME[:OPTION=VALUE,...]", help="From `iapo algorithms`.", show_default="all that can run"
+            metavar="NAME[:OPTION=VALUE,...]",
+            help="From `iapo algorithms`, or mine.py:Rule.",
+            show_default="all that can run",
         ),
     ] = None,
     budget: Annotated[list[int], typer.Option(metavar="T", help="Completions that a trial may spend.")] = BUDGETS,
@@ -58,6 +62,7 @@ def compare(
 
     Example: iapo compare --env MATH_final.pkl --algorithm psst --algorithm ucb --budget 1000 --budget 5000 --out math
     """
+    from sim import plugins
     from sim.comparison import compare as driver
     from theory.truth import exact_values
 
@@ -66,6 +71,8 @@ def compare(
         typer.echo(f"{name} is left out; {common.plain(why)}", err=True)
     if reference is None:
         reference = "psst" if "psst" in texts else texts[0]
+    if dask is not None:
+        texts, reference = tuple(map(plugins.everywhere, texts)), plugins.everywhere(reference)
     env, out = [workers.everywhere(name, dask) for name in env], out if dask is None else out.resolve()
     plan = driver.Plan(tuple(env), texts, tuple(budget), trials, seed, reference, chunk)
     standing = common.Standing(out)
@@ -204,9 +211,9 @@ def algorithms() -> None:
     from sim import algorithms as rooms
 
     def about(name: str) -> Text:
-        line = (type(rooms.ALGORITHMS[name]()).__doc__ or "").partition("\n")[0]
+        line = (type(rooms.get(name)).__doc__ or "").partition("\n")[0]
         options = ", ".join(f"{option}={value}" for option, value in rooms.options(name).items())
         return Text(f"{line}\n  {options}" if options else line)
 
-    rows = [(name, about(name)) for name in rooms.ALGORITHMS]
+    rows = [(name, about(name)) for name in rooms.names()]
     common.show(common.console(), None, ("name", "~what it does, and its options with their defaults"), rows)

@@ -39,7 +39,9 @@ CELLS = Path("results/figures")
 
 @common.command
 def figures(
-    name: Annotated[list[str] | None, typer.Argument(help="From --list.", show_default="all of them")] = None,
+    name: Annotated[
+        list[str] | None, typer.Argument(help="From --list, or a file: mine.py.", show_default="all of them")
+    ] = None,
     data: Data = None,
     smoke: Smoke = False,
     redraw: Annotated[bool, typer.Option("--redraw", help="Draw kept tables; compute nothing.")] = False,
@@ -65,7 +67,8 @@ def figures(
 
     asked = build.Asked(folder_of(out, smoke), smoke, trials, recompute, redraw)
     lab_here = lab(data, asked)
-    names = registry.with_needs(name or []) if list_ else list(name or [])
+    own = [registry.bring(one) for one in name or []]
+    names = registry.with_needs(own) if list_ else own
     if list_:
         rows = [(one, *build.state(one, asked, lab_here), registry.FIGURES[one].shows) for one in names]
         common.show(common.console(), None, ("name", "table", "~why", "~what it shows"), rows)

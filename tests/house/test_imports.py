@@ -27,7 +27,8 @@ ROOMS: dict[str, set[str]] = {
     "engine": {"core", "kernels", "estimators", "evaluate"},
     "evaluate": {"core"},
     "program": {"origins", "comparison"},
-    "adapters": WORLDS | PLUGINS | {"algorithms", "engine"},
+    "adapters": WORLDS | PLUGINS | {"algorithms", "engine", "origins"},
+    "conformance": WORLDS | PLUGINS | {"algorithms", "engine", "adapters"},
     "comparison": WORLDS | PLUGINS | {"algorithms", "engine", "evaluate", "origins", "program"},
 }
 """Room of `sim` -> the other rooms of `sim` that it may import. `cli` may import all of them."""
