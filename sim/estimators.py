@@ -3,6 +3,15 @@
 Estimates are means over all disjoint blocks (Mahmud et al., arXiv 2508.10030, section 4). They are rounded
 to the context's grid (`Spec.grid`): no sum follows a product, so the same bits come out however and wherever
 the estimate is compiled, and equal means tie exactly. What all arms of a context have in common is left out.
+
+    >>> import jax.numpy as jnp
+    >>> from sim import Allocation, Stats, envs, estimators
+    >>> spec = envs.get("two-arm").data.environment().spec
+    >>> came_back = Stats(jnp.float32([[[3.0]]]), jnp.float32([[4.0]]))  # four pulls of prompt 1, rewards of 3 in all
+    >>> pulled = Allocation(jnp.int32([1]), jnp.int32([1]), jnp.int32([4]))
+    >>> table = estimators.add(estimators.empty(spec), pulled, came_back)
+    >>> float(estimators.value(spec, table)[0, 1, 0])
+    0.75
 """
 
 from typing import NamedTuple
@@ -96,7 +105,7 @@ def standing(spec: Spec, table: BlockSums, active: Bool[Array, "context item"] |
 
 
 def left_out(spec: Spec) -> Float[Array, " context"]:
-    """What `value` leaves out of the value of every arm of a context."""
+    """Utility that `value` leaves out of every arm of a context."""
     return spec.offset[0] - spec.spared * jnp.min(spec.cost, axis=1)
 
 

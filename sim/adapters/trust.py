@@ -1,4 +1,4 @@
-"""Whose code may run: a policy names Python functions, and importing their module runs whatever is in it.
+"""Trust in a user's code: a policy names Python functions, and importing their module runs whatever is in it.
 
 A configuration that the user names on the command line may import what it says. A policy, or a configuration that only
 a policy or a journal names, may come from anywhere: every module that it asks for is looked up without importing it,

@@ -3,6 +3,10 @@
 To try one of your own, name it as `mine.py:Rule` wherever an algorithm is named. To add one to the project: write a
 file with an `Algorithm` class and add a line to `ALGORITHMS`; it is then part of `iapo compare`, `iapo algorithms` and
 the conformance tests.
+
+    >>> from sim import algorithms
+    >>> algorithms.get("psst:ties=index").ties
+    'index'
 """
 
 import dataclasses

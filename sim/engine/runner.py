@@ -91,6 +91,12 @@ def run_trials(
 
     Raises:
         ValueError: the budget is below what the algorithm needs, or out of range.
+
+    Example:
+        >>> from sim import algorithms, envs, run_trials
+        >>> found = run_trials(envs.get("two-arm").source, algorithms.get("uniform"), 40, seed=0, trials=3)
+        >>> found.prompt.shape, found.spent.tolist()
+        ((3, 1), [40, 40, 40])
     """
     spec = spec_of(source)
     check_budget(algorithm, spec, budget)

@@ -11,6 +11,11 @@
 To try one of your own, name it as `mine.py:world` wherever an environment is named: a `Dataset`, a `Source`, a
 `NamedSource`, or a function or class that makes one. To add one to the project: write such a function without arguments
 in a file of its own, and add one line to `ENVS`. A data set from here is a small world that is its own query law.
+
+    >>> from sim import envs
+    >>> world = envs.get("crossover")
+    >>> world.data.num_prompts, world.data.max_scale
+    (2, 10)
 """
 
 import re

@@ -26,8 +26,10 @@ ROOMS: dict[str, set[str]] = {
     "algorithms": RULES | PLUGINS,
     "engine": {"core", "kernels", "estimators", "evaluate"},
     "evaluate": {"core"},
+    "whole": set(),
     "program": {"origins", "comparison"},
-    "adapters": WORLDS | PLUGINS | {"algorithms", "engine", "origins"},
+    "public": set(),
+    "adapters": WORLDS | PLUGINS | {"algorithms", "engine", "origins", "whole"},
     "conformance": WORLDS | PLUGINS | {"algorithms", "engine", "adapters"},
     "comparison": WORLDS | PLUGINS | {"algorithms", "engine", "evaluate", "origins", "program"},
 }
@@ -38,7 +40,7 @@ KERNELS |= {"blocks": {"core", "utilities"}, "subsets": {"core", "utilities"}}
 """Rooms outside `kernels` that each kernel may import: only blocks and subsets know utilities."""
 
 THEORY = WORLDS | {"engine", "schedules", "estimators", "trim", "evaluate", "algorithms"}
-THEORY |= {"origins", "comparison", "program"}
+THEORY |= {"origins", "comparison", "program", "public"}
 """Rooms of `sim` that theory may import."""
 
 
