@@ -4,7 +4,7 @@ The public names are those in `__all__`. They are imported when they are first u
 
 * Compare: `compare` (any algorithms on any environments, by name or as objects), `run_trials` and `run_one`, `tables`.
 * Environments: `envs` (`envs.get` by name or file), `Dataset`, `Source`, `NamedSource`, `fixed`, `load`, `save`,
-  `from_log` with `Columns` and `Contexts`.
+  `from_log` (with `Columns` and `Contexts`).
 * Algorithms: `algorithms` (`algorithms.get` by name), and what one is made of: `Algorithm`, `Allocation`, `Policy`,
   `Spec`, `Stats`, `estimators`, `schedules`, `trim`.
 * Scores: `evaluate`. Exact values come from `theory`, which this package never imports: where they are needed, they are

@@ -115,7 +115,7 @@ class Pull(NamedTuple):
 
 
 class Allocation(NamedTuple):
-    """What one round pulls: row l asks for `pulls[l]` pulls of `scale[l]` completions of `prompt[l]`.
+    """Pulls of one round: row l asks for `pulls[l]` pulls of `scale[l]` completions of `prompt[l]`.
 
     The number of rows is fixed per algorithm: one per prompt for PSST, one for a sequential rule.
 
@@ -138,7 +138,7 @@ class Allocation(NamedTuple):
 
 
 class Stats(NamedTuple):
-    """What came back, aligned with the rows of the allocation.
+    """Statistics that came back, aligned with the rows of the allocation.
 
     Attributes:
         total: sum of task rewards over the blocks of each scale: disjoint blocks of a pull, or an estimate from the
@@ -207,7 +207,7 @@ class Environment(eqx.Module):
 
     @property
     def spec(self) -> Spec:
-        """What a learner may know."""
+        """All that a learner may know."""
         raise NotImplementedError
 
     @property
@@ -254,7 +254,7 @@ class Environment(eqx.Module):
 
 
 class Instance(NamedTuple):
-    """What one trial faces: a world, the queries to train on, and the queries it is scored on."""
+    """Instance of one trial: a world, the queries to train on, and the queries it is scored on."""
 
     world: Environment
     train: Queries
@@ -366,7 +366,7 @@ class Algorithm(eqx.Module):
         raise NotImplementedError
 
     def allocate(self, key: Key, spec: Spec, state: Any) -> Allocation:
-        """What to pull next. Zero pulls are allowed; a finished state must ask for none."""
+        """Choose the next pulls. Zero are allowed; a finished state must ask for none."""
         raise NotImplementedError
 
     def update(self, key: Key, spec: Spec, state: Any, allocation: Allocation, stats: Stats) -> Any:

@@ -105,7 +105,7 @@ def standing(spec: Spec, table: BlockSums, active: Bool[Array, "context item"] |
 
 
 def left_out(spec: Spec) -> Float[Array, " context"]:
-    """What `value` leaves out of the value of every arm of a context."""
+    """Utility that `value` leaves out of every arm of a context."""
     return spec.offset[0] - spec.spared * jnp.min(spec.cost, axis=1)
 
 

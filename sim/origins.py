@@ -1,4 +1,4 @@
-"""Where a module comes from: its text, its file, the modules that it imports. Nothing is imported in order to look.
+"""Origins of modules: text, file, and the modules that they import. Nothing is imported in order to look.
 
 The rooms of this project are its own wherever they are installed. What else lies in the standard library or among the
 installed packages is others' work and stands still; the rest is the user's.

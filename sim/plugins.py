@@ -92,10 +92,15 @@ def is_code(text: str) -> bool:
     return bool(split(text).place)
 
 
-def everywhere(text: str) -> str:
-    """The same with the path of its file made absolute, for processes in other folders."""
+def everywhere(text: str, folder: str | Path = "") -> str:
+    """The same with the path of its file made absolute, for processes in other folders.
+
+    Args:
+        text: the reference.
+        folder: where the path starts; the working folder by default.
+    """
     place = split(text).place
-    return f"{Path(place).absolute()}{text[len(place) :]}" if place.endswith(".py") else text
+    return f"{(Path(folder) / place).absolute()}{text[len(place) :]}" if place.endswith(".py") else text
 
 
 def label(text: str) -> str:
@@ -219,23 +224,24 @@ def _parsed(name: str, text: str, default: Any) -> Any:
         raise ValueError(f"{name} is {text!r}; expected {kinds[kind]}") from None
 
 
-def call(name: str, make: Callable[..., Any], options: str) -> Any:
-    """What a class or a function that was brought along makes, with options.
+def call(name: str, function: Callable[..., Any], options: str) -> Any:
+    """What a class or a function that was brought along makes, with options as text.
 
     Raises:
         ValueError: an option is unknown or missing; `Mistake` where it cannot be made.
     """
-    known = parameters(make)
-    given = read_options(name, options, known)
-    needed = [
-        key
-        for key, one in inspect.signature(make).parameters.items()
-        if key in known and one.default is one.empty and key not in given
-    ]
-    if needed:
-        raise ValueError(f"{name} needs {', '.join(needed)}; write {name}:{','.join(f'{key}=...' for key in needed)}")
+    return make(name, function, read_options(name, options, parameters(function)))
+
+
+def make(name: str, function: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+    """As `call`, with options that were read."""
+    known = inspect.signature(function).parameters
+    needed = [key for key in parameters(function) if known[key].default is inspect.Parameter.empty]
+    missing = [key for key in needed if key not in options]
+    if missing:
+        raise ValueError(f"{name} needs {', '.join(missing)}; write {name}:{','.join(f'{key}=...' for key in missing)}")
     with telling(name):
-        return make(**given)
+        return function(**options)
 
 
 def load_file(file: str | Path) -> ModuleType:

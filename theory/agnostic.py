@@ -1,4 +1,4 @@
-"""When prompts may be optimised without regard to the inference strategy, and what it costs where they may not.
+"""Agnostic choice of prompts: when the inference strategy may be ignored, and the loss where it may not.
 
 The agnostic utility of N completions of a prompt is R_IA = (1/N) sum_i s(y_i) - cost, with s the weighted score of one
 completion (for a voted objective, its weight times 1[right]) and the cost of one completion. Proposition: if the
@@ -56,7 +56,7 @@ class Affinity(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """What choosing the prompt agnostically costs in value, per context; expectations over random ties.
+    """Losses of choosing the prompt agnostically, per context; expectations over random ties.
 
     Attributes:
         prompt: an agnostically best prompt (the first where several are).

@@ -1,4 +1,4 @@
-"""How fast one comparison gets safe: exponents I with P(the estimate of arm i reaches the best arm's) <= exp(-lam I).
+"""Chernoff exponents of one comparison: I with P(the estimate of arm i reaches the best arm's) <= exp(-lam I).
 
 lam is the number of pulls that both estimates rest on, each pull on a query of its own, every pull weighing the same.
 Blocks of one pull are never counted as independent: they share the query. With D the difference, in one pull, of the

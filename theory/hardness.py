@@ -1,4 +1,4 @@
-"""How hard a selection problem is: gap profiles, the classical H1 and H2, and their cost-aware analogues.
+"""Hardness of a selection problem: gap profiles, the classical H1 and H2, and their cost-aware analogues.
 
 Everything is a function of the values that `theory.exact.values` computes, per context. Arms that tie with the best
 have gap 0 and hardness inf: no budget makes a bound on the probability of missing *the* best arm small. Where ties are
@@ -21,7 +21,7 @@ from theory.exact import best_arms
 
 
 class Hardness(NamedTuple):
-    """What makes each context hard.
+    """Hardness of each context.
 
     Attributes:
         prompt, scale: the best arm (the first where several are best); prompts from 0, scales from 1.

@@ -1,4 +1,4 @@
-"""What no fixed-budget algorithm can beat: for orientation, never as a test of a result.
+"""Lower bounds that no fixed-budget algorithm can beat: for orientation, never as a test of a result.
 
 What was checked: `swapped_bernoullis`, `two_gaussians` and `two_bernoullis` are derived here. The constants of
 `permuted_bernoulli` (5), `known_complexity` (120, 1/6) and `unknown_complexity` (400, 1/6), and the conditions of the

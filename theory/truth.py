@@ -180,7 +180,7 @@ def unresolved(world: NamedSource, values: np.ndarray, names: Sequence[str], see
 
 
 def draw_first(world: NamedSource, seed: int) -> Instance:
-    """What trial 0 of a seed faces."""
+    """World and queries of trial 0 of a seed."""
     return _draw(world.source, runner.trial_key(seed, 0))
 
 

@@ -1,4 +1,4 @@
-"""What a run will cost, before it costs anything: its rounds, a bound on the bill, and an estimate.
+"""Cost of a run before it costs anything: its rounds, a bound on the bill, and an estimate.
 
 The bound needs no luck: no rule draws more completions than its budget, and none of them costs more than the dearest
 one, asked for alone. A request for n completions sends its prompt once and so costs no more than n of them.

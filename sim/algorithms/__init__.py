@@ -69,7 +69,7 @@ def get(text: str) -> Algorithm:
     reference = plugins.split(text, ALGORITHMS)
     if not reference.place and reference.name in ALGORITHMS:
         return _with_options(reference.name, ALGORITHMS[reference.name](), reference.options)
-    thing = plugins.find("algorithm", text, _fits, ALGORITHMS)
+    thing = plugins.find("algorithm", text, fits, ALGORITHMS)
     if thing is None:
         known = names()
         hint = f"{plugins.nearest(reference.name, known)}known: {', '.join(known)}"
@@ -88,7 +88,8 @@ def options(text: str) -> dict[str, object]:
     return {field.name: getattr(algorithm, field.name) for field in dataclasses.fields(algorithm)}
 
 
-def _fits(thing: object) -> bool:
+def fits(thing: object) -> bool:
+    """Whether an object is an algorithm, or a class of them."""
     return isinstance(thing, Algorithm) or (isinstance(thing, type) and issubclass(thing, Algorithm))
 
 

@@ -1,4 +1,4 @@
-"""What the sequential baselines share: one pull per step, until no arm fits the remaining budget.
+"""Base of the sequential baselines: one pull per step, until no arm fits the remaining budget.
 
 Source: Mahmud et al., arXiv 2508.10030, section 5 (baselines), as in the released code: each step draws
 a context at random, chooses an arm by its estimates there, and shares the pull with all contexts and
@@ -17,7 +17,7 @@ from sim.kernels import counter
 
 
 class State(NamedTuple):
-    """What is left of the budget, what came back, and the estimated values that follow from it.
+    """The remaining budget, what came back, and the estimated values that follow from it.
 
     A step changes the values of one prompt only, and only those are computed anew. `noted` is what a rule keeps of
     every prompt, leading axis prompt (`Sequential.note`).
@@ -92,7 +92,7 @@ class Sequential(Algorithm):
         raise NotImplementedError
 
     def note(self, spec: Spec, value: Float[Array, "context scale"], blocks: Float[Array, " scale"]) -> Any:
-        """What the rule keeps of a prompt's estimates; they are noted whenever they change. By default nothing."""
+        """Keep what the rule needs of a prompt's estimates, noted whenever they change. By default nothing."""
         return ()
 
     def update(self, key: Key, spec: Spec, state: State, allocation: Allocation, stats: Stats) -> State:

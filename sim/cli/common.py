@@ -1,4 +1,4 @@
-"""What all commands share: errors in one sentence, and tables."""
+"""Helpers of all commands: errors in one sentence, and tables."""
 
 import functools
 import re
@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 import typer
 
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from sim.adapters.trust import Trust
     from sim.envs.dataset import Dataset
 
-TrustOption = Annotated[
-    bool, typer.Option("--trust", help="Import the Python modules of its scorers, which runs their code.")
-]
-ModuleOption = Annotated[list[str] | None, typer.Option(help="Import this module of its scorers; once per module.")]
 P = ParamSpec("P")
 S = TypeVar("S")
 
@@ -98,7 +94,7 @@ class Standing:
         self._step: Any = None
 
     def watching(self, report: Callable[[S], None]) -> Callable[[S], None]:
-        """What reports steps, which say how many cells are done of how many, and remembers the last one."""
+        """Reporter of steps (cells done of how many) that remembers the last one."""
 
         def told(step: S) -> None:
             self._step = step
@@ -191,7 +187,7 @@ def description() -> "TextColumn":
 
 
 def sizes(data: "Dataset") -> str:
-    """What an environment counts, in a few words."""
+    """Sizes of an environment in a few words."""
     contexts = count(data.num_contexts, "context")
     return f"{count(data.num_prompts, 'prompt')}, {count(data.num_queries, 'query')}, {contexts}, N <= {data.max_scale}"
 

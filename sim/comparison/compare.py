@@ -38,7 +38,7 @@ _BLOCK_BYTES = 2**29
 
 
 class Plan(NamedTuple):
-    """What is compared.
+    """Plan of a comparison.
 
     Attributes:
         envs: names or paths, as `envs.get` reads them, or objects under a name.
@@ -60,7 +60,7 @@ class Plan(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What a comparison reports: what was done, in what time, and how many cells are finished of how many.
+    """Progress of a comparison: what was done, in what time, and how many cells are finished of how many.
 
     Attributes:
         env: name of the environment.
@@ -80,7 +80,7 @@ class Step(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What a comparison found.
+    """Result of a comparison.
 
     Attributes:
         trials, contexts, summary: tables, see `sim.comparison.tables`.

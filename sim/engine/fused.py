@@ -39,7 +39,7 @@ class Lanes(NamedTuple):
 
 
 def world_of(source: Source, keys: Array) -> tuple[rounds.MergedWorld, Spec]:
-    """What the trials with these keys pull from where every trial draws a world of its own, and what learners know."""
+    """Worlds of the trials with these keys, where each draws its own, and what learners know of them."""
     drawn = jax.vmap(lambda key: source.world(counter.fold(key, turn.WORLD)))(keys)
     return rounds.MergedWorld(drawn.merged(), drawn.spec.num_prompts), drawn.spec
 

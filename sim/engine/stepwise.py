@@ -22,7 +22,7 @@ from sim.kernels import counter, rounds
 
 
 class Given(NamedTuple):
-    """What a batch starts from.
+    """Start of a batch.
 
     Attributes:
         world: what all pull from.

@@ -101,7 +101,7 @@ def _plain(name: str) -> NamedSource:
         from sim.envs import files
 
         return fixed(files.read(name))
-    if plugins.find("environment", name, _fits) is not None:
+    if plugins.find("environment", name, fits) is not None:
         return _own(name)
     near = get_close_matches(name, names(), n=1, cutoff=0.0)[0]
     raise ValueError(
@@ -110,14 +110,15 @@ def _plain(name: str) -> NamedSource:
     )
 
 
-def _fits(thing: object) -> bool:
+def fits(thing: object) -> bool:
+    """Whether an object is an environment, or may make one."""
     return isinstance(thing, _WORLDS) or (isinstance(thing, type) and issubclass(thing, Source)) or isroutine(thing)
 
 
 def _own(text: str) -> NamedSource:
     """The environment that somebody's code makes."""
     reference = plugins.split(text, ENVS)
-    thing = plugins.load("environment", text, _fits, ENVS)
+    thing = plugins.load("environment", text, fits, ENVS)
     title, options = plugins.label(reference.base), reference.options
     made = thing
     if callable(thing) and not isinstance(thing, _WORLDS):

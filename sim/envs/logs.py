@@ -100,10 +100,12 @@ def from_log(
         >>> import numpy as np
         >>> import pandas as pd
         >>> from sim import Columns, Contexts, from_log
-        >>> log = pd.DataFrame({"prompt": "a", "query": [1, 1, 2, 2], "answer": [3, 4, 5, 5], "gold": [3, 3, 5, 5]})
-        >>> contexts = Contexts(np.ones((1, 1)), np.zeros(1))
-        >>> from_log(log, Columns(("answer",), ("mv",), gold="gold"), contexts, max_scale=4).probs.tolist()
-        [[[0.5, 0.5], [1.0, 0.0]]]
+        >>> rows = [("terse", 0, "4", "4"), ("terse", 0, "5", "4"), ("wordy", 0, "4", "4")]
+        >>> log = pd.DataFrame(rows, columns=["prompt", "query", "answer", "right"])
+        >>> columns = Columns(("answer",), ("mv",), gold="right")
+        >>> data = from_log(log, columns, Contexts(np.ones((1, 1)), np.zeros(1)), max_scale=4, name="sums")
+        >>> data.prompt_names, data.completions.tolist()
+        (('terse', 'wordy'), [[2], [1]])
     """
     objectives, aggregate, gold, cost, prompt, query = columns
 

@@ -1,4 +1,4 @@
-"""Where the worlds of trials come from: one world with reshuffled queries, or a fresh world per trial.
+"""Sources of the worlds of trials: one world with reshuffled queries, or a fresh world per trial.
 
 Source: Mahmud et al. (arXiv 2508.10030), section 5: on real data every run reshuffles the queries and
 splits them 80/20 into train and test; synthetic worlds are drawn afresh for every run.

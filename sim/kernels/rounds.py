@@ -29,7 +29,7 @@ GOLDEN = 0x9E3779B9
 
 
 class MergedWorld(NamedTuple):
-    """What a batch of trials pulls from: one shared world, or one per trial, merged into one.
+    """World of a batch of trials: one that all share, or one per trial, merged into one.
 
     Attributes:
         world: its prompts are the trials' prompts one after the other where `stride` > 0.
@@ -41,7 +41,7 @@ class MergedWorld(NamedTuple):
 
 
 class Pulling(NamedTuple):
-    """What a round depends on besides shapes, the same for many algorithms: they share one compiled round.
+    """Settings of a round besides shapes: algorithms that agree on them share one compiled round.
 
     Attributes:
         queries: how queries are drawn, one of `core.QUERIES`.

@@ -26,9 +26,11 @@ ROOMS: dict[str, set[str]] = {
     "algorithms": RULES | PLUGINS,
     "engine": {"core", "kernels", "estimators", "evaluate"},
     "evaluate": {"core"},
+    "whole": set(),
     "program": {"origins", "comparison"},
     "public": set(),
-    "adapters": WORLDS | PLUGINS | {"algorithms", "engine"},
+    "adapters": WORLDS | PLUGINS | {"algorithms", "engine", "origins", "whole"},
+    "conformance": WORLDS | PLUGINS | {"algorithms", "engine", "adapters"},
     "comparison": WORLDS | PLUGINS | {"algorithms", "engine", "evaluate", "origins", "program"},
 }
 """Room of `sim` -> the other rooms of `sim` that it may import. `cli` may import all of them."""

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import rational
 from helpers import bernoulli, majority, mixed
+from made_worlds import scored
 from rational import GRAIN, World
-from test_lcpb import scored
 
 from sim import estimators
 from sim.envs import families

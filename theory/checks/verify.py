@@ -11,6 +11,7 @@ of simulated estimates (proofs.md, section 1): a gap that rounding hides makes a
     (True, 0)
 """
 
+import difflib
 import inspect
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, as_completed
@@ -57,7 +58,7 @@ _ANSWER = 63
 
 
 class Plan(NamedTuple):
-    """What is put to the test.
+    """Plan of a verification.
 
     Attributes:
         quick: two minutes of work instead of an hour.
@@ -115,7 +116,7 @@ class Cell(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What a run reports: cells of which kind and family were done in how many seconds, and how many of how many."""
+    """Progress of a run: cells of which kind and family were done in how many seconds, and how many of how many."""
 
     kind: str
     family: str
@@ -126,7 +127,7 @@ class Step(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What a run found.
+    """Result of a verification.
 
     Attributes:
         table: a row per world, rule and budget, and per claim, context and round; see `theory.checks.table`.
@@ -192,7 +193,9 @@ def cells_of(plan: Plan, folder: str) -> Iterator[Cell]:
     runner.check_seed(plan.seed)
     chosen = families.chosen(plan.quick, plan.math)
     if unknown := [name for name in plan.families if name not in chosen]:
-        raise ValueError(f"family {unknown[0]!r} is not part of this run; known are {', '.join(chosen)}")
+        near = difflib.get_close_matches(unknown[0], chosen, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"family {unknown[0]!r} is not part of this run; {hint}known are {', '.join(chosen)}")
     if plan.math is not None:
         families.world(families.MATH, 0, plan.math)  # a file that cannot be read is said now
     keys: dict[tuple[str, str], str] = {}

@@ -50,7 +50,7 @@ class RunMove(NamedTuple):
 
 
 class Made(NamedTuple):
-    """What was asked for and what came back, per block of pulls."""
+    """Record of a run: what was asked for and what came back, per block of pulls."""
 
     prompt: Int[Array, "particle round row block"]
     scale: Int[Array, "particle round row block"]

@@ -1,4 +1,4 @@
-"""What a run is: frozen dataclasses, filled and checked by `sim.adapters.config`.
+"""Settings of a run: frozen dataclasses, filled and checked by `sim.adapters.config`.
 
 Secrets are not part of it: it names the environment variable that holds the key. Money is counted in whole units of
 10**-12, so that sums are exact.
