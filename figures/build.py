@@ -10,7 +10,7 @@ or a bound that was registered.
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from importlib import import_module
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,7 +19,7 @@ import matplotlib as mpl
 
 from figures import registry, style
 from figures.inputs import SEED, SUFFIX, Lab
-from sim import algorithms, envs, program
+from sim import algorithms, envs, plugins, program
 from sim import origins as modules
 from sim.comparison import cells, store, tables
 from theory import truth
@@ -190,10 +190,10 @@ def digest(module: str) -> str:
     that lies elsewhere its whole module counts.
 
     Args:
-        module: that of the figure, e.g. "figures.exploration".
+        module: what makes the figure, e.g. "figures.exploration", or module:name.
     """
-    whole = () if modules.top(module) == "figures" else (module,)
-    return program.behind(import_module(module).compute, modules=whole, piecewise=("figures",)).key
+    whole = () if modules.top(module) == "figures" else (module.partition(":")[0],)
+    return program.behind(registry.maker(module).compute, modules=whole, piecewise=("figures",)).key
 
 
 def registered(module: str, sweep: Any) -> dict[str, str]:
@@ -209,6 +209,8 @@ def registered(module: str, sweep: Any) -> dict[str, str]:
     found = {} if modules.top(module) == "figures" else {module: digest(module)}
     for text in sorted(set(_texts(sweep))):
         name = text.partition(":")[0]
+        if plugins.split(text, (*algorithms.ALGORITHMS, *envs.ENVS)).place:
+            found |= _brought(text)
         if name in algorithms.ALGORITHMS and not _ours(algorithms.ALGORITHMS[name]):
             found[text] = cells.algorithm_program(algorithms.get(text)).key
         if name in envs.ENVS and not _ours(envs.ENVS[name].build):
@@ -216,6 +218,15 @@ def registered(module: str, sweep: Any) -> dict[str, str]:
     if "families" in sweep:
         found |= {f"{kind}{rule and ' of '}{rule}": key for (kind, rule), key in verify.foreign_programs().items()}
     return {f"program of {name}": key for name, key in found.items()}
+
+
+def _brought(text: str) -> dict[str, str]:
+    """The key of an algorithm or an environment that is named by its code; nothing for another text."""
+    with suppress(ValueError):
+        return {text: cells.algorithm_program(algorithms.get(text)).key}
+    with suppress(ValueError):
+        return {text: cells.environment_program(envs.get(text), truth.exact_values).key}
+    return {}
 
 
 def _ours(build: Any) -> bool:

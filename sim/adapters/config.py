@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sim import algorithms
+from sim import algorithms, plugins
 from sim.adapters import trust
 from sim.adapters.policy import PolicyFile
 from sim.adapters.run_file import urls
@@ -103,7 +103,7 @@ def _config(path: Path, content: dict[str, Any], may_import: Trust) -> Config:
         tie=tie,
         contexts=_contexts(top, objectives),
         algorithm_text=text,
-        algorithm=_algorithm(tune, text),
+        algorithm=_algorithm(tune, text, may_import),
         budget=budget,
         max_scale=max_scale,
         caps=_caps(top.table("caps", needed=False), budget * (1 + len(judges)), len(prompts) * probe[0] * probe[1]),
@@ -361,8 +361,7 @@ def _objectives(top: TomlTable, may_import: Trust) -> tuple[tuple[Objective, ...
             raise table.wrong("aggregate", f"is missing; with strategy 'mixed' it is one of {', '.join(AGGREGATES)}")
         if default is not None and aggregate != default:
             raise table.wrong("aggregate", f"is {aggregate!r}, but the strategy is {strategy!r}; use strategy 'mixed'")
-        if table.content.get("scorer") == "callable":
-            trust.check(table, may_import)
+        trust.check(table, may_import)
         scorer = registry.read(table)
         if aggregate == "mv" and not scorer.votes:
             raise table.wrong("scorer", f"is {table.content['scorer']!r}, which reads no answers to vote on")
@@ -425,9 +424,11 @@ def _contexts(top: TomlTable, objectives: tuple[Objective, ...]) -> tuple[Contex
     return tuple(made)
 
 
-def _algorithm(table: TomlTable, text: str) -> Algorithm:
+def _algorithm(table: TomlTable, text: str, may_import: Trust) -> Algorithm:
+    if text.partition(":")[0] not in algorithms.ALGORITHMS:
+        trust.check_code(table, "algorithm", may_import)
     try:
-        algorithm = algorithms.get(text)
+        algorithm = algorithms.get(plugins.everywhere(text, trust.folder_of(table)))
     except ValueError as error:
         raise table.wrong("algorithm", f"cannot be used: {error}") from None
     if algorithm.sees_truth:

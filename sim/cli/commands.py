@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from sim.cli import compare, data, evaluate, figures, journal, live, plan, theory, verify, worlds
+from sim.cli import check, compare, data, evaluate, figures, journal, live, new, plan, theory, verify, worlds
 from sim.cli.usage import App
 
 SECTIONS = {
@@ -53,6 +53,8 @@ app.command("values")(worlds.values)
 app.command("hardness")(theory.hardness)
 app.command("agnostic")(theory.agnostic)
 app.command("algorithms")(compare.algorithms)
+app.command("new")(new.new)
+app.command("check")(check.check)
 app.command("verify")(verify.verify)
 app.command("plan")(plan.plan)
 app.command("tune")(live.tune)

@@ -47,10 +47,14 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             function(*args, **kwargs)
-        except (ValueError, OSError) as error:
-            if isinstance(error, ValueError) and not _is_ours(error):
+        except Exception as error:
+            from sim.mistakes import mistake
+
+            found = mistake(error)
+            refused = isinstance(error, OSError) or (isinstance(error, ValueError) and _is_ours(error))
+            if found is None and not refused:
                 raise  # a bug, not a complaint: the traceback is wanted
-            stop(f"error: {error}", USER_ERROR)
+            stop(f"error: {found or error}", USER_ERROR)
         except KeyboardInterrupt as error:
             stop(f"stopped: {error}".removesuffix(": "), INTERRUPTED)
 

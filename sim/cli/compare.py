@@ -70,6 +70,7 @@ def compare(
 
     Example: iapo compare MATH_final.pkl --algorithm psst --algorithm ucb --budget 1k --budget 5k --out math
     """
+    from sim import plugins
     from sim.comparison import compare as driver
     from theory.truth import exact_values
 
@@ -79,6 +80,8 @@ def compare(
         typer.echo(f"{name} is left out; {common.plain(why)}", err=True)
     if reference is None:
         reference = "psst" if "psst" in texts else texts[0]
+    if dask is not None:
+        texts, reference = tuple(map(plugins.everywhere, texts)), plugins.everywhere(reference)
     named, out = [workers.everywhere(name, dask) for name in named], out if dask is None else out.resolve()
     plan = driver.Plan(tuple(named), texts, tuple(budget), trials, seed, reference, chunk)
     standing = common.Standing(out)
@@ -217,9 +220,9 @@ def algorithms() -> None:
     from sim import algorithms as rooms
 
     def about(name: str) -> Text:
-        line = (type(rooms.ALGORITHMS[name]()).__doc__ or "").partition("\n")[0]
+        line = (type(rooms.get(name)).__doc__ or "").partition("\n")[0]
         options = ", ".join(f"{option}={value}" for option, value in rooms.options(name).items())
         return Text(f"{line}\n  {options}" if options else line)
 
-    rows = [(name, about(name)) for name in rooms.ALGORITHMS]
+    rows = [(name, about(name)) for name in rooms.names()]
     common.show(common.console(), None, ("name", "~what it does, and its options with their defaults"), rows)

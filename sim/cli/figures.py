@@ -48,7 +48,7 @@ def figures(
         list[str] | None,
         typer.Argument(
             metavar="FIGURE",
-            help="Figures, from --list.",
+            help="Figures, from --list, or files: mine.py.",
             show_default="all of them",
             autocompletion=completion.figures,
         ),
@@ -80,7 +80,8 @@ def figures(
     folder, kept = build.home(SMOKE_OUT if smoke and out is None else out)
     asked = build.Asked(folder, smoke, trials, recompute, redraw, kept)
     lab_here = lab(data, asked)
-    names = registry.with_needs(name or []) if list_ else list(name or [])
+    own = [registry.bring(one) for one in name or []]
+    names = registry.with_needs(own) if list_ else own
     if list_:
         rows = [(one, *build.state(one, asked, lab_here), registry.FIGURES[one].shows) for one in names]
         common.show(common.console(), None, ("name", "table", "~why", "~what it shows"), rows)

@@ -51,7 +51,7 @@ EnvPlace = Annotated[
     str | None,
     typer.Argument(
         metavar="ENV",
-        help="A name from `iapo env list`, or a file; --env ENV says the same.",
+        help="A name from `iapo env list`, a file, or mine.py:name; --env ENV says the same.",
         autocompletion=completion.environments,
         show_default=False,
     ),
@@ -69,7 +69,7 @@ EnvPlaces = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="ENV",
-        help="Names from `iapo env list`, or files; --env ENV says the same, once per environment.",
+        help="Names from `iapo env list`, files, or mine.py:name; --env ENV says the same, once per environment.",
         autocompletion=completion.environments,
         show_default=False,
     ),
@@ -88,7 +88,7 @@ Algorithm = Annotated[
     str,
     typer.Option(
         metavar="NAME[:OPTION=VALUE,...]",
-        help="The algorithm, from `iapo algorithms`.",
+        help="The algorithm, from `iapo algorithms` or mine.py:Name.",
         autocompletion=completion.algorithms,
     ),
 ]
@@ -96,7 +96,7 @@ Algorithms = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME[:OPTION=VALUE,...]",
-        help="An algorithm, from `iapo algorithms`; once per algorithm.",
+        help="An algorithm, from `iapo algorithms` or mine.py:Name; once per algorithm.",
         show_default="all that can run",
         autocompletion=completion.algorithms,
     ),

@@ -85,7 +85,11 @@ def usable_cores() -> int:
 
 def everywhere(name: str, dask: str | None) -> str:
     """The name of an environment or, where it names a file, a path that workers in other folders understand."""
-    return str(Path(name).resolve()) if dask is not None and Path(name).exists() else name
+    from sim import plugins
+
+    if dask is None:
+        return name
+    return str(Path(name).resolve()) if Path(name).exists() else plugins.everywhere(name)
 
 
 @contextmanager

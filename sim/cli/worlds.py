@@ -146,8 +146,8 @@ def list_() -> None:
     """List the environments that can be named."""
     from sim import envs
 
-    rows = [(name, entry.description) for name, entry in envs.ENVS.items()]
-    caption = "A .npz or .pkl file can be named as well."
+    rows = list(envs.names().items())
+    caption = "A .npz or .pkl file can be named as well, and code as mine.py:world."
     common.show(common.console(), None, ("name", "~what it is"), rows, caption)
 
 

@@ -14,7 +14,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from sim import evaluate, program
+from sim import evaluate, mistakes, plugins, program
 from sim.comparison import given, store
 from sim.comparison.given import Held
 from sim.core import Algorithm
@@ -107,6 +107,12 @@ class Outcome(NamedTuple):
     seconds: Seconds
 
 
+def _brought_along(cell: Cell, exact: Exact) -> str:
+    """The algorithm of a cell where it is named by its code."""
+    return cell.algorithm if plugins.is_code(cell.algorithm) else ""
+
+
+@mistakes.tells(_brought_along)
 def run_cell(cell: Cell, exact: Exact) -> Seconds:
     """Compute one cell and keep its results.
 
@@ -158,6 +164,7 @@ def load(cell: Cell) -> Outcome | None:
     return Outcome(scores, content.arrays["spent"], Seconds(**content.record))
 
 
+@mistakes.tells()
 def prepare(block: Block, exact: Exact) -> Seconds:
     """Have the exact values of a block at hand before its cells need them."""
     start = perf_counter()

@@ -51,7 +51,7 @@ class Given:
 
 
 def held(given: str | Given) -> Held | None:
-    """What has to travel with a name: nothing where every process finds it by the name."""
+    """Object that has to travel with a name; None where every process finds it by the name."""
     return Held(given.thing) if isinstance(given, Given) else None
 
 
@@ -139,6 +139,9 @@ def _algorithm(item: Any) -> str | Given:
             f"an algorithm is {_short(item)}; give a name, an instance or a subclass of sim.Algorithm, or a function "
             "that returns one"
         )
+    missing = [name for name in algorithms.NEEDED if getattr(type(made), name) is getattr(Algorithm, name)]
+    if missing:
+        raise ValueError(f"{type(made).__name__} has not all that an algorithm needs: {', '.join(missing)}")
     return Given(_label(made), made)
 
 

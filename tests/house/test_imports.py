@@ -10,24 +10,28 @@ ROOT = Path(__file__).resolve().parents[2]
 CORE = {"core", "utilities", "kernels"}
 WORLDS = CORE | {"envs"}
 RULES = {"core", "kernels", "estimators", "schedules", "trim"}
+PLUGINS = {"mistakes", "plugins"}
 
 ROOMS: dict[str, set[str]] = {
     "core": set(),
     "utilities": {"core"},
     "kernels": {"core", "utilities"},
-    "envs": CORE,
+    "origins": set(),
+    "mistakes": {"origins"},
+    "plugins": {"origins", "mistakes"},
+    "envs": CORE | PLUGINS,
     "estimators": {"core"},
     "schedules": {"core", "kernels"},
     "trim": {"core", "kernels"},
-    "algorithms": RULES,
+    "algorithms": RULES | PLUGINS,
     "engine": {"core", "kernels", "estimators", "evaluate"},
     "evaluate": {"core"},
     "whole": set(),
-    "origins": set(),
     "program": {"origins", "comparison"},
     "public": set(),
-    "adapters": WORLDS | {"algorithms", "engine", "whole"},
-    "comparison": WORLDS | {"algorithms", "engine", "evaluate", "origins", "program"},
+    "adapters": WORLDS | PLUGINS | {"algorithms", "engine", "origins", "whole"},
+    "conformance": WORLDS | PLUGINS | {"algorithms", "engine", "adapters"},
+    "comparison": WORLDS | PLUGINS | {"algorithms", "engine", "evaluate", "origins", "program"},
 }
 """Room of `sim` -> the other rooms of `sim` that it may import. `cli` may import all of them."""
 
