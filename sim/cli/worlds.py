@@ -25,7 +25,7 @@ class Labels:
         names: of the prompts; empty where they have none.
     """
 
-    def __init__(self, names: Sequence[str] = ()):
+    def __init__(self, names: tuple[str, ...] = ()):
         self.names = names
 
     def __call__(self, prompt: Any) -> str:
