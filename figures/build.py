@@ -34,7 +34,7 @@ _DIGITS = "%.10g"
 
 
 class Asked(NamedTuple):
-    """What is to be made.
+    """Request for figures: which, where, and how large.
 
     Attributes:
         out: folder of the tables and pictures: out/tables and out/rendered.

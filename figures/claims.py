@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from figures import gains, judges, resolution
+from figures.inputs import records
 from figures.judges import NOT, OPEN, PARTLY, REPRODUCED, UNTESTED, Finding
 
 if TYPE_CHECKING:
@@ -217,14 +218,14 @@ def short(tables: "dict[str, pd.DataFrame]") -> str:
 
 
 def trials(table: "pd.DataFrame") -> str:
-    """What 200 trials, as in the paper, and more could and could not resolve, in Markdown."""
+    """Resolution of 200 trials, as in the paper, and of more, in Markdown."""
     power, level = (f"{resolution.SWEEP[name]:g}".removeprefix("0") for name in ("power", "alpha"))
     rows = [
         (
             *(row.env, f"{row.n:,}", f"{row.detectable:.4f}", f"{row.detectable_all:.4f}"),
             *(f"{row.one} of {row.comparisons}", f"{row.all} of {row.comparisons}", row.unsure or "none"),
         )
-        for row in resolution.resolved(table).itertuples()
+        for row in records(resolution.resolved(table))
     ]
     head = ("environment", "trials", "difference, alone", "difference, all at once")
     said = (

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from figures import panels, style
 from figures.bounds import CLAIMS as COLORS
-from figures.inputs import Lab, summary
+from figures.inputs import Lab, records, summary
 from sim.comparison import cells
 from theory import exact
 from theory.checks import claims
@@ -62,7 +62,7 @@ def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
         world: Any = lab.get(env)  # fixed, finite: it has data
         probs = cells.context_probs(world)
         most = largest(world.data, probs)
-        for row in found[(found["env"] == env) & found["algorithm"].isin(sweep["claims"])].itertuples():
+        for row in records(found[(found["env"] == env) & found["algorithm"].isin(sweep["claims"])]):
             at = (env, row.algorithm, row.budget)
             low, high = ends(row.regret_mean, row.regret_sem, int(missed[at]), row.trials, most)
             known = expected(world.data, row.budget)

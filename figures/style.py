@@ -1,4 +1,4 @@
-"""What all figures share: sizes, type, one look per algorithm, and files equal byte for byte.
+"""Style of all figures: sizes, type, one look per algorithm, and files equal byte for byte.
 
 An algorithm has the same colour, marker and label in every figure, whatever else is in it. Exact values are lines,
 simulation is markers with intervals (thin lines guide the eye), bounds are dashed.

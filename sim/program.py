@@ -51,7 +51,7 @@ _begun: dict[tuple[str, ...], set[str]] = {}
 
 
 class Program(NamedTuple):
-    """What a result depends on besides numbers.
+    """Program that a result depends on besides numbers.
 
     Attributes:
         key: names it: a SHA-256, with a random part where something cannot be read, so that it is never met again.

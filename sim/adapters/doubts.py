@@ -1,9 +1,9 @@
-"""Does the server answer with what can be read? Found out on a few completions, before the budget is spent on more."""
+"""Doubts about a server's replies (empty, cut off, unreadable), raised on a few before the budget is spent."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sim.adapters.paid.journal import Draw
+from sim.adapters.paid.entries import Draw
 from sim.adapters.run_file.settings import Config
 from sim.adapters.scorers.judge import Judge
 from sim.adapters.scorers.reader import TRUNCATED, Reader, ending, hollow

@@ -1,4 +1,4 @@
-"""Does a policy keep its promise? Measured live on held-out queries, paired over queries with what it competes with.
+"""Evaluation of a policy, live on held-out queries, paired over queries with what it competes with.
 
 Per context three arms are compared: the policy's; the prompt that tuning found best for a single completion, deployed
 with one ("single"); and the same prompt deployed with more, as methods do that choose the prompt first (TRIPLE, Shi et
@@ -22,7 +22,7 @@ from scipy import stats
 
 from sim.adapters.live import Step, in_parallel, unit_sums
 from sim.adapters.paid.sampler import REFUSED, Want, consecutive
-from sim.adapters.policy import Policy
+from sim.adapters.policy import PolicyFile
 from sim.adapters.run_file.settings import Config
 from sim.adapters.scorers.scoring import Item
 from sim.adapters.tune import LEVEL, Costs, Session, completion_cost, world
@@ -84,7 +84,7 @@ class Measured(NamedTuple):
     refused: dict[str, int]
 
 
-def arms_of(policy: Policy, config: Config, scale: int | None) -> Arms:
+def arms_of(policy: PolicyFile, config: Config, scale: int | None) -> Arms:
     """The arms to compare.
 
     Args:

@@ -1,4 +1,4 @@
-"""What the pulls of a run say about every arm: values with intervals, whatever the algorithm made of them.
+"""Evidence of a run about every arm: values with intervals from its pulls, whatever the algorithm made of them.
 
 A value is a mean score less a mean cost; both are measured. A pull is a cluster: its blocks share a query, and its
 requests too. The mean over all blocks is a ratio of sums over pulls, and so is the mean of tokens; the standard error

@@ -1,4 +1,4 @@
-"""What the sequential baselines share: one pull per step, until no arm fits the remaining budget.
+"""Base of the sequential baselines: one pull per step, until no arm fits the remaining budget.
 
 Source: Mahmud et al., arXiv 2508.10030, section 5 (baselines), as in the released code: each step draws
 a context at random, chooses an arm by its estimates there, and shares the pull with all contexts and
@@ -12,25 +12,30 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from sim import estimators, trim
-from sim.core import Algorithm, Allocation, Key, Policy, Spec, Stats
+from sim.core import Algorithm, Allocation, Key, Policy, Spec, Standing, Stats
 from sim.kernels import counter
 
 
 class State(NamedTuple):
-    """What is left of the budget, what came back, and the estimated values that follow from it.
+    """The remaining budget, what came back, and the estimated values that follow from it.
 
     A step changes the values of one prompt only, and only those are computed anew. `noted` is what a rule keeps of
     every prompt, leading axis prompt (`Sequential.note`).
     """
 
     left: Int[Array, ""]
-    table: estimators.Table
+    table: estimators.BlockSums
     value: Float[Array, "context prompt scale"]
     noted: Any
 
 
 class Sequential(Algorithm):
     """A rule that pulls one arm per step. Abstract: it gives `weights`, or `choose` if it need not see all arms."""
+
+    @property
+    def one_at_a_time(self) -> bool:
+        """A step is a round."""
+        return True
 
     def num_rows(self, spec: Spec) -> int:
         """One row: the arm of this step."""
@@ -87,7 +92,7 @@ class Sequential(Algorithm):
         raise NotImplementedError
 
     def note(self, spec: Spec, value: Float[Array, "context scale"], blocks: Float[Array, " scale"]) -> Any:
-        """What the rule keeps of a prompt's estimates; they are noted whenever they change. By default nothing."""
+        """Keep what the rule needs of a prompt's estimates, noted whenever they change. By default nothing."""
         return ()
 
     def update(self, key: Key, spec: Spec, state: State, allocation: Allocation, stats: Stats) -> State:
@@ -97,6 +102,10 @@ class Sequential(Algorithm):
         note = self.note(spec, own, table.blocks[prompt])
         noted = jax.tree.map(lambda all_, new: all_.at[prompt].set(new), state.noted, note)
         return State(state.left - allocation.completions, table, state.value.at[:, prompt].set(own), noted)
+
+    def standing(self, spec: Spec, state: State) -> Standing:
+        """The estimates of all arms."""
+        return estimators.standing(spec, state.table, None)
 
     def recommend(self, key: Key, spec: Spec, state: State) -> Policy:
         """The best estimate of every context, ties at random."""

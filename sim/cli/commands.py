@@ -1,4 +1,4 @@
-"""What `iapo` offers, command by command. Everything heavy is imported inside them, so that help comes at once."""
+"""Table of the commands of `iapo`. Everything heavy is imported inside them, so that help comes at once."""
 
 from typing import Annotated
 

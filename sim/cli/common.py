@@ -1,4 +1,4 @@
-"""What all commands share: errors in one sentence, and tables."""
+"""Helpers of all commands: errors in one sentence, and tables."""
 
 import functools
 import re
@@ -90,7 +90,7 @@ class Standing:
         self._step: Any = None
 
     def watching(self, report: Callable[[S], None]) -> Callable[[S], None]:
-        """What reports steps, which say how many cells are done of how many, and remembers the last one."""
+        """Reporter of steps (cells done of how many) that remembers the last one."""
 
         def told(step: S) -> None:
             self._step = step
@@ -183,7 +183,7 @@ def description() -> "TextColumn":
 
 
 def sizes(data: "Dataset") -> str:
-    """What an environment counts, in a few words."""
+    """Sizes of an environment in a few words."""
     contexts = count(data.num_contexts, "context")
     return f"{count(data.num_prompts, 'prompt')}, {count(data.num_queries, 'query')}, {contexts}, N <= {data.max_scale}"
 

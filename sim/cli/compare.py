@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -117,7 +117,7 @@ def _say_unresolved(plan: "Plan") -> None:
 
 @contextmanager
 def progress() -> "Iterator[Callable[[Step], None]]":
-    """What reports steps: a bar on a terminal, else a line per environment and algorithm."""
+    """Reporter of steps: a bar on a terminal, else a line per environment and algorithm."""
     if not sys.stderr.isatty():
         lines = _Lines()
         yield lines
@@ -190,7 +190,7 @@ def _table(console: "Console", env: str, rows: "pd.DataFrame", plan: "Plan", res
     for text in plan.algorithms:
         entries = []
         for budget in plan.budgets:
-            cell = cells.loc[text, budget]
+            cell = cast(Any, cells.loc[text, budget])
             mark = "*" if cell["p_holm"] < SIGNIFICANT else " "
             entry = f"{number(cell['acr_mean'])} ±{number(cell['acr_sem'])}{mark}"
             entries.append(Text(entry, "bold" if cell["acr_mean"] == best[budget] else ""))

@@ -149,7 +149,7 @@ def write_ledger(tables: "dict[str, pd.DataFrame]", asked: "Asked") -> Path:
 
 
 def lab(data: list[Path] | None, asked: "Asked") -> "Lab":
-    """What figures are made with, without processes."""
+    """Means of making figures, without processes."""
     from figures import inputs as room
     from sim.envs.fetch import data_folder
 

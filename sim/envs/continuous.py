@@ -160,7 +160,7 @@ class ContinuousWorld(Environment):
 
     @property
     def spec(self) -> Spec:
-        """What a learner may know."""
+        """All that a learner may know."""
         return self.known
 
     @property

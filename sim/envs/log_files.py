@@ -59,7 +59,7 @@ def json_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def whole(path: Path) -> Any:
-    """What a JSON file holds."""
+    """Read a JSON file whole."""
     return parse(content(path).removeprefix(b"\xef\xbb\xbf"), str(path))
 
 

@@ -31,7 +31,7 @@ class TabularWorld(Environment):
 
     @property
     def spec(self) -> Spec:
-        """What a learner may know."""
+        """All that a learner may know."""
         return self.known
 
     @property

@@ -124,11 +124,16 @@ def test_a_share_of_the_gain_has_the_error_of_a_paired_ratio() -> None:
     assert np.isnan(scale_gain.share_of(np.zeros(3), np.zeros(3))).all()
 
 
-def test_the_pictures_of_the_readme_are_there_and_small() -> None:
+def test_the_pictures_of_the_texts_are_there_and_small() -> None:
     root = TABLES.parents[1]
-    shown = re.findall(r"!\[.+\]\((\S+)\)", (root / "README.md").read_text(encoding="utf-8"))
-    assert len(shown) == len(set(shown)) >= 8
-    assert sum((root / path).stat().st_size for path in shown) < 1_000_000
+    texts = [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+    shown = {
+        (text.parent / path).resolve()
+        for text in texts
+        for path in re.findall(r"!\[.+\]\((\S+)\)", text.read_text(encoding="utf-8"))
+    }
+    assert len(shown) >= 8
+    assert sum(path.stat().st_size for path in shown) < 1_000_000
 
 
 def test_only_exact_values_are_solid_lines_among_bounds() -> None:

@@ -25,6 +25,7 @@ ROOMS: dict[str, set[str]] = {
     "whole": set(),
     "origins": set(),
     "program": {"origins", "comparison"},
+    "public": set(),
     "adapters": WORLDS | {"algorithms", "engine", "whole"},
     "comparison": WORLDS | {"algorithms", "engine", "evaluate", "origins", "program"},
 }
@@ -35,7 +36,7 @@ KERNELS |= {"blocks": {"core", "utilities"}, "subsets": {"core", "utilities"}}
 """Rooms outside `kernels` that each kernel may import: only blocks and subsets know utilities."""
 
 THEORY = WORLDS | {"engine", "schedules", "estimators", "trim", "evaluate", "algorithms"}
-THEORY |= {"origins", "comparison", "program"}
+THEORY |= {"origins", "comparison", "program", "public"}
 """Rooms of `sim` that theory may import."""
 
 

@@ -1,8 +1,12 @@
-"""What budget to buy: what each guarantee asks for, and what simulation says suffices.
+"""Budget planning: the budget that each guarantee asks for, and the one that simulation says suffices.
 
 Three aims. Miss: some context's answer is not a best arm, the event that guarantees are about. Near miss: some
 context's simple regret exceeds epsilon, the aim that makes sense where the best arms are near ties. Mean regret: the
 expected simple regret, averaged over contexts, exceeds epsilon. All are about one query law: that of all queries.
+
+    >>> from theory import plan
+    >>> plan.smallest_budget(lambda budget: 100 / budget, 0.5)
+    200
 """
 
 import math
@@ -36,7 +40,7 @@ _OF_MEANS = {data: f"theorem E, {data}, mean regret" for data in near_misses.DAT
 
 
 class Asked(NamedTuple):
-    """What one guarantee asks for.
+    """Budget that one guarantee asks for.
 
     Attributes:
         claim: its name.
@@ -55,7 +59,7 @@ class Asked(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """What simulation says at one budget: per aim an estimate with its interval.
+    """Simulation at one budget: per aim an estimate with its interval.
 
     Intervals are simultaneous, by Bonferroni: with confidence `CONFIDENCE` those of all aims cover, and in a search
     those of all budgets that it might have tried (`reachable`). Those of probabilities are Clopper and Pearson's, which
@@ -77,7 +81,7 @@ class Probe(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What simulation says of one aim.
+    """Budget that simulation finds for one aim.
 
     Attributes:
         aim: one of `AIMS`.
@@ -123,7 +127,7 @@ def asked(case: Case, delta: float, epsilon: float = 0.0) -> list[Asked]:
 
 
 def promised(case: Case, budget: int, epsilon: float = 0.0) -> list[Asked]:
-    """What each guarantee promises at a budget.
+    """Promise of each guarantee at a budget.
 
     Args:
         case: the world.

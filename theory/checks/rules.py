@@ -67,7 +67,7 @@ def rule_of(name: str, data: Dataset, budget: int) -> Algorithm:
 
 
 def program(name: str) -> str:
-    """What compiled programs of a rule have in common: equal for rules that differ in data only."""
+    """Static part of a rule's compiled programs: equal for rules that differ in data only."""
     return str(jax.tree.structure(RULES[name]))
 
 

@@ -25,7 +25,7 @@ _ROUNDING = 1e-9
 
 
 class Truth(NamedTuple):
-    """What is known of one failure probability.
+    """Knowledge of one failure probability.
 
     Attributes:
         exact: None where it is not known.
@@ -41,7 +41,7 @@ class Truth(NamedTuple):
 
     @property
     def source(self) -> str:
-        """What a verdict rests on: exact, splitting, simulation or nothing."""
+        """Source of a verdict: exact, splitting, simulation or nothing."""
         if self.exact is not None:
             return "exact"
         if self.replicates is not None and self.failures < FEW:

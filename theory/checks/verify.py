@@ -4,6 +4,11 @@ Worlds are in `theory.checks.families`, algorithms in `theory.checks.rules`, gua
 what a verdict is in `theory.checks.verdicts`. Work is cut into cells (world, rule, budget) that are kept on disk when
 they are done: a run that was killed goes on where it was, and ends with the same numbers. Bounds allow for the rounding
 of simulated estimates (proofs.md, section 1): a gap that rounding hides makes a bound say nothing, and never violated.
+
+    >>> from theory import verify
+    >>> plan = verify.Plan(quick=True, families=("two-arm",))
+    >>> callable(verify.verify), plan.seed  # verify.verify(plan, folder) takes a minute
+    (True, 0)
 """
 
 import difflib
@@ -53,7 +58,7 @@ _ANSWER = 63
 
 
 class Plan(NamedTuple):
-    """What is put to the test.
+    """Plan of a verification.
 
     Attributes:
         quick: two minutes of work instead of an hour.
@@ -111,7 +116,7 @@ class Cell(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What a run reports: cells of which kind and family were done in how many seconds, and how many of how many."""
+    """Progress of a run: cells of which kind and family were done in how many seconds, and how many of how many."""
 
     kind: str
     family: str
@@ -122,7 +127,7 @@ class Step(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What a run found.
+    """Result of a verification.
 
     Attributes:
         table: a row per world, rule and budget, and per claim, context and round; see `theory.checks.table`.

@@ -1,4 +1,4 @@
-"""What may still be spent. The worst case of an attempt is reserved before it is sent, and settled when it is over.
+"""Caps on spending: the worst case of an attempt is reserved before it is sent, and settled when it is over.
 
 The sums live in one asyncio thread: between the check and the reservation nothing else runs.
 """

@@ -1,4 +1,4 @@
-"""What a run is: frozen dataclasses, filled and checked by `sim.adapters.config`.
+"""Settings of a run: frozen dataclasses, filled and checked by `sim.adapters.config`.
 
 Secrets are not part of it: it names the environment variable that holds the key. Money is counted in whole units of
 10**-12, so that sums are exact.
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sim.adapters.run_file.toml_table import Table
+from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.scorers.scoring import Scorer
 from sim.core import Algorithm
 
@@ -49,7 +49,7 @@ class Prompt:
     cost: float | None
 
     @classmethod
-    def read(cls, table: Table, model: str | None = None) -> "Prompt":
+    def read(cls, table: TomlTable, model: str | None = None) -> "Prompt":
         """From a table of a configuration or a policy, with the model for those that name none."""
         name, text, system = table.name("name"), table.text("text", SLOT), table.text("system", "", blank=True)
         if SLOT not in text + system:

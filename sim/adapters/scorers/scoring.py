@@ -1,4 +1,4 @@
-"""What every scorer does: a completion to an answer (for votes) and a score (for best of N and means).
+"""Abstract scorer: a completion to an answer (for votes) and a score (for best of N and means).
 
 A scorer never drops a completion and never invents a zero: what it cannot read has a status of its own, and the
 objective says what that is worth.
