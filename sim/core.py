@@ -48,6 +48,12 @@ class Spec(eqx.Module):
         excess: where `spared`, the cost of a prompt's first completion less that of the cheapest; 0 elsewhere.
         truth: exact value of every arm on the training queries. Filled only for an algorithm that
             declares `sees_truth`, the oracle.
+
+    Example:
+        >>> from sim import envs
+        >>> spec = envs.get("mv-three-scales").data.environment().spec
+        >>> spec.num_contexts, spec.num_prompts, spec.max_scale, spec.num_arms
+        (2, 8, 15, 120)
     """
 
     num_contexts: int = eqx.field(static=True)
@@ -112,6 +118,13 @@ class Allocation(NamedTuple):
     """Pulls of one round: row l asks for `pulls[l]` pulls of `scale[l]` completions of `prompt[l]`.
 
     The number of rows is fixed per algorithm: one per prompt for PSST, one for a sequential rule.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from sim import Allocation
+        >>> rows = Allocation(prompt=jnp.int32([0, 1]), scale=jnp.int32([1, 8]), pulls=jnp.int32([10, 2]))
+        >>> int(rows.completions)
+        26
     """
 
     prompt: Int[Array, " row"]
@@ -132,6 +145,13 @@ class Stats(NamedTuple):
             pull that counts as as many.
         blocks: number of blocks summed. With `reuse = False` the scale axis has length one: only
             the whole pull counts, as one block of the row's own scale.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from sim import Stats
+        >>> both = Stats(total=jnp.float32([[[6.0, 2.0]]]), blocks=jnp.float32([[8.0, 4.0]]))  # four pulls of two
+        >>> (both.total[0, 0] / both.blocks[0]).tolist()
+        [0.75, 0.5]
     """
 
     total: Float[Array, "row task scale"]
@@ -139,17 +159,47 @@ class Stats(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """The answer: one arm per context. Prompts count from 0, scales from 1."""
+    """The answer: one arm per context. Prompts count from 0, scales from 1.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from sim import Policy
+        >>> answer = Policy(prompt=jnp.int32([2, 0]), scale=jnp.int32([16, 1]))  # two contexts
+        >>> answer.scale.tolist()
+        [16, 1]
+    """
 
     prompt: Int[Array, " context"]
     scale: Int[Array, " context"]
 
 
+class Standing(NamedTuple):
+    """Where an algorithm's choice stands: what it still considers, and by which estimates.
+
+    Attributes:
+        active: which arms, or which prompts where those are dropped as a whole, may still be recommended; None for a
+            rule that drops nothing. Arms are ordered by prompt, then scale.
+        score: estimated value of every arm, -inf for an arm never pulled.
+        blocks: blocks behind every estimate, 1 where the rule keeps no count.
+    """
+
+    active: Bool[Array, "context item"] | None
+    score: Float[Array, "context arm"]
+    blocks: Float[Array, "context arm"]
+
+
 class Trial(NamedTuple):
-    """One run. Vmapped runs carry a leading trial axis."""
+    """One run. Vmapped runs carry a leading trial axis.
+
+    Attributes:
+        policy: the answer.
+        spent: completions spent.
+        seen: what was observed of its rounds (`engine.turn.Observer`); None where nobody looked.
+    """
 
     policy: Policy
     spent: Int[Array, ""]
+    seen: Any = None
 
 
 class Environment(eqx.Module):
@@ -216,10 +266,18 @@ class Source(eqx.Module):
 
     A fixed source always answers with the same world and reshuffles its queries; a fresh source draws
     a new world for every trial, all with one strategy and equal shapes.
+
+    Example:
+        >>> from sim import envs
+        >>> envs.get("crossover").source.fresh, envs.get("synth-bernoulli").source.fresh
+        (False, True)
     """
 
     fresh: ClassVar[bool] = False
     """Whether every trial draws its own world."""
+
+    context_probs: eqx.AbstractVar[Float[Array, " context"]]
+    """Distribution over contexts."""
 
     def world(self, key: Key) -> Environment:
         """The world of the trial with this key."""
@@ -235,6 +293,23 @@ class Algorithm(eqx.Module):
 
     The runner repeats allocate -> pull -> update until `finished`. Trials run in lockstep, so a
     finished state may be updated again with an allocation of zero pulls: that must change nothing.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from sim import Algorithm, Allocation, Policy, run_one
+        >>> class First(Algorithm):
+        ...     def init(self, spec, budget):
+        ...         return ()
+        ...     def finished(self, spec, state):
+        ...         return jnp.bool_(True)
+        ...     def allocate(self, key, spec, state):
+        ...         return Allocation(*jnp.zeros((3, spec.num_prompts), jnp.int32))
+        ...     def update(self, key, spec, state, allocation, stats):
+        ...         return state
+        ...     def recommend(self, key, spec, state):
+        ...         return Policy(jnp.zeros(spec.num_contexts, jnp.int32), jnp.ones(spec.num_contexts, jnp.int32))
+        >>> run_one("two-arm", First(), 20, seed=0).policy.prompt.tolist()
+        [0]
     """
 
     queries: ClassVar[str] = "independent"
@@ -249,6 +324,20 @@ class Algorithm(eqx.Module):
     def traced(self) -> "Algorithm":
         """The algorithm with its real numbers as arrays: other constants then need no other program."""
         return jax.tree.map(lambda leaf: jnp.float32(leaf) if isinstance(leaf, float) else leaf, self)
+
+    @property
+    def overspends(self) -> bool:
+        """Whether it may spend more than its budget: then no live model may answer it."""
+        return False
+
+    @property
+    def one_at_a_time(self) -> bool:
+        """Whether a round is one pull: it then has as many rounds as pulls."""
+        return False
+
+    def num_rounds(self, spec: Spec) -> int | None:
+        """The most rounds of a run (static); None where the budget decides, which then has no more rounds than it."""
+        return None
 
     def max_pull(self, spec: Spec) -> int:
         """The largest scale it ever pulls (static): lets the runner simulate narrower pulls."""
@@ -283,6 +372,10 @@ class Algorithm(eqx.Module):
     def update(self, key: Key, spec: Spec, state: Any, allocation: Allocation, stats: Stats) -> Any:
         """State after the round's pulls came back."""
         raise NotImplementedError
+
+    def standing(self, spec: Spec, state: Any) -> Standing | None:
+        """What a state still considers, for whoever watches a run; None where the algorithm does not say."""
+        return None
 
     def arms_left(self, spec: Spec, state: Any) -> int:
         """Arms of a context that may still be recommended, for people; a rule that drops none has all left."""

@@ -1,4 +1,13 @@
-"""Plans in whole numbers: how many rounds, how much each may spend, what that affords."""
+"""Plans in whole numbers: how many rounds, how much each may spend, what that affords.
+
+Example:
+    >>> import jax.numpy as jnp
+    >>> from sim import schedules
+    >>> schedules.halvings(20)
+    5
+    >>> [int(schedules.allowance(jnp.int32(103), jnp.int32(r), 5)) for r in range(5)]
+    [20, 21, 20, 21, 21]
+"""
 
 from typing import NamedTuple
 

@@ -1,4 +1,12 @@
-"""Selection under masks: which arms stay active, and which one is the answer."""
+"""Selection under masks: which arms stay active, and which one is the answer.
+
+Example:
+    >>> import jax.numpy as jnp
+    >>> from sim import trim
+    >>> score, tiebreak = jnp.float32([[0.1, 0.9, 0.5, 0.5]]), jnp.uint32([[0, 1, 2, 3]])
+    >>> trim.top_half(score, tiebreak, jnp.ones((1, 4), bool)).tolist()
+    [[False, True, False, True]]
+"""
 
 import jax
 import jax.numpy as jnp

@@ -13,6 +13,14 @@ which is so if and only if
 * N = 1, or no prompt mixes different best-of-N scores on a query (best of N).
 
 Source: Mahmud et al. (arXiv 2508.10030), section 3, which states the proposition and that MV and BoN are not affine.
+
+    >>> from sim import envs
+    >>> from theory import agnostic, values
+    >>> data = envs.get("crossover").data
+    >>> agnostic.affinity(data, 0, 3).affine
+    False
+    >>> agnostic.losses(values(data)).single.round(4).tolist()
+    [0.1238]
 """
 
 from typing import NamedTuple

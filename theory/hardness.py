@@ -3,6 +3,12 @@
 Everything is a function of the values that `theory.exact.values` computes, per context. Arms that tie with the best
 have gap 0 and hardness inf: no budget makes a bound on the probability of missing *the* best arm small. Where ties are
 expected, as on real data, read the number of arms within epsilon and plan for simple regret instead.
+
+    >>> from sim import envs
+    >>> from theory import hardness, values
+    >>> profile = hardness.gap_profile(values(envs.get("two-arm").data))
+    >>> profile.round(6).tolist(), hardness.h1(profile).round(6).tolist()
+    ([[0.2]], [50.0])
 """
 
 from typing import NamedTuple

@@ -98,6 +98,13 @@ def problem_of(data: Dataset, ids: Int[np.ndarray, " id"] | None = None, *, simu
         ids: the queries of the split.
         simulated: whether estimates are the simulator's, which are rounded: bounds then allow for that
             (proofs.md, section 1).
+
+    Example:
+        >>> from sim import envs
+        >>> from theory import problem_of
+        >>> problem = problem_of(envs.get("two-arm").data)
+        >>> problem.num_arms, problem.width.tolist()
+        (2, [2.0])
     """
     low, high = reward_range(data, ids)
     scored = [k for k, how in enumerate(data.aggregate) if how != "mv"]

@@ -12,7 +12,7 @@ import numpy as np
 
 from sim import algorithms
 from sim.adapters import trust
-from sim.adapters.policy import Policy
+from sim.adapters.policy import PolicyFile
 from sim.adapters.run_file import urls
 from sim.adapters.run_file.settings import (
     MONEY,
@@ -27,11 +27,10 @@ from sim.adapters.run_file.settings import (
     Prompt,
     QueryFile,
 )
-from sim.adapters.run_file.toml_table import Table
+from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.scorers import registry
 from sim.adapters.scorers.judge import Judge
 from sim.adapters.trust import Trust
-from sim.algorithms.sequential import Sequential
 from sim.core import Algorithm
 from sim.engine import runner
 from sim.utilities import AGGREGATES, MAX_SCALE, TIES
@@ -69,7 +68,7 @@ def _toml(path: Path, told_by: str | Path | None = None) -> dict[str, Any]:
 
 
 def _config(path: Path, content: dict[str, Any], may_import: Trust) -> Config:
-    top = Table(path, "", content)
+    top = TomlTable(path, "", content)
     beside = path.resolve().parent
     endpoint, model = _endpoint(top.table("endpoint"))
     prompts = _prompts(top, model)
@@ -116,7 +115,7 @@ def _config(path: Path, content: dict[str, Any], may_import: Trust) -> Config:
     top.done()
     if config.caps.money is not None:
         _check_prices(top, prices)
-    if config.endpoint.batch is not None and isinstance(config.algorithm, Sequential):
+    if config.endpoint.batch is not None and config.algorithm.one_at_a_time:
         raise ValueError(
             f"{path}: tune.algorithm is {text!r}, which pulls one arm at a time; in batch mode every round is a batch: "
             "use one with rounds, such as psst, or endpoint.mode 'sync'"
@@ -134,7 +133,7 @@ def _config(path: Path, content: dict[str, Any], may_import: Trust) -> Config:
     return config
 
 
-def _out(top: Table, beside: Path) -> Path:
+def _out(top: TomlTable, beside: Path) -> Path:
     """The folder of results, which need not be there; a file in its place is refused."""
     out = beside / top.text("out", f"results/{top.file.stem}")
     for place in (out, *out.parents):
@@ -143,7 +142,7 @@ def _out(top: Table, beside: Path) -> Path:
     return out
 
 
-def of_policy(policy: Policy, may_import: Trust | None = None) -> Asking:
+def of_policy(policy: PolicyFile, may_import: Trust | None = None) -> Asking:
     """What answers queries with a policy, from its file alone: the configuration it came from is not looked at.
 
     A callable's module is looked for beside that configuration, or beside the policy where that is gone.
@@ -156,10 +155,10 @@ def of_policy(policy: Policy, may_import: Trust | None = None) -> Asking:
         ValueError: something in the file is wrong, or it names a module that it may not import.
     """
     may_import = may_import or trust.only()
-    top = Table(policy.file, "", policy.source)
+    top = TomlTable(policy.file, "", policy.source)
     origin = Path(policy.config)
     objectives, tie = _objectives(
-        Table(origin if os.path.exists(origin) else policy.file, "", policy.source), may_import
+        TomlTable(origin if os.path.exists(origin) else policy.file, "", policy.source), may_import
     )
     judges = {one.scorer.model for one in objectives if isinstance(one.scorer, Judge)}
     for context in policy.contexts:
@@ -186,7 +185,7 @@ def of_policy(policy: Policy, may_import: Trust | None = None) -> Asking:
     )
 
 
-def of_tuning(policy: Policy, may_import: Trust | None = None) -> tuple[Config, list[str]]:
+def of_tuning(policy: PolicyFile, may_import: Trust | None = None) -> tuple[Config, list[str]]:
     """The run that a policy came from, as the policy holds it, and what its configuration says otherwise by now.
 
     Queries and caps are those of the configuration. `may_import` says which modules of scorers may be imported, by
@@ -217,7 +216,7 @@ def of_tuning(policy: Policy, may_import: Trust | None = None) -> tuple[Config, 
     return replace(run, caps=now.caps), changed  # by default they depend on the number of prompts
 
 
-def _endpoint(table: Table) -> tuple[Endpoint, str | None]:
+def _endpoint(table: TomlTable) -> tuple[Endpoint, str | None]:
     url = urls.address(table, "base_url")
     if url.rstrip("/").endswith("/chat/completions"):
         raise table.wrong("base_url", f"is {url!r}; leave out /chat/completions")
@@ -259,7 +258,7 @@ def _endpoint(table: Table) -> tuple[Endpoint, str | None]:
     return endpoint, model
 
 
-def _batch(table: Table) -> BatchOptions | None:
+def _batch(table: TomlTable) -> BatchOptions | None:
     mode, own = table.choice("mode", ("sync", "batch"), "sync"), table.table("batch", needed=False)
     if mode == "sync" and own.content:
         raise table.wrong("batch", "is for mode 'batch', but the mode is 'sync'")
@@ -275,7 +274,7 @@ def _batch(table: Table) -> BatchOptions | None:
     return found if mode == "batch" else None
 
 
-def _prompts(top: Table, model: str | None) -> tuple[Prompt, ...]:
+def _prompts(top: TomlTable, model: str | None) -> tuple[Prompt, ...]:
     prompts: list[Prompt] = []
     for table in top.tables("prompts"):
         prompt = Prompt.read(table, model)
@@ -294,7 +293,7 @@ def _content(prompt: Prompt) -> tuple[object, ...]:
     return tuple(getattr(prompt, one.name) for one in fields(prompt) if one.name not in ("name", "cost"))
 
 
-def _prices(table: Table, models: set[str]) -> dict[str, Prices]:
+def _prices(table: TomlTable, models: set[str]) -> dict[str, Prices]:
     """Prices of every model: the table's own, or those of the model's own table inside it."""
     common = _price(table, Prices())
     own = table.table("models", needed=False)
@@ -309,7 +308,7 @@ def _prices(table: Table, models: set[str]) -> dict[str, Prices]:
     return {model: found.get(model, common) for model in sorted(models)}
 
 
-def _check_prices(top: Table, prices: dict[str, Prices]) -> None:
+def _check_prices(top: TomlTable, prices: dict[str, Prices]) -> None:
     """Refuse a cap on money that some tokens would not count against."""
     table = top.table("prices", needed=False)
     models = table.table("models", needed=False)
@@ -326,7 +325,7 @@ def _check_prices(top: Table, prices: dict[str, Prices]) -> None:
         raise top.wrong("caps.money", "is set, but all [prices] are 0, so that nothing would count against the cap")
 
 
-def _price(table: Table, default: Prices) -> Prices:
+def _price(table: TomlTable, default: Prices) -> Prices:
     def one(key: str, ours: int) -> int:
         value = table.number(key, None, low=0, high=10**6)
         if value is None:
@@ -339,7 +338,7 @@ def _price(table: Table, default: Prices) -> Prices:
     return Prices(one("prompt", default.prompt), one("completion", default.completion))
 
 
-def _queries(table: Table, beside: Path) -> QueryFile:
+def _queries(table: TomlTable, beside: Path) -> QueryFile:
     file = beside / table.text("file")
     if file.suffix not in (".jsonl", ".csv", ".parquet"):
         raise table.wrong("file", f"is {file.name!r}; expected a .jsonl, .csv or .parquet file")
@@ -351,7 +350,7 @@ def _queries(table: Table, beside: Path) -> QueryFile:
     return found
 
 
-def _objectives(top: Table, may_import: Trust) -> tuple[tuple[Objective, ...], str]:
+def _objectives(top: TomlTable, may_import: Trust) -> tuple[tuple[Objective, ...], str]:
     strategy = top.choice("strategy", STRATEGIES)
     found: list[Objective] = []
     for table in top.tables("objectives"):
@@ -380,14 +379,14 @@ def _objectives(top: Table, may_import: Trust) -> tuple[tuple[Objective, ...], s
     return tuple(found), top.choice("tie", TIES, "uniform")
 
 
-def _contexts(top: Table, objectives: tuple[Objective, ...]) -> tuple[Context, ...]:
+def _contexts(top: TomlTable, objectives: tuple[Objective, ...]) -> tuple[Context, ...]:
     size = len(objectives)
     if isinstance(top.content.get("contexts"), dict):
         grid = top.table("contexts")
         rows = grid.take("weights", [[1.0] * size])
         if not isinstance(rows, list) or not rows:
             raise grid.wrong("weights", "must be a list of lists, one weight per objective")
-        own = [Table(top.file, "contexts", {f"weights[{k}]": row}) for k, row in enumerate(rows)]
+        own = [TomlTable(top.file, "contexts", {f"weights[{k}]": row}) for k, row in enumerate(rows)]
         weights = [table.numbers(f"weights[{k}]", size) for k, table in enumerate(own)]
         costs = grid.numbers("cost_weights", low=0)
         grid.done()
@@ -426,19 +425,19 @@ def _contexts(top: Table, objectives: tuple[Objective, ...]) -> tuple[Context, .
     return tuple(made)
 
 
-def _algorithm(table: Table, text: str) -> Algorithm:
+def _algorithm(table: TomlTable, text: str) -> Algorithm:
     try:
         algorithm = algorithms.get(text)
     except ValueError as error:
         raise table.wrong("algorithm", f"cannot be used: {error}") from None
     if algorithm.sees_truth:
         raise table.wrong("algorithm", f"is {text!r}, which needs the truth; a live model cannot tell it")
-    if getattr(algorithm, "budget_rule", "hard") != "hard":
+    if algorithm.overspends:
         raise table.wrong("algorithm", f"is {text!r}, which may spend more than the budget; with real money it may not")
     return algorithm
 
 
-def _caps(table: Table, budget: int, probing: int) -> Caps:
+def _caps(table: TomlTable, budget: int, probing: int) -> Caps:
     completions = table.whole("completions", budget + budget // 10 + 256 + probing)
     if completions < budget:
         raise table.wrong("completions", f"is {completions}, below what the rounds need ({budget})")

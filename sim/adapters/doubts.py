@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sim.adapters.paid.journal import Draw
+from sim.adapters.paid.entries import Draw
 from sim.adapters.run_file.settings import Config
 from sim.adapters.scorers.judge import Judge
 from sim.adapters.scorers.reader import TRUNCATED, Reader, ending, hollow

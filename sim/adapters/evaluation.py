@@ -22,7 +22,7 @@ from scipy import stats
 
 from sim.adapters.live import Step, in_parallel, unit_sums
 from sim.adapters.paid.sampler import REFUSED, Want, consecutive
-from sim.adapters.policy import Policy
+from sim.adapters.policy import PolicyFile
 from sim.adapters.run_file.settings import Config
 from sim.adapters.scorers.scoring import Item
 from sim.adapters.tune import LEVEL, Costs, Session, completion_cost, world
@@ -84,7 +84,7 @@ class Measured(NamedTuple):
     refused: dict[str, int]
 
 
-def arms_of(policy: Policy, config: Config, scale: int | None) -> Arms:
+def arms_of(policy: PolicyFile, config: Config, scale: int | None) -> Arms:
     """The arms to compare.
 
     Args:

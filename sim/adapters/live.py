@@ -113,19 +113,6 @@ def with_answers(strategy: Strategy, most: int) -> Strategy:
 _pull_units = eqx.filter_jit(subsets.pull_units)
 
 
-def stats_of(spec: Spec, pulls: Pulls, units: np.ndarray, allocation: Allocation, algorithm: Algorithm) -> Stats:
-    """Sums of a round's pulls, folded into float32 in the same passes as in `runner.host_round`."""
-    totals = np.zeros((len(allocation.pulls), units.shape[1], algorithm.num_scales(spec)), np.float32)
-    limits = np.asarray(rounds.pass_limits(allocation))
-    for row in np.unique(pulls.row):
-        own = np.flatnonzero(pulls.row == row)
-        sums = units[own] if algorithm.reuse else units[own][:, :, [int(pulls.scale[own[0]]) - 1]]
-        for first in range(0, len(own), int(limits[row])):
-            part = sums[first : first + int(limits[row])].sum(axis=0)
-            totals[row] += part.astype(np.float32) * np.asarray(spec.unit)[:, None]
-    return Stats(jnp.asarray(totals), rounds.block_counts(allocation, rounds.Pulling.of(algorithm, spec)))
-
-
 def token_counts(journal: Journal, stream: str, asked: Sequence[tuple[bytes, int, int]]) -> np.ndarray:
     """Requests, prompt tokens, draws and completion tokens of pulls, as far as the server reported them.
 
@@ -210,7 +197,8 @@ class Live:
         units = unit_sums(self.strategy, outcomes, pulls.scale, self.algorithm.estimator, self.spec.max_scale)
         self.evidence.add(pulls.prompt, pulls.scale, units)
         self.rounds += 1
-        return stats_of(self.spec, pulls, units, allocation, self.algorithm)
+        how = rounds.Pulling.of(self.algorithm, self.spec)
+        return rounds.fold_pulls(self.spec, allocation, pulls.row, units, how)
 
     def _keep(self, pulls: Pulls, outcomes: np.ndarray, done: np.ndarray) -> None:
         """Let the pulls of a round that broke off count as far as they are whole; the algorithm does not see them."""

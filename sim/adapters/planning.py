@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from sim.adapters.paid.journal import BATCHED, Draw, Journal
+from sim.adapters.paid.entries import Draw
+from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.ledger import Amount
 from sim.adapters.paid.sampler import Sampler, Want, cell_of
 from sim.adapters.run_file.settings import Asking, Caps, Config
@@ -102,12 +103,12 @@ def plan(config: Config, spec: Spec, costs: Costs, items: Sequence[Item], sample
         likely.append(_likely(config, costs, pulled, pulls, sampler) if measured else Amount())
     mean = Amount(*(-(-sum(part) // len(likely)) for part in zip(*likely, strict=True)))
     worst, judged = bound(config, items, sampler), bool(_judges(config))
-    return Plan(shown, worst, mean if measured else None, judged, _kept(sampler))
+    return Plan(shown, worst, mean if measured else None, judged, sampler.journal.num_draws("tune"))
 
 
 def rest(plan: Plan, config: Config, sampler: Sampler) -> tuple[Amount | None, Amount]:
     """What the part of a plan that is not kept yet takes: as estimated, None without a probe; and at most."""
-    kept = _kept(sampler)
+    kept = sampler.journal.num_draws("tune")
 
     def share(whole: Amount, completions: int) -> Amount:
         left = max(completions - kept, 0)
@@ -127,7 +128,7 @@ def check_cap(config: Config, probe: Need, sampler: Sampler) -> None:
     """
     spent, probing = sampler.ledger.spent.completions, probe.worst.completions
     cap, budget = config.caps.completions, config.budget
-    if spent + probing + budget <= cap or _kept(sampler):
+    if spent + probing + budget <= cap or sampler.journal.num_draws("tune"):
         return
     spec, _ = world(config, unmeasured(config))
     most = max(int(_dry_run(config, spec, number)[1].sum()) for number in range(DRY_RUNS))
@@ -140,14 +141,6 @@ def check_cap(config: Config, probe: Need, sampler: Sampler) -> None:
             f"the rounds {most:,}: it must be at least {needed:,}, and more where requests fail; raise the cap, lower "
             f"tune.budget ({budget:,}){free}"
         )
-
-
-def _kept(sampler: Sampler) -> int:
-    """Completions of rounds that the journal has, or that a batch will bring."""
-    ((kept,),) = sampler.journal.rows("SELECT count(*) FROM draws JOIN cells USING (cell) WHERE stream = 'tune'")
-    query = "SELECT coalesce(sum(n), 0) FROM attempts JOIN cells USING (cell) WHERE stream = 'tune' AND state = ?"
-    ((coming,),) = sampler.journal.rows(query, BATCHED)
-    return kept + coming
 
 
 def bound(config: Config, items: Sequence[Item], sampler: Sampler) -> Amount:
@@ -189,7 +182,7 @@ def need(live: Session, wants: Sequence[Want], items: Sequence[Item] = ()) -> Ne
 def _coming(journal: Journal) -> dict[bytes, set[int]]:
     """Draws by cell that batches which are not over will bring."""
     found: dict[bytes, set[int]] = {}
-    for cell, first, n in journal.rows("SELECT cell, first, n FROM attempts WHERE state = ?", BATCHED):
+    for cell, first, n in journal.coming():
         found.setdefault(cell, set()).update(range(first, first + n))
     return found
 

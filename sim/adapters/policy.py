@@ -12,9 +12,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sim.adapters.paid.journal import Draw
+from sim.adapters.paid.entries import Draw
 from sim.adapters.run_file.settings import MONEY, Config, Context, Objective, Prompt
-from sim.adapters.run_file.toml_table import Table
+from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.scorers.scoring import Scored
 from sim.envs.files import write_whole
 from sim.utilities import MAX_SCALE
@@ -39,7 +39,7 @@ class Arm(NamedTuple):
     pulls: int = 0
 
 
-class Choice(NamedTuple):
+class Chosen(NamedTuple):
     """What was chosen for a context, what came second, and the best prompt for a single completion."""
 
     context: str
@@ -48,7 +48,7 @@ class Choice(NamedTuple):
     single: Arm | None
 
 
-class Policy(NamedTuple):
+class PolicyFile(NamedTuple):
     """A policy file.
 
     Attributes:
@@ -70,13 +70,13 @@ class Policy(NamedTuple):
     prices: dict[str, tuple[int, int]]
     prompts: dict[str, Prompt]
     contexts: tuple[Context, ...]
-    choices: dict[str, Choice]
+    choices: dict[str, Chosen]
     spent: dict[str, float | int]
     stopped: str | None = None
 
 
 def save(
-    path: Path, config: Config, choices: Sequence[Choice], spent: dict[str, float | int], facts: dict[str, Any]
+    path: Path, config: Config, choices: Sequence[Chosen], spent: dict[str, float | int], facts: dict[str, Any]
 ) -> None:
     """Write a policy; the file appears whole or not at all."""
     used = {arm.prompt for choice in choices for arm in choice[1:] if isinstance(arm, Arm)}
@@ -104,16 +104,16 @@ def _context(context: Context) -> dict[str, Any]:
     return {"weights": context.weights, "cost_weight": context.cost_weight, "probability": context.probability}
 
 
-def load(path: Path) -> Policy:
+def load(path: Path) -> PolicyFile:
     """Read and check a policy file; a ValueError names it, the field and what is wrong."""
-    top = Table(path, "", _content(path))
+    top = TomlTable(path, "", _content(path))
     prompts = {name: _prompt(table, name) for name, table in _each(top.table("prompts"))}
     contexts = tuple(_read_context(table, name) for name, table in _each(top.table("contexts")))
     arms = top.table("policy")
-    choices = {one.name: _choice(arms.table(one.name), one.name, prompts) for one in contexts}
+    choices = {one.name: _chosen(arms.table(one.name), one.name, prompts) for one in contexts}
     arms.done()
     prices = top.table("prices")
-    return Policy(
+    return PolicyFile(
         file=path,
         name=top.text("name"),
         config=top.text("config"),
@@ -141,36 +141,36 @@ def _content(path: Path) -> dict[str, Any]:
     return content
 
 
-def _each(outer: Table) -> list[tuple[str, Table]]:
+def _each(outer: TomlTable) -> list[tuple[str, TomlTable]]:
     """The tables inside a table by name; in them, what is null is absent."""
     return [(name, _known(outer.table(name))) for name in outer.content]
 
 
-def _known(table: Table) -> Table:
-    return Table(table.file, table.where, {key: value for key, value in table.content.items() if value is not None})
+def _known(table: TomlTable) -> TomlTable:
+    return TomlTable(table.file, table.where, {key: value for key, value in table.content.items() if value is not None})
 
 
-def _prompt(table: Table, name: str) -> Prompt:
+def _prompt(table: TomlTable, name: str) -> Prompt:
     if table.text("name") != name:
         raise table.wrong("name", f"is {table.content['name']!r}; it stands under {name!r}")
     return Prompt.read(table)
 
 
-def _read_context(table: Table, name: str) -> Context:
+def _read_context(table: TomlTable, name: str) -> Context:
     cost, probability = table.number("cost_weight", low=0), table.number("probability", low=0, high=1)
     context = Context(name, table.numbers("weights"), cost, probability)
     table.done()
     return context
 
 
-def _choice(table: Table, context: str, prompts: dict[str, Prompt]) -> Choice:
+def _chosen(table: TomlTable, context: str, prompts: dict[str, Prompt]) -> Chosen:
     table.table("chosen")  # the others may be absent
-    choice = Choice(context, *(_arm(table, which, prompts) if which in table else None for which in Choice._fields[1:]))  # type: ignore[arg-type]
+    choice = Chosen(context, *(_arm(table, which, prompts) if which in table else None for which in Chosen._fields[1:]))  # type: ignore[arg-type]
     table.done()
     return choice
 
 
-def _arm(outer: Table, which: str, prompts: dict[str, Prompt]) -> Arm:
+def _arm(outer: TomlTable, which: str, prompts: dict[str, Prompt]) -> Arm:
     table = _known(outer.table(which))
     arm = Arm(
         prompt=table.choice("prompt", tuple(prompts)),
@@ -184,7 +184,7 @@ def _arm(outer: Table, which: str, prompts: dict[str, Prompt]) -> Arm:
     return arm
 
 
-def _whole_pair(table: Table, key: str) -> tuple[int, int]:
+def _whole_pair(table: TomlTable, key: str) -> tuple[int, int]:
     value = table.take(key)
     fits = isinstance(value, list) and len(value) == 2 and all(type(one) is int and 0 <= one <= MONEY for one in value)
     if not fits:

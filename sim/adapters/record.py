@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 
 from sim.adapters.live import Step, in_parallel
-from sim.adapters.paid.journal import Cell, Draw
+from sim.adapters.paid.entries import Asked, Draw
 from sim.adapters.paid.sampler import Want, cell_of, consecutive
 from sim.adapters.scorers.scoring import Item, Scored
 from sim.adapters.tune import Session, completion_cost
 from sim.envs.dataset import Dataset
-from sim.envs.logs import from_log
+from sim.envs.logs import Columns, Contexts, from_log
 
 UNREAD = "(unreadable)"
 """The answer of completions that cannot be read; no query has it as its right answer."""
@@ -69,7 +69,7 @@ def replay(live: Session, items: Sequence[Item], stream: str = "tune") -> tuple[
         for p, prompt in enumerate(config.prompts)
         for x, item in enumerate(items)
     }
-    have = dict(live.journal.rows("SELECT cell, count(*) FROM draws GROUP BY cell"))
+    have = live.journal.counts()
     counts = np.zeros((len(config.prompts), len(items)), int)
     for place, cell in cells.items():
         counts[place] = have.get(cell.digest, 0)
@@ -97,7 +97,7 @@ def replay(live: Session, items: Sequence[Item], stream: str = "tune") -> tuple[
     return made, left
 
 
-async def _rows(live: Session, cell: Cell, item: Item, draws: Sequence[Draw]) -> list[dict[str, Any]]:
+async def _rows(live: Session, cell: Asked, item: Item, draws: Sequence[Draw]) -> list[dict[str, Any]]:
     """A row per completion as `sim.envs.logs` takes them, without its cost."""
     found = await live.reader.read(cell, 0, item, cell.prompt, draws)
     rows = []
@@ -117,7 +117,7 @@ def _entry(aggregate: str, scored: Scored, unreadable: float) -> str | float:
     return unreadable if scored.value is None else scored.value
 
 
-def _environment(live: Session, rows: list[dict[str, Any]], how: str) -> Dataset:
+def _environment(live: Session, rows: list[dict[str, Any]], origin: str) -> Dataset:
     """Rows to a data set; a prompt's cost is configured, or the mean that the server reported."""
     config = live.config
     frame = pd.DataFrame(rows, dtype=object)  # text of answers may be such that Arrow, which is UTF-8, cannot hold
@@ -134,19 +134,16 @@ def _environment(live: Session, rows: list[dict[str, Any]], how: str) -> Dataset
             )
         costs[prompt.name] = prompt.cost if usage is None else completion_cost(config, prompt, *usage)
     frame["cost"] = [costs[name] for name in frame["prompt"]]
-    votes = [one for one in config.objectives if one.aggregate == "mv"]
-    data = from_log(
-        frame,
-        name=config.name,
-        aggregate=tuple(one.aggregate for one in config.objectives),
-        objectives=tuple(f"o {one.name}" for one in config.objectives),
-        objective_weights=np.array([context.weights for context in config.contexts], np.float64),
-        cost_weights=np.array([context.cost_weight for context in config.contexts], np.float64),
-        max_scale=config.max_scale,
-        gold="gold" if votes else None,
-        cost="cost",
-        context_names=tuple(context.name for context in config.contexts),
+    how = tuple(one.aggregate for one in config.objectives)
+    columns = Columns(
+        tuple(f"o {one.name}" for one in config.objectives), how, "gold" if config.votes else None, "cost"
     )
+    contexts = Contexts(
+        np.array([context.weights for context in config.contexts], np.float64),
+        np.array([context.cost_weight for context in config.contexts], np.float64),
+        tuple(context.name for context in config.contexts),
+    )
+    data = from_log(frame, columns, contexts, max_scale=config.max_scale, name=config.name)
     probabilities = np.array([context.probability for context in config.contexts])
-    source = {"source": f"live completions ({how})", "models": sorted({prompt.model for prompt in config.prompts})}
+    source = {"source": f"live completions ({origin})", "models": sorted({prompt.model for prompt in config.prompts})}
     return replace(data, tie=config.tie, context_probs=probabilities, provenance=data.provenance | source)

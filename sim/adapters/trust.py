@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from importlib.machinery import BuiltinImporter, FrozenImporter
 from pathlib import Path
 
-from sim.adapters.run_file.toml_table import Table
+from sim.adapters.run_file.toml_table import TomlTable
 
 Trust = Callable[[str, str], bool]
 """Whether a module (first argument) may be imported from a place (second, in words)."""
@@ -29,7 +29,7 @@ def only(modules: Collection[str] = ()) -> Trust:
     return lambda module, place: module in modules
 
 
-def check(table: Table, trust: Trust) -> None:
+def check(table: TomlTable, trust: Trust) -> None:
     """Refuse a scorer's table that names a module which is not trusted. Imports nothing.
 
     Raises:
@@ -45,7 +45,7 @@ def check(table: Table, trust: Trust) -> None:
         raise table.wrong("function", problem)
 
 
-def split(table: Table) -> tuple[str, str]:
+def split(table: TomlTable) -> tuple[str, str]:
     """The module and the name of a table's `function`."""
     target = table.text("function")
     module, colon, name = target.partition(":")
@@ -54,7 +54,7 @@ def split(table: Table) -> tuple[str, str]:
     return module, name
 
 
-def folder_of(table: Table) -> str:
+def folder_of(table: TomlTable) -> str:
     """The folder of a table's file, where modules are looked for first."""
     return str(Path(table.file).resolve().parent)
 

@@ -22,7 +22,7 @@ from sim.adapters.paid.batches import Batches
 from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.ledger import Ledger
 from sim.adapters.paid.sampler import Sampler, Want, consecutive
-from sim.adapters.policy import Arm, Choice
+from sim.adapters.policy import Arm, Chosen
 from sim.adapters.run_file import queries
 from sim.adapters.run_file.settings import MONEY, Asking, Config, Context, Prompt
 from sim.adapters.scorers.reader import Reader
@@ -230,7 +230,7 @@ class Result(NamedTuple):
         stopped: the cap that ended the run before its policy, in words; None where the policy is the algorithm's.
     """
 
-    choices: tuple[Choice, ...]
+    choices: tuple[Chosen, ...]
     estimate: Estimate
     rounds: int
     stopped: str | None = None
@@ -327,7 +327,7 @@ def score_bounds(config: Config, context: Context) -> tuple[float, float]:
     return sum(low for low, _ in products), sum(high for _, high in products)
 
 
-def choose(config: Config, arms: Sequence[tuple[int, int]], found: Estimate) -> tuple[Choice, ...]:
+def choose(config: Config, arms: Sequence[tuple[int, int]], found: Estimate) -> tuple[Chosen, ...]:
     """The policy's arm (prompt, scale) of every context with its interval, the runner-up and the best single one."""
     num_arms = len(config.prompts) * config.max_scale
     choices = []
@@ -351,7 +351,7 @@ def choose(config: Config, arms: Sequence[tuple[int, int]], found: Estimate) -> 
         second = np.unravel_index(others.argmax(), others.shape)
         runner_up = arm(context, int(second[0]), int(second[1]) + 1) if np.isfinite(others.max()) else None
         alone = arm(context, single, 1) if np.isfinite(values[single, 0]) else None
-        choices.append(Choice(place.name, arm(context, prompt, scale), runner_up, alone))
+        choices.append(Chosen(place.name, arm(context, prompt, scale), runner_up, alone))
     return tuple(choices)
 
 

@@ -2,6 +2,10 @@
 
 To add one: write a file with an `Algorithm` class and add a line to `ALGORITHMS`. It is then part of
 `iapo compare`, `iapo algorithms` and the conformance tests.
+
+    >>> from sim import algorithms
+    >>> algorithms.get("psst:ties=index").ties
+    'index'
 """
 
 import dataclasses

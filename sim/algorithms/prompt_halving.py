@@ -29,7 +29,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from sim import estimators, schedules, trim
-from sim.core import Allocation, Estimating, Key, Policy, Spec, Stats
+from sim.core import Allocation, Estimating, Key, Policy, Spec, Standing, Stats
 
 
 class State(NamedTuple):
@@ -38,7 +38,7 @@ class State(NamedTuple):
     budget: Int[Array, ""]
     round: Int[Array, ""]
     active: Bool[Array, "context prompt"]
-    table: estimators.Table
+    table: estimators.BlockSums
 
 
 class PromptHalving(Estimating):
@@ -90,6 +90,10 @@ class PromptHalving(Estimating):
         half = trim.top_half(score, trim.random_order(key, score.shape), state.active)
         active = jnp.where(running, half, state.active)
         return State(state.budget, state.round + running.astype(jnp.int32), active, table)
+
+    def standing(self, spec: Spec, state: State) -> Standing:
+        """The active prompts and the estimates of all arms."""
+        return estimators.standing(spec, state.table, state.active)
 
     def arms_left(self, spec: Spec, state: State) -> int:
         """All scales of the active prompts."""

@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Int
 
 from sim import estimators, schedules, trim
 from sim.algorithms.survivors import Halving, Survivors
-from sim.core import Allocation, Estimating, Key, Policy, Spec, Stats
+from sim.core import Allocation, Estimating, Key, Policy, Spec, Standing, Stats
 
 
 class State(NamedTuple):
@@ -35,7 +35,7 @@ class State(NamedTuple):
     round: Int[Array, ""]
     survivors: Survivors
     place: Int[Array, "context ranked"]
-    table: estimators.Table
+    table: estimators.BlockSums
 
 
 class PSST(Estimating):
@@ -133,6 +133,19 @@ class PSST(Estimating):
         )
         return State(state.budget, state.round + running.astype(jnp.int32), survivors, place, table)
 
+    @property
+    def overspends(self) -> bool:
+        """As the released code does."""
+        return self.budget_rule == "reference"
+
+    def standing(self, spec: Spec, state: State) -> Standing:
+        """The active arms and their estimates."""
+        return self.standing_of(spec, state, everything(spec))
+
+    def standing_of(self, spec: Spec, state: State, plan: Halving) -> Standing:
+        """Where one of the plan's rounds left the arms."""
+        return estimators.standing(spec, state.table, plan.active(state.round, state.survivors))
+
     def arms_left(self, spec: Spec, state: State) -> int:
         """Half as many after every round, rounded up."""
         return everything(spec).left(int(state.round))
@@ -145,11 +158,6 @@ class PSST(Estimating):
 def everything(spec: Spec) -> Halving:
     """The plan that starts with all arms."""
     return Halving(spec.num_arms, spec.num_arms)
-
-
-def active_arms(spec: Spec, state: State) -> Bool[Array, "context arm"]:
-    """The arms still active in a run of PSST that started with all."""
-    return everything(spec).active(state.round, state.survivors)
 
 
 def _stable_places(score: Array, place: Array) -> Int[Array, "context item"]:

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 from sim import estimators, trim
 from sim.algorithms import psst
 from sim.algorithms.survivors import Halving
-from sim.core import Allocation, Estimating, Key, Policy, Spec, Stats
+from sim.core import Allocation, Estimating, Key, Policy, Spec, Standing, Stats
 from sim.kernels import lanes
 
 
@@ -102,6 +102,16 @@ class PSSTTopK(Estimating):
 
         screened = lanes.in_step(state.screened.astype(jnp.int32)) > 0
         return State(state.screening, jnp.ones((), bool), jax.lax.cond(screened, later, first))
+
+    @property
+    def overspends(self) -> bool:
+        """As the second stage."""
+        return self.trimming.overspends
+
+    def standing(self, spec: Spec, state: State) -> Standing:
+        """All arms until the screening; then those of the second stage."""
+        later = self.trimming.standing_of(spec, state.psst, self.plan(spec))
+        return later._replace(active=later.active | ~state.screened)
 
     def arms_left(self, spec: Spec, state: State) -> int:
         """All until the screening; then those of K prompts, half as many after every round."""

@@ -25,6 +25,10 @@ class RandomArm(Algorithm):
         """Nothing."""
         return State(budget)
 
+    def num_rounds(self, spec: Spec) -> int:
+        """None at all."""
+        return 0
+
     def finished(self, spec: Spec, state: State) -> Bool[Array, ""]:
         """From the start."""
         return jnp.ones((), bool)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from sim import estimators, trim
-from sim.core import Algorithm, Allocation, Key, Policy, Spec, Stats
+from sim.core import Algorithm, Allocation, Key, Policy, Spec, Standing, Stats
 from sim.kernels import counter
 
 
@@ -24,13 +24,18 @@ class State(NamedTuple):
     """
 
     left: Int[Array, ""]
-    table: estimators.Table
+    table: estimators.BlockSums
     value: Float[Array, "context prompt scale"]
     noted: Any
 
 
 class Sequential(Algorithm):
     """A rule that pulls one arm per step. Abstract: it gives `weights`, or `choose` if it need not see all arms."""
+
+    @property
+    def one_at_a_time(self) -> bool:
+        """A step is a round."""
+        return True
 
     def num_rows(self, spec: Spec) -> int:
         """One row: the arm of this step."""
@@ -97,6 +102,10 @@ class Sequential(Algorithm):
         note = self.note(spec, own, table.blocks[prompt])
         noted = jax.tree.map(lambda all_, new: all_.at[prompt].set(new), state.noted, note)
         return State(state.left - allocation.completions, table, state.value.at[:, prompt].set(own), noted)
+
+    def standing(self, spec: Spec, state: State) -> Standing:
+        """The estimates of all arms."""
+        return estimators.standing(spec, state.table, None)
 
     def recommend(self, key: Key, spec: Spec, state: State) -> Policy:
         """The best estimate of every context, ties at random."""

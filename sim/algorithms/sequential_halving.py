@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from sim import estimators, schedules, trim
-from sim.core import Allocation, Estimating, Key, Policy, Spec, Stats
+from sim.core import Allocation, Estimating, Key, Policy, Spec, Standing, Stats
 
 
 class State(NamedTuple):
@@ -79,6 +79,10 @@ class SequentialHalving(Estimating):
         active = trim.top_half(score, trim.random_order(key, shape), state.active)
         active, score = (jnp.where(running, *pair) for pair in ((active, state.active), (score, state.score)))
         return State(state.budget, state.round + running.astype(jnp.int32), active, score)
+
+    def standing(self, spec: Spec, state: State) -> Standing:
+        """The active arms and the estimates of the last round."""
+        return Standing(state.active, state.score, jnp.ones(state.score.shape, jnp.float32))
 
     def arms_left(self, spec: Spec, state: State) -> int:
         """The active arms, equally many in every context."""

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from sim import estimators, schedules, trim
-from sim.core import Allocation, Designed, Key, Policy, Spec, Stats
+from sim.core import Allocation, Designed, Key, Policy, Spec, Standing, Stats
 from sim.kernels import counter
 
 
@@ -25,7 +25,7 @@ class State(NamedTuple):
     budget: Int[Array, ""]
     round: Int[Array, ""]
     active: Bool[Array, "context prompt"]
-    table: estimators.Table
+    table: estimators.BlockSums
 
 
 class Triple(Designed):
@@ -74,6 +74,10 @@ class Triple(Designed):
         half = trim.top_half(score, trim.random_order(key, score.shape), state.active)
         active = jnp.where(running, half, state.active)
         return State(state.budget, state.round + running.astype(jnp.int32), active, table)
+
+    def standing(self, spec: Spec, state: State) -> Standing:
+        """The active prompts and the estimates of all arms."""
+        return estimators.standing(spec, state.table, state.active)
 
     def arms_left(self, spec: Spec, state: State) -> int:
         """One for every active prompt: the scale is given."""

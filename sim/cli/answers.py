@@ -1,7 +1,6 @@
 """Answers read out of the completions of logs, and held against right answers and the logs' own scores."""
 
 import ast
-import asyncio
 import re
 from collections.abc import Callable, Sequence
 from numbers import Real
@@ -24,14 +23,14 @@ _TRUTH = {"1": 1.0, "1.0": 1.0, "true": 1.0, "0": 0.0, "0.0": 0.0, "false": 0.0}
 
 
 def reader(answers: str, letters: str | None) -> "AnswerScorer":
-    """Reader of answers, as the option --answers says."""
-    from sim.adapters.scorers.text import Choice, Exact, Number, Regex
+    """The scorer that reads answers as the option --answers says."""
+    from sim.adapters.scorers.text import Exact, Letter, Number, Regex
 
     if answers == "choice":
-        known = Choice.letters if letters is None else letters.upper()
+        known = Letter.letters if letters is None else letters.upper()
         if len(set(known)) != len(known) or not known.isalpha() or len(known) < 2:
             raise ValueError(f"--letters is {letters!r}; expected two or more different letters, as in ABCDEFGHIJ")
-        return Choice(known)
+        return Letter(known)
     simple = {"number": Number, "exact": Exact}
     if answers in simple:
         return simple[answers]()
@@ -120,8 +119,8 @@ def accepted(column: Sequence[Any], gold: str, say: Say) -> list[Any]:
 
 def read(frame: "pd.DataFrame", scorer: "AnswerScorer", text: str, gold: str | None, say: Say) -> None:
     """Read completions into `answer`, right answers likewise, and say in `right` which agree."""
-    from sim.adapters.scorers.text import Choice, Number, Regex
-    from sim.cli.logs import matched, objects
+    from sim.adapters.scorers import patterns
+    from sim.adapters.scorers.text import Letter, Number, Regex
 
     if text not in frame.columns:
         raise ValueError(
@@ -130,7 +129,7 @@ def read(frame: "pd.DataFrame", scorer: "AnswerScorer", text: str, gold: str | N
     texts = _texts(list(frame[text]), text, say)
     if all(map(_several, texts)):
         told = f"column {text!r} holds text that is a list in every row, as {texts[0][:60]!r}"
-        if isinstance(scorer, Number | Choice):
+        if isinstance(scorer, Number | Letter):
             raise ValueError(
                 f"{told}: several completions, or none that is one answer; write a row per completion, or .jsonl with "
                 "lists"
@@ -138,7 +137,7 @@ def read(frame: "pd.DataFrame", scorer: "AnswerScorer", text: str, gold: str | N
         say(f"{told}: each is read as one completion")
     if isinstance(scorer, Regex):
         task = {"pattern": scorer.pattern, "group": 1}
-        found = asyncio.run(matched(f"--answers is {scorer.pattern!r}", task, texts))
+        found = patterns.matched(f"--answers is {scorer.pattern!r}", task, texts)
     else:
         found = [scorer.answer(one) for one in texts]
     frame["answer"] = objects([one or UNREAD for one in found])
@@ -146,6 +145,13 @@ def read(frame: "pd.DataFrame", scorer: "AnswerScorer", text: str, gold: str | N
         rights = _rights(list(frame[gold]), gold, scorer)
         frame[gold] = objects([one if len(one) > 1 else one[0] for one in rights])
         frame["right"] = [float(one in right) for one, right in zip(frame["answer"], rights, strict=True)]
+
+
+def objects(entries: Sequence[Any]) -> "pd.Series":
+    """A column of any text; pandas' own cannot hold lone surrogates."""
+    import pandas as pd
+
+    return pd.Series(list(entries), dtype=object)
 
 
 def _several(text: str) -> bool:
@@ -177,7 +183,7 @@ def _is_number(cell: Any) -> bool:
 
 
 def _shown(cell: Any) -> str:
-    """What a cell is, for people."""
+    """A cell in words, for people."""
     return (
         "nothing"
         if cell is None or (isinstance(cell, Real) and cell != cell)
@@ -187,7 +193,7 @@ def _shown(cell: Any) -> str:
 
 def _rights(column: Sequence[Any], gold: str, scorer: "AnswerScorer") -> list[list[str]]:
     """The right answers in the form in which the reader gives answers; of several, those that it can read."""
-    from sim.adapters.scorers.text import Choice
+    from sim.adapters.scorers.text import Letter
 
     known: dict[str, list[str]] = {}
     found = []
@@ -201,7 +207,7 @@ def _rights(column: Sequence[Any], gold: str, scorer: "AnswerScorer") -> list[li
                 except ValueError as error:
                     problem = error
             if not labels:
-                hint = "; --letters names other letters" if isinstance(scorer, Choice) else ""
+                hint = "; --letters names other letters" if isinstance(scorer, Letter) else ""
                 raise ValueError(f"column {gold!r}, row {row}: {problem}{hint}")
             known[key] = list(dict.fromkeys(labels))
         found.append(known[key])

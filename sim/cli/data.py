@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from sim.cli import logs
     from sim.envs.dataset import Dataset
+    from sim.envs.logs import Columns, Contexts
 
 LOGS = (".csv", ".parquet", ".jsonl", ".json", ".eval")
 """What logs end in; all but .parquet and .eval may be packed (.jsonl.gz)."""
@@ -108,6 +109,7 @@ def import_(
     from sim.cli import logs
     from sim.envs import files
     from sim.envs.log_files import kind
+    from sim.envs.log_files import name as title
     from sim.envs.logs import few_completions
     from sim.utilities import TIES
 
@@ -121,7 +123,12 @@ def import_(
         if golds is not None and gold is None:
             gold = "gold"
         options = logs.Options(asked, ids, golds, text, answers, letters, filter_, same_ids)
-        data, frame = _from_log(file, name, objective, context, max_scale, gold, cost, prompt, query, options)
+        if not objective or not context or max_scale is None:
+            raise ValueError(f"{' '.join(file)} is a log; it needs --objective, --context and --max-scale")
+        columns = _columns(objective)._replace(gold=gold, cost=cost, prompt=prompt, query=query)
+        contexts = _contexts(context, len(objective))
+        data, frame = _from_log(file, columns, contexts, max_scale, options)
+        data = replace(data, name=name or title(Path(file[0])))
         closing = room.closing(frame, answers is not None)
     else:
         given = {
@@ -155,51 +162,38 @@ def import_(
         typer.echo(common.plain(closing))
 
 
-def _from_log(
-    sources: list[str],
-    name: str | None,
-    objectives: list[str] | None,
-    contexts: list[str] | None,
-    max_scale: int | None,
-    gold: str | None,
-    cost: str | None,
-    prompt: str,
-    query: str,
-    options: "logs.Options",
-) -> "tuple[Dataset, pd.DataFrame]":
+def _columns(objectives: list[str]) -> "Columns":
+    from sim.envs.logs import Columns
+
+    names, aggregates = zip(*(_split_last(text, ":", "objective") for text in objectives), strict=True)
+    return Columns(names, aggregates)
+
+
+def _contexts(texts: list[str], num_objectives: int) -> "Contexts":
     import numpy as np
 
+    from sim.envs.logs import Contexts
+
+    labels, weights = zip(*(_context(text, num_objectives) for text in texts), strict=True)
+    table = np.array(weights)
+    return Contexts(table[:, :-1], table[:, -1], labels if all(labels) else ())
+
+
+def _from_log(
+    sources: list[str], columns: "Columns", contexts: "Contexts", max_scale: int, options: "logs.Options"
+) -> "tuple[Dataset, pd.DataFrame]":
+    """The environment of some logs, and their completions; what was guessed is told on stderr."""
     from sim.cli import logs
-    from sim.envs.log_files import name as title
     from sim.envs.logs import from_log
 
-    what = " ".join(sources)
-    if not objectives or not contexts or max_scale is None:
-        raise ValueError(f"{what} is a log; it needs --objective, --context and --max-scale")
-    names, aggregates = zip(*(_split_last(text, ":", "objective") for text in objectives), strict=True)
-    labels, weights = zip(*(_context(text, len(names)) for text in contexts), strict=True)
-    votes = [column for column, how in zip(names, aggregates, strict=True) if how == "mv"]
-    columns = logs.Columns(prompt, query, names, votes, gold, cost)
     notes: list[str] = []
     frame = logs.table(sources, columns, options, notes.append)
-    table = np.array(weights)
-    data = from_log(
-        frame,
-        name=what,  # what complaints name
-        aggregate=aggregates,
-        objectives=names,
-        objective_weights=table[:, :-1],
-        cost_weights=table[:, -1],
-        max_scale=max_scale,
-        gold=gold if "mv" in aggregates or not (options.answers or options.golds) else None,
-        cost=cost,
-        prompt=prompt,
-        query=query,
-        context_names=labels if all(labels) else (),
-    )
+    if "mv" not in columns.aggregate and (options.answers or options.golds):
+        columns = columns._replace(gold=None)  # named for the column `right`, which is a score
+    data = from_log(frame, columns, contexts, max_scale=max_scale, name=" ".join(sources))
     for said in dict.fromkeys(notes):
         typer.echo(f"note: {common.plain(said)}", err=True)
-    return replace(data, name=name or title(Path(sources[0]))), frame
+    return data, frame
 
 
 def _split_last(text: str, mark: str, option: str) -> tuple[str, str]:

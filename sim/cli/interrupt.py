@@ -55,11 +55,15 @@ def install() -> None:
     _open_standard_streams()
     ours, signals = os.pipe()
     os.set_blocking(signals, False)
+    before = signal.pthread_sigmask(
+        signal.SIG_BLOCK, _CODES
+    )  # else the handler that goes would speak beside the thread
     signal.set_wakeup_fd(signals, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(ours,), name="signals", daemon=True).start()
     for number in _CODES:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _leave_to_the_thread)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
     atexit.register(_ignore)  # the first to be registered runs last
 
 

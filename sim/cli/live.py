@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sim.adapters.live import Step
     from sim.adapters.paid.ledger import Amount
     from sim.adapters.planning import Need, Plan
-    from sim.adapters.policy import Arm, Policy
+    from sim.adapters.policy import Arm, PolicyFile
     from sim.adapters.run_file.settings import Asking, Config
     from sim.adapters.scorers.scoring import Item
     from sim.adapters.tune import Result, Session
@@ -219,7 +219,7 @@ def connected(run: "Asking", journal: str | None = None, capped: bool = True) ->
         common.stop("stopped" if journal else f"stopped; {kept}", common.INTERRUPTED)
 
 
-def say_policy(policy: "Policy", run: "Asking") -> None:
+def say_policy(policy: "PolicyFile", run: "Asking") -> None:
     """Say of a policy, which may come from anywhere, where it sends which key, and whether a cap cut its run short."""
     from sim.adapters.scorers.rewards import RewardModel
 

@@ -1,6 +1,5 @@
 """Logs named on the command line to one table of completions."""
 
-import asyncio
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -10,11 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sim.envs.logs import Columns
+
 _QUESTIONS = ("question", "problem", "input")
 """Columns that say what a query asks."""
 _PLAIN = re.compile(r"-?(?:0|[1-9]\d{0,15})(?:\.\d+)?")
-_AT_ONCE = 1000
-"""Texts that are given to a pattern at a time."""
 
 
 class Source(NamedTuple):
@@ -57,32 +56,13 @@ class Options(NamedTuple):
     same: bool = False
 
 
-class Columns(NamedTuple):
-    """Which columns mean what.
-
-    Attributes:
-        prompt: tells prompts apart.
-        query: tells queries apart.
-        objectives: the column of each objective.
-        votes: those of them that are voted on. One of a CSV file that holds numbers only is one of numbers: 4.0 is 4.
-        gold: the right answer, brought into the form of the answers; `right` says which completions have it.
-        cost: the cost of a completion.
-    """
-
-    prompt: str
-    query: str
-    objectives: Sequence[str]
-    votes: Sequence[str]
-    gold: str | None
-    cost: str | None
-
-
-def table(sources: Sequence[str], columns: Columns, options: Options, say: Callable[[str], None]) -> "pd.DataFrame":
+def table(sources: Sequence[str], columns: "Columns", options: Options, say: Callable[[str], None]) -> "pd.DataFrame":
     """All completions of some logs, with right answers joined and answers read where that is asked for.
 
     Args:
         sources: files, or NAME=FILE to name the prompt that a file holds.
-        columns: which columns mean what.
+        columns: which columns hold what. One that is voted on and of a CSV file that holds numbers only is one of
+            numbers: 4.0 is 4. Right answers are brought into the form of the answers; `right` says who has one.
         options: how logs are read.
         say: is told what was guessed.
     """
@@ -115,12 +95,12 @@ def table(sources: Sequence[str], columns: Columns, options: Options, say: Calla
     if not options.same:
         _check_questions(frame, columns, [one for of_file in asks for one in of_file])
     if options.golds is not None:
-        frame["gold"] = objects(_golds(frame, options.golds))
+        frame["gold"] = answers.objects(_golds(frame, options.golds))
     own = [one for one in columns.objectives if reader is None or one not in ("answer", "right")]
     drawn = [*own, *([] if reader is None else [options.text]), *([] if columns.cost is None else [columns.cost])]
     frame = answers.spread(frame, list(dict.fromkeys(drawn)), say)
     if columns.gold is not None and columns.gold in frame.columns:
-        frame[columns.gold] = objects(answers.accepted(list(frame[columns.gold]), columns.gold, say))
+        frame[columns.gold] = answers.objects(answers.accepted(list(frame[columns.gold]), columns.gold, say))
     if reader is not None:
         answers.read(frame, reader, options.text, columns.gold, say)
     return frame
@@ -145,15 +125,15 @@ def _check_name(source: Source, others: Sequence[Source]) -> None:
             )
 
 
-def _questions(frame: "pd.DataFrame", columns: Columns) -> list[Any]:
-    """What the query of every row asks, where the log says so."""
+def _questions(frame: "pd.DataFrame", columns: "Columns") -> list[Any]:
+    """The question of every row, where the log says it."""
     for column in _QUESTIONS:
         if column in frame.columns and column not in (columns.prompt, columns.query):
             return list(frame[column])
     return [None] * len(frame)
 
 
-def _check_questions(frame: "pd.DataFrame", columns: Columns, asks: Sequence[Any]) -> None:
+def _check_questions(frame: "pd.DataFrame", columns: "Columns", asks: Sequence[Any]) -> None:
     """Refuse queries of one id that ask two things, as subtasks, or shuffled data sets, have them."""
     if columns.query not in frame.columns or columns.prompt not in frame.columns:
         return
@@ -178,14 +158,8 @@ def _differing(text: str, other: str) -> str:
     return text[start : start + 60]
 
 
-def objects(entries: Sequence[Any]) -> "pd.Series":
-    """A column of any text; pandas' own cannot hold lone surrogates."""
-    import pandas as pd
-
-    return pd.Series(list(entries), dtype=object)
-
-
 def _one(path: Path, options: Options, votes: Sequence[str], say: Callable[[str], None]) -> "pd.DataFrame":
+    from sim.cli import answers
     from sim.envs import imports, rows
     from sim.envs.log_files import kind
 
@@ -198,7 +172,7 @@ def _one(path: Path, options: Options, votes: Sequence[str], say: Callable[[str]
         return frame
     for column in set(votes) & set(frame.columns):
         if all(map(_PLAIN.fullmatch, frame[column])):
-            frame[column] = objects([float(cell) if "." in cell else int(cell) for cell in frame[column]])
+            frame[column] = answers.objects([float(cell) if "." in cell else int(cell) for cell in frame[column]])
     return frame
 
 
@@ -213,29 +187,10 @@ def _check_ids(ids: str) -> None:
 
 def _split(ids: str, names: list[str]) -> list[list[str] | None]:
     """Prompt and query of ids of requests."""
+    from sim.adapters.scorers import patterns
+
     task = {"pattern": ids, "groups": ["prompt", "query"]}
-    return asyncio.run(matched(f"--ids is {ids!r}", task, names))
-
-
-async def matched(option: str, task: dict[str, Any], texts: Sequence[str]) -> list[Any]:
-    """Match a pattern in texts.
-
-    Raises:
-        ValueError: it takes too long for one of them.
-    """
-    from sim.adapters.scorers.patterns import TIMEOUT, Patterns
-
-    found, patterns = [], Patterns()
-    try:
-        while len(found) < len(texts):
-            part = texts[len(found) : len(found) + _AT_ONCE]
-            found += await patterns.some([task | {"text": text} for text in part], TIMEOUT)
-            if found[-1] is None:
-                text = texts[len(found) - 1][:60]
-                raise ValueError(f"{option}, which takes more than {TIMEOUT:g} s on {text!r}; use a simpler pattern")
-    finally:
-        await patterns.close()
-    return [one["found"] for one in found]
+    return patterns.matched(f"--ids is {ids!r}", task, names)
 
 
 def _golds(frame: "pd.DataFrame", golds: Path) -> "list[Any]":

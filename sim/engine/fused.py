@@ -16,13 +16,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from sim.core import Algorithm, Key, Policy, Queries, Source, Spec, Trial
+from sim.engine import turn
+from sim.engine.turn import Turn
 from sim.kernels import counter, rounds
 
-WORLD, SPLIT, RUN = 1, 2, 3
-"""What a trial's key is folded with: its world, its split of the queries, its run."""
-ALLOCATE, PULL, UPDATE, RECOMMEND, ORDER = 1, 2, 3, 4, 5
-"""What a run's key is folded with, after the number of rounds done (0 for the recommendation and the order of
-queries)."""
 WAIT = 4
 """Lanes are refilled when one in WAIT of them is idle."""
 
@@ -33,56 +30,25 @@ class Lanes(NamedTuple):
     Attributes:
         slot: which of the call's trials the lane runs; `num_slots` for none.
         run_key: key of the trial's run.
-        round: rounds done.
-        spent: completions spent.
-        train: query law, see `queries_of`.
-        state: the algorithm's state.
+        turn: where the trial stands.
     """
 
     slot: Int[Array, " lane"]
     run_key: Array
-    round: Int[Array, " lane"]
-    spent: Int[Array, " lane"]
-    train: Queries
-    state: Any
+    turn: Turn
 
 
-class RoundKeys(NamedTuple):
-    """Randomness of one round."""
-
-    allocate: Key
-    pull: Key
-    update: Key
-
-
-def round_keys(run_key: Key, index: Int[Array, ""]) -> RoundKeys:
-    """The keys of a run's round number `index`, counted from 0."""
-    return RoundKeys(*counter.folds(run_key, index, (ALLOCATE, PULL, UPDATE)))
-
-
-def recommend_key(run_key: Key) -> Key:
-    """The key of a run's recommendation."""
-    return counter.fold(run_key, 0, RECOMMEND)
-
-
-def queries_of(rule: str, train: Queries, run_key: Key) -> Queries:
-    """The query law that a run starts with: in a random order if it draws without replacement."""
-    if rule != "common-wor":
-        return train
-    return rounds.in_order(train, counter.fold(run_key, 0, ORDER))
-
-
-def world_of(source: Source, keys: Array) -> tuple[rounds.World, Spec]:
+def world_of(source: Source, keys: Array) -> tuple[rounds.MergedWorld, Spec]:
     """Worlds of the trials with these keys, where each draws its own, and what learners know of them."""
-    drawn = jax.vmap(lambda key: source.world(counter.fold(key, WORLD)))(keys)
-    return rounds.World(drawn.merged(), drawn.spec.num_prompts), drawn.spec
+    drawn = jax.vmap(lambda key: source.world(counter.fold(key, turn.WORLD)))(keys)
+    return rounds.MergedWorld(drawn.merged(), drawn.spec.num_prompts), drawn.spec
 
 
 def start_of(source: Source, rule: str, keys: Array) -> tuple[Array, Queries]:
     """Run keys and query laws with which the trials with these keys start."""
-    train, _ = jax.vmap(lambda key: source.split(counter.fold(key, SPLIT)))(keys)
-    run_keys = jax.vmap(counter.fold, in_axes=(0, None))(keys, RUN)
-    return run_keys, jax.vmap(partial(queries_of, rule))(train, run_keys)
+    train, _ = jax.vmap(lambda key: source.split(counter.fold(key, turn.SPLIT)))(keys)
+    run_keys = jax.vmap(counter.fold, in_axes=(0, None))(keys, turn.RUN)
+    return run_keys, jax.vmap(partial(turn.queries_of, rule))(train, run_keys)
 
 
 @eqx.filter_jit
@@ -117,12 +83,12 @@ def run(
         numbers = first + jnp.minimum(slots, num_slots - 1)
         return jax.vmap(counter.fold, in_axes=(None, 0))(root, numbers)
 
-    def worlds(slots: Array) -> tuple[rounds.World, Spec, Any]:
+    def worlds(slots: Array) -> tuple[rounds.MergedWorld, Spec, Any]:
         """The lanes' worlds, what learners know of them, and its lane axes."""
         if shared is None:
             world, spec = world_of(source, keys_of(slots))
         else:
-            world, spec = rounds.World(shared, 0), shared.spec
+            world, spec = rounds.MergedWorld(shared, 0), shared.spec
         axes: Any = jax.tree.map(lambda _: 0 if shared is None else None, spec)
         if truth is not None:
             own = truth[jnp.minimum(slots, num_slots - 1)]
@@ -131,9 +97,8 @@ def run(
 
     def begin(slots: Array, spec: Spec, axes: Any) -> Lanes:
         run_keys, train = start_of(source, algorithm.queries, keys_of(slots))
-        state = jax.vmap(lambda s, _: algorithm.init(s, budget), in_axes=(axes, 0))(spec, slots)
-        zero = jnp.zeros_like(slots)
-        return Lanes(slots, run_keys, zero, zero, train, state)
+        first = jax.vmap(lambda s, law: turn.begin(algorithm, s, budget, law), in_axes=(axes, 0))(spec, train)
+        return Lanes(slots, run_keys, first)
 
     def refill_and_run(carry: tuple[Array, Lanes, Trial]) -> tuple[Array, Lanes, Trial]:
         following, lanes, answers = carry
@@ -145,31 +110,27 @@ def run(
         lanes = _choose(idle, begin(slots, spec, axes), lanes)
 
         def each(function: Callable[..., Any], *batched: Any) -> Any:
-            return jax.vmap(function, in_axes=(axes, *(0 for _ in batched)))(spec, *batched)
+            mapped = partial(function, algorithm)
+            return jax.vmap(mapped, in_axes=(axes, *(0 for _ in batched)))(spec, *batched)
 
         def working(lanes: Lanes) -> Bool[Array, " lane"]:
-            return (lanes.slot < num_slots) & ~each(algorithm.finished, lanes.state)
+            return (lanes.slot < num_slots) & each(turn.going, lanes.turn)
 
         def go_on(lanes: Lanes) -> Bool[Array, ""]:
             busy = jnp.sum(working(lanes).astype(jnp.int32))
             return (busy > 0) & ((num_lanes - busy < quota) | (following >= num_trials))
 
         def one_round(lanes: Lanes) -> Lanes:
-            keys = jax.vmap(round_keys)(lanes.run_key, lanes.round)
-            ask = each(lambda s, key, state: algorithm.allocate(key, s, state), keys.allocate, lanes.state)
-            ask = ask._replace(pulls=jnp.where(working(lanes)[:, None], ask.pulls, 0))
-            stats = rounds.run_round(world, lanes.train, keys.pull, ask, rounds.Pulling.of(algorithm, world.world.spec))
-            state = each(lambda s, key, *rest: algorithm.update(key, s, *rest), keys.update, lanes.state, ask, stats)
-            spent = lanes.spent + jnp.sum(ask.scale * ask.pulls, axis=1)
-            train = rounds.advance(lanes.train, ask)
-            return lanes._replace(round=lanes.round + 1, spent=spent, train=train, state=state)
+            keys = jax.vmap(turn.round_keys)(lanes.run_key, lanes.turn.round)
+            asked = each(turn.ask, keys.allocate, lanes.turn, working(lanes))
+            how = rounds.Pulling.of(algorithm, world.world.spec)
+            stats = rounds.run_round(world, lanes.turn.train, keys.pull, asked, how)
+            return lanes._replace(turn=each(turn.tell, keys.update, lanes.turn, asked, stats))
 
         lanes = jax.lax.while_loop(go_on, one_round, lanes)
-        answer_keys = jax.vmap(recommend_key)(lanes.run_key)
-        policy = each(lambda s, key, state: algorithm.recommend(key, s, state), answer_keys, lanes.state)
+        answer = each(turn.answer, jax.vmap(turn.recommend_key)(lanes.run_key), lanes.turn)
         done = (lanes.slot < num_slots) & ~working(lanes)
         place = jnp.where(done, lanes.slot, num_slots)
-        answer = Trial(policy, lanes.spent)
         answers = jax.tree.map(lambda all_, own: all_.at[place].set(own, mode="drop"), answers, answer)
         return following, lanes._replace(slot=jnp.where(done, num_slots, lanes.slot)), answers
 

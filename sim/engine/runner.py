@@ -14,12 +14,12 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from sim import evaluate
-from sim.core import Algorithm, Allocation, Environment, Instance, Key, Policy, Queries, Source, Spec, Stats, Trial
+from sim.core import Algorithm, Allocation, Environment, Instance, Key, Queries, Source, Spec, Stats, Trial
 from sim.engine import fused as whole
-from sim.engine import stepwise
-from sim.engine.fused import RUN as RUN
-from sim.engine.fused import SPLIT, WORLD
-from sim.engine.fused import queries_of as queries_of
+from sim.engine import stepwise, turn
+from sim.engine.turn import RUN as RUN
+from sim.engine.turn import SPLIT, WORLD, RoundKeys, Turn
+from sim.engine.turn import queries_of as queries_of
 from sim.kernels import counter, rounds, subsets
 
 CHUNK = 64
@@ -28,7 +28,7 @@ CALL = 1024
 """Trials per jitted call."""
 BATCH = 256
 """Default number of trials in progress at a time where the host calls every round."""
-FEW = CALL
+_STEPWISE_TRIALS = CALL
 """Up to so many trials the host calls every round of a rule that has few: compiling then takes longer than running."""
 _BATCH_ARMS = 2**21
 """Arms over all contexts and trials beyond which a batch is made smaller: more do not fit a cache."""
@@ -83,14 +83,20 @@ def run_trials(
         first: number of the first trial.
         chunk: trials in progress at a time; shows in memory and speed, never in the results.
         fused: whether all rounds are one program (`sim.engine.fused`: fast, and slow to compile) or the host calls each
-            (`sim.engine.stepwise`). By default the first for more than `FEW` trials, for several devices, and for rules
-            with one row, which have many rounds. Never shows in results.
+            (`sim.engine.stepwise`). By default the first for more than `_STEPWISE_TRIALS` trials, for several devices,
+            and for rules that pull one arm at a time, which have many rounds. Never shows in results.
         truth: exact training values, shape (trial, context, prompt, scale); for an algorithm that
             `sees_truth`.
         progress: called with the number of trials done after each jitted call.
 
     Raises:
         ValueError: the budget is below what the algorithm needs, or out of range.
+
+    Example:
+        >>> from sim import algorithms, envs, run_trials
+        >>> found = run_trials(envs.get("two-arm").source, algorithms.get("uniform"), 40, seed=0, trials=3)
+        >>> found.prompt.shape, found.spent.tolist()
+        ((3, 1), [40, 40, 40])
     """
     spec = spec_of(source)
     check_budget(algorithm, spec, budget)
@@ -121,7 +127,7 @@ def _sizes(
 ) -> tuple[bool, int, int]:
     """Whether rounds are one program, and lanes and slots of one device's part of a call."""
     if fused is None:
-        fused = trials > FEW or len(jax.devices()) > 1 or algorithm.num_rows(spec) == 1
+        fused = trials > _STEPWISE_TRIALS or len(jax.devices()) > 1 or algorithm.one_at_a_time
     if not fused:
         wide = trials > CHUNK and BATCH * spec.num_contexts * spec.num_arms <= _BATCH_ARMS
         lanes = chunk or min(BATCH if wide else CHUNK, _most_lanes(algorithm, spec))
@@ -230,12 +236,11 @@ def run_trial(environment: Environment, train: Queries, algorithm: Algorithm, bu
     """
     law = queries_of(algorithm.queries, train, run_key)
 
-    def answer(round_key: Key, allocation: Allocation) -> Stats:
-        nonlocal law
-        own, law = law, rounds.advance(law, allocation)
-        return host_round(environment, own, round_key, allocation, algorithm)
+    def pull(key: Key, at: Turn, asked: Allocation) -> Stats:
+        assert at.train is not None
+        return host_round(environment, at.train, key, asked, algorithm)
 
-    return run_rounds(environment.spec, algorithm, budget, run_key, answer)
+    return _rounds(environment.spec, algorithm, budget, run_key, law, pull)
 
 
 def run_rounds(
@@ -251,64 +256,58 @@ def run_rounds(
     Rounds without pulls are answered too, as in a trial. The run is a function of its arguments and the answers alone,
     so that a run whose answers are kept can be repeated up to where it stopped. `watch` sees the state before a round.
     """
+
+    def pull(key: Key, at: Turn, asked: Allocation) -> Stats:
+        watch(at.state)
+        return answer(key, asked)
+
+    return _rounds(spec, algorithm, budget, run_key, None, pull)
+
+
+def _rounds(
+    spec: Spec,
+    algorithm: Algorithm,
+    budget: int,
+    run_key: Key,
+    train: Queries | None,
+    pull: Callable[[Key, Turn, Allocation], Stats],
+) -> Trial:
+    """The host loop: one trial, a round at a time, pulled by `pull`."""
     check_budget(algorithm, spec, budget)
     algorithm = algorithm.traced()
-    state = _init(algorithm, spec, jnp.int32(budget))
-    spent, index = 0, 0
-    while not bool(_finished(algorithm, spec, state)):
-        watch(state)
-        keys = _round_keys(run_key, jnp.int32(index))
-        allocation = _allocate(algorithm, keys.allocate, spec, state)
-        stats = answer(keys.pull, allocation)
-        state = _update(algorithm, keys.update, spec, state, allocation, stats)
-        spent, index = spent + int(allocation.completions), index + 1
-    return Trial(_recommend(algorithm, whole.recommend_key(run_key), spec, state), jnp.int32(spent))
+    at = _begin(algorithm, spec, jnp.int32(budget), train)
+    while bool(_going(algorithm, spec, at)):
+        keys, asked = _ask(algorithm, spec, run_key, at)
+        at = _tell(algorithm, spec, keys.update, at, asked, pull(keys.pull, at, asked))
+    return _answer(algorithm, spec, run_key, at)
+
+
+_begin, _going, _tell = eqx.filter_jit(turn.begin), eqx.filter_jit(turn.going), eqx.filter_jit(turn.tell)
 
 
 @eqx.filter_jit
-def _init(algorithm: Algorithm, spec: Spec, budget: Int[Array, ""]) -> Any:
-    return algorithm.init(spec, budget)
+def _ask(algorithm: Algorithm, spec: Spec, run_key: Key, at: Turn) -> tuple[RoundKeys, Allocation]:
+    keys = turn.round_keys(run_key, at.round)
+    return keys, turn.ask(algorithm, spec, keys.allocate, at, jnp.ones((), bool))
 
 
 @eqx.filter_jit
-def _finished(algorithm: Algorithm, spec: Spec, state: Any) -> Array:
-    return algorithm.finished(spec, state)
-
-
-@eqx.filter_jit
-def _allocate(algorithm: Algorithm, key: Key, spec: Spec, state: Any) -> Allocation:
-    return algorithm.allocate(key, spec, state)
-
-
-@eqx.filter_jit
-def _update(algorithm: Algorithm, key: Key, spec: Spec, state: Any, allocation: Allocation, stats: Stats) -> Any:
-    return algorithm.update(key, spec, state, allocation, stats)
-
-
-@eqx.filter_jit
-def _recommend(algorithm: Algorithm, key: Key, spec: Spec, state: Any) -> Policy:
-    return algorithm.recommend(key, spec, state)
-
-
-_round_keys = jax.jit(whole.round_keys)
+def _answer(algorithm: Algorithm, spec: Spec, run_key: Key, at: Turn) -> Trial:
+    return turn.answer(algorithm, spec, turn.recommend_key(run_key), at)
 
 
 def host_round(
     environment: Environment, train: Queries, round_key: Key, allocation: Allocation, algorithm: Algorithm
 ) -> Stats:
     """One round of pulls, one after the other: the plain version of `kernels.rounds.run_round`."""
-    spec = environment.spec
-    totals = np.zeros((len(allocation.pulls), spec.num_tasks, algorithm.num_scales(spec)), np.float32)
-    limits = np.asarray(rounds.pass_limits(allocation))
+    spec, how = environment.spec, rounds.Pulling.of(algorithm, environment.spec)
+    found, rows = [], np.repeat(np.arange(len(allocation.pulls)), np.asarray(allocation.pulls))
     for row, (prompt, scale, pulls) in enumerate(zip(*(np.asarray(leaf) for leaf in allocation), strict=True)):
-        for first in range(0, int(pulls), int(limits[row])):
-            units = np.zeros(totals.shape[1:], np.int64)
-            for pull in range(first, min(first + int(limits[row]), int(pulls))):
-                which = (jnp.int32(row), jnp.int32(pull), jnp.int32(prompt), jnp.int32(scale))
-                sums = np.asarray(_one_pull(environment, train, round_key, which, algorithm))
-                units += sums if algorithm.reuse else sums[:, [scale - 1]]
-            totals[row] += units.astype(np.float32) * np.asarray(spec.unit)[:, None]
-    return Stats(jnp.asarray(totals), rounds.block_counts(allocation, rounds.Pulling.of(algorithm, spec)))
+        for pull in range(int(pulls)):
+            which = (jnp.int32(row), jnp.int32(pull), jnp.int32(prompt), jnp.int32(scale))
+            found.append(np.asarray(_one_pull(environment, train, round_key, which, algorithm)))
+    units = np.stack(found) if found else np.zeros((0, spec.num_tasks, how.num_scales), np.int64)
+    return rounds.fold_pulls(spec, allocation, rows, units, how)
 
 
 @eqx.filter_jit

@@ -15,8 +15,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from sim.core import Algorithm, Allocation, Key, Policy, Queries, Source, Spec, Stats, Trial
-from sim.engine import fused
+from sim.core import Algorithm, Allocation, Key, Queries, Source, Spec, Stats, Trial
+from sim.engine import fused, turn
+from sim.engine.turn import Turn
 from sim.kernels import counter, rounds
 
 
@@ -36,22 +37,13 @@ class Given(NamedTuple):
     train: Queries
 
 
-class Turn(NamedTuple):
-    """Where a batch stands between rounds; leading axis lane, but for `round`."""
-
-    round: Int[Array, ""]
-    spent: Int[Array, " lane"]
-    train: Queries
-    state: Any
-
-
 class Program(NamedTuple):
     """One algorithm's compiled functions."""
 
     begin: Callable[..., Turn]
     ask: Callable[..., tuple[Array, Allocation, Array]]
     tell: Callable[..., Turn]
-    answer: Callable[..., Policy]
+    answer: Callable[..., Trial]
 
 
 def run(
@@ -83,13 +75,13 @@ def run(
     how = rounds.Pulling.of(algorithm, spec)
     stride = spec.num_prompts if source.fresh else 0
     pull = _round(how, stride)
-    turn = program.begin(own, spec, budget, given.train)
+    at = program.begin(own, spec, budget, given.train)
     while True:
-        keys, ask, going = program.ask(own, spec, given.run_keys, turn.round, num_trials, turn.state)
-        stats = pull(given.world, turn.train, keys, ask)
-        turn = program.tell(own, spec, given.run_keys, turn, ask, stats)
+        keys, asked, going = program.ask(own, spec, given.run_keys, at, num_trials)
+        stats = pull(given.world, at.train, keys, asked)
+        at = program.tell(own, spec, given.run_keys, at, asked, stats)
         if not going:
-            return Trial(program.answer(own, spec, given.run_keys, turn.state), turn.spent)
+            return program.answer(own, spec, given.run_keys, at)
 
 
 @eqx.filter_jit
@@ -110,7 +102,7 @@ def _round(how: rounds.Pulling, stride: int) -> Callable[..., Stats]:
 
     @jax.jit
     def pull(world: Any, train: Queries, keys: Array, ask: Allocation) -> Stats:
-        return rounds.run_round(rounds.World(world, stride), train, keys, ask, how)
+        return rounds.run_round(rounds.MergedWorld(world, stride), train, keys, ask, how)
 
     return pull
 
@@ -127,25 +119,19 @@ def _program(static: Algorithm, fresh: bool, sees_truth: bool) -> Program:
         return jax.vmap(partial(function, algorithm), in_axes=(axes, *(0 for _ in batched)))(spec, *batched)
 
     def begin(own: Any, spec: Spec, budget: Array, train: Queries) -> Turn:
-        zero = jnp.zeros(train.ids.shape[0], jnp.int32)
-        state = each(own, spec, lambda rule, s, _: rule.init(s, budget), zero)
-        return Turn(jnp.int32(0), zero, train, state)
+        return each(own, spec, lambda rule, s, law: turn.begin(rule, s, budget, law), train)
 
-    def ask(own: Any, spec: Spec, run_keys: Array, index: Array, num_trials: Array, state: Any) -> Any:
-        keys = jax.vmap(fused.round_keys, in_axes=(0, None))(run_keys, index)
-        found = each(own, spec, lambda rule, s, key, state: rule.allocate(key, s, state), keys.allocate, state)
+    def ask(own: Any, spec: Spec, run_keys: Array, at: Turn, num_trials: Array) -> Any:
+        keys = jax.vmap(turn.round_keys)(run_keys, at.round)
         lane = jnp.arange(run_keys.shape[0], dtype=jnp.int32)
-        working = (lane < num_trials) & ~each(own, spec, lambda rule, s, state: rule.finished(s, state), state)
-        return keys.pull, found._replace(pulls=jnp.where(working[:, None], found.pulls, 0)), jnp.any(working)
+        working = (lane < num_trials) & each(own, spec, turn.going, at)
+        return keys.pull, each(own, spec, turn.ask, keys.allocate, at, working), jnp.any(working)
 
-    def tell(own: Any, spec: Spec, run_keys: Array, turn: Turn, ask: Allocation, stats: Stats) -> Turn:
-        keys = jax.vmap(fused.round_keys, in_axes=(0, None))(run_keys, turn.round).update
-        state = each(own, spec, lambda rule, s, key, *rest: rule.update(key, s, *rest), keys, turn.state, ask, stats)
-        spent = turn.spent + jnp.sum(ask.scale * ask.pulls, axis=1)
-        return Turn(turn.round + 1, spent, rounds.advance(turn.train, ask), state)
+    def tell(own: Any, spec: Spec, run_keys: Array, at: Turn, asked: Allocation, stats: Stats) -> Turn:
+        keys = jax.vmap(turn.round_keys)(run_keys, at.round).update
+        return each(own, spec, turn.tell, keys, at, asked, stats)
 
-    def answer(own: Any, spec: Spec, run_keys: Array, state: Any) -> Policy:
-        keys = jax.vmap(fused.recommend_key)(run_keys)
-        return each(own, spec, lambda rule, s, key, state: rule.recommend(key, s, state), keys, state)
+    def answer(own: Any, spec: Spec, run_keys: Array, at: Turn) -> Trial:
+        return each(own, spec, turn.answer, jax.vmap(turn.recommend_key)(run_keys), at)
 
     return Program(jax.jit(begin), jax.jit(ask), jax.jit(tell, donate_argnums=3), jax.jit(answer))

@@ -10,6 +10,11 @@
 
 To add an environment: write a function without arguments that returns a `Dataset` (a small world that is its
 own query law), a `Source` or a `NamedSource`, in a file of its own, and add one line to `ENVS`.
+
+    >>> from sim import envs
+    >>> world = envs.get("crossover")
+    >>> world.data.num_prompts, world.data.max_scale
+    (2, 10)
 """
 
 import re

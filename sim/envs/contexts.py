@@ -29,14 +29,14 @@ _WIDE, _EXTREME = 16, 40
 """Powers of two between the spreads of objectives, or from 1, beyond which objectives are scaled."""
 
 
-class Columns(NamedTuple):
+class Scaling(NamedTuple):
     """How outcomes are measured: (value - shift) / scale; scale 0 for an objective that never varies."""
 
     shift: np.ndarray
     scale: np.ndarray
 
 
-def columns(aggregate: Sequence[str], low: np.ndarray, high: np.ndarray) -> Columns:
+def columns(aggregate: Sequence[str], low: np.ndarray, high: np.ndarray) -> Scaling:
     """From where, and in which powers of two, the outcomes of every objective are measured.
 
     Args:
@@ -54,7 +54,7 @@ def columns(aggregate: Sequence[str], low: np.ndarray, high: np.ndarray) -> Colu
         scale = np.ldexp(1.0, np.where(vote, 0, exponent))
     elif own.size and np.abs(own).max() > _EXTREME:
         scale = np.full(len(aggregate), np.ldexp(1.0, own.max()))
-    return Columns(shift, np.where(varies, scale, 0.0))
+    return Scaling(shift, np.where(varies, scale, 0.0))
 
 
 def describe(
@@ -84,7 +84,7 @@ def describe(
         movable: whether outcomes are handed over by `Strategy.measured`; else they are taken as they are.
     """
     size = len(aggregate)
-    how = columns(aggregate, low, high) if movable else Columns(np.zeros(size), np.ones(size))
+    how = columns(aggregate, low, high) if movable else Scaling(np.zeros(size), np.ones(size))
     weights = np.asarray(objective_weights, np.float64)
     tasks = tasks_of(weights * how.scale)
     per_scale = np.where(how.scale > 0, how.scale, np.inf)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from decimal import Decimal
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -22,20 +22,48 @@ _PLAIN = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?")
 """Text that is a number and no code such as 007."""
 
 
+class Columns(NamedTuple):
+    """Columns of a log by what they hold.
+
+    Attributes:
+        objectives: of each objective: answers where it is voted on, else scores.
+        aggregate: "mv", "bon" or "mean" for each objective.
+        gold: the right answer, or lists of accepted ones that count each, the same in all rows of a query; needed with
+            "mv" only.
+        cost: the cost of a completion; without it completions are free.
+        prompt: tells prompts apart.
+        query: tells queries apart.
+    """
+
+    objectives: tuple[str, ...]
+    aggregate: tuple[str, ...]
+    gold: str | None = None
+    cost: str | None = None
+    prompt: str = "prompt"
+    query: str = "query"
+
+    @property
+    def votes(self) -> tuple[str, ...]:
+        """The columns that are voted on."""
+        return tuple(column for column, how in zip(self.objectives, self.aggregate, strict=True) if how == "mv")
+
+
+class Contexts(NamedTuple):
+    """Contexts of an environment: how each weighs the objectives and the cost.
+
+    Attributes:
+        objective_weights: shape (context, objective).
+        cost_weights: utility of one unit of cost per context, >= 0, shape (context,).
+        names: for people; none by default.
+    """
+
+    objective_weights: np.ndarray
+    cost_weights: np.ndarray
+    names: tuple[str, ...] = ()
+
+
 def from_log(
-    frame: "pandas.DataFrame",
-    *,
-    name: str,
-    aggregate: tuple[str, ...],
-    objectives: tuple[str, ...],
-    objective_weights: np.ndarray,
-    cost_weights: np.ndarray,
-    max_scale: int,
-    gold: str | None = None,
-    cost: str | None = None,
-    prompt: str = "prompt",
-    query: str = "query",
-    context_names: tuple[str, ...] = (),
+    frame: "pandas.DataFrame", columns: Columns, contexts: Contexts, *, max_scale: int, name: str = "log"
 ) -> Dataset:
     """Build the environment in which a completion is drawn, with replacement, from those logged.
 
@@ -48,19 +76,26 @@ def from_log(
 
     Args:
         frame: the log.
-        name: short name of the environment.
-        aggregate: "mv", "bon" or "mean" for each objective.
-        objectives: the column of each objective.
-        objective_weights: shape (context, objective).
-        cost_weights: utility of one unit of cost per context, >= 0, shape (context,).
+        columns: which columns hold what.
+        contexts: how contexts weigh objectives and cost.
         max_scale: largest inference scale Nmax.
-        gold: column with the right answer, or lists of accepted ones that count each, the same in all rows of a
-            query; needed with "mv" only.
-        cost: column with the cost of a completion; without it completions are free.
-        prompt: column that tells prompts apart.
-        query: column that tells queries apart.
-        context_names: labels of the contexts, for people.
+        name: short name of the environment, with which the sentences of errors begin.
+
+    Raises:
+        ValueError: something is missing or wrong; the sentence names the column, and the row where it can.
+
+    Example:
+        >>> import numpy as np
+        >>> import pandas as pd
+        >>> from sim import Columns, Contexts, from_log
+        >>> rows = [("terse", 0, "4", "4"), ("terse", 0, "5", "4"), ("wordy", 0, "4", "4")]
+        >>> log = pd.DataFrame(rows, columns=["prompt", "query", "answer", "right"])
+        >>> columns = Columns(("answer",), ("mv",), gold="right")
+        >>> data = from_log(log, columns, Contexts(np.ones((1, 1)), np.zeros(1)), max_scale=4, name="sums")
+        >>> data.prompt_names, data.completions.tolist()
+        (('terse', 'wordy'), [[2], [1]])
     """
+    objectives, aggregate, gold, cost, prompt, query = columns
 
     def wrong(problem: str) -> ValueError:
         return ValueError(f"{name}: {problem}")
@@ -74,7 +109,7 @@ def from_log(
         raise wrong("an 'mv' objective needs the column of the right answers; name it as gold")
     if "mv" not in aggregate and gold is not None:
         raise wrong(f"gold names the column {gold!r}, but no objective is voted on ('mv')")
-    if cost is None and np.any(np.asarray(cost_weights) != 0):
+    if cost is None and np.any(np.asarray(contexts.cost_weights) != 0):
         raise wrong("cost_weights charge for completions, but no cost column is named")
     wanted = [column for column in (prompt, query, *objectives, gold, cost) if column is not None]
     log = _columns(frame, wanted, wrong)
@@ -108,15 +143,15 @@ def from_log(
         name=name,
         aggregate=aggregate,
         probs=probs,
-        objective_weights=np.asarray(objective_weights, np.float64),
-        cost_weights=np.asarray(cost_weights, np.float64),
+        objective_weights=np.asarray(contexts.objective_weights, np.float64),
+        cost_weights=np.asarray(contexts.cost_weights, np.float64),
         costs=costs,
         max_scale=max_scale,
         values=values,
         answers=answers,
         completions=pulled,
         prompt_names=tuple(prompt_names),
-        context_names=context_names,
+        context_names=contexts.names,
         provenance={
             "source": "log of completions",
             "completions": len(frame),

@@ -1,4 +1,4 @@
-"""Two vmap helpers: a scalar that is equal in all lanes, and a branch that few lanes need."""
+"""Two vmap helpers: a number that all lanes share, and work that few lanes need."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, UInt32
 
 from sim.core import Algorithm, Allocation, Environment, Queries, Spec, Stats
@@ -27,7 +28,7 @@ GOLDEN = 0x9E3779B9
 """2**32 divided by the golden ratio: steps of this length around a circle visit every arc nearly in proportion."""
 
 
-class World(NamedTuple):
+class MergedWorld(NamedTuple):
     """World of a batch of trials: one that all share, or one per trial, merged into one.
 
     Attributes:
@@ -130,8 +131,35 @@ def block_counts(allocation: Allocation, how: Pulling) -> Float[Array, "... scal
     return pulls.astype(jnp.float32)
 
 
+def fold_pulls(
+    spec: Spec,
+    allocation: Allocation,
+    row: Int[np.ndarray, " pull"],
+    units: Int[np.ndarray, "pull task num_scales"],
+    how: Pulling,
+) -> Stats:
+    """Statistics of a round from the block sums of every pull: what `run_round` returns, for who pulls one by one.
+
+    Args:
+        spec: what the learner knows.
+        allocation: what was asked for.
+        row: the allocation's row of each pull; pulls of a row are in their order.
+        units: block sums of each pull, in integer units, of all its scales.
+        how: what pulls yield.
+    """
+    totals = np.zeros((len(allocation.pulls), spec.num_tasks, how.num_scales), np.float32)
+    limits, scales = np.asarray(pass_limits(allocation)), np.asarray(allocation.scale)
+    for place in np.unique(row):
+        own = units[row == place]
+        sums = own if how.reuse else own[:, :, [int(scales[place]) - 1]]
+        for first in range(0, len(own), int(limits[place])):
+            part = sums[first : first + int(limits[place])].sum(axis=0, dtype=np.int64)
+            totals[place] += part.astype(np.float32) * np.asarray(spec.unit)[:, None]
+    return Stats(jnp.asarray(totals), block_counts(allocation, how))
+
+
 def run_round(
-    world: World,
+    world: MergedWorld,
     train: Queries,
     round_keys: UInt32[Array, "trial 2"],
     allocation: Allocation,
@@ -169,7 +197,7 @@ def run_round(
 
 
 def _one_pass(
-    world: World,
+    world: MergedWorld,
     train: Queries,
     round_keys: Array,
     allocation: Allocation,

@@ -16,7 +16,7 @@ from sim.adapters import config, evaluation, tune
 from sim.adapters import policy as policy_file
 from sim.adapters.evaluation import interval
 from sim.adapters.live import unit_sums
-from sim.adapters.paid.journal import SETTLED, Draw
+from sim.adapters.paid.entries import SETTLED, Draw
 from sim.adapters.paid.ledger import Amount
 from sim.adapters.paid.sampler import Want, consecutive
 from sim.adapters.wire.protocol import Offline, Usage

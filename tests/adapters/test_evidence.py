@@ -10,7 +10,8 @@ from scipy import stats
 
 from sim.adapters.evidence import Estimate, Evidence, Paid, interval, within
 from sim.adapters.live import token_counts
-from sim.adapters.paid.journal import SETTLED, VOID, Cell, Draw, Journal
+from sim.adapters.paid.entries import SETTLED, VOID, Asked, Draw
+from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.ledger import Amount
 from sim.adapters.wire.protocol import Usage
 
@@ -152,7 +153,7 @@ def test_costs_by_hand():
 def test_token_counts_belong_to_the_pull_that_asked():
     """Pulls of one cell one after the other, topped up; what is not settled or not reported counts nothing."""
     cells = [
-        Cell(stream, "e", "m", "{}", (("user", query),), "p", query)
+        Asked(stream, "e", "m", "{}", (("user", query),), "p", query)
         for stream, query in product(("tune", "probe"), "ab")
     ]
     journal = Journal(":memory:")

@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from batch_server import BatchModel, batching
+from draw_runs import sample
 from live_runs import RUN, batch_run, digit, iapo, queries, quick, write
 from live_server import KEY, Model
 from pyarrow import parquet
+from reward_server import serving as rewarding
 from scipy.stats import binomtest
-from test_rewards import serving as rewarding
-from test_sampler import sample
 
 from sim.adapters.wire.redact import Redactor
 from sim.cli import common

@@ -14,14 +14,15 @@ from helpers import best_of, given, majority, mixed, scripted
 from sim import algorithms
 from sim.adapters.evidence import Evidence
 from sim.adapters.live import Live, Step, first_seed, in_parallel, plan_pulls, unit_sums
-from sim.adapters.paid.journal import Cell, Draw, Journal
+from sim.adapters.paid.entries import Asked, Draw
+from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.sampler import Sampler, Want
 from sim.adapters.run_file.settings import Endpoint, Objective, Prompt
 from sim.adapters.scorers.reader import Reader
 from sim.adapters.scorers.scoring import OK, Item, Scored, Scorer
 from sim.adapters.wire.retry import Stopped
 from sim.core import QUERIES, Allocation
-from sim.engine import fused, runner
+from sim.engine import runner
 from sim.envs.dataset import Dataset
 from sim.kernels import counter, rounds
 from sim.utilities import block_units
@@ -164,7 +165,7 @@ def test_a_round_draws_the_queries_that_the_kernel_draws(rule: str):
     data = majority(queries=50, weighted=True)
     allocation = Allocation(*(jnp.asarray(part, jnp.int32) for part in ([0, 1, 2], [2, 3, 1], [5, 0, 9])))
     train, key = given(data).train, counter.from_seed(3)
-    train = fused.queries_of(rule, train, key)
+    train = runner.queries_of(rule, train, key)
     pulls = plan_pulls(key, allocation, train, rule)
     expected = []
     for row, pull in [(0, i) for i in range(5)] + [(2, i) for i in range(9)]:
@@ -229,7 +230,7 @@ def test_completions_that_end_oddly_are_counted():
     journal = Journal(":memory:")
     reader = Reader([Objective("o", "mean", Column(0), -10.0, 10.0, -10.0)], journal)
     draws = [Draw("1", finish) for finish in ("stop", "length", "tool_calls", "unknown", "\x1b[31m", "unknown")]
-    asyncio.run(reader.read(Cell("s", "e", "m", "{}", (), "p", "q"), 0, Item("q"), "p", draws))
+    asyncio.run(reader.read(Asked("s", "e", "m", "{}", (), "p", "q"), 0, Item("q"), "p", draws))
     journal.close()
     odd = {name: count for name, count in reader.seen.items() if name.startswith("ended")}
     assert odd == {"ended by 'unknown'": 2, "ended by '\\x1b[31m'": 1}

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from journal_files import query
 from live_server import KEY
 from nursery import Nursery
-from test_kill import query
-from test_tune_kill import CAPS, DRAWS, PRICED, Run
+from tune_runs import CAPS, DRAWS, PRICED, Run
 
 from sim.adapters import live
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from draw_runs import HOSTILE
 from live_runs import RUN, digit, iapo, queries, write
 from live_server import Model, serving
-from test_sampler import HOSTILE
 
 from sim.adapters.paid import journal_tables
 from sim.adapters.paid.journal import Journal

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from live_runs import MINIMAL, iapo
 from live_server import KEY, Model, serving
-from test_ask import write
+from policy_files import write
 
 from sim.adapters import config, trust
 from sim.adapters import policy as policy_file

@@ -18,7 +18,8 @@ from live_server import KEY, Model, serving, words
 from sim.adapters import config as reading
 from sim.adapters import live, policy, tune
 from sim.adapters.evidence import Evidence
-from sim.adapters.paid.journal import Draw, Journal
+from sim.adapters.paid.entries import Draw
+from sim.adapters.paid.journal import Journal
 from sim.adapters.policy import Arm, combine
 from sim.adapters.run_file.settings import Context, Objective
 from sim.adapters.scorers.scoring import OK, UNREADABLE, Scored

@@ -19,7 +19,8 @@ from live_server import KEY
 from nursery import ROOT
 
 from sim.adapters.paid.batches import Batches, Waiting
-from sim.adapters.paid.journal import Draw, Journal
+from sim.adapters.paid.entries import Draw
+from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.ledger import Amount, Ledger
 from sim.adapters.paid.sampler import Sampler, Want, cell_of
 from sim.adapters.run_file.settings import BatchOptions, Endpoint, Prices, Prompt

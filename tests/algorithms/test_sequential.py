@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import chi_square
-from states import SCALES, SPEC, allocate, budget, kept, one, stats, table, update, values
+from states import SCALES, SPEC, allocate, budget, kept, one, stats, table, update, values, weights
 
 from sim.algorithms import UCB, EpsilonGreedy, Softmax
 from sim.algorithms.sequential import Sequential, State
@@ -18,19 +18,6 @@ from sim.estimators import Table
 @jax.jit
 def chosen(rule: Sequential, words: jax.Array, state: State) -> tuple[jax.Array, jax.Array]:
     return jax.vmap(lambda word: rule.choose(SPEC, word, state, jnp.int32(1)))(words)
-
-
-@jax.jit
-def weights_of(rule: Sequential, words: jax.Array, value: jax.Array, blocks: jax.Array, fits: jax.Array) -> jax.Array:
-    return jax.vmap(lambda word: rule.weights(SPEC, jnp.int32(1), word, value, blocks, fits))(words)
-
-
-def weights(rule: Sequential, value: np.ndarray, blocks: np.ndarray, fits: np.ndarray) -> np.ndarray:
-    """The rule's weights for 1,024 words that cut the unit interval into equal parts."""
-    value = np.where(blocks > 0, value, -np.inf)
-    words = jnp.arange(1024, dtype=jnp.uint32) << 22
-    given = (jnp.asarray(value, jnp.float32), jnp.asarray(blocks, jnp.float32), jnp.asarray(fits))
-    return np.asarray(weights_of(rule, words, *given))
 
 
 def state_of(rule: Sequential, left: int, blocks: np.ndarray, value: np.ndarray) -> State:

@@ -11,17 +11,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from typer.testing import CliRunner, Result
+from cli_runs import QUICK, iapo, refused
 
 import sim.cli.streams
 from sim import algorithms, envs
-from sim.cli import app, common
 from sim.envs import files
 from theory import exact
 from theory.truth import whole_values
 
 ROOT = Path(__file__).resolve().parents[2]
-QUICK = ("--algorithm", "random", "--algorithm", "oracle", "--trials", "6")
 LOG = """prompt,query,answer,right,tokens
 a,1,x,x,3
 a,2,NA,NA,5
@@ -29,17 +27,6 @@ b,1,x,x,2
 b,1,y,x,2
 b,2,x,NA,2
 """
-
-
-def iapo(*arguments: object) -> Result:
-    return CliRunner().invoke(app, list(map(str, arguments)))
-
-
-def refused(result: Result, sentence: str) -> None:
-    """Exit code 2 and one line on stderr that begins with `error:` and matches."""
-    assert result.exit_code == common.USER_ERROR, result.output
-    assert result.stdout == ""
-    assert re.fullmatch(rf"error: [^\n]*{sentence}[^\n]*\n", result.stderr), result.stderr
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,14 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from cli_runs import QUICK, iapo
 from rich.console import Console
 from rich.text import Text
-from test_cli import QUICK, iapo
 
 from sim import algorithms, envs
 from sim.adapters.evaluation import ROLES, Interval, Row
 from sim.adapters.paid.ledger import Amount
-from sim.adapters.policy import Arm, Choice
+from sim.adapters.policy import Arm, Chosen
 from sim.adapters.run_file.settings import MONEY
 from sim.cli import common, compare, evaluate, live, spending, verify
 from sim.comparison import tables
@@ -189,7 +189,7 @@ def test_things_are_counted_in_words():
 @pytest.mark.parametrize("second", [0.4, 0.6])
 def test_a_runner_up_above_the_chosen_arm_is_explained(second: float, capsys: pytest.CaptureFixture[str]):
     """Seen to be shown without a word."""
-    choice = Choice("c", Arm("a", 2, 0.5), Arm("b", 1, second), None)
+    choice = Chosen("c", Arm("a", 2, 0.5), Arm("b", 1, second), None)
     run, result = (
         SimpleNamespace(name="x", out=Path("out"), prompts=()),
         SimpleNamespace(choices=(choice,), stopped=None),

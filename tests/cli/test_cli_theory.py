@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from test_cli import iapo, refused
+from cli_runs import iapo, refused
 
 from sim import envs
 from theory.truth import finite_world, reward_widths, whole_values

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from plans import PLAN
 
 from sim import algorithms, envs, evaluate
 from sim.comparison import cells, compare
@@ -19,7 +20,6 @@ from sim.envs.synthetic import SynthBernoulli
 from theory import exact
 from theory.truth import exact_values, uniform_credit
 
-PLAN = Plan(("two-arm",), ("uniform", "random", "oracle"), (20, 50), trials=12, seed=3, reference="uniform")
 NUM_CELLS = 6
 TABLES = ("trials.parquet", "summary.csv", "contexts.csv")
 

@@ -119,7 +119,7 @@ def test_maxima_are_all_allowed_entries_that_tie() -> None:
 
 def test_best_estimate_prefers_a_pulled_arm_however_bad() -> None:
     spec = make_spec(2, 2, np.array([[0.0, 5.0], [0.0, 0.0]]), task=(0, 0))
-    table = estimators.Table(jnp.array([[[0.0, 0.0], [0.0, -3.0]]]), jnp.array([[0.0, 0.0], [0.0, 1.0]]))
+    table = estimators.BlockSums(jnp.array([[[0.0, 0.0], [0.0, -3.0]]]), jnp.array([[0.0, 0.0], [0.0, 1.0]]))
     policy = trim.best_estimate(KEY, spec, estimators.value(spec, table))
     assert policy.prompt.tolist() == [1, 1]
     assert policy.scale.tolist() == [2, 2]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_log_truths import first_values, imported
+from log_runs import first_values, imported
 from tool_logs import (
     COMMON,
     GOLD,

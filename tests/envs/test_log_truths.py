@@ -6,23 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from log_runs import first_values, imported
 from tool_logs import RAN, iapo, lines, messages
 
 from sim.cli import common
 from sim.envs import files
-from sim.envs.dataset import Dataset
 from theory import exact
 
 VOTE = ("--gold", "gold", "--objective", "answer:mv", "--context", "1,0")
 DOCUMENTS = [("2+2?", "4", "The answer is 4."), ("3+4?", "7", "Adding 3 and 4 gives 7")]
-
-
-def imported(log: Path, *options: object) -> tuple[Dataset, Any]:
-    """The environment of a log, and what the command said."""
-    to = log.with_name("made.npz")
-    done = iapo("env", "import", log, "--to", to, *options)
-    assert done.exit_code == 0, done.output
-    return files.load(to), done
 
 
 def refused(said: str, *arguments: object) -> None:
@@ -31,11 +23,6 @@ def refused(said: str, *arguments: object) -> None:
     assert said in done.stderr
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
-
-
-def first_values(data: Dataset) -> list[float]:
-    """Of the first prompt in the first context, by N."""
-    return exact.values(data)[0, 0].tolist()
 
 
 def document(place: int, score: float, **more: Any) -> dict[str, Any]:

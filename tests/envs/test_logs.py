@@ -9,7 +9,7 @@ import pytest
 
 from sim.envs import files
 from sim.envs.dataset import Dataset
-from sim.envs.logs import from_log
+from sim.envs.logs import Columns, Contexts, from_log
 
 VOTES = pd.DataFrame(
     [
@@ -36,6 +36,12 @@ SCORES = pd.DataFrame(
 )
 
 
+def made(frame: pd.DataFrame, arguments: dict[str, Any]) -> Dataset:
+    columns = Columns(**{key: arguments[key] for key in Columns._fields if key in arguments})
+    contexts = Contexts(arguments["objective_weights"], arguments["cost_weights"])
+    return from_log(frame, columns, contexts, max_scale=arguments["max_scale"], name=arguments["name"])
+
+
 def votes(frame: pd.DataFrame = VOTES, **changes: Any) -> Dataset:
     arguments: dict[str, Any] = {
         "name": "capitals",
@@ -47,7 +53,7 @@ def votes(frame: pd.DataFrame = VOTES, **changes: Any) -> Dataset:
         "cost_weights": np.array([0.0, 0.5]),
         "max_scale": 8,
     }
-    return from_log(frame, **(arguments | changes))
+    return made(frame, arguments | changes)
 
 
 def scores(frame: pd.DataFrame = SCORES, **changes: Any) -> Dataset:
@@ -59,7 +65,7 @@ def scores(frame: pd.DataFrame = SCORES, **changes: Any) -> Dataset:
         "cost_weights": np.zeros(1),
         "max_scale": 4,
     }
-    return from_log(frame, **(arguments | changes))
+    return made(frame, arguments | changes)
 
 
 def test_votes_by_hand() -> None:

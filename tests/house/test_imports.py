@@ -24,6 +24,7 @@ ROOMS: dict[str, set[str]] = {
     "evaluate": {"core"},
     "origins": set(),
     "program": {"origins", "comparison"},
+    "public": set(),
     "adapters": WORLDS | {"algorithms", "engine"},
     "comparison": WORLDS | {"algorithms", "engine", "evaluate", "origins", "program"},
 }
@@ -34,7 +35,7 @@ KERNELS |= {"blocks": {"core", "utilities"}, "subsets": {"core", "utilities"}}
 """Rooms outside `kernels` that each kernel may import: only blocks and subsets know utilities."""
 
 THEORY = WORLDS | {"engine", "schedules", "estimators", "trim", "evaluate", "algorithms"}
-THEORY |= {"origins", "comparison", "program"}
+THEORY |= {"origins", "comparison", "program", "public"}
 """Rooms of `sim` that theory may import."""
 
 

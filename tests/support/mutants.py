@@ -45,7 +45,7 @@ from sim.adapters.run_file.settings import QueryFile
 from sim.cli import common
 from sim.comparison import store
 from sim.envs import files, imports, rows
-from sim.envs.logs import from_log
+from sim.envs.logs import Columns, Contexts, from_log
 
 MEMORY = 3 * 2**30
 """Bytes of address space that reading may take on top of what the process has: readers refuse above 1 GiB."""
@@ -73,7 +73,7 @@ class Reader:
 
 
 def world(path: Path) -> object:
-    from test_files import world as made
+    from made_worlds import world as made
 
     return files.save(made(("mv", "bon")), path)
 
@@ -95,13 +95,13 @@ def jsonl(path: Path, records: list[dict[str, Any]]) -> None:
 
 
 def made_journal(path: Path) -> None:
-    from test_journal import kept
+    from journal_files import kept
 
     kept(path)
 
 
 def made_policy(path: Path) -> None:
-    from test_ask import write
+    from policy_files import write
 
     made_run(path.parent / "run.toml")
     arms = {"chosen": {"prompt": "a", "scale": 2}, "single": {"prompt": "a", "scale": 1}}
@@ -109,8 +109,8 @@ def made_policy(path: Path) -> None:
 
 
 def from_table(path: Path, frame: pd.DataFrame, votes: str = "answer") -> object:
-    weights = {"objective_weights": np.ones((1, 1)), "cost_weights": np.zeros(1), "max_scale": 4}
-    return from_log(frame, name=str(path), aggregate=("mv",), objectives=(votes,), gold="gold", **weights)
+    columns, contexts = Columns((votes,), ("mv",), gold="gold"), Contexts(np.ones((1, 1)), np.zeros(1))
+    return from_log(frame, columns, contexts, max_scale=4, name=str(path))
 
 
 def read_journal(path: Path) -> None:

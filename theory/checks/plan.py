@@ -3,6 +3,10 @@
 Three aims. Miss: some context's answer is not a best arm, the event that guarantees are about. Near miss: some
 context's simple regret exceeds epsilon, the aim that makes sense where the best arms are near ties. Mean regret: the
 expected simple regret, averaged over contexts, exceeds epsilon. All are about one query law: that of all queries.
+
+    >>> from theory import plan
+    >>> plan.smallest_budget(lambda budget: 100 / budget, 0.5)
+    200
 """
 
 import math

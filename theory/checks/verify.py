@@ -4,6 +4,11 @@ Worlds are in `theory.checks.families`, algorithms in `theory.checks.rules`, gua
 what a verdict is in `theory.checks.verdicts`. Work is cut into cells (world, rule, budget) that are kept on disk when
 they are done: a run that was killed goes on where it was, and ends with the same numbers. Bounds allow for the rounding
 of simulated estimates (proofs.md, section 1): a gap that rounding hides makes a bound say nothing, and never violated.
+
+    >>> from theory import verify
+    >>> plan = verify.Plan(quick=True, families=("two-arm",))
+    >>> callable(verify.verify), plan.seed  # verify.verify(plan, folder) takes a minute
+    (True, 0)
 """
 
 import inspect

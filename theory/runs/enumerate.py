@@ -70,6 +70,13 @@ def enumerate_runs(data: Dataset, algorithm: Algorithm, budget: int, ids: Int[np
     Raises:
         ValueError: the algorithm uses random words in another way, the budget is too small for it, or the world is
             too large.
+
+    Example:
+        >>> from sim import algorithms, envs
+        >>> from theory import enumerate_runs
+        >>> runs = enumerate_runs(envs.get("two-arm").data, algorithms.get("uniform"), 4)
+        >>> runs.prompt[:, 0].tolist(), round(float(runs.probability.sum()), 12)
+        ([0, 1], 1.0)
     """
     spec = data.environment().spec
     if algorithm.sees_truth:
@@ -106,6 +113,14 @@ def failure_probability(
         runs: the law of the policy.
         values: exact value of every arm (`theory.exact.values`).
         tolerance: regret that still counts as right.
+
+    Example:
+        >>> from sim import algorithms, envs
+        >>> from theory import enumerate_runs, failure_probability, values
+        >>> data = envs.get("two-arm").data
+        >>> anywhere, by_context = failure_probability(enumerate_runs(data, algorithms.get("uniform"), 2), values(data))
+        >>> round(anywhere, 6)  # one pull of each: .45 * .45 wrong, and half of the ties
+        0.45
     """
     contexts = np.arange(values.shape[0])
     regret = exact.gaps(values)[contexts, runs.prompt, runs.scale - 1]

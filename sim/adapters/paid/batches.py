@@ -17,7 +17,7 @@ from pathlib import Path
 from time import time
 from typing import TypeVar
 
-from sim.adapters.paid.journal import CREATING, DONE, RUNNING, Attempt, Batch
+from sim.adapters.paid.entries import CREATING, DONE, RUNNING, Attempt, Batch
 from sim.adapters.paid.ledger import Amount
 from sim.adapters.paid.sampler import Sampler, Want, request_of
 from sim.adapters.run_file.settings import BatchOptions

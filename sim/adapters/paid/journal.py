@@ -10,17 +10,33 @@ what UTF-8 cannot hold becomes an escape.
 """
 
 import asyncio
-import functools
-import hashlib
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
-from sim.adapters.paid import intact
+from sim.adapters.paid.entries import (
+    AMBIGUOUS,
+    BATCHED,
+    DONE,
+    LOST,
+    OPEN,
+    PREPARED,
+    SETTLED,
+    VOID,
+    Asked,
+    Attempt,
+    Batch,
+    Draw,
+    decode,
+    encode,
+    parsed,
+)
+from sim.adapters.paid.group_commit import GroupCommit
 from sim.adapters.paid.ledger import Amount
 from sim.adapters.scorers.scoring import Scored
 from sim.adapters.wire.protocol import Usage
@@ -28,6 +44,8 @@ from sim.adapters.wire.retry import Stopped
 from sim.envs.files import escape
 
 T = TypeVar("T")
+Statement = tuple[str, tuple[Any, ...]]
+"""SQL and its values."""
 VERSION = 1
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -56,68 +74,10 @@ CREATE TABLE IF NOT EXISTS batches (
 );
 CREATE TABLE IF NOT EXISTS batched (attempt INTEGER PRIMARY KEY, batch INTEGER NOT NULL);
 """
-OPEN, SETTLED, AMBIGUOUS, LOST, VOID = "open", "settled", "ambiguous", "lost", "void"
-"""Under way; replied; perhaps billed without a reply; cut off by the end of its process; refused unbilled."""
-BATCHED = "batched"
-"""Under way as part of a batch, which outlives the process."""
 KEPT = "LEFT JOIN (SELECT attempt, count(*) AS kept FROM draws GROUP BY attempt) ON attempt = attempts.id"
 """Joins attempts with the number of draws that came of each, NULL where none did: all its choices broke."""
-PREPARED, CREATING, RUNNING, DONE = "prepared", "creating", "running", "done"
-"""States of a batch: on disk here; perhaps created on the server; created there; over, with all its attempts ended."""
-
-
-class Cell(NamedTuple):
-    """What is asked, but for seed and number. Two cells are the same if all but `prompt` and `query` agree.
-
-    Attributes:
-        stream: what the draws are for ("tune", "record", ..): streams share no draws.
-        decoding: JSON of everything else in the request.
-        prompt, query: for people.
-    """
-
-    stream: str
-    endpoint: str
-    model: str
-    decoding: str
-    messages: tuple[tuple[str, str], ...]
-    prompt: str
-    query: str
-
-    @property
-    def digest(self) -> bytes:
-        """What tells cells apart."""
-        return _digest(self[:5])
-
-
-class Draw(NamedTuple):
-    """A completion and why it ended."""
-
-    text: str
-    finish: str
-
-
-class Attempt(NamedTuple):
-    """A request: draws first, .., first + n - 1 of a cell."""
-
-    id: int
-    cell: Cell
-    first: int
-    n: int
-    seed: int | None
-
-
-class Batch(NamedTuple):
-    """A batch of requests.
-
-    Attributes:
-        state: `PREPARED`, `CREATING`, `RUNNING` or `DONE`.
-        file, remote: the server's names of the uploaded requests and of the batch, None while there is none.
-    """
-
-    id: int
-    state: str
-    file: str | None = None
-    remote: str | None = None
+BROKEN = (sqlite3.Error, UnicodeDecodeError)
+"""What SQLite raises on a damaged file; the second where its own message would hold damaged text."""
 
 
 class Journal:
@@ -126,12 +86,11 @@ class Journal:
     def __init__(self, path: Path | str):
         self.path = path
         self._thread = ThreadPoolExecutor(1, "journal")
-        self._queue: list[tuple[Sequence[tuple[str, tuple[Any, ...]]], asyncio.Future[None]]] = []
-        self._flushing: asyncio.Task[None] | None = None
+        self._waiting = GroupCommit[Sequence[Statement]](self._thread, lambda group: self._commit(group), self._stopped)
         self._known: set[bytes] = set()
         try:
             self._base = self._open()
-        except intact.BROKEN as error:
+        except BROKEN as error:
             raise ValueError(f"{path}: cannot be opened as a journal ({_reason(error)})") from None
         self._next = 1 + (self._one("SELECT max(id) FROM attempts")[0] or 0)
 
@@ -166,7 +125,7 @@ class Journal:
             said = str(found[0])[:20]
             raise ValueError(f"{self.path}: has version {said} of the journal; this program reads version {VERSION}")
         try:
-            intact.check(base, SCHEMA + BATCH_SCHEMA)
+            _check(base)
             if found is None:
                 raise ValueError("it names no version")
         except (sqlite3.Error, ValueError) as error:  # of which undecodable text is one
@@ -179,15 +138,14 @@ class Journal:
 
     def close(self) -> None:
         """Wait for writes under way, write what an interrupted run left waiting, and let go of the file."""
-        left, self._queue = self._queue, []
-        if left:
+        if left := self._waiting.take():
             with suppress(sqlite3.Error):  # what is not written stays charged at its worst case
                 self._thread.submit(self._commit, left).result()
         self._thread.shutdown()
         self._base.close()
 
     def charged(self) -> Amount:
-        """What all attempts together were charged."""
+        """Sum of the charges of all attempts."""
         sums = self._one("SELECT total(completions), total(tokens) FROM attempts")
         money = self._one("SELECT coalesce(sum(money), 0) FROM attempts")[0]
         return Amount(int(sums[0]), int(sums[1]), money)
@@ -215,6 +173,54 @@ class Journal:
             SETTLED,
         )
 
+    def counts(self) -> dict[bytes, int]:
+        """Number of draws in every cell that has some."""
+        return dict(self.rows("SELECT cell, count(*) FROM draws GROUP BY cell"))
+
+    def coming(self) -> list[tuple[bytes, int, int]]:
+        """Cell, first draw and number of draws of every request of a batch that is not over."""
+        return self.rows("SELECT cell, first, n FROM attempts WHERE state = ?", BATCHED)
+
+    def num_draws(self, stream: str) -> int:
+        """Draws of a stream that are here, or that a batch will bring."""
+        kept = "SELECT count(*) FROM draws JOIN cells USING (cell) WHERE stream = ?"
+        coming = "SELECT coalesce(sum(n), 0) FROM attempts JOIN cells USING (cell) WHERE stream = ? AND state = ?"
+        return self._one(kept, stream)[0] + self._one(coming, stream, BATCHED)[0]
+
+    def charges(self) -> list[tuple[Any, ...]]:
+        """Stream, model and prompt; requests in all, settled, ambiguous or lost, void; completions, tokens, money."""
+        states = "sum(state = ?), sum(state IN (?, ?)), sum(state = ?)"
+        return self.rows(
+            f"SELECT stream, model, prompt, count(*), {states}, sum(completions), sum(tokens), sum(money) "
+            "FROM attempts JOIN cells USING (cell) GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
+            *(SETTLED, AMBIGUOUS, LOST, VOID),
+        )
+
+    def copies(self) -> dict[tuple[str, str, str], tuple[int, int]]:
+        """Draws by stream, model and prompt, and how many of them have the text of another one of their cell."""
+        rows = self.rows(
+            "SELECT stream, model, prompt, count(*), count(*) - count(DISTINCT hex(cell) || hex(text)) "
+            "FROM draws JOIN cells USING (cell) GROUP BY 1, 2, 3"
+        )
+        return {row[:3]: row[3:] for row in rows}
+
+    def cells(self) -> list[tuple[str, str, str, str, str, bytes]]:
+        """Stream, model, prompt, query, decoding and name of all cells, in an order that sending does not change."""
+        columns = "stream, model, prompt, query, decoding, cell"
+        rows = self.rows(f"SELECT {columns} FROM cells ORDER BY stream, prompt, query, cell")
+        return [(*told, decode(query, self.path), decoding, cell) for *told, query, decoding, cell in rows]
+
+    def draws_of(self, cell: bytes) -> list[tuple[int, int | None, str, str]]:
+        """Number, seed, reason of its end and text of all draws in the cell of this name."""
+        rows = self.rows("SELECT draw, seed, finish, text FROM draws WHERE cell = ? ORDER BY draw", cell)
+        return [(*told, decode(text, self.path)) for *told, text in rows]
+
+    def compact(self) -> None:
+        """Forget requests that cost nothing, and give room back."""
+        self.rows("DELETE FROM attempts WHERE state = ? AND id NOT IN (SELECT attempt FROM draws)", VOID)
+        self.rows("VACUUM")
+        self.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def span(self, name: str, size: int) -> int:
         """The first number of an interval of `size` that belongs to `name` alone, the same whenever asked.
 
@@ -237,24 +243,24 @@ class Journal:
         row = self._one("SELECT value FROM meta WHERE key = ?", key)
         return None if row is None else row[0]
 
-    async def draws(self, cell: Cell, first: int, count: int) -> dict[int, Draw]:
+    async def draws(self, cell: Asked, first: int, count: int) -> dict[int, Draw]:
         """Those of draws first, .., first + count - 1 that are here."""
         query = "SELECT draw, text, finish FROM draws WHERE cell = ? AND draw >= ? AND draw < ?"
         rows = await self._ask(lambda: self._found(query, (cell.digest, first, first + count)))
-        return {draw: Draw(intact.text(text, self.path), finish) for draw, text, finish in rows}
+        return {draw: Draw(decode(text, self.path), finish) for draw, text, finish in rows}
 
-    async def begin(self, cell: Cell, first: int, n: int, seed: int | None, worst: Amount) -> Attempt:
+    async def begin(self, cell: Asked, first: int, n: int, seed: int | None, worst: Amount) -> Attempt:
         """Write that a request is about to be sent; its charge is its worst case until it is over."""
         attempt, writes = self._beginning(cell, first, n, seed, worst, OPEN)
         await self.write(writes)
         return attempt
 
     def _beginning(
-        self, cell: Cell, first: int, n: int, seed: int | None, worst: Amount, state: str
-    ) -> tuple[Attempt, list[tuple[str, tuple[Any, ...]]]]:
+        self, cell: Asked, first: int, n: int, seed: int | None, worst: Amount, state: str
+    ) -> tuple[Attempt, list[Statement]]:
         attempt = Attempt(self._next, cell, first, n, seed)
         self._next += 1
-        writes: list[tuple[str, tuple[Any, ...]]] = []
+        writes: list[Statement] = []
         if cell.digest not in self._known:
             self._known.add(cell.digest)
             row = (cell.digest, *cell[:4], encode(json.dumps(cell.messages)), cell.prompt, encode(cell.query))
@@ -263,7 +269,7 @@ class Journal:
         writes.append(("INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, ?)", row))
         return attempt, writes
 
-    async def begin_batch(self, endpoint: str, parts: Sequence[tuple[Cell, int, int, int | None, Amount]]) -> Batch:
+    async def begin_batch(self, endpoint: str, parts: Sequence[tuple[Asked, int, int, int | None, Amount]]) -> Batch:
         """Write that a batch of requests (cell, first, n, seed, worst case) is about to be sent."""
         batch = Batch(1 + (self._one("SELECT max(id) FROM batches")[0] or 0), PREPARED)
         writes = [("INSERT INTO batches VALUES (?, ?, ?, NULL, NULL, '')", (batch.id, endpoint, PREPARED))]
@@ -295,10 +301,10 @@ class Journal:
         )
         found = []
         for id_, first, n, seed, completions, tokens, money, *cell, messages, prompt, query in rows:
-            parts = intact.parsed(intact.text(messages, self.path), self.path)
+            parts = parsed(decode(messages, self.path), self.path)
             said = tuple((role, content) for role, content in parts)
             stream, endpoint, model, decoding = cell
-            whole = Cell(stream, endpoint, model, decoding, said, prompt, intact.text(query, self.path))
+            whole = Asked(stream, endpoint, model, decoding, said, prompt, decode(query, self.path))
             found.append((Attempt(id_, whole, first, n, seed), Amount(completions, tokens, money)))
         return found
 
@@ -316,9 +322,7 @@ class Journal:
             "UPDATE attempts SET state = ?, completions = ?, tokens = ?, money = ?, prompt_tokens = ?, "
             "completion_tokens = ?, cached_tokens = ?, note = ? WHERE id = ?"
         )
-        writes: list[tuple[str, tuple[Any, ...]]] = [
-            (update, (state, *charged, *(usage or (None,) * 3), escape(note), attempt.id))
-        ]
+        writes: list[Statement] = [(update, (state, *charged, *(usage or (None,) * 3), escape(note), attempt.id))]
         for place, draw in enumerate(draws):
             if draw is None:
                 continue
@@ -328,28 +332,19 @@ class Journal:
             writes.append(("INSERT INTO draws VALUES (?, ?, ?, ?, ?, ?)", row))
         await self.write(writes)
 
-    async def scores(self, cell: Cell, first: int, count: int, scorer: bytes) -> dict[int, Scored]:
-        """What a scorer found in draws first, .., first + count - 1, as far as it is here."""
+    async def scores(self, cell: Asked, first: int, count: int, scorer: bytes) -> dict[int, Scored]:
+        """Findings of a scorer in draws first, .., first + count - 1, as far as they are here."""
         query = "SELECT draw, status, label, value FROM scores WHERE cell = ? AND scorer = ? AND draw >= ? AND draw < ?"
         key = (cell.digest, scorer, first, first + count)
         rows = await self._ask(lambda: self._found(query, key))
-        return {
-            draw: Scored(status, None if label is None else intact.text(label, self.path), value)
-            for draw, status, label, value in rows
-        }
+        labels = [None if row[2] is None else decode(row[2], self.path) for row in rows]
+        return {row[0]: Scored(row[1], label, row[3]) for row, label in zip(rows, labels, strict=True)}
 
-    async def keep_scores(self, cell: Cell, first: int, scorer: bytes, found: Iterable[Scored]) -> None:
+    async def keep_scores(self, cell: Asked, first: int, scorer: bytes, found: Iterable[Scored]) -> None:
         """Keep what a scorer found in draws first, first + 1, .."""
         rows = [
-            (
-                cell.digest,
-                first + place,
-                scorer,
-                one.status,
-                None if one.label is None else encode(one.label),
-                one.value,
-            )
-            for place, one in enumerate(found)
+            (cell.digest, number, scorer, one.status, None if one.label is None else encode(one.label), one.value)
+            for number, one in enumerate(found, start=first)
         ]
         await self.write([("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?, ?, ?)", row) for row in rows])
 
@@ -357,38 +352,19 @@ class Journal:
         """All rows of a query."""
         return self._thread.submit(self._found, query, values).result()
 
-    async def write(self, statements: Sequence[tuple[str, tuple[Any, ...]]]) -> None:
+    async def write(self, statements: Sequence[Statement]) -> None:
         """Execute statements, all or none; returns when they are on disk."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-        self._queue.append((statements, done))
-        if self._flushing is None or self._flushing.done():
-            self._flushing = loop.create_task(self._flush())
-        await done
+        await self._waiting.put(statements)
 
-    async def _flush(self) -> None:
-        while self._queue:
-            batch, self._queue = self._queue, []
-            try:
-                under_way = asyncio.wrap_future(self._thread.submit(self._commit, batch))
-                problems = await asyncio.shield(under_way)  # who interrupts the run does not interrupt the write
-            except Exception as error:
-                problems = [error] * len(batch)
-            for (_, done), problem in zip(batch, problems, strict=True):
-                if done.done():
-                    continue
-                if problem is None:
-                    done.set_result(None)
-                else:
-                    said = f"{self.path}: cannot be written ({_reason(problem)}); nothing more is sent"
-                    done.set_exception(Stopped(said))
+    def _stopped(self, problem: Exception) -> Stopped:
+        return Stopped(f"{self.path}: cannot be written ({_reason(problem)}); nothing more is sent")
 
-    def _commit(self, batch: Sequence[tuple[Sequence[tuple[str, tuple[Any, ...]]], Any]]) -> list[Exception | None]:
+    def _commit(self, group: Sequence[Sequence[Statement]]) -> list[Exception | None]:
         """Write to disk together, each whole or not at all; what was wrong with each."""
         problems: list[Exception | None] = []
         self._base.execute("BEGIN IMMEDIATE")
         try:
-            for statements, _ in batch:
+            for statements in group:
                 problems.append(self._execute(statements))
             self._base.execute("COMMIT")
         except BaseException:
@@ -397,7 +373,7 @@ class Journal:
             raise
         return problems
 
-    def _execute(self, statements: Sequence[tuple[str, tuple[Any, ...]]]) -> Exception | None:
+    def _execute(self, statements: Sequence[Statement]) -> Exception | None:
         """Execute statements, all or none, inside a transaction; what was wrong with them."""
         self._base.execute("SAVEPOINT one")
         try:
@@ -421,20 +397,53 @@ class Journal:
     def _found(self, query: str, values: tuple[Any, ...]) -> list[Any]:
         try:
             return self._base.execute(query, values).fetchall()
-        except intact.BROKEN as error:
+        except BROKEN as error:
             raise ValueError(f"{self.path}: cannot be read or written ({_reason(error)})") from None
-
-
-def encode(text: str) -> bytes:
-    """Any Python text as bytes, lone surrogates included."""
-    return text.encode("utf-8", "surrogatepass")
-
-
-@functools.lru_cache(4096)
-def _digest(content: tuple[Any, ...]) -> bytes:
-    return hashlib.sha256(json.dumps(content).encode()).digest()[:16]
 
 
 def _reason(error: Exception) -> str:
     text = str(error)
     return "another run holds it" if "locked" in text else text
+
+
+def _check(base: sqlite3.Connection) -> None:
+    """Look at the pages, the tables and the types of all values of an open journal.
+
+    SQLite itself notices broken pages, but takes any value in any column, and a table may be a view that computes
+    without end. What was altered into other values of the right type cannot be noticed.
+
+    Raises:
+        ValueError, sqlite3.Error: it is damaged, or no journal.
+    """
+    odd = base.execute("SELECT type, name FROM sqlite_master WHERE type NOT IN ('table', 'index')").fetchone()
+    if odd is not None:
+        raise ValueError(f"holds the {odd[0]} {odd[1]!r}, which no journal has")
+    for table, columns in _columns().items():
+        found = _table(base, table)
+        if found != columns:
+            raise ValueError(f"has no table {table!r} as a journal has it")
+    said = base.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if said != "ok":
+        raise ValueError(" ".join(str(said).split())[:120])
+    for table, columns in _columns().items():
+        kinds = [(name, f"'{kind.lower()}'" + ("" if needed else ", 'null'")) for name, kind, needed in columns]
+        wrong = " OR ".join(f"typeof({name}) NOT IN ({allowed})" for name, allowed in kinds)
+        if base.execute(f"SELECT 1 FROM {table} WHERE {wrong} LIMIT 1").fetchone():
+            raise ValueError(f"a row of {table!r} holds values of other types than were written")
+
+
+@cache
+def _columns() -> dict[str, list[tuple[str, str, bool]]]:
+    """Name, type and whether it is needed, of every column of every table."""
+    base = sqlite3.connect(":memory:")
+    try:
+        base.executescript(SCHEMA + BATCH_SCHEMA)
+        tables = base.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall()
+        return {table: _table(base, table) for (table,) in tables}
+    finally:
+        base.close()
+
+
+def _table(base: sqlite3.Connection, table: str) -> list[tuple[str, str, bool]]:
+    rows = base.execute(f"PRAGMA table_xinfo({table})").fetchall()
+    return [(name, kind, bool(needed)) for _, name, kind, needed, *_ in rows]

@@ -1,11 +1,10 @@
-"""Tables of a journal: completions, and spending by stream and prompt; export and compact."""
+"""Tables of what a journal holds: completions, and spending by stream and prompt; export and compact."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from sim.adapters.paid import intact
 from sim.adapters.paid.journal import Journal
 from sim.envs.files import escape, write_whole
 
@@ -13,15 +12,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _COLUMNS = ("stream", "model", "prompt", "query", "decoding", "cell", "draw", "seed", "finish", "text")
-_SPENT = """
-SELECT c.stream, c.model, c.prompt, count(*), sum(a.state = 'settled'), sum(a.state IN ('ambiguous', 'lost')),
-       sum(a.state = 'void'), sum(a.completions), sum(a.tokens), sum(a.money)
-FROM attempts a JOIN cells c ON c.cell = a.cell GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
-"""
 
 
 class Spent(NamedTuple):
-    """What one prompt cost in one stream.
+    """Requests and charges of one prompt in one stream.
 
     Attributes:
         requests: sent in all, of which settled, maybe billed without a reply, and refused unbilled.
@@ -44,26 +38,16 @@ class Spent(NamedTuple):
 
 def spending(journal: Journal) -> list[Spent]:
     """Spending and completions, by stream, model and prompt."""
-    counts = {
-        row[:3]: row[3:]
-        for row in journal.rows(
-            "SELECT c.stream, c.model, c.prompt, count(*), count(*) - count(DISTINCT hex(d.cell) || hex(d.text)) "
-            "FROM draws d JOIN cells c ON c.cell = d.cell GROUP BY 1, 2, 3"
-        )
-    }
-    return [Spent(*row, *counts.get(row[:3], (0, 0))) for row in journal.rows(_SPENT)]
+    copies = journal.copies()
+    return [Spent(*row, *copies.get(row[:3], (0, 0))) for row in journal.charges()]
 
 
 def _each(journal: Journal, stream: str | None) -> Iterator[tuple[Any, ...]]:
     """Every completion, in an order that does not depend on how requests were sent; one cell in memory at a time."""
-    cells = "SELECT stream, model, prompt, query, decoding, cell FROM cells ORDER BY stream, prompt, query, cell"
-    for *told, query, decoding, cell in journal.rows(cells):
+    for *told, cell in journal.cells():
         if stream is None or told[0] == stream:
-            draws = journal.rows("SELECT draw, seed, finish, text FROM draws WHERE cell = ? ORDER BY draw", cell)
-            asked = intact.text(query, journal.path)
-            for draw, seed, finish, text in draws:
-                said = intact.text(text, journal.path)
-                yield *told, asked, decoding, cell.hex().upper(), draw, seed, finish, said
+            for draw in journal.draws_of(cell):
+                yield *told, cell.hex().upper(), *draw
 
 
 def completions(journal: Journal, stream: str | None = None) -> "pd.DataFrame":
@@ -103,9 +87,7 @@ def compact(journal: Journal) -> tuple[int, int]:
     """Forget requests that cost nothing and give room back; bytes before and after."""
     path = Path(journal.path)
     before = path.stat().st_size
-    journal.rows("DELETE FROM attempts WHERE state = 'void' AND id NOT IN (SELECT attempt FROM draws)")
-    journal.rows("VACUUM")
-    journal.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+    journal.compact()
     return before, path.stat().st_size
 
 

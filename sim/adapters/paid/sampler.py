@@ -14,15 +14,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sim.adapters.paid.journal import AMBIGUOUS, SETTLED, VOID, Attempt, Cell, Draw, Journal
+from sim.adapters.paid.entries import AMBIGUOUS, SETTLED, VOID, Asked, Attempt, Draw
+from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.ledger import Amount, Ledger
 from sim.adapters.run_file.settings import Endpoint, Prices, Prompt
 from sim.adapters.wire.concurrency import Pace
 from sim.adapters.wire.protocol import (
     Ambiguous,
     CallError,
-    Choice,
     Client,
+    Completion,
     Excessive,
     Fatal,
     Refused,
@@ -42,13 +43,13 @@ class Want(NamedTuple):
     """Draws first, .., first + count - 1 of a cell, with seeds seed, .., seed + count - 1, or without seeds."""
 
     prompt: Prompt
-    cell: Cell
+    cell: Asked
     first: int
     count: int
     seed: int | None
 
 
-def cell_of(stream: str, endpoint: Endpoint, prompt: Prompt, query: str) -> Cell:
+def cell_of(stream: str, endpoint: Endpoint, prompt: Prompt, query: str) -> Asked:
     """The cell of a prompt on a query."""
     decoding = {
         "temperature": prompt.temperature,
@@ -57,7 +58,7 @@ def cell_of(stream: str, endpoint: Endpoint, prompt: Prompt, query: str) -> Cell
         "extra": endpoint.extra,
     }
     text = json.dumps(decoding, sort_keys=True)
-    return Cell(stream, endpoint.base_url, prompt.model, text, prompt.messages(query), prompt.name, query)
+    return Asked(stream, endpoint.base_url, prompt.model, text, prompt.messages(query), prompt.name, query)
 
 
 def consecutive(
@@ -154,7 +155,7 @@ class Sampler:
         have |= await self._parts(_Pull(want), self._gaps(want, have))
         return [have[number] for number in range(want.first, want.first + want.count)]
 
-    def worst(self, prompt: Prompt, cell: Cell, n: int) -> Amount:
+    def worst(self, prompt: Prompt, cell: Asked, n: int) -> Amount:
         """The most that a request can cost: a token for every byte of the prompt, the longest completions."""
         size = sum(len(content.encode("utf-8", "replace")) + MESSAGE_TOKENS for _, content in cell.messages)
         size += self.endpoint.template_tokens
@@ -263,7 +264,7 @@ class Sampler:
             self._learn(attempt.cell.model, attempt.n, len(draws))
         return draws, problem
 
-    def _broken(self, choices: Sequence[Choice], note: str) -> tuple[str, CallError | None]:
+    def _broken(self, choices: Sequence[Completion], note: str) -> tuple[str, CallError | None]:
         """A note on choices of which some failed, and what is wrong with the reply where all did."""
         broken = [one.finish for one in choices if one.broken]
         text = f"{len(broken)} of {len(choices)} choices failed on the server (finish_reason {broken[0][:40]!r})"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sim.adapters.run_file.toml_table import Table
+from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.scorers.scoring import Scorer
 from sim.core import Algorithm
 
@@ -49,7 +49,7 @@ class Prompt:
     cost: float | None
 
     @classmethod
-    def read(cls, table: Table, model: str | None = None) -> "Prompt":
+    def read(cls, table: TomlTable, model: str | None = None) -> "Prompt":
         """From a table of a configuration or a policy, with the model for those that name none."""
         name, text, system = table.name("name"), table.text("text", SLOT), table.text("system", "", blank=True)
         if SLOT not in text + system:

@@ -38,7 +38,7 @@ class Needed:
 NEEDED = Needed()
 
 
-class Table:
+class TomlTable:
     """A table of a configuration file. Every key is read once; `done` refuses those that nobody read.
 
     Attributes:
@@ -159,19 +159,19 @@ class Table:
             raise self.wrong(key, f"holds {len(values)} numbers; expected {length}")
         return tuple(map(float, values))
 
-    def table(self, key: str, *, needed: bool = True) -> "Table":
+    def table(self, key: str, *, needed: bool = True) -> "TomlTable":
         """A table inside this one; an empty one where it may be absent and is."""
         value = self.take(key, NEEDED if needed else {})
         if not isinstance(value, dict):
             raise self.wrong(key, f"is {shown(value)}; expected a table")
-        return Table(self.file, f"{self.where}.{key}" if self.where else key, value)
+        return TomlTable(self.file, f"{self.where}.{key}" if self.where else key, value)
 
-    def tables(self, key: str) -> list["Table"]:
+    def tables(self, key: str) -> list["TomlTable"]:
         """A list of at least one table."""
         value = self.take(key)
         if not isinstance(value, list) or not value or not all(isinstance(item, dict) for item in value):
             raise self.wrong(key, f"must be one or more tables; write [[{key}]]")
-        return [Table(self.file, f"{key}[{place}]", item) for place, item in enumerate(value)]
+        return [TomlTable(self.file, f"{key}[{place}]", item) for place, item in enumerate(value)]
 
     def done(self) -> None:
         """Refuse keys that nobody read."""

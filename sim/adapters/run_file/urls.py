@@ -3,13 +3,13 @@
 import re
 from urllib.parse import urlsplit
 
-from sim.adapters.run_file.toml_table import Table
+from sim.adapters.run_file.toml_table import TomlTable
 
 _SECRET = re.compile("[@?#]")
 """Signs of a user, a password, a query or a fragment; an address that has one is not repeated."""
 
 
-def address(table: Table, key: str) -> str:
+def address(table: TomlTable, key: str) -> str:
     """The http or https address that a key of the configuration holds.
 
     Raises:

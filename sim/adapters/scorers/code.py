@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sim.adapters import trust
-from sim.adapters.run_file.toml_table import Table, finite
+from sim.adapters.run_file.toml_table import TomlTable, finite
 from sim.adapters.scorers.scoring import OK, UNREADABLE, Item, Scored, Scorer
 from sim.adapters.scorers.threads import apart
 
@@ -41,7 +41,7 @@ class Code(Scorer):
     kept = True
 
     @classmethod
-    def read(cls, table: Table) -> "Code":
+    def read(cls, table: TomlTable) -> "Code":
         """From a table of the configuration; imports the module, which `sim.adapters.trust` must have allowed."""
         module, name = trust.split(table)
         target = f"{module}:{name}"

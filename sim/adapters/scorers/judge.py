@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sim.adapters.paid.journal import Cell, Draw
+from sim.adapters.paid.entries import Asked, Draw
 from sim.adapters.paid.sampler import Sampler, Want, cell_of
 from sim.adapters.run_file.settings import Prompt
-from sim.adapters.run_file.toml_table import Table
+from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.scorers import patterns
 from sim.adapters.scorers.patterns import Patterns
 from sim.adapters.scorers.reader import hollow
@@ -51,7 +51,7 @@ class Judge(Scorer):
     needs_gold = False
 
     @classmethod
-    def read(cls, table: Table) -> "Judge":
+    def read(cls, table: TomlTable) -> "Judge":
         """From a table of the configuration."""
         template = table.text("template")
         for slot in ("{query}", "{completion}"):
@@ -77,7 +77,7 @@ class Judge(Scorer):
             if value is None and f"{{{slot}}}" in self.template:
                 raise ValueError(f"the judge's template has a {{{slot}}} slot, but this query has no {slot}")
 
-    def request(self, item: Item, completion: str) -> tuple[Prompt, Cell]:
+    def request(self, item: Item, completion: str) -> tuple[Prompt, Asked]:
         """What is asked about a completion. Slots are filled in one pass: braces inside what fills them mean nothing.
 
         Raises:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from sim.adapters.run_file.toml_table import Table
+from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.scorers import maths_worker
 from sim.adapters.scorers.processes import Pool
 from sim.adapters.scorers.scoring import OK, TIMEOUT, UNREADABLE, Item, Scored, Scorer
@@ -37,7 +37,7 @@ class Math(Scorer):
     kept = True
 
     @classmethod
-    def read(cls, table: Table) -> "Math":
+    def read(cls, table: TomlTable) -> "Math":
         """From a table of the configuration."""
         if importlib.util.find_spec("math_verify") is None:
             raise table.wrong("scorer", "is 'math', which needs the package math-verify; install iapo-testbed[math]")

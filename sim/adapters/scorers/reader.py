@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from sim.adapters.paid.journal import Cell, Draw, Journal
+from sim.adapters.paid.entries import Asked, Draw
+from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.sampler import REFUSED
 from sim.adapters.run_file.settings import Objective
 from sim.adapters.scorers.scoring import OK, UNREADABLE, Item, Scored
@@ -70,7 +71,7 @@ class Reader:
         for objective in self.objectives:
             await objective.scorer.close()
 
-    async def read(self, cell: Cell, first: int, item: Item, prompt: str, draws: Sequence[Draw]) -> list[list[Scored]]:
+    async def read(self, cell: Asked, first: int, item: Item, prompt: str, draws: Sequence[Draw]) -> list[list[Scored]]:
         """What every objective's scorer found in draws first, first + 1, .. of a cell.
 
         Raises:
@@ -104,7 +105,7 @@ class Reader:
         return found
 
     async def _scored(
-        self, objective: Objective, cell: Cell, first: int, item: Item, prompt: str, draws: Sequence[Draw]
+        self, objective: Objective, cell: Asked, first: int, item: Item, prompt: str, draws: Sequence[Draw]
     ) -> list[Scored]:
         scorer = objective.scorer
         key, kept = b"", {}
@@ -126,7 +127,7 @@ class Reader:
                 await self.journal.keep_scores(cell, first, key, [known[first + place] for place in range(len(draws))])
         return [known[first + place] for place in range(len(draws))]
 
-    def _check(self, objective: Objective, one: Scored, cell: Cell) -> None:
+    def _check(self, objective: Objective, one: Scored, cell: Asked) -> None:
         where = f"objective {objective.name!r}, prompt {cell.prompt!r}, query {cell.query[:60]!r}"
         if one.status != OK:
             return

@@ -2,17 +2,17 @@
 
 from collections.abc import Callable
 
-from sim.adapters.run_file.toml_table import Table
+from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.scorers.code import Code
 from sim.adapters.scorers.judge import Judge
 from sim.adapters.scorers.maths import Math
 from sim.adapters.scorers.rewards import Classify, GetReward
 from sim.adapters.scorers.scoring import Scorer
-from sim.adapters.scorers.text import Choice, Exact, JsonField, Number, Regex
+from sim.adapters.scorers.text import Exact, JsonField, Letter, Number, Regex
 
-SCORERS: dict[str, Callable[[Table], Scorer]] = {
+SCORERS: dict[str, Callable[[TomlTable], Scorer]] = {
     "exact": Exact.read,
-    "choice": Choice.read,
+    "choice": Letter.read,
     "number": Number.read,
     "regex": Regex.read,
     "json": JsonField.read,
@@ -25,6 +25,6 @@ SCORERS: dict[str, Callable[[Table], Scorer]] = {
 """Name in the configuration -> what reads its options."""
 
 
-def read(table: Table) -> Scorer:
+def read(table: TomlTable) -> Scorer:
     """The scorer that a table names, with its options."""
     return SCORERS[table.choice("scorer", tuple(SCORERS))](table)

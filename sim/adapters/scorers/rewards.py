@@ -16,7 +16,7 @@ from http.client import HTTPException
 from typing import Any
 
 from sim.adapters.run_file import urls
-from sim.adapters.run_file.toml_table import Table, finite
+from sim.adapters.run_file.toml_table import TomlTable, finite
 from sim.adapters.scorers.scoring import OK, Item, Scored, Scorer
 from sim.adapters.scorers.threads import apart
 from sim.adapters.wire.openai_client import retry_after
@@ -144,7 +144,7 @@ class RewardModel(Scorer):
         return [float(value) for value in values]
 
 
-def _common(table: Table) -> dict[str, Any]:
+def _common(table: TomlTable) -> dict[str, Any]:
     url = urls.address(table, "url")
     template = table.text("template")
     if template.count("{query}") != 1 or template.count("{completion}") != 1:
@@ -194,7 +194,7 @@ class Classify(RewardModel):
     raw: bool = True
 
     @classmethod
-    def read(cls, table: Table) -> "Classify":
+    def read(cls, table: TomlTable) -> "Classify":
         """From a table of the configuration."""
         raw = table.flag("raw", True)
         return cls(**_common(table), model=table.text("model"), head=table.whole("head", 0, low=0), raw=raw)
@@ -236,7 +236,7 @@ class GetReward(RewardModel):
     """OpenRLHF's POST /get_reward."""
 
     @classmethod
-    def read(cls, table: Table) -> "GetReward":
+    def read(cls, table: TomlTable) -> "GetReward":
         """From a table of the configuration."""
         return cls(**_common(table))
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sim.adapters.run_file.toml_table import Table
+from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.scorers import patterns
 from sim.adapters.scorers.patterns import Patterns
 from sim.adapters.scorers.read_letter import choose, only
@@ -29,7 +29,7 @@ class Exact(AnswerScorer):
     ignore_case: bool = False
 
     @classmethod
-    def read(cls, table: Table) -> "Exact":
+    def read(cls, table: TomlTable) -> "Exact":
         """From a table of the configuration."""
         return cls(table.flag("ignore_case", False))
 
@@ -40,7 +40,7 @@ class Exact(AnswerScorer):
 
 
 @dataclass(frozen=True)
-class Choice(AnswerScorer):
+class Letter(AnswerScorer):
     """A letter of a multiple choice, in whatever mark-up it is given: `read_letter` says which one.
 
     Attributes:
@@ -50,7 +50,7 @@ class Choice(AnswerScorer):
     letters: str = "ABCD"
 
     @classmethod
-    def read(cls, table: Table) -> "Choice":
+    def read(cls, table: TomlTable) -> "Letter":
         """From a table of the configuration."""
         letters = table.text("letters", cls.letters).upper()
         if len(set(letters)) != len(letters) or not letters.isalpha() or len(letters) < 2:
@@ -80,7 +80,7 @@ class Number(AnswerScorer):
     digits: int | None = None
 
     @classmethod
-    def read(cls, table: Table) -> "Number":
+    def read(cls, table: TomlTable) -> "Number":
         """From a table of the configuration."""
         return cls(table.whole("digits", None, low=0, high=30))
 
@@ -121,7 +121,7 @@ class Regex(AnswerScorer):
     kept = True
 
     @classmethod
-    def read(cls, table: Table) -> "Regex":
+    def read(cls, table: TomlTable) -> "Regex":
         """From a table of the configuration."""
         pattern = table.pattern("pattern")
         groups = re.compile(pattern).groups
@@ -165,7 +165,7 @@ class JsonField(AnswerScorer):
     field: str
 
     @classmethod
-    def read(cls, table: Table) -> "JsonField":
+    def read(cls, table: TomlTable) -> "JsonField":
         """From a table of the configuration."""
         return cls(table.text("field"))
 

@@ -98,7 +98,7 @@ class Usage(NamedTuple):
     cached_tokens: int = 0
 
 
-class Choice(NamedTuple):
+class Completion(NamedTuple):
     """One completion.
 
     Attributes:
@@ -120,16 +120,16 @@ class Reply(NamedTuple):
         numbers: of the choices, ascending; None where the server did not give every choice its own.
     """
 
-    choices: tuple[Choice, ...]
+    choices: tuple[Completion, ...]
     usage: Usage | None
     numbers: tuple[int, ...] | None = None
 
-    def placed(self, n: int) -> tuple[Choice, ...]:
+    def placed(self, n: int) -> tuple[Completion, ...]:
         """The choices, each at its number where these fit a request for n: one that did not come counts as broken."""
         if self.numbers is None or self.numbers[0] != 0 or self.numbers[-1] >= n:
             return self.choices
         came = dict(zip(self.numbers, self.choices, strict=True))
-        return tuple(came.get(number, Choice("", "missing", broken=True)) for number in range(self.numbers[-1] + 1))
+        return tuple(came.get(number, Completion("", "missing", broken=True)) for number in range(self.numbers[-1] + 1))
 
 
 @runtime_checkable
@@ -179,24 +179,24 @@ def read_reply(status: int, content: bytes, retry_after: float | None = None, wh
     own = len(set(numbers)) == len(raw)
     if own:
         raw = sorted(raw, key=lambda one: one["index"])  # by which a server seeds them
-    choices = tuple(_choice(one) for one in raw)
+    choices = tuple(_completion(one) for one in raw)
     return Reply(choices, read_usage(body.get("usage"), choices), numbers if own else None)
 
 
-def _choice(raw: Any) -> Choice:
+def _completion(raw: Any) -> Completion:
     finish = raw.get("finish_reason") if isinstance(raw, dict) else None
     if isinstance(raw, dict) and broken_off(raw):
-        return Choice("", finish if isinstance(finish, str) else "error", broken=True)
+        return Completion("", finish if isinstance(finish, str) else "error", broken=True)
     message = raw.get("message") if isinstance(raw, dict) else None
     if not isinstance(message, dict):
         raise Ambiguous("the server answered 200 with a choice that holds no message")
     finish = finish if isinstance(finish, str) else "unknown"
     said = content_of(message)
     if not said.text and (refusal := _refusal(message)) is not None:
-        return Choice(refusal, "refusal")
+        return Completion(refusal, "refusal")
     if said.missing is None:
-        return Choice(said.text, finish)
-    return Choice("", f"{finish}{NO_TEXT}{said.missing and f', but {said.missing}'}")
+        return Completion(said.text, finish)
+    return Completion("", f"{finish}{NO_TEXT}{said.missing and f', but {said.missing}'}")
 
 
 def _refusal(message: dict[str, Any]) -> str | None:
@@ -207,7 +207,7 @@ def _refusal(message: dict[str, Any]) -> str | None:
     return next((one for one in found if isinstance(one, str) and one), None)
 
 
-def read_usage(raw: Any, choices: tuple[Choice, ...]) -> Usage | None:
+def read_usage(raw: Any, choices: tuple[Completion, ...]) -> Usage | None:
     """Billed tokens where they can be true: whole, not negative, at least one for every choice with text."""
     if not isinstance(raw, dict):
         return None

@@ -5,12 +5,12 @@ import pytest
 from answer_forms import LATER_LETTERS, LATER_NUMBERS, LETTERS, NUMBERS, PARTS, TEN, WHOLE
 
 from sim.adapters.scorers.scoring import AnswerScorer
-from sim.adapters.scorers.text import Choice, Number
+from sim.adapters.scorers.text import Letter, Number
 
 FORMS = [
     *((Number(), rows) for rows in (NUMBERS, LATER_NUMBERS)),
-    *((Choice(), rows) for rows in (LETTERS, LATER_LETTERS)),
-    (Choice("ABCDEFGHIJ"), TEN),
+    *((Letter(), rows) for rows in (LETTERS, LATER_LETTERS)),
+    (Letter("ABCDEFGHIJ"), TEN),
 ]
 NOT_READ = {"The answer is __D__."}
 """Of the forms held out: underscores belong to words."""
@@ -34,7 +34,7 @@ def test_forms_that_the_readers_were_made_for_are_read():
 def test_forms_held_out_are_read_but_for_those_named():
     """What is not mended is not read at all: nothing wrong is read in its place."""
     assert failures(slice(1, None, 2)) == NOT_READ
-    assert [Choice().answer(text) for text in NOT_READ] == [None]
+    assert [Letter().answer(text) for text in NOT_READ] == [None]
 
 
 @pytest.mark.parametrize("text", PARTS)
@@ -70,7 +70,7 @@ def test_whole_numbers_beside_parts_are_read(text: str):
         )
     ]
     + [
-        (Choice(), one)
+        (Letter(), one)
         for one in (
             "answer ",
             "answer is ",
@@ -102,10 +102,10 @@ def test_long_texts_take_time_in_proportion(scorer: AnswerScorer, text: str):
         (Number(), "1\u202f250 €", "1250"),
         (Number(), "\u22125", "-5"),
         (Number(), "-$40", "-40"),
-        (Choice(), "**C**", "C"),
-        (Choice(), r"\textbf{D}", "D"),
-        (Choice(), "$B$", "B"),
-        (Choice(), "Ｃ", "C"),
+        (Letter(), "**C**", "C"),
+        (Letter(), r"\textbf{D}", "D"),
+        (Letter(), "$B$", "B"),
+        (Letter(), "Ｃ", "C"),
     ],
 )
 def test_right_answers_are_read_in_the_same_forms(scorer: AnswerScorer, gold: str, right: str):

@@ -12,11 +12,12 @@ from live_server import KEY, Model, serving, words
 
 from sim.adapters import config, planning
 from sim.adapters import tune as driver
-from sim.adapters.paid.journal import SETTLED, Cell, Draw, Journal
+from sim.adapters.paid.entries import SETTLED, Asked, Draw
+from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.ledger import Amount
 from sim.adapters.paid.sampler import REFUSED, consecutive
 from sim.adapters.run_file.settings import Endpoint
-from sim.adapters.run_file.toml_table import Table
+from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.scorers import registry
 from sim.adapters.scorers.judge import Judge
 from sim.adapters.scorers.scoring import TIMEOUT, Item, Scored
@@ -108,7 +109,7 @@ def test_a_plan_counts_judgements_that_a_stopped_run_did_not_reach(tmp_path: Pat
         judge = run.objectives[0].scorer
         assert isinstance(judge, Judge)
 
-        async def answer(cell: Cell, *draws: Draw) -> None:
+        async def answer(cell: Asked, *draws: Draw) -> None:
             attempt = await live.journal.begin(cell, 0, len(draws), None, Amount())
             await live.journal.end(attempt, SETTLED, Amount(), draws)
 
@@ -177,7 +178,7 @@ def test_a_pattern_that_takes_too_long_is_given_up():
 def test_bad_options_are_refused(change: dict, said: str):
     options = {"scorer": "judge", "model": "j", "template": "{query}{completion}"} | change
     with pytest.raises(ValueError, match=said):
-        registry.read(Table(Path("run.toml"), "objectives[0]", options))
+        registry.read(TomlTable(Path("run.toml"), "objectives[0]", options))
 
 
 def test_a_judge_that_says_nothing_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -1,13 +1,11 @@
 """Reward models over HTTP: raw numbers, checked answers, and servers that do what they were not asked."""
 
 import asyncio
-import json
 import math
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from random import Random
@@ -16,11 +14,12 @@ from typing import Any
 import pytest
 from live_runs import MINIMAL
 from live_server import running
+from reward_server import serving
 
 from sim.adapters import config
 from sim.adapters.paid.journal import Journal
 from sim.adapters.run_file.settings import Objective
-from sim.adapters.run_file.toml_table import Table
+from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.scorers import registry
 from sim.adapters.scorers.reader import Reader
 from sim.adapters.scorers.rewards import Classify, GetReward, RewardModel
@@ -28,45 +27,6 @@ from sim.adapters.scorers.scoring import Item, Scored
 from sim.adapters.wire.retry import Clock
 
 TEMPLATE = "<u>{query}</u><a>{completion}</a>"
-
-
-@contextmanager
-def serving(answer: Callable[[dict[str, Any], int], Any], seen: list[Any]) -> Iterator[str]:
-    """A server that answers a body, and its number, with JSON; text goes as it is, an integer is a status.
-
-    Bytes with a pause, in seconds, are sent one by one. A status may have a text, in which {key} is the header, and
-    headers.
-    """
-
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            seen.append((self.path, self.headers["Authorization"], body))
-            found, pause, status = answer(body, len(seen) - 1), 0.0, 200
-            headers: dict[str, str] = {}
-            if isinstance(found, tuple) and isinstance(found[0], int):
-                headers = found[2] if len(found) > 2 else {}
-                status, found = found[0], found[1].replace("{key}", str(self.headers["Authorization"]))
-            elif isinstance(found, tuple):
-                found, pause = found[0].decode(), found[1]
-            elif isinstance(found, int):
-                status = found
-            data = found.encode() if isinstance(found, str) else json.dumps(found).encode()
-            self.send_response(status)
-            for name, value in ({"Content-Length": str(len(data))} | headers).items():
-                self.send_header(name, value)
-            self.end_headers()
-            with suppress(ConnectionError):
-                for place in range(len(data)) if pause else ():
-                    self.wfile.write(data[place : place + 1])
-                    time.sleep(pause)
-                self.wfile.write(b"" if pause else data)
-
-    with running(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as url:
-        yield url
 
 
 def logit(text: str) -> float:
@@ -282,7 +242,7 @@ def test_a_bad_address_is_refused_and_no_secret_in_it_repeated(url: str, said: s
     """That of a reward model and of the endpoint. Seen to be repeated with its password, or accepted."""
     options = {"scorer": "classify", "url": url, "template": TEMPLATE, "model": "rm"}
     with pytest.raises(ValueError, match=rf"^run.toml: objectives\[0\].url {said}") as refused:
-        registry.read(Table(Path("run.toml"), "objectives[0]", options))
+        registry.read(TomlTable(Path("run.toml"), "objectives[0]", options))
     (tmp_path / "run.toml").write_text(MINIMAL.replace("http://localhost:1/v1", url))
     with pytest.raises(ValueError, match=rf"run.toml: endpoint.base_url {said}") as other:
         config.load(tmp_path / "run.toml")
@@ -303,4 +263,4 @@ def test_bad_options_are_refused(change: dict[str, Any], said: str):
     options = {"scorer": "classify", "url": "http://x/classify", "template": TEMPLATE, "model": "rm"} | change
     content = {key: value for key, value in options.items() if value is not None}
     with pytest.raises(ValueError, match=said):
-        registry.read(Table(Path("run.toml"), "objectives[0]", content))
+        registry.read(TomlTable(Path("run.toml"), "objectives[0]", content))

@@ -13,18 +13,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.adapters.paid.journal import Cell, Draw, Journal
+from sim.adapters.paid.entries import Asked, Draw
+from sim.adapters.paid.journal import Journal
 from sim.adapters.run_file.settings import Objective
-from sim.adapters.run_file.toml_table import Table
+from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.scorers import patterns, processes, registry
 from sim.adapters.scorers.code import Code
 from sim.adapters.scorers.patterns import Patterns
 from sim.adapters.scorers.processes import _Process
 from sim.adapters.scorers.reader import Reader
 from sim.adapters.scorers.scoring import OK, TIMEOUT, UNREADABLE, AnswerScorer, Item, Scored, Scorer
-from sim.adapters.scorers.text import Choice, Exact, JsonField, Number, Regex, canonical_number
+from sim.adapters.scorers.text import Exact, JsonField, Letter, Number, Regex, canonical_number
 
-CELL = Cell("tune", "u", "m", "{}", (("user", "hello"),), "p", "q")
+CELL = Asked("tune", "u", "m", "{}", (("user", "hello"),), "p", "q")
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,7 @@ def test_numbers_can_be_rounded():
     ],
 )
 def test_letters_of_a_choice_are_read(text: str, answer: str | None):
-    assert Choice().answer(text) == answer
+    assert Letter().answer(text) == answer
 
 
 def test_other_answers_are_read():
@@ -252,31 +253,31 @@ def told(query, gold, text, reference):
 
 
 @pytest.fixture
-def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Table:
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TomlTable:
     (tmp_path / "my_scores.py").write_text(MODULE)
     monkeypatch.delitem(__import__("sys").modules, "my_scores", raising=False)
-    return Table(tmp_path / "run.toml", "objectives[0]", {"scorer": "callable"})
+    return TomlTable(tmp_path / "run.toml", "objectives[0]", {"scorer": "callable"})
 
 
-def user(module: Table, name: str) -> Scorer:
-    table = Table(module.file, module.where, module.content | {"function": f"my_scores:{name}"})
+def user(module: TomlTable, name: str) -> Scorer:
+    table = TomlTable(module.file, module.where, module.content | {"function": f"my_scores:{name}"})
     return registry.read(table)
 
 
-def test_functions_of_the_user_score(module: Table):
+def test_functions_of_the_user_score(module: TomlTable):
     outcomes, _ = read([objective(user(module, "length"), "mean")], ["abc", ""], Item("q"))
     assert outcomes.T.tolist() == [pytest.approx([0.3, 0.0])]
     outcomes, _ = read([objective(user(module, "letter"))], ["abc", "", "g"], Item("q", "g"))
     assert outcomes.T.tolist() == [[1, 2, 0]]
 
 
-def test_a_function_with_a_parameter_for_it_is_told_the_reference(module: Table):
+def test_a_function_with_a_parameter_for_it_is_told_the_reference(module: TomlTable):
     scores, _ = read([objective(user(module, "told"), "mean")], ["a", "c"], Item("q", None, ["a", "b"]))
     assert scores.T.tolist() == [[1, 0]]
 
 
 @pytest.mark.parametrize(("name", "said"), [("broken", "failed on a completion"), ("odd", r"returned \[1\]; expected")])
-def test_functions_of_the_user_that_fail_are_named(name: str, said: str, module: Table):
+def test_functions_of_the_user_that_fail_are_named(name: str, said: str, module: TomlTable):
     with pytest.raises(ValueError, match=rf"scorer my_scores:{name} .*{said}|{said}"):
         read([objective(user(module, name), "mean")], ["abc"], Item("q"))
 
@@ -384,7 +385,7 @@ def test_an_empty_match_is_not_the_last_one(pattern: str, text: str, answer: str
     assert Regex(pattern).answer(text) == answer
 
 
-def test_an_edited_function_is_another_scorer(module: Table):
+def test_an_edited_function_is_another_scorer(module: TomlTable):
     before = repr(user(module, "length"))
     assert "0x" not in before
     file = Path(module.file).parent / "my_scores.py"
@@ -409,17 +410,17 @@ def test_gold_that_cannot_be_read_is_an_error():
         (Number(), "7 .", "7"),
         (Number(), "48 / 2 = 24, so 72.\n#### 72", "72"),
         (Number(1), "0.25", "0.2"),
-        (Choice(), "a", "A"),
-        (Choice(), "(B)", "B"),
-        (Choice(), "C.", "C"),
-        (Choice(), "D) ", "D"),
-        (Choice(), "[A]:", "A"),
-        (Choice(), "b) Paris, since 1990", "B"),
-        (Choice(), "C. All of\nthem", "C"),
-        (Choice(), r"\boxed{D}", "D"),
+        (Letter(), "a", "A"),
+        (Letter(), "(B)", "B"),
+        (Letter(), "C.", "C"),
+        (Letter(), "D) ", "D"),
+        (Letter(), "[A]:", "A"),
+        (Letter(), "b) Paris, since 1990", "B"),
+        (Letter(), "C. All of\nthem", "C"),
+        (Letter(), r"\boxed{D}", "D"),
         (Number(), "$18 per box", "18"),
         *[(Number(), f"5 {one}", "5") for one in ("cm", "per hour", "miles per hour.", "oranges", "hundredweight")],
-        *[(Choice(), f"B) {one}", "B") for one in ("Paris", "Oregon", "neither A nor C", "f(a) = 2", "Rome, or b")],
+        *[(Letter(), f"B) {one}", "B") for one in ("Paris", "Oregon", "neither A nor C", "f(a) = 2", "Rome, or b")],
     ],
 )
 def test_gold_is_a_number_or_a_letter(scorer: AnswerScorer, gold: str, right: str):
@@ -429,7 +430,7 @@ def test_gold_is_a_number_or_a_letter(scorer: AnswerScorer, gold: str, right: st
 @pytest.mark.parametrize("text", ["Answer:" + "\n" * 20_000, "The option is" + " " * 20_000, "\\boxed{" + " " * 20_000])
 def test_blanks_without_end_take_no_time(text: str):
     """Seen to take hours for the first one: four neighbours shared the blanks out in every way."""
-    assert Choice().answer(text) is None
+    assert Letter().answer(text) is None
 
 
 @pytest.mark.parametrize(
@@ -437,8 +438,8 @@ def test_blanks_without_end_take_no_time(text: str):
     [(Number(), one) for one in ("1/2", "5/6", "10^3", "3x", "5 or 7", "1,2", "12:30", "about 5", "", "nan", "1e999")]
     + [(Number(), f"5 {one}") for one in ("and a half", "or seven", "or", "Million", "thousands", "per half", "halves")]
     + [(Number(), f"5 {one}") for one in ("dozen", "dozen eggs", "per", "apples and pears", "to six", "$ million")]
-    + [(Choice(), one) for one in ("A big dog", "E", "AB", "A, B", "", "A: or B", "A) b) c)", "A) Rome\nB) Paris")]
-    + [(Choice(), one) for one in ("(A) and (B)", "[A] [B]", "(A)\nOr b", "C) Rome (d)")],
+    + [(Letter(), one) for one in ("A big dog", "E", "AB", "A, B", "", "A: or B", "A) b) c)", "A) Rome\nB) Paris")]
+    + [(Letter(), one) for one in ("(A) and (B)", "[A] [B]", "(A)\nOr b", "C) Rome (d)")],
 )
 def test_gold_of_which_only_a_part_is_a_number_or_a_letter_is_refused(scorer: AnswerScorer, gold: str):
     """Seen to be read as its last number, 2 for 1/2, and as the letter A."""

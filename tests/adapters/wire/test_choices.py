@@ -9,12 +9,12 @@ import pytest
 
 pytest.importorskip("openai", reason="the extra [llm] is not installed")
 
-from test_sampler import FREE, PRICES, endpoint, wants
+from draw_runs import FREE, PRICES, endpoint, wants
 
 from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.ledger import Ledger
 from sim.adapters.paid.sampler import Sampler
-from sim.adapters.wire.protocol import Choice, Reply, Request, read_reply
+from sim.adapters.wire.protocol import Completion, Reply, Request, read_reply
 from sim.adapters.wire.retry import Clock
 
 
@@ -64,7 +64,7 @@ def test_a_choice_whose_number_did_not_come_is_asked_for_again(numbers: Sequence
 
 def test_numbers_beyond_the_request_leave_choices_in_their_order():
     """Seen to be five choices, and so to exceed the limits of a request for four."""
-    one, two = Choice("x", "stop"), Choice("y", "stop")
+    one, two = Completion("x", "stop"), Completion("y", "stop")
     for numbers in ((0, 4), (0, 2**60), (-1, 0), (2, 3), None):
         assert Reply((one, two), None, numbers).placed(4) == (one, two)
     assert [choice.broken for choice in Reply((one, two), None, (0, 3)).placed(4)] == [False, True, True, False]

@@ -8,22 +8,33 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import draw_runs
 import pytest
-import test_sampler
+from draw_runs import FREE, PROMPT, sample
 from hypothesis import given
 from hypothesis import strategies as st
 from live_runs import RUN, digit, iapo, write
 from live_server import Model, serving
-from test_sampler import FREE, PROMPT, sample
 
-from sim.adapters.paid.journal import Cell, Draw, Journal
+from sim.adapters.paid.entries import Asked, Draw
+from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.ledger import Amount
 from sim.adapters.run_file.settings import Caps, Objective
 from sim.adapters.scorers.reader import Reader
 from sim.adapters.scorers.scoring import OK, UNREADABLE, Item, Scored
 from sim.adapters.scorers.text import Exact
 from sim.adapters.wire.complaints import advice
-from sim.adapters.wire.protocol import Ambiguous, CallError, Choice, Fatal, Refused, Reply, Transient, Usage, read_reply
+from sim.adapters.wire.protocol import (
+    Ambiguous,
+    CallError,
+    Completion,
+    Fatal,
+    Refused,
+    Reply,
+    Transient,
+    Usage,
+    read_reply,
+)
 from sim.adapters.wire.retry import Stopped
 from sim.cli import common
 from sim.envs import imports
@@ -104,7 +115,7 @@ def test_thoughts_are_no_part_of_the_answer():
         {"type": "text", "text": "is 4."},
     ]
     found = reply({"content": parts}, {"prompt_tokens": 20, "completion_tokens": 30, "total_tokens": 50})
-    assert found == Reply((Choice("The answer is 4.", "stop"),), Usage(20, 30), (0,))
+    assert found == Reply((Completion("The answer is 4.", "stop"),), Usage(20, 30), (0,))
 
 
 @pytest.mark.parametrize(
@@ -133,11 +144,11 @@ def test_thoughts_are_no_part_of_the_answer():
 )  # fmt: skip
 def test_content_of_any_form_is_a_completion(message: dict[str, Any], text: str, finish: str):
     """No form is a fault of the server. Seen to be bought seven times."""
-    assert reply(message).choices == (Choice(text, finish),)
+    assert reply(message).choices == (Completion(text, finish),)
 
 
 def test_truncation_is_told_of_a_completion_without_text_too():
-    assert reply({"content": None}, finish="length").choices == (Choice("", "length; no text"),)
+    assert reply({"content": None}, finish="length").choices == (Completion("", "length; no text"),)
 
 
 N_IS_ONE = "Unable to submit request because candidateCount must be 1 but the entered value was 8."
@@ -222,9 +233,9 @@ def test_output_of_responses_reads_as_a_chat():
     usage = {"input_tokens": 12, "output_tokens": 90, "total_tokens": 102}
     whole = {"object": "response", "status": "completed", "output": [{"type": "reasoning"}, said], "usage": usage}
     found = read_reply(200, json.dumps(as_chat(whole)).encode())
-    assert found == Reply((Choice("The answer is 4.", "stop"),), Usage(12, 90), (0,))
+    assert found == Reply((Completion("The answer is 4.", "stop"),), Usage(12, 90), (0,))
     cut = whole | {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}, "output": []}
-    assert read_reply(200, json.dumps(as_chat(cut)).encode()).choices == (Choice("", "length; no text"),)
+    assert read_reply(200, json.dumps(as_chat(cut)).encode()).choices == (Completion("", "length; no text"),)
     failed = read_reply(200, json.dumps(as_chat(whole | {"status": "failed", "error": {"code": "x"}})).encode())
     assert failed.choices[0].broken
     assert as_chat({"choices": []}) == {"choices": []}
@@ -278,7 +289,7 @@ GROK = {"prompt_tokens": 20, "completion_tokens": 6, "total_tokens": 326}
 
 def test_tokens_are_charged_as_they_are_billed_and_caps_hold_against_that(monkeypatch: pytest.MonkeyPatch):
     """Three requests at 326 tokens, where ten at 26 would fit. Seen to ask on: a cap was exceeded six times over."""
-    monkeypatch.setattr(test_sampler, "PROMPT", replace(PROMPT, max_tokens=310))
+    monkeypatch.setattr(draw_runs, "PROMPT", replace(PROMPT, max_tokens=310))
     model, found = served({"content": "4"}, GROK)
     assert found.spent == Amount(3, 3 * 326, 3 * (20 * 3 + 306 * 7))
     worst = 310 + len("0?") + 8 + 64
@@ -342,7 +353,7 @@ def test_a_completion_without_a_text_is_unreadable_and_said():
     assert not any(name.startswith("ended by") for name in reader.seen)
 
 
-CELL = Cell("s", "u", "m", "{}", (("user", "q"),), "p", "q")
+CELL = Asked("s", "u", "m", "{}", (("user", "q"),), "p", "q")
 
 
 def reader_of(scorer: Any) -> tuple[Reader, Journal]:

@@ -1,0 +1,90 @@
+"""One round of one trial: begin, ask, tell, answer. Every way to run trials is a loop around these four.
+
+Loops differ in how many trials go together and in who pulls between `ask` and `tell`: `sim.engine.fused` and
+`sim.engine.stepwise` vmap them over lanes, `sim.engine.runner.run_rounds` calls them for one trial whose pulls a live
+model may answer, and `theory.runs.run_tape` vmaps them over tapes. Keys come from outside: those of a simulated run
+follow from its run key (`round_keys`), those of a tape are cells of the tape.
+"""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int
+
+from sim.core import Algorithm, Allocation, Key, Queries, Spec, Stats, Trial
+from sim.kernels import counter, rounds
+
+WORLD, SPLIT, RUN = 1, 2, 3
+"""What a trial's key is folded with: its world, its split of the queries, its run."""
+ALLOCATE, PULL, UPDATE, RECOMMEND, ORDER = 1, 2, 3, 4, 5
+"""What a run's key is folded with, after the number of rounds done (0 for the recommendation and the order of
+queries)."""
+
+
+class RoundKeys(NamedTuple):
+    """Randomness of one round."""
+
+    allocate: Key
+    pull: Key
+    update: Key
+
+
+class Turn(NamedTuple):
+    """Where a trial stands between two rounds; trials that run together have a leading axis on every leaf.
+
+    Attributes:
+        round: rounds done.
+        spent: completions spent.
+        train: the query law from here on; None where whoever pulls keeps it.
+        state: the algorithm's state.
+    """
+
+    round: Int[Array, ""]
+    spent: Int[Array, ""]
+    train: Queries | None
+    state: Any
+
+
+def round_keys(run_key: Key, index: Int[Array, ""]) -> RoundKeys:
+    """The keys of a run's round number `index`, counted from 0."""
+    return RoundKeys(*counter.folds(run_key, index, (ALLOCATE, PULL, UPDATE)))
+
+
+def recommend_key(run_key: Key) -> Key:
+    """The key of a run's recommendation."""
+    return counter.fold(run_key, 0, RECOMMEND)
+
+
+def queries_of(rule: str, train: Queries, run_key: Key) -> Queries:
+    """The query law that a run starts with: in a random order if it draws without replacement."""
+    if rule != "common-wor":
+        return train
+    return rounds.in_order(train, counter.fold(run_key, 0, ORDER))
+
+
+def begin(algorithm: Algorithm, spec: Spec, budget: Int[Array, ""], train: Queries | None) -> Turn:
+    """A trial before its first round."""
+    return Turn(jnp.int32(0), jnp.int32(0), train, algorithm.init(spec, budget))
+
+
+def going(algorithm: Algorithm, spec: Spec, turn: Turn) -> Bool[Array, ""]:
+    """Whether the trial has rounds to go."""
+    return ~algorithm.finished(spec, turn.state)
+
+
+def ask(algorithm: Algorithm, spec: Spec, key: Key, turn: Turn, going: Bool[Array, ""]) -> Allocation:
+    """What to pull in the next round; nothing where the trial is not `going` on."""
+    found = algorithm.allocate(key, spec, turn.state)
+    return found._replace(pulls=jnp.where(going, found.pulls, 0))
+
+
+def tell(algorithm: Algorithm, spec: Spec, key: Key, turn: Turn, asked: Allocation, stats: Stats) -> Turn:
+    """The trial after a round's pulls came back."""
+    state = algorithm.update(key, spec, turn.state, asked, stats)
+    train = None if turn.train is None else rounds.advance(turn.train, asked)
+    return Turn(turn.round + 1, turn.spent + asked.completions, train, state)
+
+
+def answer(algorithm: Algorithm, spec: Spec, key: Key, turn: Turn) -> Trial:
+    """The arm of every context, and what the trial spent."""
+    return Trial(algorithm.recommend(key, spec, turn.state), turn.spent)
