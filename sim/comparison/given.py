@@ -51,7 +51,7 @@ class Given:
 
 
 def held(given: str | Given) -> Held | None:
-    """What has to travel with a name: nothing where every process finds it by the name."""
+    """Part that has to travel with a name: nothing where every process finds it by the name."""
     return Held(given.thing) if isinstance(given, Given) else None
 
 
