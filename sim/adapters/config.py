@@ -75,7 +75,7 @@ def _config(path: Path, content: dict[str, Any], may_import: Trust) -> Config:
     max_scale = (tune := top.table("tune")).whole("max_scale", high=MAX_SCALE)
     objectives, tie = _objectives(top, may_import)
     text = tune.text("algorithm", "psst")
-    budget = tune.whole("budget", high=runner.MAX_BUDGET)
+    budget = tune.whole("budget", high=runner.MAX_BUDGET, written=True)
     tune.done()
     cost = top.table("cost", needed=False)
     measure = cost.choice("measure", ("tokens", "money"), "tokens")

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 import typer
 
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from sim.adapters.trust import Trust
     from sim.envs.dataset import Dataset
 
-TrustOption = Annotated[
-    bool, typer.Option("--trust", help="Import the Python modules of its scorers, which runs their code.")
-]
-ModuleOption = Annotated[list[str] | None, typer.Option(help="Import this module of its scorers; once per module.")]
 P = ParamSpec("P")
 S = TypeVar("S")
 

@@ -13,10 +13,17 @@ from typing import Annotated, Any
 
 import typer
 
-from sim.cli import interrupt
+from sim.cli import interrupt, options
 
 Workers = Annotated[
-    int | None, typer.Option("--workers", help="Processes that share the work.", show_default="one per core, at most 8")
+    int | None,
+    typer.Option(
+        "--workers",
+        parser=options.whole,
+        metavar="N",
+        help="Processes that share the work.",
+        show_default="one per core, at most 8",
+    ),
 ]
 Dask = Annotated[
     str | None,
@@ -29,7 +36,11 @@ Dask = Annotated[
 ]
 CacheDir = Annotated[
     Path | None,
-    typer.Option(help="Keep compiled programs here for later runs.", show_default="kept until the command ends"),
+    typer.Option(
+        metavar="FOLDER",
+        help="Keep compiled programs here for later runs.",
+        show_default="kept until the command ends",
+    ),
 ]
 
 _PATIENCE = "10s"

@@ -173,13 +173,13 @@ def test_the_keys_are_nowhere(
         assert shown("tune", file, "--yes") == 0, said
         out = folder / "out"
         assert shown("ask", out / "policy.json", "what has the digit 7", "--context", "cost 0") == 0
-        assert shown("record", file, "-n", "4", "--to", folder / "mine.npz", "--yes") == 0
+        assert shown("record", file, "-n", "4", "--out", folder / "mine.npz", "--yes") == 0
         queries(folder, 20, 30, "held.jsonl")
         evaluate = ("evaluate", out / "policy.json", "--queries", folder / "held.jsonl", "--yes")
         assert shown(*evaluate) == 0, said
         assert (out / "evaluation.csv").exists()
-        assert shown("journal", "export", out, "--to", folder / "all.jsonl") == 0
-        assert shown("journal", "export", out, "--to", folder / "all.parquet") == 0
+        assert shown("journal", "export", out, "--out", folder / "all.jsonl") == 0
+        assert shown("journal", "export", out, "--out", folder / "all.parquet") == 0
         sent = len(asked)
         for wrong in (
             (401, '{"error": {"message": "wrong key {key}"}}'),

@@ -45,7 +45,7 @@ class Ended(Run):
     def _once(self, url: str, kill: bool, caps: Any, seconds: float) -> str | None:
         file, errors, rng = self._folder / "run.toml", self._folder / "errors.txt", self._rng
         file.write_text(PRICED.replace("URL", url) + f"[caps]\ncompletions = {CAPS.completions}\n")
-        more = ["--to", str(self._folder / "made.npz"), "-n", "4"] if self.command == "record" else []
+        more = ["--out", str(self._folder / "made.npz"), "-n", "4"] if self.command == "record" else []
         at = rng.choice(["request", "time"]) if kill else ""
         self._number = rng.choice([signal.SIGINT, signal.SIGINT, signal.SIGINT, signal.SIGKILL])
         self._kill_at = len(self._begun) + rng.randrange(16) if at == "request" else -1

@@ -136,7 +136,7 @@ def named(path: Path) -> Path:
 def test_odd_names_from_files(tmp_path: Path):
     path = named(tmp_path / "e.npz")
     commands = (("values", path), ("values", path, "--context", 0), ("env", "show", path), ("hardness", path))
-    for command in (*commands, ("agnostic", path), ("env", "import", path, "--to", tmp_path / "again.npz")):
+    for command in (*commands, ("agnostic", path), ("env", "import", path, "--out", tmp_path / "again.npz")):
         result = iapo(*command)
         assert result.exit_code == 0, result.exception
         assert SHOWN in result.stdout

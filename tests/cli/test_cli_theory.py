@@ -31,7 +31,7 @@ def test_hardness_of_every_context():
 
 
 def test_hardness_of_one_context_and_its_gaps(tmp_path: Path):
-    result = iapo("hardness", "graded-halving", "--context", 0, "--top", 3, "--csv", tmp_path / "gaps.csv")
+    result = iapo("hardness", "graded-halving", "--context", 0, "--top", 3, "--out", tmp_path / "gaps.csv")
     assert result.exit_code == 0, result.output
     rows = [line.split() for line in result.stdout.splitlines() if re.match(r" +[0-9]", line)]
     assert [row[4] for row in rows] == ["0", "0.2", "0.25", "0.3"]

@@ -22,10 +22,11 @@ ROOMS: dict[str, set[str]] = {
     "algorithms": RULES,
     "engine": {"core", "kernels", "estimators", "evaluate"},
     "evaluate": {"core"},
+    "whole": set(),
     "origins": set(),
     "program": {"origins", "comparison"},
     "public": set(),
-    "adapters": WORLDS | {"algorithms", "engine"},
+    "adapters": WORLDS | {"algorithms", "engine", "whole"},
     "comparison": WORLDS | {"algorithms", "engine", "evaluate", "origins", "program"},
 }
 """Room of `sim` -> the other rooms of `sim` that it may import. `cli` may import all of them."""

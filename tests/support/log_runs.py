@@ -13,7 +13,7 @@ from theory import exact
 def imported(log: Path, *options: object) -> tuple[Dataset, Any]:
     """The environment of a log, and what the command said."""
     to = log.with_name("made.npz")
-    done = iapo("env", "import", log, "--to", to, *options)
+    done = iapo("env", "import", log, "--out", to, *options)
     assert done.exit_code == 0, done.output
     return files.load(to), done
 

@@ -131,7 +131,7 @@ def made_cell(path: Path) -> None:
 
 def import_(path: Path, *more: object) -> tuple[object, ...]:
     made = ("--objective", "answer:mv", "--gold", "gold", "--context", "1,0", "--max-scale", 4)
-    return ("env", "import", path, "--to", path.parent / "made.npz", *(more or made))
+    return ("env", "import", path, "--out", path.parent / "made.npz", *(more or made))
 
 
 READ = ("--answers", "number", "--objective", "answer:mv", "--gold", "gold", "--context", "1,0", "--max-scale", 4)
@@ -157,7 +157,7 @@ def made_run(path: Path) -> None:
 
 
 def plan(path: Path) -> tuple[object, ...]:
-    return ("record", path, "-n", 1, "--to", path.parent / "made.npz", "--plan")
+    return ("record", path, "-n", 1, "--out", path.parent / "made.npz", "--plan")
 
 
 def plan_with(path: Path) -> tuple[object, ...]:

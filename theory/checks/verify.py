@@ -11,6 +11,7 @@ of simulated estimates (proofs.md, section 1): a gap that rounding hides makes a
     (True, 0)
 """
 
+import difflib
 import inspect
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, as_completed
@@ -192,7 +193,9 @@ def cells_of(plan: Plan, folder: str) -> Iterator[Cell]:
     runner.check_seed(plan.seed)
     chosen = families.chosen(plan.quick, plan.math)
     if unknown := [name for name in plan.families if name not in chosen]:
-        raise ValueError(f"family {unknown[0]!r} is not part of this run; known are {', '.join(chosen)}")
+        near = difflib.get_close_matches(unknown[0], chosen, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"family {unknown[0]!r} is not part of this run; {hint}known are {', '.join(chosen)}")
     if plan.math is not None:
         families.world(families.MATH, 0, plan.math)  # a file that cannot be read is said now
     keys: dict[tuple[str, str], str] = {}

@@ -6,8 +6,11 @@ import re
 import sys
 import unicodedata
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from sim.whole import whole
 
 _NO_NAME = ("Cc", "Cs", "Zl", "Zp")
 """Unicode categories that no name may hold: controls, halves of characters, ends of lines and paragraphs."""
@@ -118,11 +121,14 @@ class TomlTable:
             raise self.wrong(key, f"is {shown(value)}; expected true or false")
         return value
 
-    def whole(self, key: str, default: Any = NEEDED, *, low: int = 1, high: int = 2**53) -> Any:
-        """A whole number from `low` to `high`."""
+    def whole(self, key: str, default: Any = NEEDED, *, low: int = 1, high: int = 2**53, written: bool = False) -> Any:
+        """A whole number from `low` to `high`; where it may be `written`, also as 1e4, "5k" or "1,000"."""
         value = self.take(key, default)
         if key not in self.content:
             return value
+        if written:
+            with suppress(ValueError):  # which says less than the refusal below
+                value = whole(value)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             limits = f"of at least {low}" if high == 2**53 else f"from {low} to {high}"
             raise self.wrong(key, f"is {shown(value)}; expected a whole number {limits}")

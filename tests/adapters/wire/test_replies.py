@@ -449,7 +449,7 @@ def test_without_a_probe_the_first_completions_are_looked_at(folder: Path):
     said = r"all of the first \d+ completions are empty \(the server's text is in reasoning\); what came is kept; .*"
     with serving(model) as url:
         file = write(folder, url, RUN.replace("max_tokens", "cost = 5\nmax_tokens"))
-        for command in (("tune",), ("record", "--to", folder / "made.npz", "-n", 4)):
+        for command in (("tune",), ("record", "--out", folder / "made.npz", "-n", 4)):
             before = model.completions
             stopped = iapo(command[0], file, *command[1:], "--yes")
             assert stopped.exit_code == common.USER_ERROR, stopped.output
