@@ -374,7 +374,7 @@ class Algorithm(eqx.Module):
         raise NotImplementedError
 
     def standing(self, spec: Spec, state: Any) -> Standing | None:
-        """What a state still considers, for whoever watches a run; None where the algorithm does not say."""
+        """Arms that a state still considers, for whoever watches a run; None where the algorithm does not say."""
         return None
 
     def arms_left(self, spec: Spec, state: Any) -> int:

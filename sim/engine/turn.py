@@ -73,7 +73,7 @@ def going(algorithm: Algorithm, spec: Spec, turn: Turn) -> Bool[Array, ""]:
 
 
 def ask(algorithm: Algorithm, spec: Spec, key: Key, turn: Turn, going: Bool[Array, ""]) -> Allocation:
-    """What to pull in the next round; nothing where the trial is not `going` on."""
+    """Choose the pulls of the next round; nothing where the trial is not `going` on."""
     found = algorithm.allocate(key, spec, turn.state)
     return found._replace(pulls=jnp.where(going, found.pulls, 0))
 
