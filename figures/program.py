@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sim import algorithms, envs, origins, program
-from sim.comparison import cells, store
+from sim.comparison import cells, contenders, store
 from theory import truth
 from theory.checks import verify
 
@@ -54,7 +54,7 @@ def registered(module: str, sweep: Any) -> dict[str, str]:
     for text in sorted(set(_texts(sweep))):
         name = text.partition(":")[0]
         if name in algorithms.ALGORITHMS and not _ours(algorithms.ALGORITHMS[name]):
-            found[text] = cells.algorithm_program(algorithms.get(text)).key
+            found[text] = contenders.algorithm_program(algorithms.get(text)).key
         if name in envs.ENVS and not _ours(envs.ENVS[name].build):
             found[text] = cells.environment_program(envs.get(text), truth.exact_values).key
     if "families" in sweep:

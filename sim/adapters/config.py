@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sim import algorithms
+from sim import algorithms, references
 from sim.adapters import trust
 from sim.adapters.policy import Policy
 from sim.adapters.run_file import urls
@@ -427,10 +427,11 @@ def _contexts(top: Table, objectives: tuple[Objective, ...]) -> tuple[Context, .
 
 def _algorithm(table: Table, text: str) -> Algorithm:
     try:
-        algorithm = algorithms.get(text)
+        told = references.named(text)
+        algorithm = None if told else algorithms.get(text)
     except ValueError as error:
         raise table.wrong("algorithm", f"cannot be used: {error}") from None
-    if algorithm.sees_truth:
+    if algorithm is None:
         raise table.wrong("algorithm", f"is {text!r}, which needs the truth; a live model cannot tell it")
     if algorithm.overspends:
         raise table.wrong("algorithm", f"is {text!r}, which may spend more than the budget; with real money it may not")

@@ -9,8 +9,8 @@ import difflib
 from collections.abc import Callable
 from typing import Any
 
+from sim import references
 from sim.algorithms.epsilon_greedy import EpsilonGreedy
-from sim.algorithms.oracle import Oracle
 from sim.algorithms.prompt_halving import PromptHalving
 from sim.algorithms.psst import PSST
 from sim.algorithms.psst_topk import PSSTTopK
@@ -41,7 +41,6 @@ ALGORITHMS: dict[str, Callable[[], Algorithm]] = {
     "sequential-halving": SequentialHalving,
     "successive-rejects": SuccessiveRejects,
     "random": RandomArm,
-    "oracle": Oracle,
 }
 """Registry name -> the algorithm with its default options."""
 
@@ -52,6 +51,8 @@ def get(text: str) -> Algorithm:
     Raises:
         ValueError: unknown name or option (naming the nearest), or a value of the wrong kind.
     """
+    if references.named(text) is not None:
+        raise ValueError(f"{text} is told the truth: a reference in comparisons, no algorithm; name one that is not")
     name, _, options = text.partition(":")
     if name not in ALGORITHMS:
         raise ValueError(f"unknown algorithm {name!r}; {_nearest(name, list(ALGORITHMS))}")

@@ -8,7 +8,6 @@ cells (environment, algorithm, budget, block of trials) that are kept on disk as
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, as_completed
-from dataclasses import fields
 from itertools import groupby, zip_longest
 from pathlib import Path
 from time import perf_counter
@@ -16,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sim import algorithms, envs, evaluate, program
-from sim.comparison import cells, tables
+from sim import envs, evaluate, program
+from sim.comparison import cells, contenders, tables
 from sim.comparison.cells import Block, Cell, Exact, Seconds
 from sim.comparison.store import Interrupted
 from sim.engine import runner
@@ -39,7 +38,7 @@ class Plan(NamedTuple):
 
     Attributes:
         envs: names or paths, as `envs.get` reads them.
-        algorithms: names with options, as `algorithms.get` reads them.
+        algorithms: names with options, as `contenders.get` reads them.
         budgets: completions T.
         trials: trials per (environment, algorithm, budget).
         seed: root of all randomness.
@@ -142,7 +141,7 @@ def run(
     start = perf_counter()
     worlds = check(plan)
     folder = tables.cell_folder(out)
-    learners = {text: cells.algorithm_program(algorithms.get(text)) for text in plan.algorithms}
+    learners = {text: contenders.get(text).program for text in plan.algorithms}
     places = {env: cells.environment_program(worlds[env], exact) for env in plan.envs}
     program.begin(learners | {worlds[env].name: place for env, place in places.items()})
     keys = {text: learner.key for text, learner in learners.items()}
@@ -181,34 +180,34 @@ def check(plan: Plan) -> dict[str, NamedSource]:
         if not given:
             raise ValueError(f"no {kind} is given; at least one is needed")
         _no_repeats(kind, given)
-    learners = {text: algorithms.get(text) for text in plan.algorithms}
+    learners = {text: contenders.get(text) for text in plan.algorithms}
     if plan.reference not in learners:
         raise ValueError(f"the reference {plan.reference!r} is not among the algorithms {', '.join(learners)}")
     worlds = {env: envs.get(env) for env in plan.envs}
     _no_repeats("environment", [world.name for world in worlds.values()])
     for world in worlds.values():
         shape = runner.shape_of(world.source)
-        for text, algorithm in learners.items():
+        for text, learner in learners.items():
             try:
-                runner.check_budget(algorithm, shape.spec, min(plan.budgets))
-                runner.check_budget(algorithm, shape.spec, max(plan.budgets))
-                runner.check_estimator(algorithm, shape)
+                learner.check_budget(shape, min(plan.budgets))
+                learner.check_budget(shape, max(plan.budgets))
+                learner.check_world(shape)
             except ValueError as error:
                 raise ValueError(f"{text} on {world.name}: {error}") from None
     return worlds
 
 
 def able(names: Iterable[str]) -> tuple[tuple[str, ...], dict[str, str]]:
-    """The registered algorithms that can run on all of these environments, and why others cannot."""
+    """The registered contenders that can run on all of these environments, and why others cannot."""
     unable: dict[str, str] = {}
     for world in map(envs.get, names):
         shape = runner.shape_of(world.source)
-        for text in algorithms.ALGORITHMS:
+        for text in contenders.names():
             try:
-                runner.check_estimator(algorithms.get(text), shape)
+                contenders.get(text).check_world(shape)
             except ValueError as error:
                 unable[text] = f"{world.name}: {error}"
-    return tuple(text for text in algorithms.ALGORITHMS if text not in unable), unable
+    return tuple(text for text in contenders.names() if text not in unable), unable
 
 
 def _no_repeats(kind: str, given: Sequence[Any]) -> None:
@@ -324,16 +323,12 @@ def _load(cell: Cell) -> cells.Outcome:
 def _provenance(
     plan: Plan, blocks: dict[str, list[Block]], worlds: dict[str, NamedSource], result: Result
 ) -> dict[str, Any]:
-    def options(text: str) -> dict[str, Any]:
-        algorithm = algorithms.get(text)
-        return {field.name: getattr(algorithm, field.name) for field in fields(algorithm)}
-
     settings = {
         "environments": [
             {"given": Path(env).name, "name": world.name, "sha256": blocks[env][0].digest}
             for env, world in worlds.items()
         ],
-        "algorithms": {text: options(text) for text in plan.algorithms},
+        "algorithms": {text: contenders.get(text).options for text in plan.algorithms},
         "budgets": list(plan.budgets),
         "trials": plan.trials,
         "seed": plan.seed,

@@ -18,7 +18,6 @@ from helpers import agrees, arena, best_of, chi_square, drawn, given, host_trial
 from sim import algorithms
 from sim.algorithms import ALGORITHMS
 from sim.core import Algorithm, Designed, Estimating, Stats
-from sim.engine import fused as whole_runs
 from sim.engine import runner
 from sim.envs.dataset import Dataset
 from theory import exact
@@ -32,8 +31,7 @@ LANES = 64
 def run(
     data: Dataset, algorithm: Algorithm, budget: int, trials: int, *, lanes: int = LANES, **rest: Any
 ) -> runner.Trials:
-    told = np.broadcast_to(truth_of(data), (trials, *truth_of(data).shape))
-    rest = {"seed": 0, "chunk": lanes, "truth": told} | rest
+    rest = {"seed": 0, "chunk": lanes} | rest
     return runner.run_trials(given(data), algorithm, budget, trials=trials, **rest)
 
 
@@ -57,15 +55,14 @@ def test_answers_are_arms_and_follow_from_the_seed(name: str) -> None:
     found = run(data, algorithm, 60, 200)
     assert found.prompt.shape == found.scale.shape == (200, 3)
     assert found.spent.shape == (200,)
-    assert all(leaf.dtype == np.int32 for leaf in found)
+    assert all(leaf.dtype == np.int32 for leaf in jax.tree.leaves(found))
     assert found.prompt.min() >= 0
     assert found.prompt.max() < 4
     assert found.scale.min() >= 1
     assert found.scale.max() <= 4
     assert same(found, run(data, algorithm, 60, 200))
-    if not algorithm.sees_truth:
-        assert not same(found, run(data, algorithm, 60, 200, seed=1))
-        assert not np.all(found.prompt == found.prompt[0])
+    assert not same(found, run(data, algorithm, 60, 200, seed=1))
+    assert not np.all(found.prompt == found.prompt[0])
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -76,8 +73,7 @@ def test_a_trial_is_the_same_alone_among_others_and_in_the_host_loop(name: str) 
     assert same(run(data, algorithm, 45, 200, fused=False), whole)
     for fused in (True, False):
         assert same(run(data, algorithm, 45, 3, first=150, fused=fused), part(whole, slice(150, 153)))
-    told = np.broadcast_to(truth_of(data), (2, 3, 4, 4))
-    assert same(host_trials(given(data), algorithm, 45, 0, 2, told), part(whole, slice(2)))
+    assert same(host_trials(given(data), algorithm, 45, 0, 2), part(whole, slice(2)))
 
 
 @pytest.fixture
@@ -111,7 +107,7 @@ def test_budgets_seeds_and_equal_shaped_worlds_share_their_programs(name: str, c
 def test_a_state_keeps_the_types_it_starts_with(name: str) -> None:
     """Or a round's programs are compiled twice. Seen to fail where Sequential Halving starts with -inf of no dtype."""
     algorithm, key = algorithms.get(name), runner.trial_key(0, 0)
-    spec = whole_runs.with_truth(given(arena()).world(key).spec, jnp.zeros((3, 4, 4)))
+    spec = given(arena()).world(key).spec
     first = jax.eval_shape(lambda: algorithm.init(spec, jnp.int32(45)))
     ask = jax.eval_shape(lambda state: algorithm.allocate(key, spec, state), first)
     rows, scales = len(ask.pulls), algorithm.num_scales(spec)
@@ -155,7 +151,7 @@ def test_small_budgets_are_never_overspent(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_what_spends_or_is_told_beats_a_random_arm(name: str) -> None:
+def test_what_spends_beats_a_random_arm(name: str) -> None:
     """On the easy world with T = 200; a uniformly random arm has the exact mean value of all arms.
 
     Seen to fail, for everything that learns, with the order of `kernels.select.sortable` reversed.
@@ -164,7 +160,7 @@ def test_what_spends_or_is_told_beats_a_random_arm(name: str) -> None:
     found = run(data, algorithm, 200, 300)
     acr, floor = returns(data, found), truth_of(data).mean()
     se = acr.std() / np.sqrt(len(acr))
-    if found.spent.max() > 0 or algorithm.sees_truth:
+    if found.spent.max() > 0:
         assert acr.mean() > floor + 5 * se
         assert not agrees(acr.mean(), floor, se)
     else:
@@ -179,8 +175,6 @@ def test_prompts_that_nothing_tells_apart_are_recommended_equally_often(name: st
     classes of learners, with the tie-break words of `trim.random_order` replaced by the items' indices.
     """
     algorithm, data = algorithms.get(name), arena("symmetric")
-    if algorithm.sees_truth:
-        pytest.skip("no learner: whoever reads the truth may take the first of equally good arms")
     for budget in (7, 40):
         found = run(data, algorithm, budget, 2000, seed=budget)
         for context in range(3):
@@ -206,8 +200,7 @@ WORLDS = {"majority": majority, "best-of": best_of, "mixed": mixed, "weighted": 
 def test_lanes_and_the_host_loop_do_not_show(name: str, world: str) -> None:
     """Ten trials on one lane, on seven and on as many lanes as trials, against the host loop, bit for bit."""
     algorithm, data = algorithms.get(name), WORLDS[world]()
-    told = np.broadcast_to(truth_of(data), (10, *truth_of(data).shape))
-    by_hand = host_trials(given(data), algorithm, 70, 0, 10, told)
+    by_hand = host_trials(given(data), algorithm, 70, 0, 10)
     for number, fused in itertools.product((1, 7, 10), (True, False)):
         assert same(run(data, algorithm, 70, 10, lanes=number, fused=fused), by_hand)
 
@@ -234,10 +227,9 @@ def test_lanes_and_the_host_loop_do_not_show_under_any_design(name: str, world: 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_lanes_and_the_host_loop_do_not_show_on_fresh_worlds(name: str) -> None:
     algorithm, source = algorithms.get(name), drawn(majority())
-    truth = np.random.default_rng(0).normal(size=(10, 3, 3, 4))
-    by_hand = host_trials(source, algorithm, 50, 3, 10, truth)
+    by_hand = host_trials(source, algorithm, 50, 3, 10)
     for number, fused in itertools.product((1, 3, 10), (True, False)):
-        settings: Any = {"seed": 3, "trials": 10, "chunk": number, "fused": fused, "truth": truth}
+        settings: Any = {"seed": 3, "trials": 10, "chunk": number, "fused": fused}
         assert same(runner.run_trials(source, algorithm, 50, **settings), by_hand)
 
 
@@ -291,24 +283,9 @@ def test_every_name_spells_out_its_own_defaults(name: str) -> None:
         ("ucb:constant=nan", "constant is nan; it must lie in 0..1e\\+36"),
         ("ucb-e:exploration=1e80", "exploration is 1e\\+80; it must lie in 0..1e\\+72"),
         ("triple-n1:deploy=two", "deploy is 'two'; allowed are one, random"),
+        ("oracle", "oracle is told the truth: a reference in comparisons, no algorithm; name one that is not"),
     ],
 )
 def test_what_cannot_be_read_is_refused_in_one_sentence(text: str, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         algorithms.get(text)
-
-
-def test_the_oracle_needs_the_truth() -> None:
-    told = [name for name in ALGORITHMS if algorithms.get(name).sees_truth]
-    assert told == ["oracle"]
-    with pytest.raises(ValueError, match="exact training values"):
-        runner.run_trials(given(arena()), algorithms.get("oracle"), 5, seed=0, trials=1)
-
-
-def test_the_oracle_takes_the_best_arms() -> None:
-    data = arena()
-    found = run(data, algorithms.get("oracle"), 5, 2)
-    prompt, scale = exact.best_arms(truth_of(data))
-    np.testing.assert_array_equal(found.prompt, [prompt, prompt])
-    np.testing.assert_array_equal(found.scale, [scale, scale])
-    assert not found.spent.any()

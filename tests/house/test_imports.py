@@ -19,13 +19,14 @@ ROOMS: dict[str, set[str]] = {
     "estimators": {"core"},
     "schedules": {"core", "kernels"},
     "trim": {"core", "kernels"},
-    "algorithms": RULES,
-    "engine": {"core", "kernels", "estimators", "evaluate"},
+    "algorithms": RULES | {"references"},
+    "engine": {"core", "kernels"},
     "evaluate": {"core"},
+    "references": {"evaluate"},
     "origins": set(),
     "program": {"origins", "comparison"},
-    "adapters": WORLDS | {"algorithms", "engine"},
-    "comparison": WORLDS | {"algorithms", "engine", "evaluate", "origins", "program"},
+    "adapters": WORLDS | {"algorithms", "engine", "references"},
+    "comparison": WORLDS | {"algorithms", "engine", "evaluate", "origins", "program", "references"},
 }
 """Room of `sim` -> the other rooms of `sim` that it may import. `cli` may import all of them."""
 

@@ -11,6 +11,7 @@ from scipy import stats
 
 from sim.core import Algorithm, Environment, Key, Pull, Queries, Source, Spec
 from sim.engine import runner
+from sim.engine.turn import Observe
 from sim.envs.dataset import Dataset
 from sim.envs.tabular import TabularWorld, thresholds_of
 from sim.kernels import counter, subsets
@@ -210,39 +211,16 @@ def make_spec(
 
 
 def host_trials(
-    source: Source, algorithm: Algorithm, budget: int, seed: int, trials: int, truth: np.ndarray | None = None
+    source: Source, algorithm: Algorithm, budget: int, seed: int, trials: int, observe: Observe | None = None
 ) -> runner.Trials:
     """`runner.run_trials` by the host loop."""
     rows = []
     for number in range(trials):
         key = runner.trial_key(seed, number)
         world, train, _ = runner.instance(source, key)
-        if algorithm.sees_truth and truth is not None:
-            world = Told(world, jnp.asarray(truth[number], jnp.float32))
-        policy, spent = runner.run_trial(world, train, algorithm, budget, counter.fold(key, runner.RUN))
-        rows.append((policy.prompt, policy.scale, spent))
-    return runner.Trials(*(np.stack([np.asarray(leaf) for leaf in column]) for column in zip(*rows, strict=True)))
-
-
-class Told(Environment):
-    """A world whose learners are told the truth."""
-
-    world: Environment
-    truth: Float[Array, "context prompt scale"]
-
-    @property
-    def spec(self) -> Spec:
-        return eqx.tree_at(lambda s: s.truth, self.world.spec, self.truth, is_leaf=lambda leaf: leaf is None)
-
-    @property
-    def num_queries(self) -> int:
-        return self.world.num_queries
-
-    def pull(self, key: Key, prompt: Int[Array, ""], query: Int[Array, ""], scale: Int[Array, ""]) -> Pull:
-        return self.world.pull(key, prompt, query, scale)
-
-    def block_units(self, pull: Pull, estimator: str = "blocks") -> Int[Array, "task num_scales"]:
-        return self.world.block_units(pull, estimator)
+        found = runner.run_trial(world, train, algorithm, budget, counter.fold(key, runner.RUN), observe)
+        rows.append(runner.Trials(*found.policy, found.spent, found.seen))  # pyright: ignore
+    return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *rows)
 
 
 def same(left: Any, right: Any) -> bool:
