@@ -13,9 +13,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from sim import mistakes, plugins
+from sim import mistakes, plugins, references
 from sim.algorithms.epsilon_greedy import EpsilonGreedy
-from sim.algorithms.oracle import Oracle
 from sim.algorithms.prompt_halving import PromptHalving
 from sim.algorithms.psst import PSST
 from sim.algorithms.psst_topk import PSSTTopK
@@ -46,7 +45,6 @@ ALGORITHMS: dict[str, Callable[[], Algorithm]] = {
     "sequential-halving": SequentialHalving,
     "successive-rejects": SuccessiveRejects,
     "random": RandomArm,
-    "oracle": Oracle,
 }
 """Registry name -> the algorithm with its default options."""
 
@@ -66,6 +64,8 @@ def get(text: str) -> Algorithm:
     Raises:
         ValueError: unknown name or option (naming the nearest), or a value of the wrong kind.
     """
+    if references.named(text) is not None:
+        raise ValueError(f"{text} is told the truth: a reference in comparisons, no algorithm; name one that is not")
     reference = plugins.split(text, ALGORITHMS)
     if not reference.place and reference.name in ALGORITHMS:
         return _with_options(reference.name, ALGORITHMS[reference.name](), reference.options)

@@ -66,8 +66,6 @@ def plan(
     data, learner = envs.get(env).data, algorithms.get(algorithm)
     if data is None:
         raise ValueError(f"{env}: draws its worlds or scores afresh; a plan needs a fixed finite environment")
-    if learner.sees_truth:
-        raise ValueError(f"{algorithm} is told the truth; plan for an algorithm that is not")
     case, console = Case(data), common.console()
     with _progress() as report:
         simulation = room.Simulation(data, learner, epsilon, seed, report)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from sim import algorithms, envs
+from sim.comparison import contenders
 from sim.core import Algorithm, Source
 from sim.envs.dataset import Dataset
 from sim.envs.sources import NamedSource, fixed
@@ -55,9 +56,9 @@ def held(given: str | Given) -> Held | None:
     return Held(given.thing) if isinstance(given, Given) else None
 
 
-def algorithm(name: str, of: Held | None) -> Algorithm:
-    """The algorithm behind a name."""
-    return algorithms.get(name) if of is None else of.thing
+def contender(name: str, of: Held | None) -> contenders.Contender:
+    """The contender behind a name."""
+    return contenders.get(name) if of is None else contenders.Learner(of.thing)
 
 
 def world(name: str, of: Held | None) -> NamedSource:

@@ -23,15 +23,16 @@ ROOMS: dict[str, set[str]] = {
     "estimators": {"core"},
     "schedules": {"core", "kernels"},
     "trim": {"core", "kernels"},
-    "algorithms": RULES | PLUGINS,
-    "engine": {"core", "kernels", "estimators", "evaluate"},
+    "algorithms": RULES | PLUGINS | {"references"},
+    "engine": {"core", "kernels"},
     "evaluate": {"core"},
+    "references": {"evaluate"},
     "whole": set(),
     "program": {"origins", "comparison"},
     "public": set(),
-    "adapters": WORLDS | PLUGINS | {"algorithms", "engine", "origins", "whole"},
+    "adapters": WORLDS | PLUGINS | {"algorithms", "engine", "origins", "references", "whole"},
     "conformance": WORLDS | PLUGINS | {"algorithms", "engine", "adapters"},
-    "comparison": WORLDS | PLUGINS | {"algorithms", "engine", "evaluate", "origins", "program"},
+    "comparison": WORLDS | PLUGINS | {"algorithms", "engine", "evaluate", "origins", "program", "references"},
 }
 """Room of `sim` -> the other rooms of `sim` that it may import. `cli` may import all of them."""
 

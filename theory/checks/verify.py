@@ -274,28 +274,30 @@ def _claims_cell(cell: Cell) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 def _enumeration_cell(cell: Cell) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The exact failure probability, and its parts by the round of the first failure, from every run there is."""
-    algorithm = rules.witness(rules.rule_of(cell.rule, cell.data, cell.budget), right_arms(cell.data))
-    runs = enumerate_runs(cell.data, algorithm, cell.budget)
-    first = _first_failure(runs.prompt.astype(bool), runs.scale)
+    algorithm, right = rules.rule_of(cell.rule, cell.data, cell.budget), right_arms(cell.data)
+    witness = rules.witness(algorithm, cell.data.environment().spec, right)
+    runs = enumerate_runs(cell.data, algorithm, cell.budget, observe=witness)
+    wrong = _wrong(right, runs.prompt, runs.scale)
+    first = _first_failure(wrong, rules.fell(runs.seen, wrong))
     law = np.bincount(first, runs.probability, minlength=_ANSWER + 2)
     return {"exact": np.append(law[1 : _ANSWER + 1].sum(), np.trim_zeros(law[1:_ANSWER], "b"))}, {}
 
 
 def _simulation_cell(cell: Cell) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Failures in all, by context, and by the round of the first failure (place 0: in the answer)."""
-    data = cell.data
-    algorithm = rules.witness(rules.rule_of(cell.rule, data, cell.budget), right_arms(data))
-    source = fixed(data, 1.0).source
+    data, right = cell.data, right_arms(cell.data)
+    algorithm, source = rules.rule_of(cell.rule, data, cell.budget), fixed(data, 1.0).source
+    witness = rules.witness(algorithm, runner.spec_of(source), right)
     by_context, by_round, failures = np.zeros(data.num_contexts, np.int64), np.zeros(_ANSWER, np.int64), 0
     for first in range(0, cell.effort, _BATCH):
         trials = min(_BATCH, cell.effort - first)
         found = runner.run_trials(
-            source, algorithm, cell.budget, seed=cell.seed, trials=trials, first=first, chunk=_CHUNK
+            source, algorithm, cell.budget, seed=cell.seed, trials=trials, first=first, chunk=_CHUNK, observe=witness
         )
-        wrong = found.prompt.astype(bool)
+        wrong = _wrong(right, found.prompt, found.scale)
         failures += int(wrong.any(axis=1).sum())
         by_context += wrong.sum(axis=0)
-        seen = np.bincount(_first_failure(wrong, found.scale), minlength=_ANSWER + 2)
+        seen = np.bincount(_first_failure(wrong, rules.fell(found.seen, wrong)), minlength=_ANSWER + 2)
         by_round += np.append(seen[_ANSWER], seen[1:_ANSWER])
     counts = {"by_context": by_context, "by_round": by_round}
     return counts, {"failures": failures, "trials": cell.effort}
@@ -311,6 +313,11 @@ def _splitting_cell(cell: Cell) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         tape = rare.run_tape(cell.data, rules.rule_of(cell.rule, cell.data, cell.budget), cell.budget)
     found = rare.splitting(tape, seed=cell.seed, particles=cell.effort, moves=10 if cell.effort < 1000 else 20)
     return {"replicates": found.replicates}, {"doubts": list(found.doubts)}
+
+
+def _wrong(right: np.ndarray, prompt: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """In which contexts the answers of runs are no right arms, shape (run, context)."""
+    return ~right[np.arange(len(right)), prompt, scale - 1]
 
 
 def _first_failure(wrong: np.ndarray, fell: np.ndarray) -> np.ndarray:
