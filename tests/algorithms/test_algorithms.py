@@ -176,7 +176,7 @@ def test_prompts_that_nothing_tells_apart_are_recommended_equally_often(name: st
     """Permuting the prompts of a symmetric world changes nothing: each is the answer in 1/4 of 2,000 trials.
 
     That holds in every context; few pulls and many equal rewards make ties the rule. Seen to fail, for six of the ten
-    classes of learners, with the tie-break words of `trim.random_order` replaced by the items' indices.
+    classes of learners, with the tie-break words of `draws.order` replaced by the items' indices.
     """
     algorithm, data = algorithms.get(name), arena("symmetric")
     if algorithm.sees_truth:

@@ -62,8 +62,7 @@ def enumerate_runs(data: Dataset, algorithm: Algorithm, budget: int, ids: Int[np
 
     Args:
         data: a small finite world.
-        algorithm: any algorithm that draws by `counter.integer`, `counter.chance` and `trim`; words used in another way
-            are refused.
+        algorithm: any algorithm that draws by the functions of `sim.draws`; words used in another way are refused.
         budget: completions T.
         ids: the training queries; all when None.
 
