@@ -44,7 +44,7 @@ def registered(module: str, sweep: Any) -> dict[str, str]:
     """Keys of the programs that a table depends on and that lie elsewhere, "program of ..." -> key.
 
     They are those of the figure, of algorithms and environments that its SWEEP names, and of bounds and rules where
-    it names families of worlds.
+    it names families of worlds, or rules.
 
     Args:
         module: that of the figure.
@@ -57,7 +57,7 @@ def registered(module: str, sweep: Any) -> dict[str, str]:
             found[text] = cells.algorithm_program(algorithms.get(text)).key
         if name in envs.ENVS and not _ours(envs.ENVS[name].build):
             found[text] = cells.environment_program(envs.get(text), truth.exact_values).key
-    if "families" in sweep:
+    if {"families", "rules"} & set(sweep):
         found |= {f"{kind}{rule and ' of '}{rule}": key for (kind, rule), key in verify.foreign_programs().items()}
     return {f"program of {name}": key for name, key in found.items()}
 
