@@ -215,7 +215,7 @@ def registered(module: str, sweep: Any) -> dict[str, str]:
             found[text] = contenders.algorithm_program(algorithms.get(text)).key
         if name in envs.ENVS and not _ours(envs.ENVS[name].build):
             found[text] = cells.environment_program(envs.get(text), truth.exact_values).key
-    if "families" in sweep:
+    if {"families", "rules"} & set(sweep):
         found |= {f"{kind}{rule and ' of '}{rule}": key for (kind, rule), key in verify.foreign_programs().items()}
     return {f"program of {name}": key for name, key in found.items()}
 

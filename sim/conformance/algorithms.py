@@ -360,7 +360,7 @@ CHECKS = (
     Check(
         "symmetry",
         "prompts that nothing tells apart are recommended equally often",
-        "break ties at random, as trim.best_estimate and trim.random_order do, and not by the first index",
+        "break ties at random, as trim.best_estimate and draws.order do, and not by the first index",
         _symmetric,
     ),
 )

@@ -45,7 +45,7 @@ def test_every_algorithm_keeps_what_each_check_promises(name: str, check: Check)
     """What `iapo check` runs. `test_conformance` has a rule that breaks each promise.
 
     Seen to fail, for everything that learns, with the order of `kernels.select.sortable` reversed, and for six of the
-    ten classes of learners with the tie-break words of `trim.random_order` replaced by the items' indices.
+    ten classes of learners with the tie-break words of `draws.order` replaced by the items' indices.
     """
     assert check.problem(lambda: algorithms.get(name)) is None
 

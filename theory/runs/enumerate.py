@@ -71,8 +71,7 @@ def enumerate_runs(
 
     Args:
         data: a small finite world.
-        algorithm: any algorithm that draws by `counter.integer`, `counter.chance` and `trim`; words used in another way
-            are refused.
+        algorithm: any algorithm that draws by the functions of `sim.draws`; words used in another way are refused.
         budget: completions T.
         ids: the training queries; all when None.
         observe: looks at every round, as in `sim.engine.runner.run_trials`; entries are as many as its rounds.

@@ -22,6 +22,7 @@ from sim.kernels import counter
 from theory import exact
 from theory.checks import claims, rules, table, verdicts, verify
 from theory.checks import families as checked
+from theory.checks.tasks import Kind, Task
 from theory.checks.verdicts import HOLDS, OPEN, VACUOUS, VIOLATED, Truth
 
 
@@ -170,8 +171,8 @@ def test_theorem_1_is_violated_and_ours_hold(quick: tuple[Path, verify.Result]) 
     """The acceptance of the whole: the false bound is caught and no true one is."""
     said = quick[1].verdicts.set_index("claim")["verdict"]
     assert said["theorem 1 as printed"] == VIOLATED
-    for name, claim in claims.CLAIMS.items():
-        if claim.ours:
+    for name, claim in claims.at().items():
+        if claim.status is claims.Status.PROVED:
             assert said[name] == HOLDS, name
 
 
@@ -202,7 +203,7 @@ def test_finished_cells_are_kept_and_damaged_ones_made_again(quick: tuple[Path, 
     again = verify.verify(plan, out, report=steps.append)
     assert steps == []
     pd.testing.assert_frame_equal(again.table, before.table)
-    claims = next(cell for cell in verify.cells_of(plan, str(out / "cells")) if cell.kind == "claims")
+    claims = next(cell for cell in verify.tasks_of(plan, str(out / "cells")) if cell.kind is Kind.CLAIMS)
     claims.path.write_bytes(b"damaged")
     with pytest.raises(ValueError, match="damaged"):
         verify.verify(plan, out)
@@ -215,8 +216,8 @@ def test_a_stop_keeps_what_is_done(quick: tuple[Path, verify.Result]) -> None:
 
     out, _ = quick
     plan = verify.Plan(quick=True, families=("two-arm",))
-    for cell in verify.cells_of(plan, str(out / "cells")):
-        if cell.kind == "claims":
+    for cell in verify.tasks_of(plan, str(out / "cells")):
+        if cell.kind is Kind.CLAIMS:
             cell.path.unlink()
     with pytest.raises(verify.Interrupted, match=r"stopped with \d+ of \d+ cells finished"):
         verify.verify(plan, out, report=stop)
@@ -245,12 +246,12 @@ def test_errors_are_one_sentence(tmp_path: Path) -> None:
 
 
 def test_work_is_cut_into_parts_that_hold_each_cell_once() -> None:
-    cells = list(verify.cells_of(verify.Plan(families=("graded halving",)), "nowhere"))
+    cells = list(verify.tasks_of(verify.Plan(families=("graded halving",)), "nowhere"))
     parts = list(verify._parts(cells))
     assert [cell for part in parts for cell in part] == cells
     assert len(parts) > 2
     for part in parts:
-        assert len(part) == 1 or sum(map(verify._cost, part)) <= verify._PART
+        assert len(part) == 1 or verify._cost(part) <= verify._PART
 
 
 @pytest.mark.slow
@@ -290,7 +291,7 @@ def test_equal_pulls_weigh_a_pull_as_one_block() -> None:
 @pytest.mark.parametrize("budget", [7, 12])
 def test_enumeration_is_the_exact_law_of_two_arms(budget: int) -> None:
     """Of all runs there are, against the recursion of independent arms: in all and by round."""
-    found, _ = verify._enumeration_cell(verify.Cell("enumeration", "two-arm", 0, "psst", budget, 0, 0, None, "", ""))
+    found, _ = verify._enumeration_task(Task(Kind.ENUMERATION, "two-arm", 0, "psst", budget, 0, 0, None, "", ""))
     known = claims.exact_failure("psst, fresh", families.two_arm(), budget)
     assert known is not None
     np.testing.assert_allclose(found["exact"], [known.total, *known.by_round], rtol=1e-12)
@@ -315,5 +316,7 @@ def test_the_quick_run_says_that_ours_hold_on_every_family(tmp_path: Path) -> No
     said = table.by_family(verify.verify(verify.Plan(quick=True), tmp_path).verdicts)
     printed = said[said["claim"] == "theorem 1 as printed"].set_index("family")["verdict"]
     assert printed["two-arm"] == VIOLATED
-    ours: Any = said[said["claim"].map({name: claim.ours for name, claim in claims.CLAIMS.items()})]
+    ours: Any = said[
+        said["claim"].map({name: claim.status is claims.Status.PROVED for name, claim in claims.CLAIMS.items()})
+    ]
     assert (ours["verdict"] == HOLDS).all(), ours[ours["verdict"] != HOLDS]
