@@ -175,7 +175,8 @@ def _call(
         numbers = (jnp.asarray(first + starts, jnp.int32), jnp.asarray(counts, jnp.int32))
         found = whole.run_sharded(mesh, *head, *numbers, slots, lanes, observer)
     kept = np.concatenate([device * slots + np.arange(size) for device, size in enumerate(counts)])
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[kept], Trials(*found.policy, found.spent, found.seen))
+    own = jax.tree.map(lambda leaf: np.asarray(leaf)[kept], found)
+    return Trials(*own.policy, own.spent, own.seen)
 
 
 def observer_of(algorithm: Algorithm, spec: Spec, budget: int, observe: Observe | None) -> Observer | None:

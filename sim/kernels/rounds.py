@@ -100,9 +100,13 @@ def advance(queries: Queries, allocation: Allocation) -> Queries:
 
 def begin_at(queries: Queries, start: Int[Array, "..."]) -> Queries:
     """The query law as a row sees it that starts at a place of its own (`core.Places`)."""
-    if queries.met is None:
+    return queries._replace(met=_place(queries.met, start))
+
+
+def _place(met: Array | None, start: Array) -> UInt32[Array, "..."]:
+    if met is None:
         raise ValueError("an allocation names places of queries; only runs with queries 'common-wor' have them")
-    return queries._replace(met=queries.met + start.astype(jnp.uint32))
+    return met + start.astype(jnp.uint32)
 
 
 def draw_query(key: UInt32[Array, "2"], queries: Queries, pull: Int[Array, ""]) -> Int[Array, ""]:
@@ -228,7 +232,7 @@ def _one_pass(
         scale = jnp.where(given, flat.scale[slot], 0)
         met, number = None if train.met is None else train.met[trial], pull
         if flat.places is not None:
-            met = begin_at(train._replace(met=met), flat.places.start[slot]).met
+            met = _place(met, flat.places.start[slot])
             number = met + pull.astype(jnp.uint32)
         keys = _pull_keys(round_keys, trial, row, number)
         query_keys = jax.vmap(partial(query_key, how.queries))(round_keys[trial], keys, pull)
