@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sim import algorithms, envs, evaluate, program
+from sim import algorithms, envs, evaluate, origins, program
 from sim.comparison import cells, given, tables
 from sim.comparison.cells import Block, Cell, Exact, Seconds
 from sim.comparison.given import Given, Held
 from sim.comparison.store import Interrupted
-from sim.core import Algorithm
+from sim.conformance import algorithms as conformance
+from sim.core import Algorithm, Spec
 from sim.engine import runner
 from sim.envs.sources import NamedSource, holds_out
 
@@ -198,7 +199,16 @@ def check(plan: Plan) -> dict[str, NamedSource]:
                 runner.check_estimator(algorithm, shape)
             except ValueError as error:
                 raise ValueError(f"{text} on {world.name}: {error}") from None
+            _check_contract(f"{text} on {world.name}", algorithm, shape.spec)
     return worlds
+
+
+def _check_contract(about: str, algorithm: Algorithm, spec: Spec) -> None:
+    """Refuse an algorithm of somebody else whose answers have other shapes and types than they must have."""
+    if not origins.own(type(algorithm).__module__) and not algorithm.sees_truth:
+        problem = conformance.contract(algorithm, spec)
+        if problem is not None:
+            raise ValueError(f"{about}: {problem}; `iapo check` says more")
 
 
 def able(names: Iterable[str]) -> tuple[tuple[str, ...], dict[str, str]]:

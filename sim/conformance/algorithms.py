@@ -32,12 +32,12 @@ def contract(algorithm: Algorithm, spec: Spec) -> str | None:
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
             return f"{name} is {number!r}; it must be a whole number of at least 1"
     rounds = algorithm.num_rounds(spec)
-    if rounds is not None and (isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1):
-        return f"num_rounds is {rounds!r}; it must be a whole number of at least 1, or None where the budget decides"
+    if rounds is not None and (isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 0):
+        return f"num_rounds is {rounds!r}; it must be a whole number, or None where the budget decides"
     if algorithm.max_pull(spec) > spec.max_scale:
         return f"max_pull is {algorithm.max_pull(spec)}; the largest scale here is {spec.max_scale}"
     algorithm, key, rows = algorithm.traced(), runner.trial_key(0, 0), algorithm.num_rows(spec)
-    state = eqx.filter_eval_shape(lambda: algorithm.init(spec, jnp.int32(45)))
+    state = eqx.filter_eval_shape(lambda spec: algorithm.init(spec, jnp.int32(45)), spec)
     over = eqx.filter_eval_shape(algorithm.finished, spec, state)
     ask = eqx.filter_eval_shape(algorithm.allocate, key, spec, state)
     contexts = (spec.num_contexts,)
@@ -150,7 +150,7 @@ def observe(algorithm: Algorithm, budget: int, number: int = 0) -> Observed:
         asked = _ask(rule, spec, keys.allocate, at, jnp.ones((), bool))
         number_of = len(active)
         problem = _insane(asked, spec, algorithm.max_pull(spec))
-        if problem is None and number_of > min(most or _ROUNDS, _ROUNDS):
+        if problem is None and number_of > min(_ROUNDS if most is None else most, _ROUNDS):
             problem = f"it is not finished after {number_of - 1:,} rounds"
             problem += "" if most is None else f"; num_rounds says {most}"
         if problem:

@@ -31,7 +31,7 @@ ROOMS: dict[str, set[str]] = {
     "public": set(),
     "adapters": WORLDS | PLUGINS | {"algorithms", "engine", "origins", "whole"},
     "conformance": WORLDS | PLUGINS | {"algorithms", "engine", "adapters"},
-    "comparison": WORLDS | PLUGINS | {"algorithms", "engine", "evaluate", "origins", "program"},
+    "comparison": WORLDS | PLUGINS | {"algorithms", "engine", "evaluate", "origins", "program", "conformance"},
 }
 """Room of `sim` -> the other rooms of `sim` that it may import. `cli` may import all of them."""
 
@@ -40,7 +40,7 @@ KERNELS |= {"blocks": {"core", "utilities"}, "subsets": {"core", "utilities"}}
 """Rooms outside `kernels` that each kernel may import: only blocks and subsets know utilities."""
 
 THEORY = WORLDS | {"engine", "schedules", "estimators", "trim", "evaluate", "algorithms"}
-THEORY |= {"origins", "comparison", "program", "public"}
+THEORY |= {"origins", "comparison", "program", "public"} | PLUGINS
 """Rooms of `sim` that theory may import."""
 
 

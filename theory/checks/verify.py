@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sim import evaluate, origins, program
+from sim import evaluate, mistakes, origins, program
 from sim.comparison import store, tables
 from sim.comparison.store import Interrupted
 from sim.engine import runner
 from sim.envs.dataset import Dataset
 from sim.envs.sources import fixed
 from theory import exact
-from theory.checks import claims, families, rules, table
+from theory.checks import brought, claims, families, rules, table
 from theory.runs import rare
 from theory.runs.enumerate import enumerate_runs
 
@@ -66,6 +66,7 @@ class Plan(NamedTuple):
         math: path of the MATH environment; None leaves it out.
         families: names in `families.FAMILIES`; all of the run when empty.
         least: number of trials of a simulated point, at least.
+        bounds: bounds of one's own, as `theory.checks.brought` reads them.
     """
 
     quick: bool = False
@@ -73,6 +74,7 @@ class Plan(NamedTuple):
     math: str | None = None
     families: tuple[str, ...] = ()
     least: int = 64
+    bounds: tuple[str, ...] = ()
 
 
 class Cell(NamedTuple):
@@ -90,6 +92,7 @@ class Cell(NamedTuple):
         folder: where results are kept.
         program: key of the program that computes it (`program_of`), taken where the run began: a process that knows
             another refuses.
+        bounds: bounds of one's own, which every process has to bring.
     """
 
     kind: str
@@ -102,6 +105,7 @@ class Cell(NamedTuple):
     math: str | None
     folder: str
     program: str
+    bounds: tuple[str, ...] = ()
 
     @property
     def data(self) -> Dataset:
@@ -160,6 +164,7 @@ def verify(
         Interrupted: on Ctrl-C.
     """
     start = perf_counter()
+    brought.bring(plan.bounds)
     folder = tables.cell_folder(out)
     cells = list(cells_of(plan, str(folder)))
     passing = [cell for cell in cells if not program.lasts(cell.program)]
@@ -208,7 +213,8 @@ def cells_of(plan: Plan, folder: str) -> Iterator[Cell]:
             def cell(kind: str, rule: str, budget: int, effort: int, name: str = name, number: int = number) -> Cell:
                 if (kind, rule) not in keys:
                     keys[kind, rule] = program_of(kind, rule).key
-                return Cell(kind, name, number, rule, budget, effort, plan.seed, plan.math, folder, keys[kind, rule])
+                key, own = keys[kind, rule], plan.bounds if kind == "claims" else ()
+                return Cell(kind, name, number, rule, budget, effort, plan.seed, plan.math, folder, key, own)
 
             data = families.world(name, number, plan.math)
             skipped = family.unhurried if plan.quick else ()
@@ -242,6 +248,7 @@ def foreign_programs() -> dict[tuple[str, str], str]:
     return {name: known.key for name, known in found.items() if known.foreign}
 
 
+@mistakes.tells()
 def run_group(group: list[Cell]) -> float:
     """Compute cells that share a compilation, and keep each when it is done; the seconds it took.
 
@@ -249,6 +256,7 @@ def run_group(group: list[Cell]) -> float:
         ValueError: the program here is not the one that the run began with.
     """
     start = perf_counter()
+    brought.bring(dict.fromkeys(text for cell in group for text in cell.bounds))
     here = {(kind, rule): program_of(kind, rule) for kind, rule in {(cell.kind, cell.rule) for cell in group}}
     for cell in group:
         if not program.agrees(cell.program, here[cell.kind, cell.rule]):
