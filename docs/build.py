@@ -14,8 +14,8 @@ import pdoc.render
 import pdoc.render_helpers
 
 ROOT = Path(__file__).resolve().parents[1]
-TEXTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "theory/proofs.md", "figures/tables/claims.md")
-"""Texts beside those of this folder."""
+TEXTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "figures/tables/claims.md")
+"""Texts beside those of this folder. Proofs stay as they are: without a network nothing here sets their formulas."""
 PACKAGES = ("sim", "theory", "figures", "!sim.adapters.tiny.__main__", "!sim.cli.__main__", "!figures.__main__")
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
@@ -47,8 +47,10 @@ def page(path: Path, out: Path) -> None:
         target = (ROOT / path.parent / found[2]).resolve().relative_to(ROOT)
         if target.as_posix() in pages:
             return f"{found[1]}{found[2].removesuffix('.md')}.html{found[3] or ''}{found[4]}"
-        if (ROOT / target).is_file():
-            (out / target).parent.mkdir(parents=True, exist_ok=True)
+        (out / target).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / target).is_dir():
+            shutil.copytree(ROOT / target, out / target, dirs_exist_ok=True)
+        else:
             shutil.copyfile(ROOT / target, out / target)
         return found[0]
 
@@ -65,7 +67,7 @@ def main(out: Path) -> None:
     for path in texts():
         page(path, out)
     warnings.filterwarnings("ignore", "Error parsing type annotation")  # of names that only checkers of types import
-    pdoc.render.configure(docformat="google", math=True)
+    pdoc.render.configure(docformat="google")
     pdoc.pdoc(*PACKAGES, output_directory=out / "api")
     start = '<!doctype html><meta http-equiv="refresh" content="0; url=docs/index.html">'
     (out / "index.html").write_text(start, encoding="utf-8")

@@ -212,10 +212,10 @@ def registered(module: str, sweep: Any) -> dict[str, str]:
         if plugins.split(text, (*algorithms.ALGORITHMS, *envs.ENVS)).place:
             found |= _brought(text)
         if name in algorithms.ALGORITHMS and not _ours(algorithms.ALGORITHMS[name]):
-            found[text] = cells.algorithm_program(algorithms.get(text)).key
+            found[text] = contenders.algorithm_program(algorithms.get(text)).key
         if name in envs.ENVS and not _ours(envs.ENVS[name].build):
             found[text] = cells.environment_program(envs.get(text), truth.exact_values).key
-    if "families" in sweep:
+    if {"families", "rules"} & set(sweep):
         found |= {f"{kind}{rule and ' of '}{rule}": key for (kind, rule), key in verify.foreign_programs().items()}
     return {f"program of {name}": key for name, key in found.items()}
 
@@ -223,7 +223,7 @@ def registered(module: str, sweep: Any) -> dict[str, str]:
 def _brought(text: str) -> dict[str, str]:
     """The key of an algorithm or an environment that is named by its code; nothing for another text."""
     with suppress(ValueError):
-        return {text: cells.algorithm_program(algorithms.get(text)).key}
+        return {text: contenders.algorithm_program(algorithms.get(text)).key}
     with suppress(ValueError):
         return {text: cells.environment_program(envs.get(text), truth.exact_values).key}
     return {}

@@ -23,9 +23,9 @@ clever, beside plain versions), `engine` (trials), `comparison` (cells, tables),
 
     >>> import theory
     >>> from sim import compare
-    >>> found = compare(["psst", "uniform"], ["two-arm"], [20, 40], trials=10, seed=0, exact=theory.exact_values)
+    >>> found = compare(["uniform", "random"], ["two-arm"], [20, 40], trials=8, seed=0, exact=theory.exact_values)
     >>> found.summary[["algorithm", "budget", "trials"]].values.tolist()
-    [['psst', 20, 10], ['psst', 40, 10], ['uniform', 20, 10], ['uniform', 40, 10]]
+    [['uniform', 20, 8], ['uniform', 40, 8], ['random', 20, 8], ['random', 40, 8]]
 """
 
 from typing import TYPE_CHECKING

@@ -46,8 +46,6 @@ class Spec(eqx.Module):
         offset: utility that every arm of a context has beside its measured reward, in two parts that add up.
         spared: 1 where estimates leave out the cheapest first completion's cost, 0 elsewhere.
         excess: where `spared`, the cost of a prompt's first completion less that of the cheapest; 0 elsewhere.
-        truth: exact value of every arm on the training queries. Filled only for an algorithm that
-            declares `sees_truth`, the oracle.
 
     Example:
         >>> from sim import envs
@@ -67,7 +65,6 @@ class Spec(eqx.Module):
     offset: Float[Array, "2 context"]
     spared: Float[Array, " context"]
     excess: Float[Array, "context prompt"]
-    truth: Float[Array, "context prompt scale"] | None = None
 
     @property
     def num_tasks(self) -> int:
@@ -318,8 +315,6 @@ class Algorithm(eqx.Module):
     """How pulls become statistics, one of `ESTIMATORS`."""
     reuse: ClassVar[bool] = True
     """Whether a pull's disjoint blocks count for every smaller scale."""
-    sees_truth: ClassVar[bool] = False
-    """Whether `Spec.truth` is filled in. Only the oracle."""
 
     def traced(self) -> "Algorithm":
         """The algorithm with its real numbers as arrays: other constants then need no other program."""
@@ -374,7 +369,7 @@ class Algorithm(eqx.Module):
         raise NotImplementedError
 
     def standing(self, spec: Spec, state: Any) -> Standing | None:
-        """What a state still considers, for whoever watches a run; None where the algorithm does not say."""
+        """Arms that a state still considers, for whoever watches a run; None where the algorithm does not say."""
         return None
 
     def arms_left(self, spec: Spec, state: Any) -> int:

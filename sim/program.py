@@ -95,20 +95,6 @@ def behind(*things: Any, modules: tuple[str, ...] = (), shapes: Any = None, piec
     return found
 
 
-def of_modules(*names: str) -> str:
-    """SHA-256 of the text of modules and of all they import, however indirectly.
-
-    An edited algorithm is then run again, the ones beside it are not.
-
-    Args:
-        names: dotted names; those of installed packages are left out.
-    """
-    walk = _Walk()
-    for name in names:
-        walk.module(name)
-    return walk.texts_digest()
-
-
 def agrees(key: str, found: Program) -> bool:
     """Whether what was found behind an object is the program of a key.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sim import algorithms, plugins
+from sim import algorithms, plugins, references
 from sim.adapters import trust
 from sim.adapters.policy import PolicyFile
 from sim.adapters.run_file import urls
@@ -425,13 +425,14 @@ def _contexts(top: TomlTable, objectives: tuple[Objective, ...]) -> tuple[Contex
 
 
 def _algorithm(table: TomlTable, text: str, may_import: Trust) -> Algorithm:
-    if text.partition(":")[0] not in algorithms.ALGORITHMS:
+    if plugins.is_code(text):
         trust.check_code(table, "algorithm", may_import)
     try:
-        algorithm = algorithms.get(plugins.everywhere(text, trust.folder_of(table)))
+        told = references.named(text)
+        algorithm = None if told else algorithms.get(plugins.everywhere(text, trust.folder_of(table)))
     except ValueError as error:
         raise table.wrong("algorithm", f"cannot be used: {error}") from None
-    if algorithm.sees_truth:
+    if algorithm is None:
         raise table.wrong("algorithm", f"is {text!r}, which needs the truth; a live model cannot tell it")
     if algorithm.overspends:
         raise table.wrong("algorithm", f"is {text!r}, which may spend more than the budget; with real money it may not")

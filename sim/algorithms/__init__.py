@@ -13,9 +13,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from sim import mistakes, plugins
+from sim import mistakes, plugins, references
 from sim.algorithms.epsilon_greedy import EpsilonGreedy
-from sim.algorithms.oracle import Oracle
 from sim.algorithms.prompt_halving import PromptHalving
 from sim.algorithms.psst import PSST
 from sim.algorithms.psst_topk import PSSTTopK
@@ -46,12 +45,11 @@ ALGORITHMS: dict[str, Callable[[], Algorithm]] = {
     "sequential-halving": SequentialHalving,
     "successive-rejects": SuccessiveRejects,
     "random": RandomArm,
-    "oracle": Oracle,
 }
 """Registry name -> the algorithm with its default options."""
 
 
-_NEEDED = ("init", "finished", "allocate", "update", "recommend")
+NEEDED = ("init", "finished", "allocate", "update", "recommend")
 """Methods that every algorithm has."""
 
 
@@ -66,6 +64,8 @@ def get(text: str) -> Algorithm:
     Raises:
         ValueError: unknown name or option (naming the nearest), or a value of the wrong kind.
     """
+    if references.named(text) is not None:
+        raise ValueError(f"{text} is told the truth: a reference in comparisons, no algorithm; name one that is not")
     reference = plugins.split(text, ALGORITHMS)
     if not reference.place and reference.name in ALGORITHMS:
         return _with_options(reference.name, ALGORITHMS[reference.name](), reference.options)
@@ -96,7 +96,7 @@ def fits(thing: object) -> bool:
 def _made(title: str, thing: Any, options: str) -> Algorithm:
     """The algorithm that somebody's class or function makes."""
     if isinstance(thing, type) and issubclass(thing, Algorithm):
-        missing = [name for name in _NEEDED if getattr(thing, name) is getattr(Algorithm, name)]
+        missing = [name for name in NEEDED if getattr(thing, name) is getattr(Algorithm, name)]
         if missing:
             which = f"the method{'s' * (len(missing) > 1)} {', '.join(missing)}"
             raise ValueError(f"{title} has not all that an algorithm needs: {which}; see sim.core.Algorithm")

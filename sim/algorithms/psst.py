@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from sim import estimators, schedules, trim
+from sim import draws, estimators, schedules, trim
 from sim.algorithms.survivors import Halving, Survivors
 from sim.core import Allocation, Estimating, Key, Policy, Spec, Standing, Stats
 
@@ -115,7 +115,7 @@ class PSST(Estimating):
         def order(arms: Array) -> Array:
             if self.ties == "index":
                 return ~jnp.take_along_axis(state.place, arms, axis=1).astype(jnp.uint32)
-            return trim.random_order(key, arms.shape)
+            return draws.order(key, arms.shape)
 
         half = plan.halve(state.round, state.survivors, score, order)
         place = state.place

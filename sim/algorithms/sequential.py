@@ -11,9 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from sim import estimators, trim
+from sim import draws, estimators, trim
 from sim.core import Algorithm, Allocation, Key, Policy, Spec, Standing, Stats
-from sim.kernels import counter
 
 
 class State(NamedTuple):
@@ -56,8 +55,8 @@ class Sequential(Algorithm):
 
     def allocate(self, key: Key, spec: Spec, state: State) -> Allocation:
         """One pull of an arm that fits, chosen in a random context."""
-        words = counter.bits(key, (3,))
-        context = counter.integer(words[0], spec.num_contexts)
+        words = draws.words(key, (3,))
+        context = draws.integer(words[0], spec.num_contexts)
         prompt, scale = self.choose(spec, words[1:], state, context)
         pulls = (state.left >= 1).astype(jnp.int32)
         return Allocation(prompt[None], scale[None] + 1, pulls[None])
@@ -68,7 +67,7 @@ class Sequential(Algorithm):
         """Prompt and scale index of the next pull: by default drawn by the rule's weights."""
         fits = fitting(spec, state.left)
         weights = self.weights(spec, context, words[1], state.value[context], state.table.blocks, fits)
-        return trim.draw_arm(words[0], weights)
+        return draws.arm(words[0], weights)
 
     def weights(
         self,

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from sim import estimators, schedules, trim
+from sim import draws, estimators, schedules, trim
 from sim.core import Allocation, Estimating, Key, Policy, Spec, Standing, Stats
 
 
@@ -66,7 +66,7 @@ class SuccessiveRejects(Estimating):
         phase = jnp.minimum(phase, spec.num_arms - 1)
         score = estimators.value(spec, table).reshape(state.active.shape)
         left = jnp.full(spec.num_contexts, 1, jnp.int32) * (spec.num_arms - phase)
-        active = trim.keep_best(score, trim.random_order(key, score.shape), state.active, left)
+        active = trim.keep_best(score, draws.order(key, score.shape), state.active, left)
         return State(state.budget, spent, phase, jnp.where(running, active, state.active), table)
 
     def standing(self, spec: Spec, state: State) -> Standing:

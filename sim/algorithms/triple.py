@@ -14,9 +14,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from sim import estimators, schedules, trim
+from sim import draws, estimators, schedules, trim
 from sim.core import Allocation, Designed, Key, Policy, Spec, Standing, Stats
-from sim.kernels import counter
 
 
 class State(NamedTuple):
@@ -71,7 +70,7 @@ class Triple(Designed):
         running = ~self.finished(spec, state)
         table = estimators.add(state.table, allocation, stats)
         score = estimators.value(spec, table)[:, :, 0]
-        half = trim.top_half(score, trim.random_order(key, score.shape), state.active)
+        half = trim.top_half(score, draws.order(key, score.shape), state.active)
         active = jnp.where(running, half, state.active)
         return State(state.budget, state.round + running.astype(jnp.int32), active, table)
 
@@ -86,5 +85,5 @@ class Triple(Designed):
     def recommend(self, key: Key, spec: Spec, state: State) -> Policy:
         """The prompt left, at the deployed scale."""
         prompt = jnp.argmax(state.active, axis=1).astype(jnp.int32)
-        drawn = counter.integer(counter.bits(key, (spec.num_contexts,)), spec.max_scale) + 1
+        drawn = draws.integer(draws.words(key, (spec.num_contexts,)), spec.max_scale) + 1
         return Policy(prompt, jnp.ones_like(prompt) if self.deploy == "one" else drawn)

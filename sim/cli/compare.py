@@ -217,12 +217,12 @@ def algorithms() -> None:
     """
     from rich.text import Text
 
-    from sim import algorithms as rooms
+    from sim.comparison import contenders
 
     def about(name: str) -> Text:
-        line = (type(rooms.get(name)).__doc__ or "").partition("\n")[0]
-        options = ", ".join(f"{option}={value}" for option, value in rooms.options(name).items())
-        return Text(f"{line}\n  {options}" if options else line)
+        found = contenders.get(name)
+        options = ", ".join(f"{option}={value}" for option, value in found.options.items())
+        return Text(f"{found.summary}\n  {options}" if options else found.summary)
 
-    rows = [(name, about(name)) for name in rooms.names()]
+    rows = [(name, about(name)) for name in contenders.names()]
     common.show(common.console(), None, ("name", "~what it does, and its options with their defaults"), rows)

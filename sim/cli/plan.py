@@ -56,18 +56,16 @@ def plan(
 
     Example: iapo plan bon-two-scales --delta 0.05
     """
+    env = options.environment(place, env)
     if (delta is None) == (budget is None):
         raise ValueError("give either --delta (find budgets) or --budget (what it achieves), one of them")
     from sim import algorithms, envs
     from theory.checks import plan as room
     from theory.checks.claims import Case
 
-    env = options.environment(place, env)
     data, learner = envs.get(env).data, algorithms.get(algorithm)
     if data is None:
         raise ValueError(f"{env}: draws its worlds or scores afresh; a plan needs a fixed finite environment")
-    if learner.sees_truth:
-        raise ValueError(f"{algorithm} is told the truth; plan for an algorithm that is not")
     case, console = Case(data), common.console()
     with _progress() as report:
         simulation = room.Simulation(data, learner, epsilon, seed, report)

@@ -51,6 +51,7 @@ def hardness(
 
     Example: iapo hardness bon-two-scales
     """
+    env = options.environment(place, env)
     from sim import envs
     from sim.cli.digits import shown
     from sim.comparison import cells
@@ -64,7 +65,7 @@ def hardness(
     if top < 1:
         raise ValueError(f"top is {top}; it must be at least 1")
     runner.check_seed(seed)
-    world = envs.get(options.environment(place, env))
+    world = envs.get(env)
     labels = prompt_labels(world)
     values, names = whole_values(world, seed), cells.context_names(world)
     if context is not None and not 0 <= context < len(values):
@@ -130,6 +131,7 @@ def agnostic(
 
     Example: iapo agnostic crossover
     """
+    env = options.environment(place, env)
     from sim import envs
     from sim.cli.digits import shown
     from sim.comparison import cells
@@ -138,7 +140,7 @@ def agnostic(
     from theory.truth import finite_world, whole_values
 
     runner.check_seed(seed)
-    world = envs.get(options.environment(place, env))
+    world = envs.get(env)
     labels = prompt_labels(world)
     values, names = whole_values(world, seed), cells.context_names(world)
     found, checked = losses(values), finite_world(world, seed)

@@ -10,8 +10,8 @@ from typer.core import TyperCommand, TyperGroup
 
 from sim.cli import common, interrupt
 
-_Refusal: type[Any] = typer.BadParameter.__mro__[2]
-"""The base of complaints about a command line. Click's own, which typer has inside it or beside it."""
+_Refusal: type[Exception] = typer.BadParameter.__mro__[1]
+"""A complaint about a command line: click's UsageError, which typer has inside it or beside it."""
 RENAMED = {"--to": "--out", "--csv": "--out"}
 """Old spellings, which work for one more version -> what they are called now."""
 
@@ -51,7 +51,8 @@ class Group(TyperGroup):
             return super().main(*args, standalone_mode=False, **extra)
         try:
             code = super().main(*args, standalone_mode=False, **extra)
-        except _Refusal as error:
+        except _Refusal as caught:
+            error: Any = caught
             interrupt.told()
             if _is(error, "NoArgsIsHelpError"):
                 error.show()

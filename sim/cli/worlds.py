@@ -25,7 +25,7 @@ class Labels:
         names: of the prompts; empty where they have none.
     """
 
-    def __init__(self, names: Sequence[str] = ()):
+    def __init__(self, names: tuple[str, ...] = ()):
         self.names = names
 
     def __call__(self, prompt: Any) -> str:
@@ -65,6 +65,7 @@ def values(
 
     Example: iapo values crossover
     """
+    env = options.environment(place, env)
     from sim import envs
     from sim.cli.digits import shown
     from sim.comparison import cells
@@ -72,7 +73,7 @@ def values(
     from theory.truth import unresolved, whole_values
 
     runner.check_seed(seed)
-    world = envs.get(options.environment(place, env))
+    world = envs.get(env)
     labels = prompt_labels(world)
     table, names = whole_values(world, seed, tie), cells.context_names(world)
     if context is not None and not 0 <= context < len(table):
@@ -158,6 +159,7 @@ def show(
     seed: options.WorldSeed = 0,
 ) -> None:
     """Show sizes, strategy, contexts and origin of an environment."""
+    env = options.environment(place, env)
     import numpy as np
 
     from sim import envs
@@ -166,7 +168,7 @@ def show(
     from theory.truth import draw_first
 
     runner.check_seed(seed)
-    world = envs.get(options.environment(place, env))
+    world = envs.get(env)
     drawn = draw_first(world, seed)
     environment: Any = drawn.world  # every world of `sim.envs` has a strategy
     spec, strategy = environment.spec, environment.strategy

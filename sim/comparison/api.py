@@ -81,9 +81,9 @@ def compare(
         >>> import theory
         >>> from sim import compare
         >>> from sim.algorithms.uniform import Uniform
-        >>> found = compare([Uniform, "psst"], ["two-arm"], 20, trials=8, exact=theory.exact_values)
+        >>> found = compare([Uniform, "random"], ["two-arm"], 20, trials=8, exact=theory.exact_values)
         >>> found.summary["algorithm"].tolist(), found.trials.shape
-        (['Uniform', 'psst'], (16, 8))
+        (['Uniform', 'random'], (16, 8))
     """
     rules = given.algorithms_of(algorithms)
     places = given.environments_of(environments)

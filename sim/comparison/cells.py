@@ -17,8 +17,6 @@ import numpy as np
 from sim import evaluate, mistakes, plugins, program
 from sim.comparison import given, store
 from sim.comparison.given import Held
-from sim.core import Algorithm
-from sim.engine import runner
 from sim.envs.sources import NamedSource
 from sim.program import Program
 
@@ -68,10 +66,10 @@ class Cell(NamedTuple):
 
     Attributes:
         block: the trials.
-        algorithm: name with options, as `algorithms.get` reads it, or the name of what is held.
+        algorithm: name with options, as `contenders.get` reads it, or the name of what is held.
         budget: completions T.
-        program: key of the algorithm with its options and of the program that runs it (`algorithm_program`), taken
-            where the comparison began: a process that knows another refuses.
+        program: key of the contender with its options and of the program that runs it, taken where the comparison
+            began: a process that knows another refuses.
         held: the algorithm itself where `algorithm` is no name that other processes know.
     """
 
@@ -124,29 +122,19 @@ def run_cell(cell: Cell, exact: Exact) -> Seconds:
         ValueError: the environment or the algorithm is another than where the comparison began.
     """
     block, start = cell.block, perf_counter()
-    world, algorithm = _world(block, exact), given.algorithm(cell.algorithm, cell.held)
-    if not program.agrees(cell.program, algorithm_program(algorithm)):
+    world, contender = _world(block, exact), given.contender(cell.algorithm, cell.held)
+    if not program.agrees(cell.program, contender.program):
         raise ValueError(f"{cell.algorithm}: {_CHANGED}")
     train, test = exact_values(block, exact)
-    truth = None
-    if algorithm.sees_truth:
-        truth = np.broadcast_to(train, (block.trials, *train.shape[1:]))
     ready = perf_counter()
     _warm_up(world, cell.algorithm, cell.held, cell.program, block.trials, block.chunk)
     compiled = perf_counter()
-    found = runner.run_trials(
-        world.source,
-        algorithm,
-        cell.budget,
-        seed=block.seed,
-        trials=block.trials,
-        first=block.first,
-        chunk=block.chunk,
-        truth=truth,
-    )
+    numbers = {"seed": block.seed, "trials": block.trials, "first": block.first, "chunk": block.chunk}
+    found = contender.trials(world.source, cell.budget, train, **numbers)
     seconds = Seconds(ready - start, compiled - ready, perf_counter() - compiled)
     scores = evaluate.score(found.prompt, found.scale, test, context_probs(world))
-    store.save(cell.path, found._asdict() | scores._asdict(), seconds._asdict())
+    policies = {"prompt": found.prompt, "scale": found.scale, "spent": found.spent}
+    store.save(cell.path, policies | scores._asdict(), seconds._asdict())
     return seconds
 
 
@@ -201,11 +189,6 @@ def exact_values(block: Block, exact: Exact) -> tuple[np.ndarray, np.ndarray]:
     return train, test
 
 
-def algorithm_program(algorithm: Algorithm) -> Program:
-    """All that results of an algorithm depend on, its options among them."""
-    return program.behind(algorithm, modules=("sim.engine.runner", "sim.evaluate"))
-
-
 def environment_program(world: NamedSource, exact: Exact) -> Program:
     """All that results on an environment depend on; names are no part of it."""
     drawn = eqx.filter_eval_shape(world.source.world, jnp.zeros(2, jnp.uint32))
@@ -234,4 +217,4 @@ def _agrees(world: NamedSource, exact: Exact, digest: str) -> bool:
 @lru_cache
 def _warm_up(world: NamedSource, algorithm: str, held: Held | None, key: str, trials: int, chunk: int | None) -> None:
     """Compile an algorithm for a world's shapes, once per process."""
-    runner.warm_up(world.source, given.algorithm(algorithm, held), trials, chunk)
+    given.contender(algorithm, held).warm_up(world.source, trials, chunk)

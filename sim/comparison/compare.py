@@ -9,7 +9,6 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, as_completed
-from dataclasses import fields
 from itertools import groupby, zip_longest
 from pathlib import Path
 from time import perf_counter
@@ -17,13 +16,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sim import algorithms, envs, evaluate, origins, program
-from sim.comparison import cells, given, tables
+from sim import envs, evaluate, program
+from sim.comparison import cells, contenders, given, tables
 from sim.comparison.cells import Block, Cell, Exact, Seconds
 from sim.comparison.given import Given, Held
 from sim.comparison.store import Interrupted
-from sim.conformance import algorithms as conformance
-from sim.core import Algorithm, Spec
 from sim.engine import runner
 from sim.envs.sources import NamedSource, holds_out
 
@@ -43,7 +40,7 @@ class Plan(NamedTuple):
 
     Attributes:
         envs: names or paths, as `envs.get` reads them, or objects under a name.
-        algorithms: names with options, as `algorithms.get` reads them, or objects under a name.
+        algorithms: names with options, as `contenders.get` reads them, or algorithms under a name.
         budgets: completions T.
         trials: trials per (environment, algorithm, budget).
         seed: root of all randomness.
@@ -146,7 +143,7 @@ def run(
     start = perf_counter()
     worlds = check(plan)
     folder = tables.cell_folder(out)
-    learners = {text: cells.algorithm_program(rule) for text, rule in _learners(plan).items()}
+    learners = {text: contender.program for text, contender in _contenders(plan).items()}
     places = {env: cells.environment_program(world, exact) for env, world in worlds.items()}
     program.begin(learners | {worlds[env].name: place for env, place in places.items()})
     rules = {str(one): _Rule(learners[str(one)].key, given.held(one)) for one in plan.algorithms}
@@ -185,48 +182,40 @@ def check(plan: Plan) -> dict[str, NamedSource]:
         if not items:
             raise ValueError(f"no {kind} is given; at least one is needed")
         _no_repeats(kind, [str(one) if isinstance(one, Given) else one for one in items])
-    learners = _learners(plan)
+    learners = _contenders(plan)
     if plan.reference not in learners:
         raise ValueError(f"the reference {plan.reference!r} is not among the algorithms {', '.join(learners)}")
     worlds = {str(env): given.world(str(env), given.held(env)) for env in plan.envs}
     _no_repeats("environment", [world.name for world in worlds.values()])
     for world in worlds.values():
         shape = runner.shape_of(world.source)
-        for text, algorithm in learners.items():
+        for text, learner in learners.items():
             try:
-                runner.check_budget(algorithm, shape.spec, min(plan.budgets))
-                runner.check_budget(algorithm, shape.spec, max(plan.budgets))
-                runner.check_estimator(algorithm, shape)
+                learner.check_budget(shape, min(plan.budgets))
+                learner.check_budget(shape, max(plan.budgets))
+                learner.check_world(shape)
             except ValueError as error:
                 raise ValueError(f"{text} on {world.name}: {error}") from None
-            _check_contract(f"{text} on {world.name}", algorithm, shape.spec)
+            learner.check_contract(f"{text} on {world.name}", shape)
     return worlds
 
 
-def _check_contract(about: str, algorithm: Algorithm, spec: Spec) -> None:
-    """Refuse an algorithm of somebody else whose answers have other shapes and types than they must have."""
-    if not origins.own(type(algorithm).__module__) and not algorithm.sees_truth:
-        problem = conformance.contract(algorithm, spec)
-        if problem is not None:
-            raise ValueError(f"{about}: {problem}; `iapo check` says more")
-
-
 def able(names: Iterable[str]) -> tuple[tuple[str, ...], dict[str, str]]:
-    """The registered algorithms that can run on all of these environments, and why others cannot."""
+    """The registered contenders that can run on all of these environments, and why others cannot."""
     unable: dict[str, str] = {}
     for world in map(envs.get, names):
         shape = runner.shape_of(world.source)
-        for text in algorithms.ALGORITHMS:
+        for text in contenders.names():
             try:
-                runner.check_estimator(algorithms.get(text), shape)
+                contenders.get(text).check_world(shape)
             except ValueError as error:
                 unable[text] = f"{world.name}: {error}"
-    return tuple(text for text in algorithms.ALGORITHMS if text not in unable), unable
+    return tuple(text for text in contenders.names() if text not in unable), unable
 
 
-def _learners(plan: Plan) -> dict[str, Algorithm]:
-    """The algorithms of a plan, by their names."""
-    return {str(one): given.algorithm(str(one), given.held(one)) for one in plan.algorithms}
+def _contenders(plan: Plan) -> dict[str, contenders.Contender]:
+    """The contenders of a plan, by their names."""
+    return {str(one): given.contender(str(one), given.held(one)) for one in plan.algorithms}
 
 
 def _no_repeats(kind: str, items: Sequence[Any]) -> None:
@@ -349,15 +338,15 @@ def _load(cell: Cell) -> cells.Outcome:
 def _provenance(
     plan: Plan, blocks: dict[str, list[Block]], worlds: dict[str, NamedSource], result: Result
 ) -> dict[str, Any]:
-    def options(algorithm: Algorithm) -> dict[str, Any]:
-        return {field.name: _shown(getattr(algorithm, field.name)) for field in fields(algorithm)}
-
     settings = {
         "environments": [
             {"given": Path(env).name, "name": world.name, "sha256": blocks[env][0].digest}
             for env, world in worlds.items()
         ],
-        "algorithms": {text: options(algorithm) for text, algorithm in _learners(plan).items()},
+        "algorithms": {
+            text: {name: _shown(value) for name, value in contender.options.items()}
+            for text, contender in _contenders(plan).items()
+        },
         "budgets": list(plan.budgets),
         "trials": plan.trials,
         "seed": plan.seed,

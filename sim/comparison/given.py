@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from sim import algorithms, envs
+from sim.comparison import contenders
 from sim.core import Algorithm, Source
 from sim.envs.dataset import Dataset
 from sim.envs.sources import NamedSource, fixed
@@ -51,13 +52,13 @@ class Given:
 
 
 def held(given: str | Given) -> Held | None:
-    """What has to travel with a name: nothing where every process finds it by the name."""
+    """Object that has to travel with a name; None where every process finds it by the name."""
     return Held(given.thing) if isinstance(given, Given) else None
 
 
-def algorithm(name: str, of: Held | None) -> Algorithm:
-    """The algorithm behind a name."""
-    return algorithms.get(name) if of is None else of.thing
+def contender(name: str, of: Held | None) -> contenders.Contender:
+    """The contender behind a name."""
+    return contenders.get(name) if of is None else contenders.Learner(of.thing)
 
 
 def world(name: str, of: Held | None) -> NamedSource:
@@ -139,6 +140,9 @@ def _algorithm(item: Any) -> str | Given:
             f"an algorithm is {_short(item)}; give a name, an instance or a subclass of sim.Algorithm, or a function "
             "that returns one"
         )
+    missing = [name for name in algorithms.NEEDED if getattr(type(made), name) is getattr(Algorithm, name)]
+    if missing:
+        raise ValueError(f"{type(made).__name__} has not all that an algorithm needs: {', '.join(missing)}")
     return Given(_label(made), made)
 
 

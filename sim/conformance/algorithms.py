@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sim.conformance import arena as worlds
-from sim.conformance.arena import arena, run_trials, same, spec_of, tiny_values, trial
+from sim.conformance.arena import arena, drawn_spec, run_trials, same, tiny_values, trial
 from sim.conformance.checks import Check, Make
 from sim.core import Algorithm, Allocation, Policy, Spec, Standing, Stats
 from sim.engine import runner, turn
@@ -42,7 +42,11 @@ def contract(algorithm: Algorithm, spec: Spec) -> str | None:
     ask = eqx.filter_eval_shape(algorithm.allocate, key, spec, state)
     contexts = (spec.num_contexts,)
     problem = _unlike("finished", over, jax.ShapeDtypeStruct((), jnp.bool_))
-    problem = problem or _unlike("allocate", ask, Allocation(*[jax.ShapeDtypeStruct((rows,), jnp.int32)] * 3))
+    if problem is None and not isinstance(ask, Allocation):
+        problem = f"allocate returns a {type(ask).__name__}; it must be an Allocation"
+    problem = problem or _unlike(
+        "allocate", Allocation(*ask[:3]), Allocation(*[jax.ShapeDtypeStruct((rows,), jnp.int32)] * 3)
+    )
     if problem:
         return problem
     scales = algorithm.num_scales(spec)
@@ -78,7 +82,7 @@ def _about(leaf: Any) -> str:
 
 
 def _contract(make: Make) -> str | None:
-    return contract(make(), spec_of(make()))
+    return contract(make(), drawn_spec())
 
 
 def _answers(make: Make) -> str | None:
@@ -89,11 +93,10 @@ def _answers(make: Make) -> str | None:
         return f"it recommends N = {found.scale.min()} to {found.scale.max()} where N lies in 1..4"
     if not same(found, run_trials(arena(), make(), 60, 200)):
         return "two runs with one seed differ"
-    if not make().sees_truth:
-        if same(found, run_trials(arena(), make(), 60, 200, seed=1)):
-            return "200 trials with another seed give the very same answers"
-        if np.all(found.prompt == found.prompt[0]):
-            return "200 trials all recommend the same prompts, whatever came back"
+    if same(found, run_trials(arena(), make(), 60, 200, seed=1)):
+        return "200 trials with another seed give the very same answers"
+    if np.all(found.prompt == found.prompt[0]):
+        return "200 trials all recommend the same prompts, whatever came back"
     return None
 
 
@@ -106,7 +109,7 @@ def _loops(make: Make) -> str | None:
         if not same(run_trials(arena(), make(), 45, 3, first=150, fused=fused), part):
             return "trials 150 to 152 alone differ from the same trials among 200"
     for number in range(2):
-        world, train, run_key = trial(make(), number)
+        world, train, run_key = trial(number)
         found = runner.run_trial(world, train, make(), 45, run_key)
         if not same((*found.policy, found.spent), tuple(leaf[number] for leaf in whole)):
             return f"trial {number} in the host loop, which live runs take, differs from the same trial inside jit"
@@ -141,7 +144,7 @@ class Observed(NamedTuple):
 
 def observe(algorithm: Algorithm, budget: int, number: int = 0) -> Observed:
     """A trial on the drawn arena in the host loop, which is stopped where a round asks for what is not there."""
-    world, train, run_key = trial(algorithm, number)
+    world, train, run_key = trial(number)
     rule, spec, most = algorithm.traced(), world.spec, algorithm.num_rounds(world.spec)
     at = _begin(rule, spec, jnp.int32(budget), turn.queries_of(rule.queries, train, run_key))
     active = [_active(rule, spec, at)]
@@ -181,7 +184,7 @@ def _insane(ask: Allocation, spec: Spec, widest: int) -> str | None:
 
 def _watched(algorithm: Algorithm) -> Iterator[tuple[int, Observed]]:
     for budget in _WATCHED:
-        if budget >= algorithm.min_budget(spec_of(algorithm)):
+        if budget >= algorithm.min_budget(drawn_spec()):
             yield budget, observe(algorithm, budget)
 
 
@@ -235,7 +238,7 @@ def _finished(make: Make) -> str | None:
 
 def _budget(make: Make) -> str | None:
     algorithm = make()
-    smallest = algorithm.min_budget(spec_of(algorithm))
+    smallest = algorithm.min_budget(drawn_spec())
     for budget in range(smallest, smallest + 25):
         spent = run_trials(arena(seed=budget), algorithm, budget, worlds.LANES).spent.max()
         if spent > budget:
@@ -283,7 +286,7 @@ def _learns(make: Make) -> str | None:
     found, values = run_trials(data, algorithm, 200, 300), tiny_values(data)
     acr = values[np.arange(data.num_contexts), found.prompt, found.scale - 1].mean(axis=1)
     mean, floor, se = acr.mean(), values.mean(), acr.std() / np.sqrt(len(acr))
-    if found.spent.max() == 0 and not algorithm.sees_truth:  # it has no way to learn
+    if found.spent.max() == 0:  # it has no way to learn
         return None if abs(mean - floor) <= SIGMAS * se else f"without a pull it earns {mean:.3f}, not {floor:.3f}"
     if mean <= floor + SIGMAS * se:
         return f"its answers are worth {mean:.3f} ± {se:.3f} on an easy world, a random arm {floor:.3f}"
@@ -292,10 +295,8 @@ def _learns(make: Make) -> str | None:
 
 def _symmetric(make: Make) -> str | None:
     algorithm, data = make(), arena("symmetric")
-    if algorithm.sees_truth:
-        return None
     for budget in (7, 40):
-        found = run_trials(data, algorithm, max(budget, algorithm.min_budget(spec_of(algorithm))), 2000, seed=budget)
+        found = run_trials(data, algorithm, max(budget, algorithm.min_budget(drawn_spec())), 2000, seed=budget)
         for context in range(3):
             counts = np.bincount(found.prompt[:, context], minlength=4)
             if ((counts - 500) ** 2 / 500).sum() > _CHI_SQUARE:
@@ -363,7 +364,7 @@ CHECKS = (
     Check(
         "symmetry",
         "prompts that nothing tells apart are recommended equally often",
-        "break ties at random, as trim.best_estimate and trim.random_order do, and not by the first index",
+        "break ties at random, as trim.best_estimate and draws.order do, and not by the first index",
         _symmetric,
     ),
 )

@@ -4,12 +4,10 @@ import itertools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float
 
-from sim.core import Algorithm, Environment, Key, Pull, Queries, Spec
-from sim.engine import fused as loop
+from sim.core import Algorithm, Environment, Key, Queries, Spec
 from sim.engine import runner, turn
 from sim.envs.dataset import Dataset
 from sim.envs.sources import FixedSource, fixed
@@ -72,16 +70,14 @@ def source_of(data: Dataset) -> FixedSource:
     return source
 
 
-def spec_of(algorithm: Algorithm) -> Spec:
-    """What an algorithm knows of the drawn arena."""
-    spec = source_of(arena()).environment.spec
-    return loop.with_truth(spec, jnp.zeros((3, 4, 4))) if algorithm.sees_truth else spec
+def drawn_spec() -> Spec:
+    """Everything that an algorithm knows of the drawn arena."""
+    return source_of(arena()).environment.spec
 
 
 def run_trials(data: Dataset, algorithm: Algorithm, budget: int, trials: int, **rest: Any) -> runner.Trials:
     """Trials on all queries of a tiny world, on few lanes so that some are taken over."""
-    told = np.broadcast_to(tiny_values(data), (trials, *tiny_values(data).shape))
-    settings: dict[str, Any] = {"seed": 0, "chunk": LANES, "truth": told} | rest
+    settings: dict[str, Any] = {"seed": 0, "chunk": LANES} | rest
     return runner.run_trials(source_of(data), algorithm, budget, trials=trials, **settings)
 
 
@@ -93,35 +89,8 @@ def same(left: Any, right: Any) -> bool:
     return all(np.asarray(a).dtype == np.asarray(b).dtype and np.array_equal(a, b) for a, b in pairs)
 
 
-class Told(Environment):
-    """A world whose learners are told the truth."""
-
-    world: Environment
-    truth: Float[Array, "context prompt scale"]
-
-    @property
-    def spec(self) -> Spec:
-        """With the truth."""
-        return loop.with_truth(self.world.spec, self.truth)
-
-    @property
-    def num_queries(self) -> int:
-        """Of the world."""
-        return self.world.num_queries
-
-    def pull(self, key: Key, prompt: Int[Array, ""], query: Int[Array, ""], scale: Int[Array, ""]) -> Pull:
-        """Of the world."""
-        return self.world.pull(key, prompt, query, scale)
-
-    def block_units(self, pull: Pull, estimator: str = "blocks") -> Int[Array, "task num_scales"]:
-        """Of the world."""
-        return self.world.block_units(pull, estimator)
-
-
-def trial(algorithm: Algorithm, number: int) -> tuple[Environment, Queries, Key]:
+def trial(number: int) -> tuple[Environment, Queries, Key]:
     """The world, the queries and the key of a trial on the drawn arena."""
     key = runner.trial_key(0, number)
     world, train, _ = runner.instance(source_of(arena()), key)
-    if algorithm.sees_truth:
-        world = Told(world, jnp.asarray(tiny_values(arena()), jnp.float32))
     return world, train, counter.fold(key, turn.RUN)

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Int
 
 from sim.core import Algorithm, Key, Policy, Queries, Source, Spec, Trial
 from sim.engine import turn
-from sim.engine.turn import Turn
+from sim.engine.turn import Observer, Turn
 from sim.kernels import counter, rounds
 
 WAIT = 4
@@ -61,7 +61,7 @@ def run(
     num_trials: Int[Array, ""],
     num_slots: int,
     num_lanes: int,
-    truth: Float[Array, "slot context prompt scale"] | None = None,
+    observer: Observer | None = None,
 ) -> Trial:
     """Run trials first, .., first + num_trials - 1; entries from num_trials on are padding.
 
@@ -74,7 +74,7 @@ def run(
         num_trials: how many, at most `num_slots`.
         num_slots: length of the result (static).
         num_lanes: trials in progress at a time (static).
-        truth: exact training values, for an algorithm that `sees_truth`.
+        observer: looks at every round.
     """
     shared = None if source.fresh else source.world(root)
     quota = max(1, num_lanes // WAIT)
@@ -89,16 +89,12 @@ def run(
             world, spec = world_of(source, keys_of(slots))
         else:
             world, spec = rounds.MergedWorld(shared, 0), shared.spec
-        axes: Any = jax.tree.map(lambda _: 0 if shared is None else None, spec)
-        if truth is not None:
-            own = truth[jnp.minimum(slots, num_slots - 1)]
-            spec, axes = (with_truth(tree, leaf) for tree, leaf in ((spec, own), (axes, 0)))
-        return world, spec, axes
+        return world, spec, jax.tree.map(lambda _: 0 if shared is None else None, spec)
 
     def begin(slots: Array, spec: Spec, axes: Any) -> Lanes:
         run_keys, train = start_of(source, algorithm.queries, keys_of(slots))
-        first = jax.vmap(lambda s, law: turn.begin(algorithm, s, budget, law), in_axes=(axes, 0))(spec, train)
-        return Lanes(slots, run_keys, first)
+        start = jax.vmap(lambda s, law: turn.begin(algorithm, s, budget, law, observer), in_axes=(axes, 0))
+        return Lanes(slots, run_keys, start(spec, train))
 
     def refill_and_run(carry: tuple[Array, Lanes, Trial]) -> tuple[Array, Lanes, Trial]:
         following, lanes, answers = carry
@@ -125,7 +121,8 @@ def run(
             asked = each(turn.ask, keys.allocate, lanes.turn, working(lanes))
             how = rounds.Pulling.of(algorithm, world.world.spec)
             stats = rounds.run_round(world, lanes.turn.train, keys.pull, asked, how)
-            return lanes._replace(turn=each(turn.tell, keys.update, lanes.turn, asked, stats))
+            tell = partial(turn.tell, observer=observer)
+            return lanes._replace(turn=each(tell, keys.update, lanes.turn, asked, stats))
 
         lanes = jax.lax.while_loop(go_on, one_round, lanes)
         answer = each(turn.answer, jax.vmap(turn.recommend_key)(lanes.run_key), lanes.turn)
@@ -146,7 +143,8 @@ def run(
     lanes: Lanes = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     lanes = lanes._replace(slot=jnp.full(num_lanes, num_slots, jnp.int32))
     blank = jnp.zeros((num_slots, eqx.filter_eval_shape(source.world, root).spec.num_contexts), jnp.int32)
-    answers = Trial(Policy(blank, blank), jnp.zeros(num_slots, jnp.int32))
+    seen = jax.tree.map(lambda leaf: jnp.zeros((num_slots, *leaf.shape[1:]), leaf.dtype), shapes.turn.seen)
+    answers = Trial(Policy(blank, blank), jnp.zeros(num_slots, jnp.int32), seen)
     return jax.lax.while_loop(unfinished, refill_and_run, (jnp.int32(0), lanes, answers))[2]
 
 
@@ -161,20 +159,20 @@ def run_sharded(
     num_trials: Int[Array, " device"],
     num_slots: int,
     num_lanes: int,
-    truth: Float[Array, "device_slot context prompt scale"] | None = None,
+    observer: Observer | None = None,
 ) -> Trial:
     """`run` on every device of a one-axis mesh, each with trials of its own; results one after the other."""
-    arrays, static = eqx.partition((source, algorithm, budget, root), eqx.is_array)
+    arrays, static = eqx.partition((source, algorithm, budget, root, observer), eqx.is_array)
 
-    def local(arrays: Any, first: Array, num_trials: Array, truth: Array | None) -> Trial:
+    def local(arrays: Any, first: Array, num_trials: Array) -> Trial:
         whole: Any = eqx.combine(arrays, static)
-        source, algorithm, budget, root = whole
-        return run(source, algorithm, budget, root, first[0], num_trials[0], num_slots, num_lanes, truth)
+        source, algorithm, budget, root, observer = whole
+        return run(source, algorithm, budget, root, first[0], num_trials[0], num_slots, num_lanes, observer)
 
     everywhere, apart = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec(mesh.axis_names[0])
-    specs = (everywhere, apart, apart, apart)
+    specs = (everywhere, apart, apart)
     sharded = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=apart, check_vma=False)
-    return sharded(arrays, first, num_trials, truth)
+    return sharded(arrays, first, num_trials)
 
 
 def _choose(which: Bool[Array, " lane"], new: Lanes, old: Lanes) -> Lanes:
@@ -182,8 +180,3 @@ def _choose(which: Bool[Array, " lane"], new: Lanes, old: Lanes) -> Lanes:
         return jnp.where(which.reshape(-1, *(1 for _ in a.shape[1:])), a, b)
 
     return jax.tree.map(pick, new, old)
-
-
-def with_truth(tree: Spec, truth: Any) -> Spec:
-    """A spec, or its tree of lane axes, with a truth."""
-    return eqx.tree_at(lambda spec: spec.truth, tree, truth, is_leaf=lambda leaf: leaf is None)

@@ -13,12 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from sim import evaluate
 from sim.core import Algorithm, Allocation, Environment, Instance, Key, Queries, Source, Spec, Stats, Trial
 from sim.engine import fused as whole
 from sim.engine import stepwise, turn
 from sim.engine.turn import RUN as RUN
-from sim.engine.turn import SPLIT, WORLD, RoundKeys, Turn
+from sim.engine.turn import SPLIT, WORLD, Observe, Observer, RoundKeys, Turn
 from sim.engine.turn import queries_of as queries_of
 from sim.kernels import counter, rounds, subsets
 
@@ -41,11 +40,19 @@ MAX_BUDGET = 2**24
 
 
 class Trials(NamedTuple):
-    """Results of many trials, NumPy arrays with a leading trial axis."""
+    """Results of many trials, NumPy arrays with a leading trial axis.
+
+    Attributes:
+        prompt: recommended prompts, from 0, shape (trial, context).
+        scale: recommended scales, from 1, shape (trial, context).
+        spent: completions spent.
+        seen: a tree of what was observed of every round, leading axes trial and round; None where nobody looked.
+    """
 
     prompt: np.ndarray
     scale: np.ndarray
     spent: np.ndarray
+    seen: Any = None
 
 
 def trial_key(seed: int, trial: int | Array) -> Key:
@@ -69,7 +76,7 @@ def run_trials(
     first: int = 0,
     chunk: int | None = None,
     fused: bool | None = None,
-    truth: np.ndarray | None = None,
+    observe: Observe | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Trials:
     """Run `trials` trials, in bounded memory however many they are.
@@ -85,8 +92,9 @@ def run_trials(
         fused: whether all rounds are one program (`sim.engine.fused`: fast, and slow to compile) or the host calls each
             (`sim.engine.stepwise`). By default the first for more than `_STEPWISE_TRIALS` trials, for several devices,
             and for rules that pull one arm at a time, which have many rounds. Never shows in results.
-        truth: exact training values, shape (trial, context, prompt, scale); for an algorithm that
-            `sees_truth`.
+        observe: looks at every round (`turn.Observe`); what it sees comes back as `Trials.seen`, leading axes trial and
+            round: as many rounds as the algorithm has (`Algorithm.num_rounds`), or as completions where only the budget
+            tells. Entries after a trial's last round are 0.
         progress: called with the number of trials done after each jitted call.
 
     Raises:
@@ -102,14 +110,14 @@ def run_trials(
     check_budget(algorithm, spec, budget)
     fused, lanes, slots = _sizes(algorithm, spec, trials, chunk, fused)
     at_a_time = slots * len(_devices(fused))
+    observer = observer_of(algorithm, spec, budget, observe)
     parts = []
     for done in range(0, trials, at_a_time):
         count = min(at_a_time, trials - done)
-        own = truth[done : done + count] if algorithm.sees_truth and truth is not None else None
-        parts.append(_call(source, algorithm, budget, seed, first + done, count, fused, slots, lanes, own))
+        parts.append(_call(source, algorithm, budget, seed, first + done, count, fused, slots, lanes, observer))
         if progress is not None:
             progress(done + count)
-    return Trials(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
 def warm_up(
@@ -118,8 +126,7 @@ def warm_up(
     """Compile what `run_trials` runs with these arguments, without running a trial."""
     spec = spec_of(source)
     fused, lanes, slots = _sizes(algorithm, spec, trials, chunk, fused)
-    truth = np.zeros((0, spec.num_contexts, spec.num_prompts, spec.max_scale), np.float32)
-    _call(source, algorithm, 1, 0, 0, 0, fused, slots, lanes, truth if algorithm.sees_truth else None)
+    _call(source, algorithm, 1, 0, 0, 0, fused, slots, lanes, None)
 
 
 def _sizes(
@@ -133,7 +140,7 @@ def _sizes(
         lanes = chunk or min(BATCH if wide else CHUNK, _most_lanes(algorithm, spec))
         return fused, lanes, lanes
     lanes = chunk or min(CHUNK, _most_lanes(algorithm, spec))
-    return fused, lanes, lanes if algorithm.sees_truth else max(lanes, CALL)
+    return fused, lanes, max(lanes, CALL)
 
 
 def _most_lanes(algorithm: Algorithm, spec: Spec) -> int:
@@ -157,37 +164,32 @@ def _call(
     fused: bool,
     slots: int,
     lanes: int,
-    truth: np.ndarray | None,
+    observer: Observer | None,
 ) -> Trials:
     """Trials first, .., first + count - 1, spread evenly over the devices."""
     devices = _devices(fused)
     each = -(-count // len(devices))
     starts = np.minimum(np.arange(len(devices)) * each, count)
     counts = np.minimum(each, count - starts)
-    own = None
-    if truth is not None:
-        own = np.zeros((len(devices), slots, *truth.shape[1:]), np.float32)
-        for device, (start, size) in enumerate(zip(starts, counts, strict=True)):
-            own[device, :size] = _relative(truth[start : start + size])
-        own = jnp.asarray(own.reshape(-1, *truth.shape[1:]))
     head = (source, algorithm.traced(), jnp.int32(budget), counter.from_seed(seed))
     if not fused:
-        found = stepwise.run(*head, jnp.int32(first), jnp.int32(count), lanes, own)
+        found = stepwise.run(*head, jnp.int32(first), jnp.int32(count), lanes, observer)
     elif len(devices) == 1:
-        found = whole.run(*head, jnp.int32(first), jnp.int32(count), slots, lanes, own)
+        found = whole.run(*head, jnp.int32(first), jnp.int32(count), slots, lanes, observer)
     else:
         mesh = jax.make_mesh((len(devices),), ("trial",), axis_types=(jax.sharding.AxisType.Auto,))
         numbers = (jnp.asarray(first + starts, jnp.int32), jnp.asarray(counts, jnp.int32))
-        found = whole.run_sharded(mesh, *head, *numbers, slots, lanes, own)
+        found = whole.run_sharded(mesh, *head, *numbers, slots, lanes, observer)
     kept = np.concatenate([device * slots + np.arange(size) for device, size in enumerate(counts)])
-    return Trials(*(np.asarray(leaf)[kept] for leaf in (*found.policy, found.spent)))
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[kept], Trials(*found.policy, found.spent, found.seen))
 
 
-def _relative(truth: np.ndarray) -> np.ndarray:
-    """Gaps as negative shares of the largest in a context, 0 for all that are equally good: float32 keeps them."""
-    gap = evaluate.clear_gaps(truth)
-    largest = gap.max(axis=(2, 3), keepdims=True)
-    return -gap / np.where(largest > 0, largest, 1.0)
+def observer_of(algorithm: Algorithm, spec: Spec, budget: int, observe: Observe | None) -> Observer | None:
+    """Who watches a trial, and for how many rounds."""
+    if observe is None:
+        return None
+    most = algorithm.num_rounds(spec)
+    return Observer(observe, budget if most is None else most)
 
 
 def shape_of(source: Source) -> Environment:
@@ -222,7 +224,14 @@ def check_seed(seed: int) -> None:
         raise ValueError(f"seed is {seed}; it must lie in 0..{2**64 - 1}")
 
 
-def run_trial(environment: Environment, train: Queries, algorithm: Algorithm, budget: int, run_key: Key) -> Trial:
+def run_trial(
+    environment: Environment,
+    train: Queries,
+    algorithm: Algorithm,
+    budget: int,
+    run_key: Key,
+    observe: Observe | None = None,
+) -> Trial:
     """One trial in the host loop, one pull at a time: what a live model needs.
 
     Equals trial t of `run_trials` bit for bit when given that trial's `instance` and run key.
@@ -233,6 +242,7 @@ def run_trial(environment: Environment, train: Queries, algorithm: Algorithm, bu
         algorithm: what is run.
         budget: completions T.
         run_key: `counter.fold(trial_key(seed, t), RUN)`.
+        observe: looks at every round, as in `run_trials`.
     """
     law = queries_of(algorithm.queries, train, run_key)
 
@@ -240,7 +250,7 @@ def run_trial(environment: Environment, train: Queries, algorithm: Algorithm, bu
         assert at.train is not None
         return host_round(environment, at.train, key, asked, algorithm)
 
-    return _rounds(environment.spec, algorithm, budget, run_key, law, pull)
+    return _rounds(environment.spec, algorithm, budget, run_key, law, pull, observe)
 
 
 def run_rounds(
@@ -250,18 +260,20 @@ def run_rounds(
     run_key: Key,
     answer: Callable[[Key, Allocation], Stats],
     watch: Callable[[Any], None] = lambda state: None,
+    observe: Observe | None = None,
 ) -> Trial:
     """One trial in which somebody else pulls: `answer` gets a round's key and allocation and returns what came back.
 
     Rounds without pulls are answered too, as in a trial. The run is a function of its arguments and the answers alone,
-    so that a run whose answers are kept can be repeated up to where it stopped. `watch` sees the state before a round.
+    so that a run whose answers are kept can be repeated up to where it stopped. `watch` sees the state before a round;
+    `observe` is as in `run_trials`.
     """
 
     def pull(key: Key, at: Turn, asked: Allocation) -> Stats:
         watch(at.state)
         return answer(key, asked)
 
-    return _rounds(spec, algorithm, budget, run_key, None, pull)
+    return _rounds(spec, algorithm, budget, run_key, None, pull, observe)
 
 
 def _rounds(
@@ -271,14 +283,16 @@ def _rounds(
     run_key: Key,
     train: Queries | None,
     pull: Callable[[Key, Turn, Allocation], Stats],
+    observe: Observe | None,
 ) -> Trial:
     """The host loop: one trial, a round at a time, pulled by `pull`."""
     check_budget(algorithm, spec, budget)
+    observer = observer_of(algorithm, spec, budget, observe)
     algorithm = algorithm.traced()
-    at = _begin(algorithm, spec, jnp.int32(budget), train)
+    at = _begin(algorithm, spec, jnp.int32(budget), train, observer)
     while bool(_going(algorithm, spec, at)):
         keys, asked = _ask(algorithm, spec, run_key, at)
-        at = _tell(algorithm, spec, keys.update, at, asked, pull(keys.pull, at, asked))
+        at = _tell(algorithm, spec, keys.update, at, asked, pull(keys.pull, at, asked), observer)
     return _answer(algorithm, spec, run_key, at)
 
 

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
 from sim.core import Algorithm, Allocation, Key, Queries, Source, Spec, Stats, Trial
 from sim.engine import fused, turn
-from sim.engine.turn import Turn
+from sim.engine.turn import Observer, Turn
 from sim.kernels import counter, rounds
 
 
@@ -54,7 +54,7 @@ def run(
     first: Int[Array, ""],
     num_trials: Int[Array, ""],
     num_lanes: int,
-    truth: Float[Array, "lane context prompt scale"] | None = None,
+    observer: Observer | None = None,
 ) -> Trial:
     """Trials first, .., first + num_trials - 1, all in progress together; entries from num_trials on are padding.
 
@@ -66,12 +66,12 @@ def run(
         first: number of the first trial.
         num_trials: how many, at most `num_lanes`.
         num_lanes: length of the result (static).
-        truth: exact training values, for an algorithm that `sees_truth`.
+        observer: looks at every round.
     """
     given = _draw(source, algorithm.queries, root, first, num_lanes)
-    spec = given.spec if truth is None else fused.with_truth(given.spec, truth)
-    own, static = eqx.partition(algorithm, eqx.is_array)
-    program = _program(static, source.fresh, truth is not None)
+    spec = given.spec
+    own, static = eqx.partition((algorithm, observer), eqx.is_array)
+    program = _program(static, source.fresh)
     how = rounds.Pulling.of(algorithm, spec)
     stride = spec.num_prompts if source.fresh else 0
     pull = _round(how, stride)
@@ -108,18 +108,19 @@ def _round(how: rounds.Pulling, stride: int) -> Callable[..., Stats]:
 
 
 @lru_cache
-def _program(static: Algorithm, fresh: bool, sees_truth: bool) -> Program:
-    """The functions of an algorithm, given its fields that are no arrays."""
+def _program(static: tuple[Algorithm, Observer | None], fresh: bool) -> Program:
+    """The functions of an algorithm and who watches it, given their fields that are no arrays."""
 
     def each(own: Any, spec: Spec, function: Callable[..., Any], *batched: Any) -> Any:
         axes: Any = jax.tree.map(lambda _: 0 if fresh else None, spec)
-        if sees_truth:
-            axes = fused.with_truth(axes, 0)
-        algorithm: Any = eqx.combine(own, static)
+        algorithm: Any = eqx.combine(own[0], static[0])
         return jax.vmap(partial(function, algorithm), in_axes=(axes, *(0 for _ in batched)))(spec, *batched)
 
+    def watching(own: Any) -> Observer | None:
+        return eqx.combine(own[1], static[1])
+
     def begin(own: Any, spec: Spec, budget: Array, train: Queries) -> Turn:
-        return each(own, spec, lambda rule, s, law: turn.begin(rule, s, budget, law), train)
+        return each(own, spec, lambda rule, s, law: turn.begin(rule, s, budget, law, watching(own)), train)
 
     def ask(own: Any, spec: Spec, run_keys: Array, at: Turn, num_trials: Array) -> Any:
         keys = jax.vmap(turn.round_keys)(run_keys, at.round)
@@ -129,7 +130,7 @@ def _program(static: Algorithm, fresh: bool, sees_truth: bool) -> Program:
 
     def tell(own: Any, spec: Spec, run_keys: Array, at: Turn, asked: Allocation, stats: Stats) -> Turn:
         keys = jax.vmap(turn.round_keys)(run_keys, at.round).update
-        return each(own, spec, turn.tell, keys, at, asked, stats)
+        return each(own, spec, partial(turn.tell, observer=watching(own)), keys, at, asked, stats)
 
     def answer(own: Any, spec: Spec, run_keys: Array, at: Turn) -> Trial:
         return each(own, spec, turn.answer, jax.vmap(turn.recommend_key)(run_keys), at)

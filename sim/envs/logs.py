@@ -33,6 +33,11 @@ class Columns(NamedTuple):
         cost: the cost of a completion; without it completions are free.
         prompt: tells prompts apart.
         query: tells queries apart.
+
+    Example:
+        >>> from sim import Columns
+        >>> Columns(("answer", "brevity"), ("mv", "mean"), gold="right").votes
+        ('answer',)
     """
 
     objectives: tuple[str, ...]
@@ -55,6 +60,13 @@ class Contexts(NamedTuple):
         objective_weights: shape (context, objective).
         cost_weights: utility of one unit of cost per context, >= 0, shape (context,).
         names: for people; none by default.
+
+    Example:
+        >>> import numpy as np
+        >>> from sim import Contexts
+        >>> prices = Contexts(np.ones((2, 1)), np.array([0.0, 0.01]), ("free", "dear"))
+        >>> dict(zip(prices.names, prices.cost_weights.tolist()))
+        {'free': 0.0, 'dear': 0.01}
     """
 
     objective_weights: np.ndarray

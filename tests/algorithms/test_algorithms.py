@@ -31,8 +31,7 @@ LANES = 64
 def run(
     data: Dataset, algorithm: Algorithm, budget: int, trials: int, *, lanes: int = LANES, **rest: Any
 ) -> runner.Trials:
-    told = np.broadcast_to(truth_of(data), (trials, *truth_of(data).shape))
-    rest = {"seed": 0, "chunk": lanes, "truth": told} | rest
+    rest = {"seed": 0, "chunk": lanes} | rest
     return runner.run_trials(given(data), algorithm, budget, trials=trials, **rest)
 
 
@@ -46,7 +45,7 @@ def test_every_algorithm_keeps_what_each_check_promises(name: str, check: Check)
     """What `iapo check` runs. `test_conformance` has a rule that breaks each promise.
 
     Seen to fail, for everything that learns, with the order of `kernels.select.sortable` reversed, and for six of the
-    ten classes of learners with the tie-break words of `trim.random_order` replaced by the items' indices.
+    ten classes of learners with the tie-break words of `draws.order` replaced by the items' indices.
     """
     assert check.problem(lambda: algorithms.get(name)) is None
 
@@ -102,8 +101,7 @@ WORLDS = {"majority": majority, "best-of": best_of, "mixed": mixed, "weighted": 
 def test_lanes_and_the_host_loop_do_not_show(name: str, world: str) -> None:
     """Ten trials on one lane, on seven and on as many lanes as trials, against the host loop, bit for bit."""
     algorithm, data = algorithms.get(name), WORLDS[world]()
-    told = np.broadcast_to(truth_of(data), (10, *truth_of(data).shape))
-    by_hand = host_trials(given(data), algorithm, 70, 0, 10, told)
+    by_hand = host_trials(given(data), algorithm, 70, 0, 10)
     for number, fused in itertools.product((1, 7, 10), (True, False)):
         assert same(run(data, algorithm, 70, 10, lanes=number, fused=fused), by_hand)
 
@@ -130,10 +128,9 @@ def test_lanes_and_the_host_loop_do_not_show_under_any_design(name: str, world: 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_lanes_and_the_host_loop_do_not_show_on_fresh_worlds(name: str) -> None:
     algorithm, source = algorithms.get(name), drawn(majority())
-    truth = np.random.default_rng(0).normal(size=(10, 3, 3, 4))
-    by_hand = host_trials(source, algorithm, 50, 3, 10, truth)
+    by_hand = host_trials(source, algorithm, 50, 3, 10)
     for number, fused in itertools.product((1, 3, 10), (True, False)):
-        settings: Any = {"seed": 3, "trials": 10, "chunk": number, "fused": fused, "truth": truth}
+        settings: Any = {"seed": 3, "trials": 10, "chunk": number, "fused": fused}
         assert same(runner.run_trials(source, algorithm, 50, **settings), by_hand)
 
 
@@ -187,24 +184,9 @@ def test_every_name_spells_out_its_own_defaults(name: str) -> None:
         ("ucb:constant=nan", "constant is nan; it must lie in 0..1e\\+36"),
         ("ucb-e:exploration=1e80", "exploration is 1e\\+80; it must lie in 0..1e\\+72"),
         ("triple-n1:deploy=two", "deploy is 'two'; allowed are one, random"),
+        ("oracle", "oracle is told the truth: a reference in comparisons, no algorithm; name one that is not"),
     ],
 )
 def test_what_cannot_be_read_is_refused_in_one_sentence(text: str, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         algorithms.get(text)
-
-
-def test_the_oracle_needs_the_truth() -> None:
-    told = [name for name in ALGORITHMS if algorithms.get(name).sees_truth]
-    assert told == ["oracle"]
-    with pytest.raises(ValueError, match="exact training values"):
-        runner.run_trials(given(arena()), algorithms.get("oracle"), 5, seed=0, trials=1)
-
-
-def test_the_oracle_takes_the_best_arms() -> None:
-    data = arena()
-    found = run(data, algorithms.get("oracle"), 5, 2)
-    prompt, scale = exact.best_arms(truth_of(data))
-    np.testing.assert_array_equal(found.prompt, [prompt, prompt])
-    np.testing.assert_array_equal(found.scale, [scale, scale])
-    assert not found.spent.any()

@@ -14,7 +14,8 @@ import pytest
 from cli_runs import QUICK, iapo, refused
 
 import sim.cli.streams
-from sim import algorithms, envs
+from sim import envs
+from sim.comparison import contenders
 from sim.envs import files
 from theory import exact
 from theory.truth import whole_values
@@ -231,7 +232,7 @@ def test_env_list_and_show():
 
 def test_algorithms_lists_all_with_their_options():
     listed = iapo("algorithms").stdout
-    assert all(f" {name} " in listed for name in algorithms.ALGORITHMS)
+    assert all(f" {name} " in listed for name in contenders.names())
     assert "budget_rule=hard, fresh=False, ties=random" in listed
 
 

@@ -13,13 +13,13 @@ from cli_runs import QUICK, iapo
 from rich.console import Console
 from rich.text import Text
 
-from sim import algorithms, envs
+from sim import envs
 from sim.adapters.evaluation import ROLES, Interval, Row
 from sim.adapters.paid.ledger import Amount
 from sim.adapters.policy import Arm, Chosen
 from sim.adapters.run_file.settings import MONEY
 from sim.cli import common, compare, evaluate, live, spending, verify
-from sim.comparison import tables
+from sim.comparison import contenders, tables
 from sim.comparison.cells import Seconds
 from sim.comparison.compare import Plan, Result, Step
 from sim.envs import files
@@ -47,7 +47,7 @@ def shown(*table) -> list[str]:
 
 def test_a_comparison_of_all_algorithms_fits():
     """14 algorithms at 5 budgets, as in `make run`: every number, star and second is there."""
-    rng, budgets, names = np.random.default_rng(0), tuple(compare.BUDGETS), tuple(algorithms.ALGORITHMS)
+    rng, budgets, names = np.random.default_rng(0), tuple(compare.BUDGETS), tuple(contenders.names())
     rows = [
         ("w", name, budget, 200, mean, 0.0039, 0.1, 0.01, 0.2, budget, budget, 0.01 if name != "psst" else np.nan)
         for name in names
@@ -74,7 +74,7 @@ def test_a_comparison_of_all_algorithms_fits():
 def test_listings_wrap_their_text_only():
     lines = iapo("algorithms").stdout.splitlines()
     assert max(map(len, lines)) <= 80
-    assert all(sum(line.split()[:1] == [name] for line in lines) == 1 for name in algorithms.ALGORITHMS)
+    assert all(sum(line.split()[:1] == [name] for line in lines) == 1 for name in contenders.names())
     words = " ".join(lines).split()
     assert words.count("budget_rule=hard,") == 4
     assert "…" not in "".join(lines)

@@ -14,8 +14,8 @@ from scipy import stats
 
 from figures import choice, hard, regret, scale_gain, style
 from figures.results import compare, scale, verify
-from sim import algorithms, envs
-from sim.comparison import tables
+from sim import envs
+from sim.comparison import contenders, tables
 from sim.envs.sources import fixed
 from theory import bounds, exact, truth
 from theory.problem import problem_of
@@ -36,7 +36,7 @@ def summary(names: list[str], envs: tuple[str, ...] = ("one", "two"), budgets: t
 
 
 def test_every_algorithm_has_a_look_of_its_own():
-    names = [*algorithms.ALGORITHMS, "psst:ties=index", "ucb:constant=1.0"]
+    names = [*contenders.names(), "psst:ties=index", "ucb:constant=1.0"]
     looks = style.looks(names)
     assert list(looks) == names
     assert len(set(looks.values())) == len(names)
@@ -46,14 +46,14 @@ def test_every_algorithm_has_a_look_of_its_own():
 
 
 def test_a_look_does_not_depend_on_what_else_is_in_the_figure():
-    names = [*algorithms.ALGORITHMS, "psst:ties=index", "mine"]
+    names = [*contenders.names(), "psst:ties=index", "mine"]
     assert all(style.looks([name])[name] == look for name, look in style.looks(names[::-1]).items())
-    assert len({style.look(name).color for name in algorithms.ALGORITHMS}) == len(algorithms.ALGORITHMS)
-    assert len({style.look(name).marker for name in algorithms.ALGORITHMS}) == len(algorithms.ALGORITHMS) - 1
+    assert len({style.look(name).color for name in contenders.names()}) == len(contenders.names())
+    assert len({style.look(name).marker for name in contenders.names()}) == len(contenders.names()) - 1
 
 
 def test_a_panel_per_environment_and_a_legend_entry_per_algorithm():
-    names = list(algorithms.ALGORITHMS)
+    names = list(contenders.names())
     figure = compare.draw(summary(names))
     assert [panel.get_title(loc="left") for panel in figure.axes] == ["one", "two"]
     assert all(panel.get_xscale() == "log" for panel in figure.axes)

@@ -57,5 +57,6 @@ def test_what_a_sweep_names_counts_where_it_was_registered(monkeypatch: pytest.M
     monkeypatch.setitem(envs.ENVS, "own", envs.Entry("", lambda: families.two_arm((0.7, 0.2))))
     found = build.registered("figures.hard", {"algorithms": ("psst", "mine"), "envs": ("own:tie=half", "two-arm")})
     assert list(found) == ["program of mine", "program of own:tie=half"]
-    monkeypatch.setitem(claims.CLAIMS, "mine", claims.Claim("psst", lambda case, budget: 0.5, ours=False))
-    assert list(build.registered("figures.bounds", {"families": ("two-arm",)})) == ["program of claims"]
+    monkeypatch.setitem(claims.CLAIMS, "mine", claims.Claim("psst", lambda case, budget: 0.5))
+    for sweep in ({"families": ("two-arm",)}, {"rules": {"psst": "psst"}}):
+        assert list(build.registered("figures.bounds", sweep)) == ["program of claims"]

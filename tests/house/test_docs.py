@@ -1,6 +1,7 @@
 """Texts: one page at the front door, links that lead somewhere, files and names that answer, commands that exist."""
 
 import ast
+import importlib
 import re
 import shlex
 import subprocess
@@ -137,9 +138,15 @@ def test_commands_and_options_exist(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
-def test_python_in_texts_can_be_read(path: Path) -> None:
+def test_python_in_texts_uses_public_names_alone(path: Path) -> None:
+    """Seen to fail with `from sim import runner`, and with a bracket left open."""
     for block in blocks(path, "python"):
-        ast.parse(block)
+        tree = ast.parse(block)
+        used = {node.module: node.names for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        assert set(used) <= {"sim", "theory", "figures"}
+        for module, wanted in used.items():
+            public = getattr(importlib.import_module(str(module)), "__all__", None)
+            assert public is None or {name.name for name in wanted} <= set(public)
 
 
 def test_running_installs_no_linters_and_no_browsers() -> None:

@@ -323,7 +323,7 @@ def short(case):
 def unknown(case, budget, rule="uniformly"):
     return 1.0
 
-claimed = Claim("ucb-e", loose, False)
+claimed = Claim("ucb-e", loose)
 number = 3
 """
 

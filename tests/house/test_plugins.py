@@ -202,7 +202,7 @@ def test_a_mistake_in_a_file_is_told_with_file_and_line(text: str, sentence: str
 
 
 def key(text: str) -> str:
-    found = cells.algorithm_program(algorithms.get(text))
+    found = contenders.algorithm_program(algorithms.get(text))
     assert found.unread == ()
     return found.key
 

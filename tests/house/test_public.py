@@ -13,6 +13,8 @@ from types import ModuleType
 
 import pytest
 
+from sim import origins
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("sim", "theory", "figures")
 HEAVY = ("jax", "numpy", "pandas", "equinox", "matplotlib", "scipy")
@@ -80,6 +82,14 @@ def test_checkers_readers_and_programs_see_the_same_names(package: str) -> None:
         assert getattr(module, name) is (
             sys.modules.get(f"{source}.{inner}") or getattr(importlib.import_module(source), inner)
         )
+
+
+def test_a_public_name_counts_as_the_module_it_comes_from() -> None:
+    """Else a rule that imports it would be run again after any edit. Seen to fail with the packages themselves."""
+    text = "from sim import Algorithm, tables, load, trim, nothing\nfrom theory import exact_values"
+    mine = origins.Origin("mine", text, None, "", python=True, others=False)
+    homes = {"sim.core", "sim.comparison.tables", "sim.envs.files", "sim.trim", "sim", "theory.truth"}
+    assert origins.imports(mine) == homes
 
 
 def test_there_are_few() -> None:

@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from scipy import stats
 
-from sim.conformance.arena import Told
 from sim.conformance.arena import arena as arena
 from sim.conformance.arena import same as same
 from sim.core import Algorithm, Environment, Key, Pull, Queries, Source, Spec
 from sim.engine import runner
+from sim.engine.turn import Observe
 from sim.envs.dataset import Dataset
 from sim.envs.tabular import TabularWorld, thresholds_of
 from sim.kernels import counter, subsets
@@ -186,18 +186,16 @@ def make_spec(
 
 
 def host_trials(
-    source: Source, algorithm: Algorithm, budget: int, seed: int, trials: int, truth: np.ndarray | None = None
+    source: Source, algorithm: Algorithm, budget: int, seed: int, trials: int, observe: Observe | None = None
 ) -> runner.Trials:
     """`runner.run_trials` by the host loop."""
     rows = []
     for number in range(trials):
         key = runner.trial_key(seed, number)
         world, train, _ = runner.instance(source, key)
-        if algorithm.sees_truth and truth is not None:
-            world = Told(world, jnp.asarray(truth[number], jnp.float32))
-        policy, spent = runner.run_trial(world, train, algorithm, budget, counter.fold(key, runner.RUN))
-        rows.append((policy.prompt, policy.scale, spent))
-    return runner.Trials(*(np.stack([np.asarray(leaf) for leaf in column]) for column in zip(*rows, strict=True)))
+        found = runner.run_trial(world, train, algorithm, budget, counter.fold(key, runner.RUN), observe)
+        rows.append(runner.Trials(*found.policy, found.spent, found.seen))  # pyright: ignore
+    return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *rows)
 
 
 def bernoulli(means: list[float]) -> Dataset:

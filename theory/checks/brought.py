@@ -31,9 +31,11 @@ def bring(texts: Iterable[str]) -> None:
             continue
         claim, name = claim_of(text), plugins.label(text)
         known = claims.CLAIMS.get(name)
-        if known is not None and _home(known) != _home(claim):
-            raise ValueError(f"{text} would be called {name!r}, as another bound is; rename it")
-        claims.CLAIMS[name] = claim
+        if known is not None and known != claim:
+            if _home(known) != _home(claim):
+                raise ValueError(f"{text} would be called {name!r}, as another bound is; rename it")
+            del claims.CLAIMS[name]  # its file was edited
+        claims.add(name, claim)
 
 
 def claim_of(text: str) -> Claim:
@@ -45,7 +47,7 @@ def claim_of(text: str) -> Claim:
         parameters = plugins.parameters(thing)
         if len(parameters) < 2:
             raise ValueError(f"{text} takes {', '.join(parameters) or 'nothing'}; a bound takes a case and a budget")
-        claim = Claim(str(parameters.get("rule", getattr(thing, "rule", _RULE))), thing, False)
+        claim = Claim(str(parameters.get("rule", getattr(thing, "rule", _RULE))), thing)
     else:
         raise ValueError(f"{text} is an object of class {type(thing).__name__}; expected a function or a Claim")
     if claim.rule not in rules.RULES:
