@@ -7,9 +7,10 @@ A judge is a function of the tables that returns a finding per environment. To a
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from figures import gains, judges, resolution
+from figures import gains, judges, registry, resolution
 from figures.inputs import records
 from figures.judges import NOT, OPEN, PARTLY, REPRODUCED, UNTESTED, Finding
+from sim import plugins
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -161,6 +162,26 @@ CLAIMS: dict[str, Claim] = {
 }
 """Claims by their numbers in the order of the paper."""
 ORDER = (REPRODUCED, PARTLY, NOT, OPEN, UNTESTED)
+
+
+def bring(texts: Iterable[str]) -> None:
+    """Put claims of one's own into the ledger, each under its name: `iapo claims --claim mine.py:C11`.
+
+    Args:
+        texts: `path/file.py:Name`, `module:Name` or an installed package's name of a `Claim`, which may need figures of
+            one's own, named as `iapo figures` does.
+
+    Raises:
+        ValueError: there is none, it is no `Claim`, or another has its name.
+    """
+    for text in texts:
+        thing = plugins.load("claim", text, lambda one: isinstance(one, Claim), CLAIMS)
+        if not isinstance(thing, Claim):
+            raise ValueError(f"{text} is an object of class {type(thing).__name__}; expected a figures.claims.Claim")
+        name = plugins.label(text)
+        if name in CLAIMS and CLAIMS[name].says != thing.says:
+            raise ValueError(f"{text} would be called {name!r}, as another claim is; rename it")
+        CLAIMS[name] = thing._replace(needs=tuple(map(registry.bring, thing.needs)))
 
 
 def needs() -> list[str]:

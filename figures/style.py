@@ -5,7 +5,6 @@ simulation is markers with intervals (thin lines guide the eye), bounds are dash
 """
 
 import io
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -177,21 +176,25 @@ def look(name: str) -> Look:
 def looks(names: list[str]) -> dict[str, Look]:
     """The look of each of these algorithms; two of one name are told apart by more of where their code lies."""
     found = {name: look(name) for name in names}
-    counts = Counter(one.label for one in found.values())
-    longer = plugins.labels(names)
+    longer, others = plugins.labels(names), {found[name].label for name in names if not _place(name)}
     for name, one in found.items():
-        own = plugins.split(name, _FIXED)
-        if own.place and counts[one.label] > 1:
-            told = longer[name] if longer[name] != own.name else own.base
+        if _place(name):
+            own = plugins.split(name)
+            told = own.base if longer[name] in others else longer[name]
             found[name] = one._replace(label=told + one.label.removeprefix(plugins.label(own.base)))
     taken: set[tuple[str, str, str]] = set()
     for name, one in found.items():
         places = [(color, marker, one.face) for marker in (one.marker, *_HOLLOW) for color in (one.color, *OWN)]
         at = next((place for place in places if place not in taken), places[0])
-        if plugins.split(name, _FIXED).place and one.face != "white":
+        if _place(name) and one.face != "white":
             found[name] = one._replace(color=at[0], marker=at[1], face=at[0])
         taken.add((found[name].color, found[name].marker, one.face))
     return found
+
+
+def _place(name: str) -> str:
+    """Where the code of an algorithm lies that is named by it; empty for a registered one."""
+    return plugins.split(name, (*_FIXED, "oracle", "random")).place
 
 
 def environments(names: Sequence[str]) -> dict[str, str]:

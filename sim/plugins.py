@@ -35,6 +35,7 @@ KINDS = {
     "scorer": "iapo.scorers",
     "bound": "iapo.bounds",
     "figure": "iapo.figures",
+    "claim": "iapo.claims",
 }
 """What can be brought along -> its group of entry points."""
 
@@ -117,7 +118,7 @@ def labels(texts: Collection[str]) -> dict[str, str]:
         found = split(base)
         if not found.is_file:
             return [label(base), base]
-        parts = Path(found.place).absolute().parts
+        parts = Path(found.place).parts
         return [
             label(base),
             *(":".join(filter(None, ("/".join(parts[-n:]), found.name))) for n in range(1, len(parts))),
@@ -291,10 +292,9 @@ def _module_name(path: Path, beside: list[Path]) -> str:
 
 def _run(path: Path, name: str, beside: list[Path]) -> ModuleType:
     """Run a file as a module of this name; helpers beside it are run again."""
-    for module in list(sys.modules.values()):
-        file = getattr(module, "__file__", None)
-        if file and Path(file) in beside[1:]:
-            del sys.modules[module.__name__]
+    for loaded, module in list(sys.modules.items()):
+        if _file_of(module) in beside[1:]:
+            del sys.modules[loaded]
     _refuse_clash(path, beside)
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -316,12 +316,15 @@ def _run(path: Path, name: str, beside: list[Path]) -> ModuleType:
 def _refuse_clash(path: Path, beside: list[Path]) -> None:
     """Helpers of one name in two folders would be one module."""
     for helper in beside[1:]:
-        other = sys.modules.get(helper.stem)
-        file = Path(getattr(other, "__file__", None) or "")
-        if other is not None and helper.parent == path.parent and not origins.installed(str(file)):
-            raise ValueError(
-                f"{path} needs {helper.name} beside it, but {file} was loaded as {helper.stem}; rename one"
-            )
+        home = helper.parent if helper.name == "__init__.py" else helper.with_suffix("")
+        if home.parent == path.parent and home.name in sys.modules:
+            file = _file_of(sys.modules[home.name])
+            raise ValueError(f"{path} needs {helper.name} beside it, but {file} was loaded as {home.name}; rename one")
+
+
+def _file_of(module: Any) -> Path | None:
+    file = getattr(module, "__file__", None) if isinstance(module, ModuleType) else None
+    return Path(file) if isinstance(file, str) else None
 
 
 class _Beside:

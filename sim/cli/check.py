@@ -59,8 +59,6 @@ def check(
 
 def _kind(text: str) -> Kind:
     """What a text names."""
-    import inspect
-
     from figures import registry
     from sim import algorithms, envs, plugins
     from sim.adapters.scorers import registry as scorers
@@ -88,7 +86,7 @@ def _kind(text: str) -> Kind:
     for kind, one in fits.items():
         if kind is not Kind.environment and one(thing):
             return kind
-    if inspect.isfunction(thing) and not envs.fits(plugins.parameters(thing)) and scorers.scores(thing):
+    if scorers.scores(thing):
         return Kind.scorer
     if callable(thing) and not isinstance(thing, type) and algorithms.fits(plugins.call(text, thing, "")):
         return Kind.algorithm

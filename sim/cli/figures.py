@@ -106,6 +106,10 @@ def claims(
     into: Annotated[
         Path | None, typer.Option(help="Also put the short table between the marks <!-- claims --> of this text.")
     ] = None,
+    claim: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE:NAME", help="Judge a claim of your own too, as mine.py:C11; once per claim."),
+    ] = None,
 ) -> None:
     """Judge the paper's claims C1 to C10 by the figures' tables.
 
@@ -119,6 +123,7 @@ def claims(
     from figures import claims as rooms
     from sim.envs.files import write_whole
 
+    rooms.bring(claim or ())
     folder, kept = build.home(SMOKE_OUT if smoke and out is None else out)
     asked = build.Asked(folder, smoke, trials, kept=kept)
     text = None if into is None else into.read_text(encoding="utf-8")

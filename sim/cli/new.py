@@ -1,7 +1,7 @@
 """`iapo new`: a commented file to start from, which passes `iapo check` as it is."""
 
+import ast
 import keyword
-import re
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -60,8 +60,10 @@ def skeleton(kind: Kind, file: str) -> str:
     """The text of a skeleton for a file of this name."""
     stem = file.removesuffix(".py")
     text = (_FOLDER / f"{kind}.py.txt").read_text(encoding="utf-8")
+    tree = ast.parse(text.format(file=file, name="_", Name="_"))
+    used = {getattr(node, key, None) for node in ast.walk(tree) for key in ("id", "name", "arg", "attr")}
     for name in (stem, _class(stem)):
-        if re.search(rf"\b{name}\b", text):
+        if name in used:
             raise ValueError(f"{name} is the name of something else in a new {kind}; choose another name")
     return text.format(file=file, name=stem, Name=_class(stem))
 

@@ -33,6 +33,10 @@ def verify(
             autocompletion=completion.families,
         ),
     ] = None,
+    bound: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE:NAME", help="Test a bound of your own too, as mine.py:my_bound; once per bound."),
+    ] = None,
     processes: workers.Workers = None,
     dask: workers.Dask = None,
     cache_dir: workers.CacheDir = None,
@@ -46,10 +50,12 @@ def verify(
 
     Example: iapo verify --quick --out checked
     """
+    from sim import plugins
     from theory.checks import verify as driver
 
     math, out = workers.everywhere(math, dask) if math else None, out if dask is None else out.resolve()
-    plan = driver.Plan(quick, seed, math, tuple(family or ()))
+    own = tuple(plugins.everywhere(one) if dask is not None else one for one in bound or ())
+    plan = driver.Plan(quick, seed, math, tuple(family or ()), bounds=own)
     standing = common.Standing(out)
     interrupt.last_words(standing)
     try:

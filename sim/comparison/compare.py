@@ -196,6 +196,7 @@ def check(plan: Plan) -> dict[str, NamedSource]:
                 learner.check_world(shape)
             except ValueError as error:
                 raise ValueError(f"{text} on {world.name}: {error}") from None
+            learner.check_contract(f"{text} on {world.name}", shape)
     return worlds
 
 

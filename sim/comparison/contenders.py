@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sim import algorithms, program, references
+from sim import algorithms, origins, program, references
+from sim.conformance import algorithms as conformance
 from sim.core import Algorithm, Environment, Source
 from sim.engine import runner
 from sim.engine.runner import Trials
@@ -41,6 +42,13 @@ class Learner(NamedTuple):
     def check_world(self, shape: Environment) -> None:
         """Refuse worlds for which its estimator's tables are too large."""
         runner.check_estimator(self.algorithm, shape)
+
+    def check_contract(self, about: str, shape: Environment) -> None:
+        """Refuse an algorithm of somebody else whose answers have other shapes and types than they must have."""
+        if not origins.own(type(self.algorithm).__module__):
+            problem = conformance.contract(self.algorithm, shape.spec)
+            if problem is not None:
+                raise ValueError(f"{about}: {problem}; `iapo check` says more")
 
     def warm_up(self, source: Source, trials: int, chunk: int | None) -> None:
         """Compile without running a trial."""
@@ -78,6 +86,9 @@ class Reference(NamedTuple):
 
     def check_world(self, shape: Environment) -> None:
         """Any world will do."""
+
+    def check_contract(self, about: str, shape: Environment) -> None:
+        """It makes no answers inside jit."""
 
     def warm_up(self, source: Source, trials: int, chunk: int | None) -> None:
         """Nothing is compiled."""

@@ -32,17 +32,21 @@ def contract(algorithm: Algorithm, spec: Spec) -> str | None:
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
             return f"{name} is {number!r}; it must be a whole number of at least 1"
     rounds = algorithm.num_rounds(spec)
-    if rounds is not None and (isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1):
-        return f"num_rounds is {rounds!r}; it must be a whole number of at least 1, or None where the budget decides"
+    if rounds is not None and (isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 0):
+        return f"num_rounds is {rounds!r}; it must be a whole number, or None where the budget decides"
     if algorithm.max_pull(spec) > spec.max_scale:
         return f"max_pull is {algorithm.max_pull(spec)}; the largest scale here is {spec.max_scale}"
     algorithm, key, rows = algorithm.traced(), runner.trial_key(0, 0), algorithm.num_rows(spec)
-    state = eqx.filter_eval_shape(lambda: algorithm.init(spec, jnp.int32(45)))
+    state = eqx.filter_eval_shape(lambda spec: algorithm.init(spec, jnp.int32(45)), spec)
     over = eqx.filter_eval_shape(algorithm.finished, spec, state)
     ask = eqx.filter_eval_shape(algorithm.allocate, key, spec, state)
     contexts = (spec.num_contexts,)
     problem = _unlike("finished", over, jax.ShapeDtypeStruct((), jnp.bool_))
-    problem = problem or _unlike("allocate", ask, Allocation(*[jax.ShapeDtypeStruct((rows,), jnp.int32)] * 3))
+    if problem is None and not isinstance(ask, Allocation):
+        problem = f"allocate returns a {type(ask).__name__}; it must be an Allocation"
+    problem = problem or _unlike(
+        "allocate", Allocation(*ask[:3]), Allocation(*[jax.ShapeDtypeStruct((rows,), jnp.int32)] * 3)
+    )
     if problem:
         return problem
     scales = algorithm.num_scales(spec)
@@ -149,7 +153,7 @@ def observe(algorithm: Algorithm, budget: int, number: int = 0) -> Observed:
         asked = _ask(rule, spec, keys.allocate, at, jnp.ones((), bool))
         number_of = len(active)
         problem = _insane(asked, spec, algorithm.max_pull(spec))
-        if problem is None and number_of > min(most or _ROUNDS, _ROUNDS):
+        if problem is None and number_of > min(_ROUNDS if most is None else most, _ROUNDS):
             problem = f"it is not finished after {number_of - 1:,} rounds"
             problem += "" if most is None else f"; num_rounds says {most}"
         if problem:

@@ -33,7 +33,9 @@ ROOMS: dict[str, set[str]] = {
     "public": set(),
     "adapters": WORLDS | PLUGINS | {"algorithms", "engine", "origins", "references", "whole"},
     "conformance": WORLDS | PLUGINS | {"algorithms", "engine", "adapters"},
-    "comparison": WORLDS | PLUGINS | {"algorithms", "engine", "evaluate", "origins", "program", "references"},
+    "comparison": WORLDS
+    | PLUGINS
+    | {"algorithms", "engine", "evaluate", "origins", "program", "conformance", "references"},
 }
 """Room of `sim` -> the other rooms of `sim` that it may import. `cli` may import all of them."""
 
@@ -42,7 +44,7 @@ KERNELS |= {"blocks": {"core", "utilities"}, "subsets": {"core", "utilities"}}
 """Rooms outside `kernels` that each kernel may import: only blocks and subsets know utilities."""
 
 THEORY = WORLDS | {"engine", "schedules", "estimators", "trim", "draws", "evaluate", "algorithms"}
-THEORY |= {"origins", "comparison", "program", "public"}
+THEORY |= {"origins", "comparison", "program", "public"} | PLUGINS
 """Rooms of `sim` that theory may import."""
 
 

@@ -35,6 +35,7 @@ class Task(NamedTuple):
         program: key of the program that computes it (`verify.program_of`), taken where the run began: a process that
             knows another refuses.
         event: what counts as a failure, in a simulation; misses alone are told apart by context and round.
+        bounds: bounds of one's own, which every process has to bring.
     """
 
     kind: Kind
@@ -48,6 +49,7 @@ class Task(NamedTuple):
     folder: str
     program: str
     event: Event = MISS
+    bounds: tuple[str, ...] = ()
 
     @property
     def data(self) -> Dataset:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sim import evaluate, origins, program
+from sim import evaluate, mistakes, origins, program
 from sim.comparison import store, tables
 from sim.comparison.store import Interrupted
 from sim.core import Algorithm
@@ -31,7 +31,7 @@ from sim.engine.turn import Observe
 from sim.envs.dataset import Dataset
 from sim.envs.sources import fixed
 from theory import exact
-from theory.checks import claims, families, rules, table
+from theory.checks import brought, claims, families, rules, table
 from theory.checks.events import MISS, Answered, Event
 from theory.checks.tasks import Kind, Task
 from theory.runs import rare
@@ -72,6 +72,7 @@ class Plan(NamedTuple):
         math: path of the MATH environment; None leaves it out.
         families: names in `families.FAMILIES`; all of the run when empty.
         least: number of trials of a simulated point, at least.
+        bounds: bounds of one's own, as `theory.checks.brought` reads them.
     """
 
     quick: bool = False
@@ -79,6 +80,7 @@ class Plan(NamedTuple):
     math: str | None = None
     families: tuple[str, ...] = ()
     least: int = 64
+    bounds: tuple[str, ...] = ()
 
 
 class Step(NamedTuple):
@@ -126,6 +128,7 @@ def verify(
         Interrupted: on Ctrl-C.
     """
     start = perf_counter()
+    brought.bring(plan.bounds)
     folder = tables.cell_folder(out)
     tasks = list(tasks_of(plan, str(folder)))
     passing = [task for task in tasks if not program.lasts(task.program)]
@@ -179,7 +182,8 @@ def tasks_of(plan: Plan, folder: str) -> Iterator[Task]:
                 needs = kind, rule, event
                 if needs not in keys:
                     keys[needs] = program_of(*needs).key
-                return Task(kind, *at, rule, budget, effort, plan.seed, plan.math, folder, keys[needs], event)
+                own = plan.bounds if kind is Kind.CLAIMS else ()
+                return Task(kind, *at, rule, budget, effort, plan.seed, plan.math, folder, keys[needs], event, own)
 
             data = families.world(name, number, plan.math)
             skipped = family.unhurried if plan.quick else ()
@@ -216,6 +220,7 @@ def foreign_programs() -> dict[tuple[Kind, str], str]:
     return {name: known.key for name, known in found.items() if known.foreign}
 
 
+@mistakes.tells()
 def run_group(group: list[Task]) -> float:
     """Compute tasks that share a compilation, and keep each when it is done; the seconds it took.
 
@@ -223,6 +228,7 @@ def run_group(group: list[Task]) -> float:
         ValueError: the program here is not the one that the run began with.
     """
     start = perf_counter()
+    brought.bring(dict.fromkeys(text for task in group for text in task.bounds))
     here = {needs: program_of(*needs) for needs in {task.needs for task in group}}
     for task in group:
         if not program.agrees(task.program, here[task.needs]):
