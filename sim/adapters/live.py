@@ -258,7 +258,7 @@ async def in_parallel(jobs: Iterator[Callable], sampler: Sampler) -> None:
                 raise Stopped(sampler.stopping)
             await job()
 
-    tasks = [asyncio.create_task(worker()) for _ in range(2 * sampler.endpoint.concurrency[2])]
+    tasks = [asyncio.create_task(worker()) for _ in range(2 * sampler.endpoint.concurrency.most)]
     try:
         done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
         failed = [error for task in done if (error := task.exception()) is not None]

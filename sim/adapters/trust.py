@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from importlib.machinery import BuiltinImporter, FrozenImporter
 from pathlib import Path
 
+from sim.adapters.run_file.kinds import TEXT
 from sim.adapters.run_file.toml_table import TomlTable
 
 Trust = Callable[[str, str], bool]
@@ -47,7 +48,7 @@ def check(table: TomlTable, trust: Trust) -> None:
 
 def split(table: TomlTable) -> tuple[str, str]:
     """The module and the name of a table's `function`."""
-    target = table.text("function")
+    target = table.value("function", TEXT)
     module, colon, name = target.partition(":")
     if not colon or not name or not all(part.isidentifier() for part in module.split(".")):
         raise table.wrong("function", f"is {target!r}; write module:function")

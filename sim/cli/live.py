@@ -35,8 +35,11 @@ MOST_ROUNDS = 64
 
 @common.command
 def tune(
-    config: Annotated[Path, typer.Argument(help="The run, a TOML file.", metavar="CONFIG")],
+    config: Annotated[Path | None, typer.Argument(help="The run, a TOML file.", metavar="CONFIG")] = None,
     example: Annotated[bool, typer.Option("--example", help="Write an example with every key to CONFIG.")] = False,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Write the JSON schema of runs, for editors: to CONFIG, or print it.")
+    ] = False,
     plan: Annotated[
         bool, typer.Option("--plan", help="Say what the run would cost, and stop. Runs the probe, once you agree.")
     ] = False,
@@ -54,6 +57,10 @@ def tune(
 
     Example: iapo tune --example run.toml, then iapo tune run.toml --plan
     """
+    if schema:
+        return _write_schema(config)
+    if config is None:
+        raise ValueError("CONFIG is missing; `iapo tune --example run.toml` writes one")
     if example:
         return _write_example(config)
     if no_probe and not plan:
@@ -194,6 +201,21 @@ def _write_example(path: Path) -> None:
     content = (resources.files("sim.adapters") / "example.toml").read_bytes()
     write_whole(path, lambda file: file.write(content))
     typer.echo(f"wrote {path}; it also needs queries.jsonl beside it, a row per query: question and answer")
+
+
+def _write_schema(path: Path | None) -> None:
+    import json
+
+    from sim.adapters.run_file.schema import json_schema
+    from sim.envs.files import write_whole
+
+    text = json.dumps(json_schema(), indent=2) + "\n"
+    if path is None:
+        return typer.echo(text, nl=False)
+    if path.exists() and path.suffix != ".json":
+        raise ValueError(f"{path} exists; name a new file for the schema, or one that ends in .json")
+    write_whole(path, lambda file: file.write(text.encode()))
+    return typer.echo(f"wrote {path}; `#:schema {path.name}` in the first line of a run file tells editors of it")
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from sim.adapters.live import Live, Step, first_seed, in_parallel, plan_pulls, u
 from sim.adapters.paid.entries import Asked, Draw
 from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.sampler import Sampler, Want
-from sim.adapters.run_file.settings import Endpoint, Objective, Prompt
+from sim.adapters.run_file.settings import Concurrency, Endpoint, Objective, Prompt
 from sim.adapters.scorers.reader import Reader
 from sim.adapters.scorers.scoring import OK, Item, Scored, Scorer
 from sim.adapters.wire.retry import Stopped
@@ -27,7 +27,7 @@ from sim.envs.dataset import Dataset
 from sim.kernels import counter, rounds
 from sim.utilities import block_units
 
-ENDPOINT = Endpoint("http://x/v1", "", 1.0, 1.0, 16, "max_tokens", True, 0, (4, 1, 4))
+ENDPOINT = Endpoint("http://x/v1", "", 1.0, 1.0, 16, "max_tokens", True, 0, Concurrency(4, 1, 4))
 
 
 class Column(Scorer):
@@ -223,7 +223,7 @@ def test_when_a_job_fails_the_others_finish_and_nothing_new_begins():
         asyncio.run(in_parallel(iter([lambda number=number: job(number) for number in range(100)]), sampler))
     assert sampler.stopping == "no more"
     assert sorted([*finished, 3]) == sorted(begun)
-    assert len(begun) <= 2 * 2 * ENDPOINT.concurrency[2]
+    assert len(begun) <= 2 * 2 * ENDPOINT.concurrency.most
 
 
 def test_completions_that_end_oddly_are_counted():

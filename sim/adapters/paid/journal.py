@@ -187,7 +187,7 @@ class Journal:
         coming = "SELECT coalesce(sum(n), 0) FROM attempts JOIN cells USING (cell) WHERE stream = ? AND state = ?"
         return self._one(kept, stream)[0] + self._one(coming, stream, BATCHED)[0]
 
-    def charges(self) -> list[tuple[Any, ...]]:
+    def charges(self) -> list[Any]:
         """Stream, model and prompt; requests in all, settled, ambiguous or lost, void; completions, tokens, money."""
         states = "sum(state = ?), sum(state IN (?, ?)), sum(state = ?)"
         return self.rows(

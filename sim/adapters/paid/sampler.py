@@ -130,7 +130,8 @@ class Sampler:
     ):
         self.client, self.endpoint, self.prices = client, endpoint, prices
         self.journal, self.ledger, self.clock = journal, ledger, clock
-        self.pace = Pace(*endpoint.concurrency, clock.now)
+        pace = endpoint.concurrency
+        self.pace = Pace(pace.start or pace.least, pace.least, pace.most, clock.now)
         self.rule = Rule(endpoint.deadline)
         self.stopping: str | None = None
         self._most: dict[str, int] = {}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from sim.adapters.run_file.kinds import word
 from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.scorers.code import Code
 from sim.adapters.scorers.judge import Judge
@@ -27,4 +28,4 @@ SCORERS: dict[str, Callable[[TomlTable], Scorer]] = {
 
 def read(table: TomlTable) -> Scorer:
     """The scorer that a table names, with its options."""
-    return SCORERS[table.choice("scorer", tuple(SCORERS))](table)
+    return SCORERS[table.value("scorer", word(*SCORERS))](table)

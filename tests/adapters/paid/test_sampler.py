@@ -16,7 +16,7 @@ from sim.adapters.paid.entries import Draw
 from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.ledger import Amount, Ledger
 from sim.adapters.paid.sampler import REFUSED, Sampler, Want, cell_of
-from sim.adapters.run_file.settings import Caps, Endpoint, Prices, Prompt
+from sim.adapters.run_file.settings import Caps, Concurrency, Endpoint, Prices, Prompt
 from sim.adapters.wire.openai_client import OpenAIClient
 from sim.adapters.wire.protocol import Completion, Reply, Request, Usage
 from sim.adapters.wire.retry import Clock, Stopped
@@ -29,7 +29,7 @@ FREE = Caps(10**9, None, None)
 
 
 def endpoint(url: str, max_n: int = 16, timeout: float = 600.0) -> Endpoint:
-    return Endpoint(url, "", timeout, 1000.0, max_n, "max_tokens", True, 64, (16, 1, 64))
+    return Endpoint(url, "", timeout, 1000.0, max_n, "max_tokens", True, 64, Concurrency(16, 1, 64))
 
 
 def wants(url_endpoint: Endpoint, pulls: Sequence[tuple[str, int]], base: int = 1000) -> list[Want]:
@@ -74,7 +74,7 @@ def sample(
     now = [0.0]
 
     async def everything(url: str) -> Outcome:
-        where = replace(endpoint(url, max_n, timeout), concurrency=(min(16, most), 1, most))
+        where = replace(endpoint(url, max_n, timeout), concurrency=Concurrency(min(16, most), 1, most))
         journal, client = Journal(path), OpenAIClient(where, key)
         ledger = Ledger(caps, journal.charged())
         clock = Clock(lambda: now[0], quick, random.Random(0))
@@ -372,7 +372,7 @@ def test_waiting_for_a_turn_does_not_count_towards_the_deadline():
     """Ten pulls of 80 s take their turns for 800 s. Seen to stop all where the deadline was 100 s."""
 
     async def go() -> list[list[Draw]]:
-        client, where = Slow(), replace(endpoint("http://x"), deadline=100.0, concurrency=(1, 1, 1))
+        client, where = Slow(), replace(endpoint("http://x"), deadline=100.0, concurrency=Concurrency(1, 1, 1))
         journal, clock = Journal(":memory:"), Clock(lambda: client.now, asyncio.sleep, random.Random(0))
         sampler = Sampler(client, where, PRICES, journal, Ledger(FREE), clock)
         try:
