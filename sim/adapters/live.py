@@ -155,7 +155,7 @@ def token_counts(journal: Journal, stream: str, asked: Sequence[tuple[bytes, int
 
 
 class Live:
-    """What answers the rounds of one run.
+    """The answering side of one run's rounds.
 
     Attributes:
         evidence: what all pulls together say about every arm.

@@ -43,7 +43,7 @@ C = TypeVar("C", bound=Asking)
 
 
 class Session(Generic[C]):
-    """What a live command holds open: journal, connections, scorers, the event loop."""
+    """Session of a live command, all that it holds open: journal, connections, scorers, the event loop."""
 
     def __init__(
         self,
@@ -130,7 +130,7 @@ class Costs(NamedTuple):
 
 
 def probe(live: Session[Config], items: Sequence[Item]) -> Costs:
-    """What completions cost: as configured, or measured on a few queries (drawn by the seed, the same for all prompts).
+    """Costs of completions: as configured, or measured on a few queries (drawn by the seed, the same for all prompts).
 
     Raises:
         ValueError: the server reports no usage, so that nothing can be measured.
@@ -181,7 +181,7 @@ def unmeasured(config: Config) -> Costs:
 
 
 def world(config: Config, costs: Costs) -> tuple[Spec, Strategy]:
-    """What the algorithm knows, and how completions become rewards."""
+    """The world of a run: what the algorithm knows, and how completions become rewards."""
     ends = [(0.0, 1.0) if one.aggregate == "mv" else (one.low, one.high) for one in config.objectives]
     low, high = np.array(ends, np.float64).T
     return describe(
@@ -221,7 +221,7 @@ def run_key(seed: int) -> Key:
 
 
 class Result(NamedTuple):
-    """What came out of a run.
+    """The outcome of a run.
 
     Attributes:
         choices: the arm of every context.
@@ -305,7 +305,7 @@ def best_so_far(config: Config, found: Estimate) -> list[tuple[int, int]]:
 
 
 def _paid(live: Session[Config], items: Sequence[Item], asking: Live) -> Paid | None:
-    """What all completions of the probe and the rounds took; None where every prompt has a configured cost."""
+    """Tokens that all completions of the probe and the rounds took; None where every prompt has a configured cost."""
     config, journal = live.config, live.journal
     if not (wants := probe_wants(live, items)):
         return None

@@ -1,4 +1,4 @@
-"""What a reply of a language model's server says, however it is dressed: text, tokens billed, other interfaces.
+"""Replies of language models' servers, however they are dressed: text, tokens billed, other interfaces.
 
 Shared by live replies, batch output and the logs of other tools.
 """

@@ -238,7 +238,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Caps:
-    """What may be spent in all, ambiguous attempts included. None is no cap. Money in units of 10**-12."""
+    """Caps on spending, ambiguous attempts included. None is no cap. Money in units of 10**-12."""
 
     completions: int
     tokens: int | None
@@ -247,7 +247,7 @@ class Caps:
 
 @dataclass(frozen=True)
 class Asking:
-    """What it takes to ask the model and to read its answers.
+    """Settings to ask the model and to read its answers.
 
     Attributes:
         file: where it was read.
@@ -332,7 +332,7 @@ class ContextGrid(Closed):
 
 @dataclass(frozen=True)
 class Tune(Closed):
-    """What the algorithm is, and what it may use."""
+    """The algorithm, and the budget and scales that it may use."""
 
     budget: Annotated[int, whole(high=MAX_BUDGET)]
     max_scale: Annotated[int, whole(high=MAX_SCALE)]
