@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sim.adapters.evidence import Estimate, Paid, interval
-from sim.adapters.live import Live, Step, first_seed, in_parallel, token_counts, with_answers
+from sim.adapters.live import Desk, Live, Step, first_seed, in_parallel, token_counts, with_answers
 from sim.adapters.paid.batches import Batches
 from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.ledger import Ledger
@@ -251,10 +251,8 @@ def rounds_of(
     seed = live.seeds("tune", config.budget, config.algorithm_text, config.max_scale, items, rewards)
     train = Queries(jnp.arange(len(items), dtype=jnp.int32))
     train = runner.queries_of(config.algorithm.queries, train, run_key(config.seed))
-    asking = Live(
-        spec, strategy, config.algorithm, train, config.prompts, items, live.sampler, live.reader, live.loop, "tune",
-        seed, report,
-    )  # fmt: skip
+    desk = Desk(config.prompts, items, live.sampler, live.reader, live.loop, "tune", seed)
+    asking = Live(spec, strategy, config.algorithm, train, desk, report)
     left = config.budget
 
     def answer(round_key: Key, allocation: Allocation) -> Stats:
