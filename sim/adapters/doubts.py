@@ -19,7 +19,7 @@ _SHOWN = 160
 
 
 class _Read(NamedTuple):
-    """What a completion of the probe is: of which prompt, with what text and end, and who could not read it."""
+    """A completion of the probe: its prompt, its text and end, and who could not read it."""
 
     prompt: str
     draw: Draw
@@ -27,7 +27,7 @@ class _Read(NamedTuple):
 
 
 def of_probe(live: Session[Config], items: Sequence[Item]) -> tuple[list[str], list[str]]:
-    """What is wrong with most completions of the probe, and what with all those of some prompt, a sentence each.
+    """Doubts about the completions of the probe, and about those of some prompt, a sentence each.
 
     Read by every scorer but those that ask a model. What the sentences quote is the server's.
     """
@@ -55,7 +55,7 @@ async def _read(live: Session[Config], items: Sequence[Item]) -> list[_Read]:
 
 
 def _sentences(found: Sequence[_Read], which: str, share: float) -> list[str]:
-    """What is true of more than a share of some completions."""
+    """Descriptions that are true of more than a share of some completions."""
 
     def many(number: int) -> str:
         return "" if number <= share * len(found) else _number(number, len(found))
@@ -85,6 +85,6 @@ def _number(number: int, size: int) -> str:
 
 
 def first_look(draws: Sequence[Draw]) -> str | None:
-    """What is wrong with the first completions of a run without a probe, if all of them are empty."""
+    """A doubt about the first completions of a run without a probe, if all of them are empty."""
     wrong = hollow(draws)
     return wrong and f"all of the first {len(draws):,} completions are {wrong}"

@@ -69,7 +69,7 @@ class Row(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What was measured, a row per query of each prompt.
+    """Measurements, a row per query of each prompt.
 
     Attributes:
         width: completions of a pull, of each prompt.

@@ -1,4 +1,4 @@
-"""Evidence of a run about every arm: values with intervals from its pulls, whatever the algorithm made of them.
+"""Evidence about every arm from the pulls of a run: values with intervals, whatever the algorithm made of them.
 
 A value is a mean score less a mean cost; both are measured. A pull is a cluster: its blocks share a query, and its
 requests too. The mean over all blocks is a ratio of sums over pulls, and so is the mean of tokens; the standard error
@@ -25,7 +25,7 @@ _ROUNDING = 1e-12
 
 
 class Paid(NamedTuple):
-    """What completions took, as the server reported it.
+    """Tokens that completions took, as the server reported them.
 
     Attributes:
         pulls: requests, prompt tokens, completions and completion tokens of every pull, shape (pull, 4).

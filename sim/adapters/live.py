@@ -143,8 +143,26 @@ def token_counts(journal: Journal, stream: str, asked: Sequence[tuple[bytes, int
     return counts
 
 
+class Desk(NamedTuple):
+    """Questions of a live run, by whom they are asked and with which seeds, and who reads the answers.
+
+    Attributes:
+        prompts, items: as the world numbers its prompts and queries.
+        stream: the stream of the draws in the journal.
+        first_seed: of the requests.
+    """
+
+    prompts: Sequence[Prompt]
+    items: Sequence[Item]
+    sampler: Sampler
+    reader: Reader
+    loop: asyncio.Runner
+    stream: str
+    first_seed: int
+
+
 class Live:
-    """What answers the rounds of one run.
+    """The answering side of one run's rounds.
 
     Attributes:
         evidence: what all pulls together say about every arm.
@@ -160,23 +178,15 @@ class Live:
         strategy: Strategy,
         algorithm: Algorithm,
         train: Queries,
-        prompts: Sequence[Prompt],
-        items: Sequence[Item],
-        sampler: Sampler,
-        reader: Reader,
-        loop: asyncio.Runner,
-        stream: str,
-        first_seed: int,
+        desk: Desk,
         report: Callable[[Step], None] = lambda step: None,
     ):
-        self.spec, self.strategy, self.algorithm, self.train = spec, strategy, algorithm, train
-        self.prompts, self.items, self.sampler, self.reader = prompts, items, sampler, reader
+        self.spec, self.strategy, self.algorithm, self.train, self.desk = spec, strategy, algorithm, train, desk
         width = algorithm.num_scales(spec) if algorithm.reuse else algorithm.max_pull(spec)
         self.evidence = Evidence(spec, width, algorithm.estimator)
         self.used: Counter[bytes] = Counter()
         self.asked: list[tuple[bytes, int, int]] = []
-        self._loop, self._stream, self._report = loop, stream, report
-        self._seed, self.rounds = first_seed, 0
+        self._report, self._seed, self.rounds = report, desk.first_seed, 0
 
     def answer(self, round_key: Key, allocation: Allocation) -> Stats:
         """One round: ask for all its pulls at once, read them, sum them up.
@@ -192,7 +202,7 @@ class Live:
         done = np.zeros(len(wants), bool)
         if wants:
             try:
-                self._loop.run(self._ask(wants, pulls, outcomes, done))
+                self.desk.loop.run(self._ask(wants, pulls, outcomes, done))
             except Stopped:
                 self._keep(pulls, outcomes, done)
                 raise
@@ -211,8 +221,9 @@ class Live:
         self.evidence.add(own.prompt, own.scale, units)
 
     def _want(self, prompt: int, query: int, scale: int) -> Want:
-        cell = cell_of(self._stream, self.sampler.endpoint, self.prompts[prompt], self.items[query].text)
-        want = Want(self.prompts[prompt], cell, self.used[cell.digest], scale, self._seed)
+        desk = self.desk
+        cell = cell_of(desk.stream, desk.sampler.endpoint, desk.prompts[prompt], desk.items[query].text)
+        want = Want(desk.prompts[prompt], cell, self.used[cell.digest], scale, self._seed)
         self.asked.append((cell.digest, want.first, scale))
         self.used[cell.digest] += scale
         self._seed += scale
@@ -220,19 +231,19 @@ class Live:
 
     async def _ask(self, wants: list[Want], pulls: Pulls, outcomes: np.ndarray, whole: np.ndarray) -> None:
         done = 0
-        await self.sampler.gather(wants)
+        await self.desk.sampler.gather(wants)
 
         async def one(place: int) -> None:
             nonlocal done
-            want, item = wants[place], self.items[pulls.query[place]]
-            draws = await self.sampler.draws(want)
-            found = await self.reader.read(want.cell, want.first, item, want.prompt.text, draws)
-            outcomes[place, : want.count] = self.strategy.measured(self.reader.outcomes(item, found))
+            want, item = wants[place], self.desk.items[pulls.query[place]]
+            draws = await self.desk.sampler.draws(want)
+            found = await self.desk.reader.read(want.cell, want.first, item, want.prompt.text, draws)
+            outcomes[place, : want.count] = self.strategy.measured(self.desk.reader.outcomes(item, found))
             whole[place] = True
             done += 1
             self._report(Step(self.rounds, done, len(wants)))
 
-        await in_parallel(map(partial(partial, one), range(len(wants))), self.sampler)
+        await in_parallel(map(partial(partial, one), range(len(wants))), self.desk.sampler)
 
 
 async def in_parallel(jobs: Iterator[Callable], sampler: Sampler) -> None:
@@ -248,7 +259,7 @@ async def in_parallel(jobs: Iterator[Callable], sampler: Sampler) -> None:
                 raise Stopped(sampler.stopping)
             await job()
 
-    tasks = [asyncio.create_task(worker()) for _ in range(2 * sampler.endpoint.concurrency[2])]
+    tasks = [asyncio.create_task(worker()) for _ in range(2 * sampler.endpoint.concurrency.most)]
     try:
         done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
         failed = [error for task in done if (error := task.exception()) is not None]

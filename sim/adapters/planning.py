@@ -1,4 +1,4 @@
-"""Cost of a run before it costs anything: its rounds, a bound on the bill, and an estimate.
+"""Plans of runs, before they cost anything: rounds, a bound on the bill, and an estimate.
 
 The bound needs no luck: no rule draws more completions than its budget, and none of them costs more than the dearest
 one, asked for alone. A request for n completions sends its prompt once and so costs no more than n of them.
@@ -48,7 +48,7 @@ class Round(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What a run will do.
+    """A plan of a run.
 
     Attributes:
         rounds: of one dry run.
@@ -76,7 +76,7 @@ class Plan(NamedTuple):
 
 
 class Need(NamedTuple):
-    """What some draws cost: completions in all and already paid for, and the worst case of the rest.
+    """Need of some draws: completions in all and already paid for, and the worst case of the rest.
 
     Paid for is what the journal has, and what a batch that is not over will bring.
 
@@ -107,7 +107,7 @@ def plan(config: Config, spec: Spec, costs: Costs, items: Sequence[Item], sample
 
 
 def rest(plan: Plan, config: Config, sampler: Sampler) -> tuple[Amount | None, Amount]:
-    """What the part of a plan that is not kept yet takes: as estimated, None without a probe; and at most."""
+    """Cost of the part of a plan that is not kept yet: as estimated, None without a probe; and at most."""
     kept = sampler.journal.num_draws("tune")
 
     def share(whole: Amount, completions: int) -> Amount:
@@ -188,7 +188,7 @@ def _coming(journal: Journal) -> dict[bytes, set[int]]:
 
 
 async def _unjudged(live: Session, judge: Judge, item: Item, draws: Iterable[Draw]) -> Amount:
-    """What the judgements of draws cost at most that the journal lacks: a run may have stopped before them."""
+    """Largest cost of the judgements of draws that the journal lacks: a run may have stopped before them."""
     asked = {judge.request(item, draw.text) for draw in draws if not blank(draw)}
     missing = [one for one in asked if not await live.journal.draws(one[1], 0, 1)]
     return functools.reduce(Amount.plus, (live.sampler.worst(*one, 1) for one in missing), Amount())

@@ -8,13 +8,14 @@ the key's environment variable is named, the key is not there.
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from sim.adapters.paid.entries import Draw
+from sim.adapters.run_file.kinds import TEXT, Kind, number, numbers, whole, word
 from sim.adapters.run_file.settings import MONEY, Config, Context, Objective, Prompt
-from sim.adapters.run_file.toml_table import TomlTable
+from sim.adapters.run_file.toml_table import Closed, TomlTable, unknown
 from sim.adapters.scorers.scoring import Scored
 from sim.envs.files import write_whole
 from sim.utilities import MAX_SCALE
@@ -40,7 +41,7 @@ class Arm(NamedTuple):
 
 
 class Chosen(NamedTuple):
-    """What was chosen for a context, what came second, and the best prompt for a single completion."""
+    """The arm chosen for a context, what came second, and the best prompt for a single completion."""
 
     context: str
     chosen: Arm
@@ -104,27 +105,99 @@ def _context(context: Context) -> dict[str, Any]:
     return {"weights": context.weights, "cost_weight": context.cost_weight, "probability": context.probability}
 
 
+def _pair(value: Any) -> tuple[int, int]:
+    fits = isinstance(value, list) and len(value) == 2
+    if not fits or not all(type(one) is int and 0 <= one <= MONEY for one in value):
+        raise ValueError(f"is {value!r}; expected two whole numbers of at least 0 and at most {MONEY}")
+    return (value[0], value[1])
+
+
+@dataclass(frozen=True)
+class _Arm(Closed):
+    prompt: Annotated[str, TEXT]
+    scale: Annotated[int, whole(high=MAX_SCALE)]
+    value: Annotated[float | None, number()] = None
+    low: Annotated[float | None, number()] = None
+    high: Annotated[float | None, number()] = None
+    pulls: Annotated[int, whole(0)] = 0
+
+
+@dataclass(frozen=True)
+class _Chosen(Closed):
+    chosen: _Arm
+    runner_up: _Arm | None = None
+    single: _Arm | None = None
+
+
+@dataclass(frozen=True)
+class _Context(Closed):
+    weights: Annotated[tuple[float, ...], numbers()]
+    cost_weight: Annotated[float, number(0)]
+    probability: Annotated[float, number(0, 1)]
+
+
+@dataclass(frozen=True)
+class _Run:
+    stopped: Annotated[str | None, TEXT] = None
+
+
+@dataclass(frozen=True)
+class _File:
+    """A policy file as it stands."""
+
+    name: Annotated[str, TEXT]
+    config: Annotated[str, TEXT]
+    source: dict[str, Any]
+    prices: dict[str, Annotated[tuple[int, int], Kind(_pair)]]
+    prompts: dict[str, Prompt]
+    contexts: dict[str, _Context]
+    policy: dict[str, _Chosen]
+    spent: dict[str, Any]
+    run: _Run = _Run()
+
+
 def load(path: Path) -> PolicyFile:
     """Read and check a policy file; a ValueError names it, the field and what is wrong."""
-    top = TomlTable(path, "", _content(path))
-    prompts = {name: _prompt(table, name) for name, table in _each(top.table("prompts"))}
-    contexts = tuple(_read_context(table, name) for name, table in _each(top.table("contexts")))
-    arms = top.table("policy")
-    choices = {one.name: _chosen(arms.table(one.name), one.name, prompts) for one in contexts}
-    arms.done()
-    prices = top.table("prices")
+    top = TomlTable(path, "", _known(_content(path)))
+    made = top.fill(_File)
+    prompts = {}
+    for name, prompt in made.prompts.items():
+        table = TomlTable(path, f"prompts.{name}", {})
+        if prompt.name != name:
+            raise table.wrong("name", f"is {prompt.name!r}; it stands under {name!r}")
+        prompts[name] = prompt.checked(table.wrong)
+    for name in (*made.contexts, *made.policy):
+        if name not in made.policy:
+            raise top.wrong(f"policy.{name}", "is missing; it is needed")
+        if name not in made.contexts:
+            raise top.wrong(f"policy.{name}", unknown(name, made.contexts))
     return PolicyFile(
         file=path,
-        name=top.text("name"),
-        config=top.text("config"),
-        source=dict(top.table("source").content),
-        prices={model: _whole_pair(prices, model) for model in prices.content},
+        name=made.name,
+        config=made.config,
+        source=made.source,
+        prices=made.prices,
         prompts=prompts,
-        contexts=contexts,
-        choices=choices,
-        spent=dict(top.table("spent").content),
-        stopped=_known(top.table("run", needed=False)).text("stopped", "") or None,
+        contexts=tuple(Context(name, **asdict(one)) for name, one in made.contexts.items()),
+        choices={name: _chosen(top, name, made.policy[name], prompts) for name in made.contexts},
+        spent=made.spent,
+        stopped=made.run.stopped,
     )
+
+
+def _known(content: Any, depth: int = 4) -> Any:
+    """Tables inside tables without what is null, which counts as absent."""
+    if depth == 0 or not isinstance(content, dict):
+        return content
+    return {key: _known(value, depth - 1) for key, value in content.items() if value is not None}
+
+
+def _chosen(top: TomlTable, context: str, made: _Chosen, prompts: dict[str, Prompt]) -> Chosen:
+    arms = {which: one for which in Chosen._fields[1:] if (one := getattr(made, which)) is not None}
+    for which, one in arms.items():
+        TomlTable(top.file, f"policy.{context}.{which}", asdict(one)).value("prompt", word(*prompts))
+    chosen, runner_up, single = (Arm(**asdict(arms[one])) if one in arms else None for one in Chosen._fields[1:])
+    return Chosen(context, chosen, runner_up, single)  # type: ignore[arg-type]
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -139,57 +212,6 @@ def _content(path: Path) -> dict[str, Any]:
     if content.get("version") != VERSION:
         raise ValueError(f"{path}: has version {content.get('version')!r}; this program reads version {VERSION}")
     return content
-
-
-def _each(outer: TomlTable) -> list[tuple[str, TomlTable]]:
-    """The tables inside a table by name; in them, what is null is absent."""
-    return [(name, _known(outer.table(name))) for name in outer.content]
-
-
-def _known(table: TomlTable) -> TomlTable:
-    return TomlTable(table.file, table.where, {key: value for key, value in table.content.items() if value is not None})
-
-
-def _prompt(table: TomlTable, name: str) -> Prompt:
-    if table.text("name") != name:
-        raise table.wrong("name", f"is {table.content['name']!r}; it stands under {name!r}")
-    return Prompt.read(table)
-
-
-def _read_context(table: TomlTable, name: str) -> Context:
-    cost, probability = table.number("cost_weight", low=0), table.number("probability", low=0, high=1)
-    context = Context(name, table.numbers("weights"), cost, probability)
-    table.done()
-    return context
-
-
-def _chosen(table: TomlTable, context: str, prompts: dict[str, Prompt]) -> Chosen:
-    table.table("chosen")  # the others may be absent
-    choice = Chosen(context, *(_arm(table, which, prompts) if which in table else None for which in Chosen._fields[1:]))  # type: ignore[arg-type]
-    table.done()
-    return choice
-
-
-def _arm(outer: TomlTable, which: str, prompts: dict[str, Prompt]) -> Arm:
-    table = _known(outer.table(which))
-    arm = Arm(
-        prompt=table.choice("prompt", tuple(prompts)),
-        scale=table.whole("scale", high=MAX_SCALE),
-        value=table.number("value", None),
-        low=table.number("low", None),
-        high=table.number("high", None),
-        pulls=table.whole("pulls", 0, low=0),
-    )
-    table.done()
-    return arm
-
-
-def _whole_pair(table: TomlTable, key: str) -> tuple[int, int]:
-    value = table.take(key)
-    fits = isinstance(value, list) and len(value) == 2 and all(type(one) is int and 0 <= one <= MONEY for one in value)
-    if not fits:
-        raise table.wrong(key, f"is {value!r}; expected two whole numbers of at least 0 and at most {MONEY}")
-    return (value[0], value[1])
 
 
 class Answer(NamedTuple):

@@ -14,6 +14,7 @@ from importlib.machinery import BuiltinImporter, FrozenImporter
 from pathlib import Path
 
 from sim import plugins
+from sim.adapters.run_file.kinds import TEXT
 from sim.adapters.run_file.toml_table import TomlTable
 
 Trust = Callable[[str, str], bool]
@@ -62,7 +63,7 @@ def _check(table: TomlTable, trust: Trust, key: str, what: str, module: str, nam
 
 def split(table: TomlTable) -> tuple[str, str]:
     """The module and the name of a table's `function`."""
-    target = table.text("function")
+    target = table.value("function", TEXT)
     module, colon, name = target.partition(":")
     if not colon or not name or not all(part.isidentifier() for part in module.split(".")):
         raise table.wrong("function", f"is {target!r}; write module:function")

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sim.adapters.evidence import Estimate, Paid, interval
-from sim.adapters.live import Live, Step, first_seed, in_parallel, token_counts, with_answers
+from sim.adapters.live import Desk, Live, Step, first_seed, in_parallel, token_counts, with_answers
 from sim.adapters.paid.batches import Batches
 from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.ledger import Ledger
@@ -43,7 +43,7 @@ C = TypeVar("C", bound=Asking)
 
 
 class Session(Generic[C]):
-    """What a live command holds open: journal, connections, scorers, the event loop."""
+    """Session of a live command, all that it holds open: journal, connections, scorers, the event loop."""
 
     def __init__(
         self,
@@ -130,7 +130,7 @@ class Costs(NamedTuple):
 
 
 def probe(live: Session[Config], items: Sequence[Item]) -> Costs:
-    """What completions cost: as configured, or measured on a few queries (drawn by the seed, the same for all prompts).
+    """Costs of completions: as configured, or measured on a few queries (drawn by the seed, the same for all prompts).
 
     Raises:
         ValueError: the server reports no usage, so that nothing can be measured.
@@ -181,7 +181,7 @@ def unmeasured(config: Config) -> Costs:
 
 
 def world(config: Config, costs: Costs) -> tuple[Spec, Strategy]:
-    """What the algorithm knows, and how completions become rewards."""
+    """The world of a run: what the algorithm knows, and how completions become rewards."""
     ends = [(0.0, 1.0) if one.aggregate == "mv" else (one.low, one.high) for one in config.objectives]
     low, high = np.array(ends, np.float64).T
     return describe(
@@ -221,7 +221,7 @@ def run_key(seed: int) -> Key:
 
 
 class Result(NamedTuple):
-    """What came out of a run.
+    """The outcome of a run.
 
     Attributes:
         choices: the arm of every context.
@@ -251,10 +251,8 @@ def rounds_of(
     seed = live.seeds("tune", config.budget, config.algorithm_text, config.max_scale, items, rewards)
     train = Queries(jnp.arange(len(items), dtype=jnp.int32))
     train = runner.queries_of(config.algorithm.queries, train, run_key(config.seed))
-    asking = Live(
-        spec, strategy, config.algorithm, train, config.prompts, items, live.sampler, live.reader, live.loop, "tune",
-        seed, report,
-    )  # fmt: skip
+    desk = Desk(config.prompts, items, live.sampler, live.reader, live.loop, "tune", seed)
+    asking = Live(spec, strategy, config.algorithm, train, desk, report)
     left = config.budget
 
     def answer(round_key: Key, allocation: Allocation) -> Stats:
@@ -305,7 +303,7 @@ def best_so_far(config: Config, found: Estimate) -> list[tuple[int, int]]:
 
 
 def _paid(live: Session[Config], items: Sequence[Item], asking: Live) -> Paid | None:
-    """What all completions of the probe and the rounds took; None where every prompt has a configured cost."""
+    """Tokens that all completions of the probe and the rounds took; None where every prompt has a configured cost."""
     config, journal = live.config, live.journal
     if not (wants := probe_wants(live, items)):
         return None

@@ -37,7 +37,13 @@ MOST_ROUNDS = 64
 def tune(
     config: Annotated[Path | None, typer.Argument(help="The run, a TOML file.", metavar="CONFIG")] = None,
     example: Annotated[bool, typer.Option("--example", help="Write an example with every key to --out.")] = False,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="With --example: the file to write.")] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Write the JSON schema of runs, for editors.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="With --example and --schema: the file to write; a schema is printed without."
+        ),
+    ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Say what the run would cost, and stop. Runs the probe, once you agree.")
     ] = False,
@@ -55,10 +61,14 @@ def tune(
 
     Example: iapo tune --example --out run.toml, then iapo tune run.toml --plan
     """
+    if schema:
+        return _write_schema(out or config)
     if example:
         return _write_example(out, config)
     if out is not None:
-        raise ValueError("--out goes with --example; a run writes into the folder that its key `out` names")
+        raise ValueError(
+            "--out goes with --example and --schema; a run writes into the folder that its key `out` names"
+        )
     if config is None:
         raise ValueError("no run is named; give its TOML file, which `iapo tune --example --out run.toml` begins")
     if no_probe and not plan:
@@ -205,6 +215,21 @@ def _write_example(out: Path | None, config: Path | None) -> None:
     content = (resources.files("sim.adapters") / "example.toml").read_bytes()
     write_whole(path, lambda file: file.write(content))
     typer.echo(f"wrote {path}; it also needs queries.jsonl beside it, a row per query: question and answer")
+
+
+def _write_schema(path: Path | None) -> None:
+    import json
+
+    from sim.adapters.run_file.schema import json_schema
+    from sim.envs.files import write_whole
+
+    text = json.dumps(json_schema(), indent=2) + "\n"
+    if path is None:
+        return typer.echo(text, nl=False)
+    if path.exists() and path.suffix != ".json":
+        raise ValueError(f"{path} exists; name a new file for the schema, or one that ends in .json")
+    write_whole(path, lambda file: file.write(text.encode()))
+    return typer.echo(f"wrote {path}; `#:schema {path.name}` in the first line of a run file tells editors of it")
 
 
 @contextmanager

@@ -37,7 +37,7 @@ _GRADES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
 """Inspect's letters: correct, partial, incorrect, no answer."""
 _LIST = re.compile(r"""\s*\[\s*['"].*['"]\s*,?\s*\]\s*""", re.DOTALL)
 _FAILED = 2
-"""What promptfoo calls a result whose request failed: its failureReason."""
+"""Failure reason of promptfoo for a result whose request failed."""
 
 
 def inspect(path: Path) -> Iterator[dict[str, Any]]:

@@ -59,7 +59,7 @@ def json_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def whole(path: Path) -> Any:
-    """Read a JSON file whole."""
+    """The content of a JSON file."""
     return parse(content(path).removeprefix(b"\xef\xbb\xbf"), str(path))
 
 

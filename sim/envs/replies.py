@@ -1,4 +1,4 @@
-"""Replies of a language model's server, however they are dressed: text, tokens billed, other interfaces.
+"""Replies of language models' servers, however they are dressed: text, tokens billed, other interfaces.
 
 Shared by live replies, batch output and the logs of other tools.
 """

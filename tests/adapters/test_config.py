@@ -2,19 +2,25 @@
 
 import json
 import re
+import subprocess
+import sys
 import tomllib
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pytest
-from live_runs import MINIMAL
+from live_runs import MINIMAL, iapo
 from pyarrow import parquet
 
 from sim.adapters import config, tune
 from sim.adapters.run_file import queries
+from sim.adapters.run_file.schema import json_schema
 from sim.adapters.run_file.settings import Caps, Config, QueryFile
+from sim.adapters.scorers.registry import SCORERS
 from sim.adapters.wire import redact
 
 
@@ -67,11 +73,70 @@ def test_the_example_can_be_loaded_and_names_every_key(tmp_path: Path):
     run = config.load(file)
     assert run.name == "capitals"
     assert run.objectives[0].scorer.answer("It is so. Answer: Paris.") == "Paris"
-    source = (Path(config.__file__)).read_text()
-    read = set(re.findall(r'\.(?:text|name|whole|number|flag|choice|table|tables|numbers|take)\(\s*"(\w+)"', source))
-    assert len(read) > 40
-    mentioned = set(re.findall(r"^#?\s*\[*([\w.]+)", text, flags=re.M)) | set(re.findall(r"\w+", text))
-    assert read <= mentioned, read - mentioned
+    assert set(keys(json_schema())) <= set(re.findall(r"\w+", text))
+    assert set(tomllib.loads(text)) == set(json_schema()["properties"])
+
+
+def keys(schema: Any) -> Iterator[str]:
+    """All keys of tables in a JSON schema."""
+    if isinstance(schema, list):
+        schema = dict(enumerate(schema))
+    if isinstance(schema, dict):
+        yield from schema.get("properties", {})
+        for inner in schema.values():
+            yield from keys(inner)
+
+
+def test_the_schema_says_limits_words_meanings_and_options():
+    """Seen to fail without the comments of the example, and with options of one scorer allowed to another."""
+    schema = json_schema()
+    assert len(set(keys(schema))) > 60
+    assert schema["required"] == ["strategy", "endpoint", "objectives", "prompts", "queries", "contexts", "tune"]
+    tables = schema["$defs"]
+    endpoint = tables["EndpointTable"]
+    assert not endpoint["additionalProperties"]
+    assert endpoint["properties"]["max_n"] == {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 256,
+        "default": 16,
+        "description": "most completions asked for in one request; 1 gives exact usage; default: 16",
+    }
+    assert endpoint["properties"]["timeout"]["exclusiveMinimum"] == 0
+    assert tables["Tune"]["properties"]["budget"]["description"] == "completions that the algorithm spends"
+    assert tables["Cost"]["properties"]["measure"]["enum"] == ["tokens", "money"]
+    assert "default" not in tables["Prompt"]["properties"]["temperature"]
+    scorers = {
+        one["properties"]["scorer"].get("const"): one for one in schema["properties"]["objectives"]["items"]["oneOf"]
+    }
+    assert scorers.keys() == {*SCORERS, None}
+    common = {"scorer", "name", "aggregate", "low", "high", "unreadable"}
+    assert scorers["number"]["properties"].keys() == common | {"digits"}
+    assert scorers["regex"]["properties"].keys() == common | {"pattern", "group", "ignore_case", "timeout"}
+    assert scorers["regex"]["required"] == ["scorer", "pattern"]
+    assert scorers["callable"]["properties"].keys() == common | {"function", "timeout"}
+    assert not any(key[0] == "_" for key in keys(schema))
+
+
+def test_the_command_writes_the_schema(tmp_path: Path):
+    file = tmp_path / "run.schema.json"
+    printed, written = iapo("tune", "--schema"), iapo("tune", file, "--schema")
+    assert (printed.exit_code, written.exit_code) == (0, 0)
+    assert json.loads(printed.stdout) == json.loads(file.read_text()) == json_schema()
+    run = write(tmp_path, MINIMAL)
+    refused, missing = iapo("tune", run, "--schema"), iapo("tune")
+    assert (refused.exit_code, missing.exit_code) == (2, 2)
+    assert "run.toml exists; name a new file for the schema" in refused.stderr
+    assert run.read_text() == MINIMAL
+    assert missing.stderr == "error: CONFIG is missing; `iapo tune --example run.toml` writes one\n"
+
+
+def test_pydantic_is_imported_to_read_a_run_file_only(tmp_path: Path):
+    """Seen to fail with pydantic imported by `toml_table` itself."""
+    code = "import sys, sim.cli.logs, sim.cli.answers, sim.adapters.scorers.text, sim.adapters.paid.journal_tables\n"
+    code += "import sim.adapters.tune, sim.adapters.config; assert 'pydantic' not in sys.modules\n"
+    code += f"sim.adapters.config.load({str(write(tmp_path, MINIMAL))!r}); assert 'pydantic' in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 BAD = {

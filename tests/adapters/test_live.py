@@ -13,11 +13,11 @@ from helpers import best_of, given, majority, mixed, scripted
 
 from sim import algorithms
 from sim.adapters.evidence import Evidence
-from sim.adapters.live import Live, Step, first_seed, in_parallel, plan_pulls, unit_sums
+from sim.adapters.live import Desk, Live, Step, first_seed, in_parallel, plan_pulls, unit_sums
 from sim.adapters.paid.entries import Asked, Draw
 from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.sampler import Sampler, Want
-from sim.adapters.run_file.settings import Endpoint, Objective, Prompt
+from sim.adapters.run_file.settings import Concurrency, Endpoint, Objective, Prompt
 from sim.adapters.scorers.reader import Reader
 from sim.adapters.scorers.scoring import OK, Item, Scored, Scorer
 from sim.adapters.wire.retry import Stopped
@@ -27,7 +27,7 @@ from sim.envs.dataset import Dataset
 from sim.kernels import counter, rounds
 from sim.utilities import block_units
 
-ENDPOINT = Endpoint("http://x/v1", "", 1.0, 1.0, 16, "max_tokens", True, 0, (4, 1, 4))
+ENDPOINT = Endpoint("http://x/v1", "", 1.0, 1.0, 16, "max_tokens", True, 0, Concurrency(4, 1, 4))
 
 
 class Column(Scorer):
@@ -74,9 +74,9 @@ def live(
     sampler: Any = Taped(tape)
     train = given(data).train
     train = train if key is None else runner.queries_of(algorithm.queries, train, key)
-    args = (world.known, world.strategy, algorithm, train, prompts, items, sampler)
     _journals.append(Journal(":memory:"))
-    return Live(*args, Reader(objectives, _journals[-1]), loop, "tune", 100, report or (lambda step: None))
+    desk = Desk(prompts, items, sampler, Reader(objectives, _journals[-1]), loop, "tune", 100)
+    return Live(world.known, world.strategy, algorithm, train, desk, report or (lambda step: None))
 
 
 _journals: list[Journal] = []
@@ -127,7 +127,7 @@ def test_a_live_run_equals_the_trial_on_the_same_completions(data: Dataset, name
     assert np.array_equal(found.policy.prompt, expected.policy.prompt)
     assert np.array_equal(found.policy.scale, expected.policy.scale)
     assert int(found.spent) == int(expected.spent)
-    wants: list[Want] = run.sampler.wants  # type: ignore[attr-defined]
+    wants: list[Want] = run.desk.sampler.wants  # type: ignore[attr-defined]
     assert sum(want.count for want in wants) == int(found.spent)
     seeds = sorted(number for want in wants for number in range(want.seed, want.seed + want.count))
     assert seeds == list(range(100, 100 + int(found.spent)))
@@ -223,7 +223,7 @@ def test_when_a_job_fails_the_others_finish_and_nothing_new_begins():
         asyncio.run(in_parallel(iter([lambda number=number: job(number) for number in range(100)]), sampler))
     assert sampler.stopping == "no more"
     assert sorted([*finished, 3]) == sorted(begun)
-    assert len(begun) <= 2 * 2 * ENDPOINT.concurrency[2]
+    assert len(begun) <= 2 * 2 * ENDPOINT.concurrency.most
 
 
 def test_completions_that_end_oddly_are_counted():

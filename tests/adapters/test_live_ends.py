@@ -16,6 +16,7 @@ from nursery import Nursery
 from tune_runs import CAPS, DRAWS, PRICED, Run
 
 from sim.adapters import live
+from sim.adapters.run_file.settings import Concurrency
 
 pytest.importorskip("openai", reason="the extra [llm] is not installed")
 
@@ -122,7 +123,7 @@ def test_replies_under_way_are_kept_when_the_user_ends_a_run():
             ended.append(f"cut off: {name}")
             raise
 
-    stopping: Any = SimpleNamespace(stopping=None, endpoint=SimpleNamespace(concurrency=(2, 1, 1)))
+    stopping: Any = SimpleNamespace(stopping=None, endpoint=SimpleNamespace(concurrency=Concurrency(2, 1, 1)))
     stopping.stop = lambda why: setattr(stopping, "stopping", why)
 
     async def run() -> float:

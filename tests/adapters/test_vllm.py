@@ -23,7 +23,7 @@ from sim.adapters.paid.entries import Draw
 from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.ledger import Amount, Ledger
 from sim.adapters.paid.sampler import Sampler, Want, cell_of
-from sim.adapters.run_file.settings import BatchOptions, Endpoint, Prices, Prompt
+from sim.adapters.run_file.settings import BatchOptions, Concurrency, Endpoint, Prices, Prompt
 from sim.adapters.scorers.rewards import Classify
 from sim.adapters.scorers.scoring import OK, Item
 from sim.adapters.wire.openai_client import OpenAIClient
@@ -101,7 +101,7 @@ def sample(
     prompt = Prompt("p", "what is the digit of {query}?", "", model, 12, 1.0, None, None)
 
     async def everything() -> tuple[list[list[Draw]], Amount, int]:
-        where = Endpoint(url, "", 120.0, 300.0, max_n, "max_tokens", True, 64, (4, 1, 4), {}, batch)
+        where = Endpoint(url, "", 120.0, 300.0, max_n, "max_tokens", True, 64, Concurrency(4, 1, 4), {}, batch)
         journal, client = Journal(path), OpenAIClient(where, key)
         ledger, clock = Ledger(None, journal.charged()), real_clock(asyncio.get_running_loop(), 0)
         sampler = Sampler(client, where, {model: Prices(1, 1)}, journal, ledger, clock)

@@ -10,7 +10,7 @@ from sim.adapters.paid.batches import Batches
 from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.ledger import Ledger
 from sim.adapters.paid.sampler import Sampler, Want, cell_of
-from sim.adapters.run_file.settings import BatchOptions, Endpoint, Prices
+from sim.adapters.run_file.settings import BatchOptions, Concurrency, Endpoint, Prices
 from sim.adapters.wire.openai_client import OpenAIClient
 from sim.adapters.wire.retry import real_clock
 
@@ -24,7 +24,7 @@ def main(url: str, path: str, moment: str, count: int) -> None:
 async def everything(url: str, path: str) -> None:
     """Ten rounds of four pulls, each as batches of at most three requests."""
     options = BatchOptions("24h", 0.001, False, 3, 10**8)
-    endpoint = Endpoint(url, "", 600.0, 3600.0, 4, "max_tokens", True, 64, (8, 1, 8), {}, options)
+    endpoint = Endpoint(url, "", 600.0, 3600.0, 4, "max_tokens", True, 64, Concurrency(8, 1, 8), {}, options)
     journal, client = Journal(path), OpenAIClient(endpoint, KEY)
     sampler = Sampler(
         client,

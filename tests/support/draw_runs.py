@@ -12,7 +12,7 @@ from live_server import KEY, Model, serving
 from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.ledger import Amount, Ledger
 from sim.adapters.paid.sampler import Sampler, Want, cell_of
-from sim.adapters.run_file.settings import Caps, Endpoint, Prices, Prompt
+from sim.adapters.run_file.settings import Caps, Concurrency, Endpoint, Prices, Prompt
 from sim.adapters.wire.openai_client import OpenAIClient
 from sim.adapters.wire.retry import Clock
 
@@ -26,7 +26,7 @@ FREE = Caps(10**9, None, None)
 
 
 def endpoint(url: str, max_n: int = 16, timeout: float = 600.0) -> Endpoint:
-    return Endpoint(url, "", timeout, 1000.0, max_n, "max_tokens", True, 64, (16, 1, 64))
+    return Endpoint(url, "", timeout, 1000.0, max_n, "max_tokens", True, 64, Concurrency(16, 1, 64))
 
 
 def wants(url_endpoint: Endpoint, pulls: Sequence[tuple[str, int]], base: int = 1000) -> list[Want]:

@@ -10,7 +10,7 @@ from live_server import KEY
 from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.ledger import Ledger
 from sim.adapters.paid.sampler import Sampler, Want, cell_of
-from sim.adapters.run_file.settings import Caps, Endpoint, Prices, Prompt
+from sim.adapters.run_file.settings import Caps, Concurrency, Endpoint, Prices, Prompt
 from sim.adapters.wire.openai_client import OpenAIClient
 from sim.adapters.wire.retry import real_clock
 
@@ -47,7 +47,7 @@ def die_at(moment: str, count: int) -> None:
 
 async def everything(url: str, path: str, cap: int) -> None:
     """All pulls."""
-    endpoint = Endpoint(url, "", 600.0, 3600.0, 4, "max_tokens", True, 64, (8, 1, 8))
+    endpoint = Endpoint(url, "", 600.0, 3600.0, 4, "max_tokens", True, 64, Concurrency(8, 1, 8))
     journal, client = Journal(path), OpenAIClient(endpoint, KEY)
     clock = real_clock(asyncio.get_running_loop(), 0)
     ledger = Ledger(Caps(cap, None, None), journal.charged())

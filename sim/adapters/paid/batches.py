@@ -55,7 +55,7 @@ class _Part:
 
 
 class Batches:
-    """What `Sampler.fetch` is in batch mode."""
+    """Fetch all draws by batches: `Sampler.fetch` in batch mode."""
 
     def __init__(
         self,

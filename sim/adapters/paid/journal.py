@@ -77,7 +77,7 @@ CREATE TABLE IF NOT EXISTS batched (attempt INTEGER PRIMARY KEY, batch INTEGER N
 KEPT = "LEFT JOIN (SELECT attempt, count(*) AS kept FROM draws GROUP BY attempt) ON attempt = attempts.id"
 """Joins attempts with the number of draws that came of each, NULL where none did: all its choices broke."""
 BROKEN = (sqlite3.Error, UnicodeDecodeError)
-"""What SQLite raises on a damaged file; the second where its own message would hold damaged text."""
+"""Exceptions of SQLite on a damaged file; the second where its own message would hold damaged text."""
 
 
 class Journal:
@@ -187,7 +187,7 @@ class Journal:
         coming = "SELECT coalesce(sum(n), 0) FROM attempts JOIN cells USING (cell) WHERE stream = ? AND state = ?"
         return self._one(kept, stream)[0] + self._one(coming, stream, BATCHED)[0]
 
-    def charges(self) -> list[tuple[Any, ...]]:
+    def charges(self) -> list[Any]:
         """Stream, model and prompt; requests in all, settled, ambiguous or lost, void; completions, tokens, money."""
         states = "sum(state = ?), sum(state IN (?, ?)), sum(state = ?)"
         return self.rows(

@@ -130,7 +130,8 @@ class Sampler:
     ):
         self.client, self.endpoint, self.prices = client, endpoint, prices
         self.journal, self.ledger, self.clock = journal, ledger, clock
-        self.pace = Pace(*endpoint.concurrency, clock.now)
+        pace = endpoint.concurrency
+        self.pace = Pace(pace.start or pace.least, pace.least, pace.most, clock.now)
         self.rule = Rule(endpoint.deadline)
         self.stopping: str | None = None
         self._most: dict[str, int] = {}
@@ -275,7 +276,7 @@ class Sampler:
         return text, Ambiguous(text)
 
     def _bill(self, attempt: Attempt, reply: Reply, worst: Amount) -> tuple[Amount, str, CallError | None]:
-        """What a reply is charged, a note, and why the run must stop if the server broke its limits."""
+        """The charge of a reply, a note, and why the run must stop if the server broke its limits."""
         n, returned, price = attempt.n, len(reply.choices), self.prices[attempt.cell.model]
         if reply.usage is None and returned <= n:
             lacking = (n - max(returned, 1)) * json.loads(attempt.cell.decoding)["max_tokens"]
@@ -324,7 +325,7 @@ class Sampler:
 
 
 def request_of(attempt: Attempt, endpoint: Endpoint) -> Request:
-    """What is sent for an attempt."""
+    """The request of an attempt."""
     cell, decoding = attempt.cell, json.loads(attempt.cell.decoding)
     return Request(
         model=cell.model,

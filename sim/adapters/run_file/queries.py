@@ -26,7 +26,7 @@ def read(source: QueryFile) -> tuple[Item, ...]:
 
 
 def _reference(source: QueryFile, row: dict[str, Any], number: int) -> Any:
-    """What a row holds as its reference; an empty cell is none."""
+    """The reference in a row; an empty cell is none."""
     value = _cell(source, row, str(source.reference), number)
     try:
         text = Item("", None, value).reference_text or ""

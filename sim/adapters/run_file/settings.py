@@ -1,20 +1,56 @@
-"""Settings of a run: frozen dataclasses, filled and checked by `sim.adapters.config`.
+"""Settings of a run: frozen dataclasses, which pydantic fills from a run file and which describe its JSON schema.
 
-Secrets are not part of it: it names the environment variable that holds the key. Money is counted in whole units of
-10**-12, so that sums are exact.
+Those that are `Closed` stand in the file as they are; `sim.adapters.config` makes the others of them. Secrets are not
+part of it: it names the environment variable that holds the key. Money is counted in whole units of 10**-12, so that
+sums are exact.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from sim.adapters.run_file.toml_table import TomlTable
+from sim.adapters.run_file.kinds import (
+    ANY_TEXT,
+    FLAG,
+    NAME,
+    ROWS,
+    TEXT,
+    VARIABLE,
+    GridOrTables,
+    Kind,
+    Several,
+    later,
+    number,
+    numbers,
+    whole,
+    word,
+    written,
+)
+from sim.adapters.run_file.toml_table import Closed
+from sim.adapters.run_file.urls import ADDRESS
 from sim.adapters.scorers.scoring import Scorer
 from sim.core import Algorithm
+from sim.engine.runner import MAX_BUDGET
+from sim.utilities import AGGREGATES, MAX_SCALE, TIES
 
 SLOT = "{query}"
 MONEY = 10**12
 """Units of money in one unit of the user's currency."""
+
+
+def _price(value: Any) -> int:
+    units = number(0, 10**6).check(value) * MONEY / 10**6
+    if abs(units - round(units)) > 1e-6:
+        raise ValueError(f"is {value!r}; prices per million tokens have at most 6 decimals")
+    return round(units)
+
+
+PRICE = Kind(_price, number(0, 10**6).schema)
+"""Money per million tokens, in units per token."""
+_SUM = number(1 / MONEY, 9 * 10**6)
+SUM = Kind(lambda value: int(_SUM.check(value) * MONEY), _SUM.schema)
+"""A sum of money, in units."""
 
 
 @dataclass(frozen=True)
@@ -26,52 +62,61 @@ class Prices:
 
 
 @dataclass(frozen=True)
-class Prompt:
+class ModelPrices(Closed):
+    """Prices in the file, of one model; None where it names none."""
+
+    prompt: Annotated[int | None, PRICE] = None
+    completion: Annotated[int | None, PRICE] = None
+
+
+@dataclass(frozen=True)
+class PriceList(ModelPrices):
+    """Prices of all models, but for those that have a table of their own."""
+
+    models: dict[str, ModelPrices] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Prompt(Closed):
     """A prompt: text plus decoding configuration.
 
     Attributes:
         name: for people.
         text: the user message, with a {query} slot.
         system: the system message; empty for none.
-        model: who answers.
+        model: who answers; empty, in a run file, for that of the endpoint.
         max_tokens: the longest completion, in tokens.
         temperature, top_p: None leaves them to the server.
         cost: cost of one completion, in the measure of `Cost`; None to measure it by the probe.
     """
 
-    name: str
-    text: str
-    system: str
-    model: str
-    max_tokens: int
-    temperature: float | None
-    top_p: float | None
-    cost: float | None
+    name: Annotated[str, NAME]
+    text: Annotated[str, TEXT] = SLOT
+    system: Annotated[str, ANY_TEXT] = ""
+    model: Annotated[str, TEXT] = ""
+    max_tokens: Annotated[int, whole(high=10**6)] = 512
+    temperature: Annotated[float | None, number(0, 10)] = None
+    top_p: Annotated[float | None, number(0, 1, above=True)] = None
+    cost: Annotated[float | None, number(0)] = None
 
-    @classmethod
-    def read(cls, table: TomlTable, model: str | None = None) -> "Prompt":
-        """From a table of a configuration or a policy, with the model for those that name none."""
-        name, text, system = table.name("name"), table.text("text", SLOT), table.text("system", "", blank=True)
-        if SLOT not in text + system:
-            raise table.wrong("text", f"has no {SLOT} slot; every prompt needs one")
+    def checked(self, wrong: Callable[[str, str], ValueError], model: str | None = None) -> "Prompt":
+        """The prompt with this model, where it names none itself.
+
+        Args:
+            wrong: makes the error about one of its keys.
+            model: that of the endpoint.
+
+        Raises:
+            ValueError: a slot or the model is missing, or a text cannot be sent.
+        """
+        if SLOT not in self.text + self.system:
+            raise wrong("text", f"has no {SLOT} slot; every prompt needs one")
         for key in ("text", "system"):
-            if "\0" in table.content.get(key, ""):
-                raise table.wrong(key, "holds a NUL, which servers do not take")
-        own = table.text("model", model)
-        if own is None:
-            raise table.wrong("model", "is missing here and in [endpoint]; one of them is needed")
-        prompt = cls(
-            name=name,
-            text=text,
-            system=system,
-            model=own,
-            max_tokens=table.whole("max_tokens", 512, high=10**6),
-            temperature=table.number("temperature", None, low=0, high=10),
-            top_p=table.number("top_p", None, low=0, high=1, open_low=True),
-            cost=table.number("cost", None, low=0),
-        )
-        table.done()
-        return prompt
+            if "\0" in getattr(self, key):
+                raise wrong(key, "holds a NUL, which servers do not take")
+        if not self.model and not model:
+            raise wrong("model", "is missing here and in [endpoint]; one of them is needed")
+        return self if self.model else replace(self, model=model)
 
     def messages(self, query: str) -> tuple[tuple[str, str], ...]:
         """Role and content of every message. The slot is replaced as it stands; other braces mean nothing."""
@@ -80,7 +125,7 @@ class Prompt:
 
 
 @dataclass(frozen=True)
-class BatchOptions:
+class BatchOptions(Closed):
     """How batches are sent.
 
     Attributes:
@@ -91,16 +136,25 @@ class BatchOptions:
         max_output_bytes: of a file of replies, at most.
     """
 
-    window: str
-    poll: float
-    offline: bool
-    max_requests: int
-    max_bytes: int
-    max_output_bytes: int = 2**27
+    window: Annotated[str, TEXT] = "24h"
+    poll: Annotated[float, number(0, 86400, above=True)] = 30.0
+    offline: Annotated[bool, FLAG] = False
+    max_requests: Annotated[int, whole(high=10**6)] = 50_000
+    max_bytes: Annotated[int, whole(1000, 2 * 10**9)] = 100_000_000
+    max_output_bytes: Annotated[int, whole(1000, 2**34)] = 2**27
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class Concurrency(Closed):
+    """Requests under way: at the start (None, in a run file, for 16 or the nearest to it), at least, at most."""
+
+    start: Annotated[int | None, whole(high=1000)] = None
+    least: Annotated[int, whole(high=1000)] = 1
+    most: Annotated[int, whole(high=1000)] = 64
+
+
+@dataclass(frozen=True)
+class Endpoint(Closed):
     """Where requests go, and how.
 
     Attributes:
@@ -119,29 +173,37 @@ class Endpoint:
         max_reply_bytes: of a reply, at most.
     """
 
-    base_url: str
-    key_variable: str
-    timeout: float
-    deadline: float
-    max_n: int
-    max_tokens_field: str
-    send_seed: bool
-    template_tokens: int
-    concurrency: tuple[int, int, int]
+    base_url: Annotated[str, ADDRESS]
+    key_variable: Annotated[str, VARIABLE] = "OPENAI_API_KEY"
+    timeout: Annotated[float, number(0, 3600, above=True)] = 120.0
+    deadline: Annotated[float, number(0, 10**6, above=True)] = 900.0
+    max_n: Annotated[int, whole(high=MAX_SCALE)] = 16
+    max_tokens_field: Annotated[str, word("max_tokens", "max_completion_tokens")] = "max_tokens"
+    send_seed: Annotated[bool, FLAG] = True
+    template_tokens: Annotated[int, whole(0, 10**6)] = 64
+    concurrency: Concurrency = Concurrency(16)
     extra: dict[str, Any] = field(default_factory=dict)
     batch: BatchOptions | None = None
-    max_reply_bytes: int = 2**24
+    max_reply_bytes: Annotated[int, whole(1000, 2**31)] = 2**24
 
 
 @dataclass(frozen=True)
-class QueryFile:
+class EndpointTable(Endpoint):
+    """An endpoint in the file, with the way of sending and the model of prompts that name none."""
+
+    mode: Annotated[str, word("sync", "batch")] = "sync"
+    model: Annotated[str | None, TEXT] = None
+
+
+@dataclass(frozen=True)
+class QueryFile(Closed):
     """Where queries are, and the columns that hold what."""
 
-    file: Path
-    text: str
-    gold: str | None
-    limit: int | None
-    reference: str | None = None
+    file: Annotated[Path, TEXT]
+    text: Annotated[str, TEXT] = "query"
+    gold: Annotated[str | None, TEXT] = None
+    limit: Annotated[int | None, whole()] = None
+    reference: Annotated[str | None, TEXT] = None
 
 
 @dataclass(frozen=True)
@@ -177,7 +239,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Caps:
-    """What may be spent in all, ambiguous attempts included. None is no cap. Money in units of 10**-12."""
+    """Caps on spending, ambiguous attempts included. None is no cap. Money in units of 10**-12."""
 
     completions: int
     tokens: int | None
@@ -186,7 +248,7 @@ class Caps:
 
 @dataclass(frozen=True)
 class Asking:
-    """What it takes to ask the model and to read its answers.
+    """Settings to ask the model and to read its answers.
 
     Attributes:
         file: where it was read.
@@ -237,3 +299,90 @@ class Config(Asking):
     cost_measure: str
     prompt_tokens: str
     probe: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class ObjectiveTable:
+    """An objective in the file, but for the options of its scorer, which stand beside these keys."""
+
+    scorer: Annotated[Any, later({"type": "string"})]
+    name: Annotated[str | None, NAME] = None
+    aggregate: Annotated[str | None, word(*AGGREGATES)] = None
+    low: Annotated[float, number()] = 0.0
+    high: Annotated[float, number()] = 1.0
+    unreadable: Annotated[Any, later({"type": "number"})] = None
+
+
+@dataclass(frozen=True)
+class ContextTable(Closed):
+    """A context in the file."""
+
+    name: Annotated[str | None, NAME] = None
+    weights: Annotated[tuple[float, ...] | None, numbers()] = None
+    cost_weight: Annotated[float, number(0)] = 0.0
+    probability: Annotated[float | None, number(0, 1)] = None
+
+
+@dataclass(frozen=True)
+class ContextGrid(Closed):
+    """Contexts in the file as a grid: every row of weights with every cost weight."""
+
+    cost_weights: Annotated[tuple[float, ...], numbers(0)]
+    weights: Annotated[list[list[float]] | None, ROWS] = None
+
+
+@dataclass(frozen=True)
+class Tune(Closed):
+    """The algorithm, and the budget and scales that it may use."""
+
+    budget: Annotated[int, written(MAX_BUDGET)]
+    max_scale: Annotated[int, whole(high=MAX_SCALE)]
+    algorithm: Annotated[str, TEXT] = "psst"
+
+
+@dataclass(frozen=True)
+class Cost(Closed):
+    """How the cost of a completion is counted, and measured by a probe."""
+
+    measure: Annotated[str, word("tokens", "money")] = "tokens"
+    prompt_tokens: Annotated[str, word("each", "shared", "ignore")] = "each"
+    probe_queries: Annotated[int, whole(high=10**6)] = 4
+    probe_completions: Annotated[int, whole(high=MAX_SCALE)] = 4
+
+
+@dataclass(frozen=True)
+class CapsTable(Closed):
+    """Caps in the file; completions have one in any case."""
+
+    completions: Annotated[int | None, whole()] = None
+    tokens: Annotated[int | None, whole()] = None
+    money: Annotated[int | None, SUM] = None
+
+
+Tables = Annotated[tuple[dict[str, Any], ...], Several()]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnsweringFile:
+    """Tables that answering queries takes, of a run file or a policy."""
+
+    strategy: Annotated[str, word(*AGGREGATES, "mixed")]
+    tie: Annotated[str, word(*TIES)] = "uniform"
+    endpoint: EndpointTable
+    objectives: Tables
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFile(AnsweringFile, Closed):
+    """A run file as it stands."""
+
+    name: Annotated[str | None, NAME] = None
+    out: Annotated[str | None, TEXT] = None
+    seed: Annotated[int, whole(0, 2**63 - 1)] = 0
+    prompts: Annotated[tuple[Prompt, ...], Several()]
+    prices: PriceList = PriceList()
+    cost: Cost = Cost()
+    queries: QueryFile
+    contexts: Annotated[ContextGrid | Annotated[tuple[ContextTable, ...], Several()], GridOrTables()]
+    tune: Tune
+    caps: CapsTable = CapsTable()

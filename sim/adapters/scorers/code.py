@@ -7,10 +7,11 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from sim.adapters import trust
-from sim.adapters.run_file.toml_table import TomlTable, finite
+from sim.adapters.run_file.kinds import finite, number
+from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.scorers.scoring import OK, UNREADABLE, Item, Scored, Scorer
 from sim.adapters.scorers.threads import apart
 
@@ -36,7 +37,7 @@ class Code(Scorer):
     version: str
     function: Callable[..., Any] = field(repr=False)
     referring: bool = field(default=False, repr=False)
-    timeout: float = field(default=600.0, repr=False)
+    timeout: Annotated[float, number(0, 10**6, above=True)] = field(default=600.0, repr=False)
     needs_gold = False
     kept = True
 
@@ -64,8 +65,8 @@ class Code(Scorer):
         except (TypeError, ValueError):
             problem = f"is {target!r}; it must take (query, gold, completion) and perhaps reference"
             raise table.wrong(key, problem) from None
-        timeout = table.number("timeout", cls.timeout, low=0, high=10**6, open_low=True)
-        return cls(target, _version(function), function, referring, timeout)
+        known = {"target": target, "version": _version(function), "function": function, "referring": referring}
+        return table.options(cls, **known)
 
     async def score(self, item: Item, prompt: str, texts: Sequence[str]) -> list[Scored]:
         """One call per completion. However long they take, replies that come meanwhile are read in time."""

@@ -8,10 +8,11 @@ import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from sim.adapters.paid.entries import Asked, Draw
 from sim.adapters.paid.sampler import Sampler, Want, cell_of
+from sim.adapters.run_file.kinds import PATTERN, TEXT, number, whole
 from sim.adapters.run_file.settings import Prompt
 from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.scorers import patterns
@@ -37,12 +38,12 @@ class Judge(Scorer):
         timeout: seconds for the pattern and one judgement.
     """
 
-    model: str
-    template: str
-    max_tokens: int = 256
-    temperature: float = 0.0
-    pattern: str | None = None
-    timeout: float = patterns.TIMEOUT
+    model: Annotated[str, TEXT]
+    template: Annotated[str, TEXT]
+    max_tokens: Annotated[int, whole(high=10**6)] = 256
+    temperature: Annotated[float, number(0, 10)] = 0.0
+    pattern: Annotated[str | None, PATTERN] = None
+    timeout: Annotated[float, number(0, 600, above=True)] = patterns.TIMEOUT
     _patterns: Patterns = field(default_factory=Patterns, init=False, repr=False, compare=False)
     _sampler: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
     _asked: dict[bytes, asyncio.Task[Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -53,19 +54,15 @@ class Judge(Scorer):
     @classmethod
     def read(cls, table: TomlTable) -> "Judge":
         """From a table of the configuration."""
-        template = table.text("template")
+        made = table.options(cls)
         for slot in ("{query}", "{completion}"):
-            if slot not in template:
+            if slot not in made.template:
                 raise table.wrong("template", f"has no {slot} slot; the judge needs it")
-        pattern = table.pattern("pattern", None)
-        if pattern is not None and re.compile(pattern).groups < 1:
-            raise table.wrong("pattern", f"is {pattern!r}; it needs a group that holds the score")
-        if pattern is None and "timeout" in table:
+        if made.pattern is not None and re.compile(made.pattern).groups < 1:
+            raise table.wrong("pattern", f"is {made.pattern!r}; it needs a group that holds the score")
+        if made.pattern is None and "timeout" in table.content:
             raise table.wrong("timeout", "is that of a pattern, and there is none; requests have endpoint.timeout")
-        longest = table.whole("max_tokens", cls.max_tokens, high=10**6)
-        temperature = table.number("temperature", cls.temperature, low=0, high=10)
-        timeout = table.number("timeout", cls.timeout, low=0, high=600, open_low=True)
-        return cls(table.text("model"), template, longest, temperature, pattern, timeout)
+        return made
 
     def attach(self, sampler: Sampler) -> None:
         """Use this sampler from now on."""
@@ -78,7 +75,7 @@ class Judge(Scorer):
                 raise ValueError(f"the judge's template has a {{{slot}}} slot, but this query has no {slot}")
 
     def request(self, item: Item, completion: str) -> tuple[Prompt, Asked]:
-        """What is asked about a completion. Slots are filled in one pass: braces inside what fills them mean nothing.
+        """Question about a completion. Slots are filled in one pass: braces inside what fills them mean nothing.
 
         Raises:
             ValueError: the query does not fill the template's slots.

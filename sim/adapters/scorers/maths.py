@@ -9,7 +9,9 @@ import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Annotated
 
+from sim.adapters.run_file.kinds import number, whole
 from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.scorers import maths_worker
 from sim.adapters.scorers.processes import Pool
@@ -29,9 +31,9 @@ class Math(Scorer):
         version: of how right answers are read, so that scores kept under an earlier one are not used.
     """
 
-    timeout: float = 5.0
-    max_chars: int = 4000
-    processes: int = field(default=2, repr=False)
+    timeout: Annotated[float, number(0, 600, above=True)] = 5.0
+    max_chars: Annotated[int, whole()] = 4000
+    processes: Annotated[int, whole(high=64)] = field(default=2, repr=False)
     version: int = field(default=2, init=False)
     _pool: list[Pool] = field(default_factory=list, init=False, repr=False, compare=False)
     kept = True
@@ -41,8 +43,7 @@ class Math(Scorer):
         """From a table of the configuration."""
         if importlib.util.find_spec("math_verify") is None:
             raise table.wrong("scorer", "is 'math', which needs the package math-verify; install iapo-testbed[math]")
-        timeout = table.number("timeout", cls.timeout, low=0, high=600, open_low=True)
-        return cls(timeout, table.whole("max_chars", cls.max_chars), table.whole("processes", 2, high=64))
+        return table.options(cls)
 
     def right(self, gold: str) -> str:
         """The canonical string of the right answer."""

@@ -17,14 +17,14 @@ MEMORY = 2 * 2**30
 _MISREAD = re.compile(
     r"(?<![\\A-Za-z])(?:[A-Za-z]{3,}|pi|ln|lg|oo|no)(?![A-Za-z])|\d(?:\s+\d|_\d{3})|\de[-+]?\d", re.IGNORECASE
 )
-"""What math-verify takes for a product of letters or of numbers: words, names of functions, 3 1/2, 1 000, 1e400.
+"""Text that math-verify takes for a product of letters or of numbers: words, names of functions, 3 1/2, 1 000, 1e400.
 
 Of 1_000 it reads 1. A base as in 52_8 is not read, but neither is it in completions.
 """
 
 
 def parse(text: str) -> list[Any]:
-    """What math-verify reads in a text; its own alarms are off, for the parent keeps the time."""
+    """Mathematics that math-verify reads in a text; its own alarms are off, for the parent keeps the time."""
     return importlib.import_module("math_verify").parse(text, parsing_timeout=None)
 
 

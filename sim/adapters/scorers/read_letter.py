@@ -28,7 +28,7 @@ _MARKS = (
     rf"(?:[\s*_~#$(\[{{>{_QUOTES}]|</?\w{{1,10}}>|\\[(\[]"
     r"|\\(?:text|math|bf|rm|mbox|underline|emph|left|bm|operatorname|displaystyle|fbox|large|Large)\w{0,8})*+"
 )
-"""What may stand before a letter, or mark it off."""
+"""Signs that may stand before a letter, or mark it off."""
 _LINKS = (
     "is was are be here therefore thus then clearly simply now option choice letter number est es ist è é lautet la le"
     " il o der die das opción opção opzione correcta corretta correta correcte richtig вариант буква 就是 应该是"
@@ -38,7 +38,7 @@ _IS = (
     rf"(?>(?:\s*+(?:{_LINKS}|(?:would|must|should|has to|can only) be|a(?=\s+[\"'(]?[A-Z]\b))(?!{_LETTER})"
     r"|\s*+[:=\-\u2013\u2014\u2192]+|[\s*_~#$\"'`]+){0,12})"
 )
-"""What may come between a word for "answer" and the letter."""
+"""Words and signs that may come between a word for "answer" and the letter."""
 _WORDS = (
     "answers? antwort réponse respuesta risposta resposta ответ відповідь odpowiedź odpověď svar antwoord cevap jawaban"
     " الجواب الإجابة उत्तर"
@@ -87,13 +87,13 @@ _WRONG = (
     r"(?![)\].:*_$\"'`]*\s*(?:(?:is|was|are|were|seems?)(?: \w+)? (?:not|wrong|incorrect|false|invalid)\b|isn't"
     r"|(?:cannot|can't|can not) be|(?:不对|不對|错|錯|不正确|不正確|是错|是錯)))"
 )
-"""What says of the letter before it that it is not the answer."""
+"""Words that say of the letter before them that it is not the answer."""
 _JOIN = (
     r"[)\]*_$\"'`}]*+\s*+(?:[,;]?\s*+(?:or|and|plus|as well as|oder|und|ou|et|o|y|e|или|и)"
     r"(?:\s+(?:maybe|possibly|perhaps|also|even))?"
     r"(?!\w)|[,;&/、或和]|\\text\s*\{\s*(?:or|and)\s*\})\s*+"
 )
-"""What joins two letters, so that neither is the answer alone."""
+"""Words that join two letters, so that neither is the answer alone."""
 
 
 def choose(text: str, letters: str) -> str | None:

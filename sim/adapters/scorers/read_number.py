@@ -56,7 +56,7 @@ _BEFORE = re.compile(
     r"(?:\d[,:^]|\d\s?/\s?|\d\s?(?:\^|\*\*)\s?\{?\s?|\d{4}-\d\d?-|\}\s?\{|frac\d|\\sqrt(?:\[\w+\])?\s?\{?|√\(?"
     rf"|(?:±|\\pm|\+/-|\+/)\s?[{CURRENCIES}]?|(?<!\w)0[xX])\Z"
 )
-"""What makes a number after it a part of another one, or of several."""
+"""Signs that make a number after them a part of another one, or of several."""
 _AFTER = re.compile(
     rf"\s?[{_VULGAR}]|[⁰¹²³⁴-⁹⁻]|\}}\s?\{{|\s?(?:π|\\pi\b|√)|\^\{{?[a-z]\}}?(?![a-z])|(?:[kKM]|[mb]n|B)\b"
     rf"|(?:[ \-{_THIN}$*~}}]|\\[ ,;:]|\\(?:text|mathrm)\s?\{{)*+"
@@ -64,7 +64,7 @@ _AFTER = re.compile(
     r"|(?i:and (?:a|one|three) (?:half|quarter|third)s?\b|milli(?:ard|on)\w*|mio\b|mrd\b|mil\b|tausend)"
     r"|тыс|миллион|миллиард|млн|млрд|[万萬亿億兆만억]|[千百](?!克|米|瓦|卡|赫|字))"
 )
-"""What makes a number before it a part of another one."""
+"""Signs that make a number before them a part of another one."""
 _BOX = re.compile(r"\\boxed\s*+\{")
 
 
@@ -101,7 +101,7 @@ def _boxed(text: str) -> tuple[int, int]:
 
 
 def value(found: re.Match[str], digits: int | None = None) -> str | None:
-    """What a match of `NUMBER` is in plain notation; None where it may be several numbers."""
+    """A match of `NUMBER` in plain notation; None where it may be several numbers."""
     if found["none"] is not None:
         return None
     if found["spaced"] is not None:

@@ -23,7 +23,7 @@ USUAL = ("stop", "eos_token", "stop_sequence", "tool_calls", "function_call", "r
 FIRST = 32
 """Completions of a run without a probe that are looked at before more are asked for."""
 UNDAUNTED = "what came is kept; where that is as it should be, --accept-unreadable goes on"
-"""What ends a sentence about completions that cannot be read."""
+"""End of a sentence about completions that cannot be read."""
 
 
 def ending(draw: Draw) -> tuple[str, str | None]:
@@ -73,7 +73,7 @@ class Reader:
             await objective.scorer.close()
 
     async def read(self, cell: Asked, first: int, item: Item, prompt: str, draws: Sequence[Draw]) -> list[list[Scored]]:
-        """What every objective's scorer found in draws first, first + 1, .. of a cell.
+        """Findings of every objective's scorer in draws first, first + 1, .. of a cell.
 
         Raises:
             ValueError: a score outside its declared bounds, or of the wrong kind.

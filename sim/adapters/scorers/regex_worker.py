@@ -9,7 +9,7 @@ import sys
 
 
 def last_match(pattern: str, group: int, text: str) -> str:
-    """What the group matched last, spaces at both ends left out; empty where nothing did.
+    """The last match of the group, spaces at both ends left out; empty where nothing did.
 
     Empty matches do not count: expressions such as (.*) end with one in every text.
     """
@@ -21,7 +21,7 @@ def last_match(pattern: str, group: int, text: str) -> str:
 
 
 def whole_match(pattern: str, groups: list[str], text: str) -> list[str] | None:
-    """What the named groups are where the pattern matches the whole text; None where it or one of them does not."""
+    """Texts of the named groups where the pattern matches the whole text; None where it or one of them does not."""
     match = re.fullmatch(pattern, text)
     if match is None or None in (found := [match[name] for name in groups]):
         return None

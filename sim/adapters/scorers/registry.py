@@ -11,6 +11,7 @@ from typing import Any
 
 from sim import plugins
 from sim.adapters import trust
+from sim.adapters.run_file.kinds import ANY_TEXT, FLAG, Kind, later, number, whole, word
 from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.scorers.code import Code
 from sim.adapters.scorers.judge import Judge
@@ -41,10 +42,10 @@ def names() -> list[str]:
 
 def read(table: TomlTable) -> Scorer:
     """The scorer that a table names, with its options; code must have been allowed (`sim.adapters.trust`)."""
-    text = table.take("scorer")
+    text = table.value("scorer", later({}))
     if isinstance(text, str) and text not in SCORERS and (plugins.is_code(text) or text in plugins.names("scorer")):
         return _own(table, text)
-    return SCORERS[table.choice("scorer", tuple(names()))](table)
+    return SCORERS[table.value("scorer", word(*names()))](table)
 
 
 def get(text: str) -> Scorer:
@@ -79,7 +80,7 @@ def _own(table: TomlTable, text: str) -> Scorer:
                 return own_read(table)
             known = plugins.parameters(thing)
             given = plugins.read_options(reference.base, reference.options, known)
-            given |= {key: _option(table, key, known[key]) for key in known if key in table}
+            given |= {key: _option(table, key, known[key]) for key in known if key in table.content}
             return plugins.make(reference.base, thing, given)
         if isinstance(thing, Scorer):
             return thing
@@ -90,11 +91,5 @@ def _own(table: TomlTable, text: str) -> Scorer:
 
 def _option(table: TomlTable, key: str, default: Any) -> Any:
     """A key of a table, read as what the option is by default."""
-    kind = default if isinstance(default, type) else type(default)
-    if kind is bool:
-        return table.flag(key, False)
-    if kind is int:
-        return table.whole(key, low=-(2**53))
-    if kind is float:
-        return table.number(key)
-    return table.text(key, blank=True) if kind is str else table.take(key)
+    kinds: dict[type, Kind] = {bool: FLAG, int: whole(-(2**53)), float: number(), str: ANY_TEXT}
+    return table.value(key, kinds.get(default if isinstance(default, type) else type(default), later({})))

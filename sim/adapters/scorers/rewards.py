@@ -13,16 +13,19 @@ import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPException
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
-from sim.adapters.run_file import urls
-from sim.adapters.run_file.toml_table import TomlTable, finite
+from sim.adapters.run_file.kinds import FLAG, TEXT, VARIABLE, finite, number, whole
+from sim.adapters.run_file.toml_table import TomlTable
+from sim.adapters.run_file.urls import ADDRESS
 from sim.adapters.scorers.scoring import OK, Item, Scored, Scorer
 from sim.adapters.scorers.threads import apart
 from sim.adapters.wire.openai_client import retry_after
 from sim.adapters.wire.protocol import Ambiguous, CallError, Fatal, Transient, failure
 from sim.adapters.wire.redact import Redactor, read_key
 from sim.adapters.wire.retry import Rule, persist, real_clock
+
+R = TypeVar("R", bound="RewardModel")
 
 
 class _Direct(urllib.request.HTTPRedirectHandler):
@@ -44,7 +47,7 @@ _PROBE = ("What is two and two?", ("Two and two is four.", "I do not want to say
 
 @dataclass(frozen=True)
 class RewardModel(Scorer):
-    """What the two protocols share.
+    """A reward model behind HTTP: the part that both protocols share.
 
     Attributes:
         url: the whole address of the method.
@@ -53,17 +56,28 @@ class RewardModel(Scorer):
         timeout: seconds for one request, from its start to the last byte of the answer.
     """
 
-    url: str
-    template: str
-    key_variable: str = ""
-    timeout: float = 120.0
+    url: Annotated[str, ADDRESS]
+    template: Annotated[str, TEXT]
+    key_variable: Annotated[str, VARIABLE] = ""
+    timeout: Annotated[float, number(0, 3600, above=True)] = 120.0
     _limit: list[asyncio.Semaphore] = field(default_factory=list, init=False, repr=False, compare=False)
     votes = False
     needs_gold = False
     kept = True
 
+    @classmethod
+    def read(cls: type[R], table: TomlTable) -> R:
+        """From a table of the configuration."""
+        made = table.options(cls)
+        if made.template.count("{query}") != 1 or made.template.count("{completion}") != 1:
+            held = "must hold {query} and {completion}, once each: the model's own chat template"
+            raise table.wrong("template", held)
+        if made.template.index("{query}") > made.template.index("{completion}"):
+            raise table.wrong("template", "must hold {query} before {completion}")
+        return made
+
     def texts(self, query: str, completions: Sequence[str]) -> list[str]:
-        """What is scored. Slots are filled at once: braces inside a query or a completion mean nothing."""
+        """Texts that are scored. Slots are filled at once: braces inside a query or a completion mean nothing."""
         before, _, rest = self.template.partition("{query}")
         between, _, after = rest.partition("{completion}")
         return [before + query + between + text + after for text in completions]
@@ -144,22 +158,6 @@ class RewardModel(Scorer):
         return [float(value) for value in values]
 
 
-def _common(table: TomlTable) -> dict[str, Any]:
-    url = urls.address(table, "url")
-    template = table.text("template")
-    if template.count("{query}") != 1 or template.count("{completion}") != 1:
-        raise table.wrong("template", "must hold {query} and {completion}, once each: the model's own chat template")
-    if template.index("{query}") > template.index("{completion}"):
-        raise table.wrong("template", "must hold {query} before {completion}")
-    timeout = table.number("timeout", 120.0, low=0, high=3600, open_low=True)
-    return {
-        "url": url,
-        "template": template,
-        "key_variable": table.variable("key_variable", ""),
-        "timeout": timeout,
-    }
-
-
 def _read(response: Any) -> bytes:
     """A whole answer.
 
@@ -189,15 +187,15 @@ class Classify(RewardModel):
         raw: whether the raw number is wanted; False takes what the server's activation makes of it.
     """
 
-    model: str = ""
-    head: int = 0
-    raw: bool = True
+    model: Annotated[str, TEXT] = ""
+    head: Annotated[int, whole(0)] = 0
+    raw: Annotated[bool, FLAG] = True
 
     @classmethod
     def read(cls, table: TomlTable) -> "Classify":
-        """From a table of the configuration."""
-        raw = table.flag("raw", True)
-        return cls(**_common(table), model=table.text("model"), head=table.whole("head", 0, low=0), raw=raw)
+        """From a table of the configuration, which must name the model."""
+        table.value("model", TEXT)
+        return super().read(table)
 
     async def start(self) -> Sequence[float]:
         """Score two texts both ways; refuse a server that activates what it should not."""
@@ -234,11 +232,6 @@ class Classify(RewardModel):
 @dataclass(frozen=True)
 class GetReward(RewardModel):
     """OpenRLHF's POST /get_reward."""
-
-    @classmethod
-    def read(cls, table: TomlTable) -> "GetReward":
-        """From a table of the configuration."""
-        return cls(**_common(table))
 
     async def rewards(self, item: Item, completions: Sequence[str]) -> list[float]:
         """The rewards of one request; labels are the query's reference, else its right answer."""

@@ -1,4 +1,4 @@
-"""Abstract scorer: a completion to an answer (for votes) and a score (for best of N and means).
+"""Scorers in general: a completion to an answer (for votes) and a score (for best of N and means).
 
 A scorer never drops a completion and never invents a zero: what it cannot read has a status of its own, and the
 objective says what that is worth.
@@ -34,7 +34,7 @@ class Item(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """What a scorer found in one completion.
+    """A scorer's finding in one completion.
 
     Attributes:
         status: `OK`, `UNREADABLE` or `TIMEOUT`.
@@ -102,7 +102,7 @@ class AnswerScorer(Scorer):
         return self.scored(item, [self.answer(text) for text in texts])
 
     def scored(self, item: Item, answers: Sequence[str | None]) -> list[Scored]:
-        """What answers to a query are worth."""
+        """Scores of answers to a query: 1 or 0 where it has a right one."""
         right = None if item.gold is None else self.right(item.gold)
         return [
             Scored(UNREADABLE) if one is None else Scored(OK, one, None if right is None else float(one == right))

@@ -3,8 +3,10 @@
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Annotated
 
+from sim.adapters.run_file.kinds import FLAG, PATTERN, TEXT, number, whole
 from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.scorers import patterns
 from sim.adapters.scorers.patterns import Patterns
@@ -26,12 +28,12 @@ class Exact(AnswerScorer):
         ignore_case: whether case differs without a difference.
     """
 
-    ignore_case: bool = False
+    ignore_case: Annotated[bool, FLAG] = False
 
     @classmethod
     def read(cls, table: TomlTable) -> "Exact":
         """From a table of the configuration."""
-        return cls(table.flag("ignore_case", False))
+        return table.options(cls)
 
     def answer(self, text: str) -> str | None:
         """The text itself; None where it is blank."""
@@ -47,12 +49,12 @@ class Letter(AnswerScorer):
         letters: the letters that can be chosen.
     """
 
-    letters: str = "ABCD"
+    letters: Annotated[str, TEXT] = "ABCD"
 
     @classmethod
     def read(cls, table: TomlTable) -> "Letter":
         """From a table of the configuration."""
-        letters = table.text("letters", cls.letters).upper()
+        letters = table.options(cls).letters.upper()
         if len(set(letters)) != len(letters) or not letters.isalpha() or len(letters) < 2:
             raise table.wrong("letters", f"is {letters!r}; expected two or more different letters, as in 'ABCD'")
         return cls(letters)
@@ -77,12 +79,12 @@ class Number(AnswerScorer):
         digits: digits after the point to round to; None keeps all.
     """
 
-    digits: int | None = None
+    digits: Annotated[int | None, whole(0, 30)] = None
 
     @classmethod
     def read(cls, table: TomlTable) -> "Number":
         """From a table of the configuration."""
-        return cls(table.whole("digits", None, low=0, high=30))
+        return table.options(cls)
 
     def answer(self, text: str) -> str | None:
         """The number in plain notation."""
@@ -104,7 +106,7 @@ class Number(AnswerScorer):
 
 @dataclass(frozen=True)
 class Regex(AnswerScorer):
-    """What a group of a regular expression matched last, found in processes that are killed when they take too long.
+    """The last match of a group of a regular expression, found in processes that are killed when they take too long.
 
     Attributes:
         pattern: the expression; it must have the group.
@@ -113,23 +115,23 @@ class Regex(AnswerScorer):
         timeout: seconds for one completion: some patterns take time exponential in a text's length.
     """
 
-    pattern: str
-    group: int = 1
-    ignore_case: bool = False
-    timeout: float = patterns.TIMEOUT
+    pattern: Annotated[str, PATTERN]
+    group: Annotated[int, whole(0, 99)] = 1
+    ignore_case: Annotated[bool, FLAG] = False
+    timeout: Annotated[float, number(0, 600, above=True)] = patterns.TIMEOUT
     _patterns: Patterns = field(default_factory=Patterns, init=False, repr=False, compare=False)
     kept = True
 
     @classmethod
     def read(cls, table: TomlTable) -> "Regex":
         """From a table of the configuration."""
-        pattern = table.pattern("pattern")
-        groups = re.compile(pattern).groups
-        group = table.whole("group", min(1, groups), low=0, high=99)
-        if group > groups:
-            raise table.wrong("group", f"is {group}; the pattern has {groups}")
-        timeout = table.number("timeout", cls.timeout, low=0, high=600, open_low=True)
-        return cls(pattern, group, table.flag("ignore_case", False), timeout)
+        made = table.options(cls)
+        groups = re.compile(made.pattern).groups
+        if "group" not in table.content:
+            return replace(made, group=min(1, groups))
+        if made.group > groups:
+            raise table.wrong("group", f"is {made.group}; the pattern has {groups}")
+        return made
 
     def answer(self, text: str) -> str | None:
         """The last match, spaces at both ends left out. Takes as long as it takes."""
@@ -162,12 +164,12 @@ class JsonField(AnswerScorer):
         field: its name; dots lead into inner objects.
     """
 
-    field: str
+    field: Annotated[str, TEXT]
 
     @classmethod
     def read(cls, table: TomlTable) -> "JsonField":
         """From a table of the configuration."""
-        return cls(table.text("field"))
+        return table.options(cls)
 
     def answer(self, text: str) -> str | None:
         """The field as canonical JSON, a string as itself; 5.0, 5 and "5" are one answer."""

@@ -30,7 +30,7 @@ WRONG = 10
 
 
 class Answers(NamedTuple):
-    """What the model said, and what is right."""
+    """Completions of the model beside the right answers."""
 
     labels: Int[np.ndarray, "prompt query draw"]
     tokens: Int[np.ndarray, "prompt query draw"]

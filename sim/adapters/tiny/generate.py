@@ -48,7 +48,7 @@ class Completion(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """What the rows of a batch ask for."""
+    """Requests of the rows of a batch."""
 
     lengths: Int[Array, " row"]
     keys: UInt32[Array, "row two"]

@@ -211,6 +211,6 @@ def serve(params: Params, host: str = "127.0.0.1", port: int = 0) -> Server:
 
 
 def url(server: Server) -> str:
-    """What clients call `base_url`."""
+    """Address of the server, the `base_url` of clients."""
     host, port = server.server_address[:2]
     return f"http://{host}:{port}/v1"

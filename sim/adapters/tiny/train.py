@@ -42,7 +42,7 @@ LATER = {
 
 
 class State(NamedTuple):
-    """What a run carries from step to step; moments of Muon's matrices have no second part."""
+    """State of training from step to step; moments of Muon's matrices have no second part."""
 
     params: Params
     first: Params
@@ -147,7 +147,7 @@ def keep(saved: Path, state: State, number: int, seconds: float, recent: np.ndar
 
 
 def resume(saved: Path) -> tuple[State, int, float, np.ndarray]:
-    """What a stopped run left: state, steps done, core-seconds used, losses."""
+    """Remains of a stopped run: state, steps done, core-seconds used, losses."""
     with np.load(saved) as held:
         number, seconds = held["notes"]
         leaves: list[Any] = [jnp.asarray(held[f"arr_{place}"]) for place in range(len(held.files) - 2)]

@@ -95,7 +95,7 @@ def input_line(custom_id: str, request: Request) -> bytes:
 
 
 class Lines(NamedTuple):
-    """What output and error files hold.
+    """Lines of output and error files.
 
     Attributes:
         known: (response, error) of every line, by its custom_id.
@@ -125,7 +125,7 @@ def read_lines(contents: Iterable[bytes], ours: Sequence[str]) -> Lines:
 
 
 def result_of(lines: Sequence[tuple[Any, Any]], status: str) -> Reply | CallError:
-    """What became of a request, from its lines in a batch that ended with some status.
+    """The end of a request, from its lines in a batch that ended with some status.
 
     A reply that is there twice counts once; different replies to one request were all worked for, so that their choices
     and tokens are added up.

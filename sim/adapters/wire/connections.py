@@ -89,7 +89,7 @@ def _stream(httpx: Any, inner: Any, most: int, excess: TooLarge) -> Any:
 
 
 def http_client(openai: Any, httpx: Any, bounds: Bounds) -> Any:
-    """What `openai.AsyncOpenAI` takes as `http_client`, from the packages `openai` and that which it builds on.
+    """The `http_client` of `openai.AsyncOpenAI`, from the packages `openai` and that which it builds on.
 
     Where the environment names proxies it is that package's own, with our bounds: a client with a transport of its own
     ignores them.

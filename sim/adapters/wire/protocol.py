@@ -18,7 +18,7 @@ from sim.envs.imports import broken_off
 from sim.envs.replies import billed, content_of, is_count
 
 NO_TEXT = "; no text"
-"""What the end of a completion without a text goes on with, and then with where the server's words are, if anywhere."""
+"""Words after the end of a completion without a text, which where the server's own words are may follow."""
 _FILTER_CODES = ("content_filter", "content_policy_violation", "responsible_ai_policy_violation")
 _UNBILLED = (409, 425, 429, 503, 529)
 
@@ -57,7 +57,7 @@ class Ambiguous(CallError):
 
 
 class Request(NamedTuple):
-    """What is sent.
+    """A request for completions.
 
     Attributes:
         messages: role and content.
@@ -112,7 +112,7 @@ class Completion(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What came back.
+    """A reply with completions.
 
     Attributes:
         choices: as many as the server returned, which need not be as many as were wanted.
@@ -200,7 +200,7 @@ def _completion(raw: Any) -> Completion:
 
 
 def _refusal(message: dict[str, Any]) -> str | None:
-    """What a model says that refuses, in a field or a part of its own."""
+    """Words of a model that refuses, in a field or a part of its own."""
     content = message.get("content")
     parts = [one for one in content if isinstance(one, dict)] if isinstance(content, list) else []
     found = [one.get("refusal") for one in (message, *parts)]
@@ -223,7 +223,7 @@ def read_usage(raw: Any, choices: tuple[Completion, ...]) -> Usage | None:
 
 
 def failure(status: int, body: Any, retry_after: float | None, content: bytes = b"", where: str = "") -> CallError:
-    """What an HTTP error means, with all that the server says and the setting that may help.
+    """The failure that an HTTP error means, with all that the server says and the setting that may help.
 
     Args:
         status: of the response.

@@ -18,7 +18,7 @@ from sim.adapters.paid.batches import PATIENCE, Batches, Waiting
 from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.ledger import Amount, Ledger
 from sim.adapters.paid.sampler import REFUSED, Sampler
-from sim.adapters.run_file.settings import BatchOptions, Caps, Endpoint
+from sim.adapters.run_file.settings import BatchOptions, Caps, Concurrency, Endpoint
 from sim.adapters.wire.batch_api import read_lines, result_of
 from sim.adapters.wire.openai_client import OpenAIClient
 from sim.adapters.wire.protocol import Ambiguous, Fatal, Reply, Transient
@@ -52,7 +52,7 @@ def sample(
     now = [0.0]
 
     async def everything(url: str) -> tuple[list, Amount]:
-        where = Endpoint(url, "", 600.0, 1000.0, max_n, "max_tokens", True, 64, (16, 1, 64), {}, options)
+        where = Endpoint(url, "", 600.0, 1000.0, max_n, "max_tokens", True, 64, Concurrency(16, 1, 64), {}, options)
         journal, client = Journal(path), OpenAIClient(where, KEY)
         ledger = Ledger(caps, journal.charged())
         sampler = Sampler(client, where, PRICES, journal, ledger, Clock(lambda: now[0], quick, random.Random(0)))

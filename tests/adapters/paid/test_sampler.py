@@ -271,7 +271,7 @@ def test_waiting_for_a_turn_does_not_count_towards_the_deadline():
     """Ten pulls of 80 s take their turns for 800 s. Seen to stop all where the deadline was 100 s."""
 
     async def go() -> list[list[Draw]]:
-        client, where = Slow(), replace(endpoint("http://x"), deadline=100.0, concurrency=(1, 1, 1))
+        client, where = Slow(), replace(endpoint("http://x"), deadline=100.0, concurrency=Concurrency(1, 1, 1))
         journal, clock = Journal(":memory:"), Clock(lambda: client.now, asyncio.sleep, random.Random(0))
         sampler = Sampler(client, where, PRICES, journal, Ledger(FREE), clock)
         try:

@@ -16,7 +16,7 @@ from sim.adapters.paid.entries import SETTLED, Asked, Draw
 from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.ledger import Amount
 from sim.adapters.paid.sampler import REFUSED, consecutive
-from sim.adapters.run_file.settings import Endpoint
+from sim.adapters.run_file.settings import Concurrency, Endpoint
 from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.scorers import registry
 from sim.adapters.scorers.judge import Judge
@@ -123,7 +123,7 @@ def test_a_plan_counts_judgements_that_a_stopped_run_did_not_reach(tmp_path: Pat
 
 def test_slots_are_filled_in_one_pass():
     judge = Judge("j", "{query}|{completion}|{gold}|{reference}")
-    endpoint = Endpoint("http://x/v1", "", 5.0, 5.0, 1, "max_tokens", True, 0, (1, 1, 1))
+    endpoint = Endpoint("http://x/v1", "", 5.0, 5.0, 1, "max_tokens", True, 0, Concurrency(1, 1, 1))
     judge._sampler[:] = [SimpleNamespace(endpoint=endpoint)]
     _, cell = judge.request(Item("{gold}", "g", ["{query}"]), "{reference}")
     assert cell.messages == (("user", '{gold}|{reference}|g|["{query}"]'),)

@@ -19,7 +19,7 @@ from live_runs import RUN, iapo, write
 from live_server import KEY, running
 
 from sim.adapters.paid.journal import Journal
-from sim.adapters.run_file.settings import BatchOptions, Endpoint
+from sim.adapters.run_file.settings import BatchOptions, Concurrency, Endpoint
 from sim.adapters.scorers import rewards
 from sim.adapters.scorers.rewards import GetReward
 from sim.adapters.scorers.scoring import Item
@@ -122,7 +122,7 @@ def drip(self: Evil) -> None:
 
 
 def endpoint(url: str, **more: Any) -> Endpoint:
-    return Endpoint(url, "", 5.0, 10.0, 16, "max_tokens", True, 64, (4, 1, 4), **more)
+    return Endpoint(url, "", 5.0, 10.0, 16, "max_tokens", True, 64, Concurrency(4, 1, 4), **more)
 
 
 def failed(answer: Callable[[Evil], None], timeout: float = 20.0, **more: Any) -> tuple[CallError, int]:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 from live_server import KEY, Model, serving
 
-from sim.adapters.run_file.settings import Endpoint
+from sim.adapters.run_file.settings import Concurrency, Endpoint
 from sim.adapters.wire.openai_client import OpenAIClient, retry_after
 from sim.adapters.wire.protocol import (
     Ambiguous,
@@ -33,7 +33,7 @@ ASK = Request(model="m", messages=(("user", "hello"),), n=3, max_tokens=20, temp
 
 
 def endpoint(url: str) -> Endpoint:
-    return Endpoint(url, "", 5.0, 10.0, 16, "max_tokens", True, 64, (4, 1, 4))
+    return Endpoint(url, "", 5.0, 10.0, 16, "max_tokens", True, 64, Concurrency(4, 1, 4))
 
 
 def ask(model: Model, request: Request = ASK, timeout: float = 5.0, key: str = KEY, url: str | None = None) -> Reply:
