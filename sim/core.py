@@ -111,10 +111,28 @@ class Pull(NamedTuple):
         return self._replace(outcomes=self.outcomes[:width])
 
 
+class Places(NamedTuple):
+    """Which queries the pulls of a round meet, new ones or ones met before, and what is there already.
+
+    For runs without replacement ("common-wor"), whose queries have an order. The pull of a row at a place has the same
+    completions whenever it is made: a larger scale adds to them, and only what is added costs. Statistics are of all
+    its completions, old and new. A rule that keeps evidence per query gives every query a row of its own.
+
+    Attributes:
+        start: place of the row's first query, counted from the next query not met before: 0 is that one, -m the first
+            of the last m met. The row's other pulls take the places that follow.
+        had: completions that each of the row's pulls has had before; 0 at a place where the row made none.
+    """
+
+    start: Int[Array, " row"]
+    had: Int[Array, " row"]
+
+
 class Allocation(NamedTuple):
     """Pulls of one round: row l asks for `pulls[l]` pulls of `scale[l]` completions of `prompt[l]`.
 
-    The number of rows is fixed per algorithm: one per prompt for PSST, one for a sequential rule.
+    The number of rows is fixed per algorithm: one per prompt for PSST, one for a sequential rule. With `places` a row
+    says which queries it meets; None: the next ones, all not met before in this run.
 
     Example:
         >>> import jax.numpy as jnp
@@ -127,11 +145,13 @@ class Allocation(NamedTuple):
     prompt: Int[Array, " row"]
     scale: Int[Array, " row"]
     pulls: Int[Array, " row"]
+    places: Places | None = None
 
     @property
     def completions(self) -> Int[Array, ""]:
         """Completions that this allocation costs."""
-        return jnp.sum(self.scale * self.pulls)
+        new = self.scale if self.places is None else self.scale - self.places.had
+        return jnp.sum(new * self.pulls)
 
 
 class Stats(NamedTuple):
@@ -241,6 +261,18 @@ class Environment(eqx.Module):
             return self.block_units(self.pull(key, prompt, query, scale).narrowed(width), estimator)
 
         return jax.vmap(one)(keys, prompts, queries, scales)
+
+    def check_estimator(self, width: int, num_scales: int, estimator: str) -> None:
+        """Refuse an estimator that takes too large a table here; shapes suffice. By default none is refused.
+
+        Args:
+            width: completions of the largest pull.
+            num_scales: scales of which pulls yield statistics.
+            estimator: one of `ESTIMATORS`.
+
+        Raises:
+            ValueError: the table is too large.
+        """
 
     def merged(self) -> "Environment":
         """One world of B * P prompts from a batch of B worlds (leaves with a leading axis B).

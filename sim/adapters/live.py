@@ -58,7 +58,9 @@ class Pulls(NamedTuple):
 
 def plan_pulls(round_key: Key, allocation: Allocation, train: Queries, rule: str) -> Pulls:
     """The pulls that `kernels.rounds.run_round` makes for an allocation, with their queries."""
-    prompt, scale, pulls = (np.asarray(leaf) for leaf in allocation)
+    if allocation.places is not None:
+        raise ValueError("an allocation names places of queries, which a live run cannot meet again; leave places out")
+    prompt, scale, pulls = (np.asarray(leaf) for leaf in allocation[:3])
     row = np.repeat(np.arange(len(pulls)), pulls)
     number = np.arange(len(row)) - np.repeat(np.cumsum(pulls) - pulls, pulls)
     size = 1 << max(len(row) - 1, 0).bit_length()  # few lengths, few compilations

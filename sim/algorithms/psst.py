@@ -140,11 +140,7 @@ class PSST(Estimating):
 
     def standing(self, spec: Spec, state: State) -> Standing:
         """The active arms and their estimates."""
-        return self.standing_of(spec, state, everything(spec))
-
-    def standing_of(self, spec: Spec, state: State, plan: Halving) -> Standing:
-        """Where one of the plan's rounds left the arms."""
-        return estimators.standing(spec, state.table, plan.active(state.round, state.survivors))
+        return estimators.standing(spec, state.table, everything(spec).active(state.round, state.survivors))
 
     def arms_left(self, spec: Spec, state: State) -> int:
         """Half as many after every round, rounded up."""

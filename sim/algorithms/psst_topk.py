@@ -110,8 +110,8 @@ class PSSTTopK(Estimating):
 
     def standing(self, spec: Spec, state: State) -> Standing:
         """All arms until the screening; then those of the second stage."""
-        later = self.trimming.standing_of(spec, state.psst, self.plan(spec))
-        return later._replace(active=later.active | ~state.screened)
+        active = self.plan(spec).active(state.psst.round, state.psst.survivors)
+        return estimators.standing(spec, state.psst.table, active | ~state.screened)
 
     def arms_left(self, spec: Spec, state: State) -> int:
         """All until the screening; then those of K prompts, half as many after every round."""

@@ -1,4 +1,4 @@
-"""What the shell completes: registered names, read from the source and not imported, so that Tab is quick."""
+"""Completions for the shell: registered names, read from the source and not imported, so that Tab is quick."""
 
 import ast
 from importlib.util import find_spec

@@ -1,4 +1,4 @@
-"""How the command line is read: refusals in one sentence that name the nearest, old spellings, help in sections."""
+"""Reading of the command line: refusals in one sentence that name the nearest, old spellings, help in sections."""
 
 import difflib
 import sys

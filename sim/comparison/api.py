@@ -173,7 +173,8 @@ def _exact(exact: Any, places: tuple[str | given.Given, ...]) -> cells.Exact:
     if exact is None:
         raise ValueError(_NO_EXACT)
     if callable(exact):
-        return exact
+        function: Any = exact
+        return function
     worlds = [given.world(str(one), given.held(one)) for one in places]
     if not isinstance(exact, Mapping):
         if len(worlds) != 1:

@@ -97,8 +97,8 @@ class Reference(NamedTuple):
         self, source: Source, budget: int, train: np.ndarray, *, seed: int, trials: int, first: int, chunk: int | None
     ) -> Trials:
         """Its arms in every trial."""
-        arms = (np.broadcast_to(part, (trials, part.shape[1])) for part in self.policy(train))
-        return Trials(*arms, np.zeros(trials, np.int32))
+        prompt, scale = (np.broadcast_to(part, (trials, part.shape[1])) for part in self.policy(train))
+        return Trials(prompt, scale, np.zeros(trials, np.int32))
 
 
 Contender = Learner | Reference

@@ -119,8 +119,10 @@ def run(
         def one_round(lanes: Lanes) -> Lanes:
             keys = jax.vmap(turn.round_keys)(lanes.run_key, lanes.turn.round)
             asked = each(turn.ask, keys.allocate, lanes.turn, working(lanes))
-            how = rounds.Pulling.of(algorithm, world.world.spec)
-            stats = rounds.run_round(world, lanes.turn.train, keys.pull, asked, how)
+            how, train = rounds.Pulling.of(algorithm, world.world.spec), lanes.turn.train
+            assert train is not None
+            pull_keys = jax.vmap(turn.pull_key)(lanes.run_key, keys, asked)
+            stats = rounds.run_round(world, train, pull_keys, asked, how)
             tell = partial(turn.tell, observer=observer)
             return lanes._replace(turn=each(tell, keys.update, lanes.turn, asked, stats))
 

@@ -19,7 +19,7 @@ from sim.engine import stepwise, turn
 from sim.engine.turn import RUN as RUN
 from sim.engine.turn import SPLIT, WORLD, Observe, Observer, RoundKeys, Turn
 from sim.engine.turn import queries_of as queries_of
-from sim.kernels import counter, rounds, subsets
+from sim.kernels import counter, rounds
 
 CHUNK = 64
 """Default number of trials in progress at a time."""
@@ -181,7 +181,8 @@ def _call(
         numbers = (jnp.asarray(first + starts, jnp.int32), jnp.asarray(counts, jnp.int32))
         found = whole.run_sharded(mesh, *head, *numbers, slots, lanes, observer)
     kept = np.concatenate([device * slots + np.arange(size) for device, size in enumerate(counts)])
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[kept], Trials(*found.policy, found.spent, found.seen))
+    own = jax.tree.map(lambda leaf: np.asarray(leaf)[kept], found)
+    return Trials(*own.policy, own.spent, own.seen)
 
 
 def observer_of(algorithm: Algorithm, spec: Spec, budget: int, observe: Observe | None) -> Observer | None:
@@ -215,7 +216,7 @@ def check_estimator(algorithm: Algorithm, world: Environment) -> None:
     """Refuse an estimator whose tables are too large for a world (shapes suffice)."""
     width = algorithm.max_pull(world.spec)
     num_scales = algorithm.num_scales(world.spec) if algorithm.reuse else width
-    subsets.check(getattr(world, "strategy", None), width, num_scales, algorithm.estimator)
+    world.check_estimator(width, num_scales, algorithm.estimator)
 
 
 def check_seed(seed: int) -> None:
@@ -291,8 +292,8 @@ def _rounds(
     algorithm = algorithm.traced()
     at = _begin(algorithm, spec, jnp.int32(budget), train, observer)
     while bool(_going(algorithm, spec, at)):
-        keys, asked = _ask(algorithm, spec, run_key, at)
-        at = _tell(algorithm, spec, keys.update, at, asked, pull(keys.pull, at, asked), observer)
+        keys, pull_key, asked = _ask(algorithm, spec, run_key, at)
+        at = _tell(algorithm, spec, keys.update, at, asked, pull(pull_key, at, asked), observer)
     return _answer(algorithm, spec, run_key, at)
 
 
@@ -300,9 +301,10 @@ _begin, _going, _tell = eqx.filter_jit(turn.begin), eqx.filter_jit(turn.going), 
 
 
 @eqx.filter_jit
-def _ask(algorithm: Algorithm, spec: Spec, run_key: Key, at: Turn) -> tuple[RoundKeys, Allocation]:
+def _ask(algorithm: Algorithm, spec: Spec, run_key: Key, at: Turn) -> tuple[RoundKeys, Key, Allocation]:
     keys = turn.round_keys(run_key, at.round)
-    return keys, turn.ask(algorithm, spec, keys.allocate, at, jnp.ones((), bool))
+    asked = turn.ask(algorithm, spec, keys.allocate, at, jnp.ones((), bool))
+    return keys, turn.pull_key(run_key, keys, asked), asked
 
 
 @eqx.filter_jit
@@ -316,10 +318,12 @@ def host_round(
     """One round of pulls, one after the other: the plain version of `kernels.rounds.run_round`."""
     spec, how = environment.spec, rounds.Pulling.of(algorithm, environment.spec)
     found, rows = [], np.repeat(np.arange(len(allocation.pulls)), np.asarray(allocation.pulls))
-    for row, (prompt, scale, pulls) in enumerate(zip(*(np.asarray(leaf) for leaf in allocation), strict=True)):
+    for row, (prompt, scale, pulls) in enumerate(zip(*(np.asarray(leaf) for leaf in allocation[:3]), strict=True)):
+        own = train if allocation.places is None else rounds.begin_at(train, allocation.places.start[row])
         for pull in range(int(pulls)):
             which = (jnp.int32(row), jnp.int32(pull), jnp.int32(prompt), jnp.int32(scale))
-            found.append(np.asarray(_one_pull(environment, train, round_key, which, algorithm)))
+            placed = allocation.places is not None
+            found.append(np.asarray(_one_pull(environment, own, round_key, which, algorithm, placed)))
     units = np.stack(found) if found else np.zeros((0, spec.num_tasks, how.num_scales), np.int64)
     return rounds.fold_pulls(spec, allocation, rows, units, how)
 
@@ -331,9 +335,11 @@ def _one_pull(
     round_key: Key,
     which: tuple[Array, Array, Array, Array],
     algorithm: Algorithm,
+    placed: bool,
 ) -> Int[Array, "task scale"]:
     row, pull, prompt, scale = which
-    key = rounds.pull_key(round_key, row, pull)
+    number = pull + train.met.astype(jnp.int32) if placed and train.met is not None else pull
+    key = rounds.pull_key(round_key, row, number)
     query = rounds.draw_query(rounds.query_key(algorithm.queries, round_key, key, pull), train, pull)
     answer = environment.pull(key, prompt, query, scale).narrowed(algorithm.max_pull(environment.spec))
     return environment.block_units(answer, algorithm.estimator)

@@ -126,7 +126,8 @@ def _program(static: tuple[Algorithm, Observer | None], fresh: bool) -> Program:
         keys = jax.vmap(turn.round_keys)(run_keys, at.round)
         lane = jnp.arange(run_keys.shape[0], dtype=jnp.int32)
         working = (lane < num_trials) & each(own, spec, turn.going, at)
-        return keys.pull, each(own, spec, turn.ask, keys.allocate, at, working), jnp.any(working)
+        asked = each(own, spec, turn.ask, keys.allocate, at, working)
+        return jax.vmap(turn.pull_key)(run_keys, keys, asked), asked, jnp.any(working)
 
     def tell(own: Any, spec: Spec, run_keys: Array, at: Turn, asked: Allocation, stats: Stats) -> Turn:
         keys = jax.vmap(turn.round_keys)(run_keys, at.round).update

@@ -85,6 +85,11 @@ def round_keys(run_key: Key, index: Int[Array, ""]) -> RoundKeys:
     return RoundKeys(*counter.folds(run_key, index, (ALLOCATE, PULL, UPDATE)))
 
 
+def pull_key(run_key: Key, keys: RoundKeys, asked: Allocation) -> Key:
+    """The key of a round's pulls: the round's own, or one for all rounds where pulls may be made again, and larger."""
+    return keys.pull if asked.places is None else counter.fold(run_key, 0, PULL)
+
+
 def recommend_key(run_key: Key) -> Key:
     """The key of a run's recommendation."""
     return counter.fold(run_key, 0, RECOMMEND)

@@ -176,6 +176,10 @@ class ContinuousWorld(Environment):
         """Sum of task rewards over a pull's blocks of every scale, in integer units."""
         return subsets.one_pull(self.strategy, pull, estimator, self.known.max_scale)
 
+    def check_estimator(self, width: int, num_scales: int, estimator: str) -> None:
+        """Refuse an estimator whose table is too large for the strategy."""
+        subsets.check(self.strategy, width, num_scales, estimator)
+
     def pull_rows(
         self,
         keys: UInt32[Array, "row 2"],

@@ -65,7 +65,7 @@ class Pulling(NamedTuple):
 
 
 def pull_key(round_key: UInt32[Array, "2"], row: Int[Array, ""], pull: Int[Array, ""]) -> UInt32[Array, "2"]:
-    """The key of one pull."""
+    """The key of one pull: by its number in the round, or by its place in the order of queries where rows name it."""
     return counter.fold(round_key, row, pull)
 
 
@@ -89,10 +89,24 @@ def in_order(queries: Queries, key: UInt32[Array, "2"]) -> Queries:
 
 
 def advance(queries: Queries, allocation: Allocation) -> Queries:
-    """The query law after a round: without replacement, as many queries are met as the longest row has pulls."""
+    """The query law after a round: without replacement, all queries are met up to the last that some row pulled."""
     if queries.met is None:
         return queries
-    return queries._replace(met=queries.met + jnp.max(allocation.pulls, axis=-1).astype(jnp.uint32))
+    last = allocation.pulls
+    if allocation.places is not None:
+        last = jnp.maximum(jnp.where(last > 0, last + allocation.places.start, 0), 0)
+    return queries._replace(met=queries.met + jnp.max(last, axis=-1).astype(jnp.uint32))
+
+
+def begin_at(queries: Queries, start: Int[Array, "..."]) -> Queries:
+    """The query law as a row sees it that starts at a place of its own (`core.Places`)."""
+    return queries._replace(met=_place(queries.met, start))
+
+
+def _place(met: Array | None, start: Array) -> UInt32[Array, "..."]:
+    if met is None:
+        raise ValueError("an allocation names places of queries; only runs with queries 'common-wor' have them")
+    return met + start.astype(jnp.uint32)
 
 
 def draw_query(key: UInt32[Array, "2"], queries: Queries, pull: Int[Array, ""]) -> Int[Array, ""]:
@@ -216,9 +230,13 @@ def _one_pass(
         """Block sums of one pull of each of these rows; nothing where it is not `given`."""
         trial, row = slot // num_rows, slot % num_rows
         scale = jnp.where(given, flat.scale[slot], 0)
-        keys = _pull_keys(round_keys, trial, row, pull)
+        met, number = None if train.met is None else train.met[trial], pull
+        if flat.places is not None:
+            met = _place(met, flat.places.start[slot])
+            number = met + pull.astype(jnp.uint32)
+        keys = _pull_keys(round_keys, trial, row, number)
         query_keys = jax.vmap(partial(query_key, how.queries))(round_keys[trial], keys, pull)
-        queries = _draw_queries(query_keys, train, trial, pull)
+        queries = _draw_queries(query_keys, train, trial, pull, met)
         prompts = flat.prompt[slot] + trial * world.stride
         units = _pull_rows(world.world, (keys, prompts, queries, scale), how)
         if how.reuse:
@@ -282,9 +300,9 @@ def _pull_rows(
     return whole() if few else jax.lax.cond(jnp.max(rows[-1]) <= 1, single, whole)
 
 
-def _draw_queries(keys: Array, train: Queries, trial: Array, pull: Array) -> Int[Array, " row"]:
-    """`draw_query` for rows of many trials without copying any trial's law."""
-    words = _word(keys[:, 0], train, None if train.met is None else train.met[trial], pull)
+def _draw_queries(keys: Array, train: Queries, trial: Array, pull: Array, met: Array | None) -> Int[Array, " row"]:
+    """`draw_query` for rows of many trials without copying any trial's law; `met` of each row."""
+    words = _word(keys[:, 0], train, met, pull)
     place = _uniform(words, train) if train.cumulative is None else _search(train.cumulative, trial, words)
     return train.ids[trial, place]
 

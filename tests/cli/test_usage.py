@@ -24,8 +24,8 @@ from sim.envs import files
 from sim.whole import whole
 
 ROOT = Path(__file__).resolve().parents[2]
-OTHER_MEANINGS = {"algorithm", "budget", "context", "env", "name", "out", "place", "plan", "query", "seed", "trials"}
-"""Parameters that differ from command to command: one or several, a folder or a file, of a world or of a log."""
+OTHER_MEANINGS = {"algorithm", "budget", "context", "env", "kind", "name", "out", "plan", "query", "seed", "trials"}
+"""Options that differ from command to command: one or several, a folder or a file, of a world or of a log."""
 
 
 def every_command() -> Iterator[tuple[str, Any]]:
@@ -174,7 +174,7 @@ def test_options_of_one_name_are_described_alike():
     known: dict[str, tuple[str, str]] = {}
     for path, command in every_command():
         for one in command.params:
-            if one.name not in OTHER_MEANINGS:
+            if one.param_type_name == "option" and one.name not in OTHER_MEANINGS:
                 before, said = known.setdefault(one.name, (path, one.help))
                 assert one.help == said, (one.name, before, path)
 

@@ -2,8 +2,8 @@
 
 `enumerate_runs` follows a run round by round through every outcome of every pull and every order of ties; states that
 agree are made one, so that what grows is the number of distinct states and not of tapes. It drives the algorithm by
-its own init, allocate, update and recommend, and scores pulls by the plain version of the reward, so that agreement
-with `sim.engine.runner.run_trials` checks the kernels in between.
+the body of a round that all loops share (`sim.engine.turn`), and scores pulls by the plain version of the reward, so
+that agreement with `sim.engine.runner.run_trials` checks the kernels in between.
 """
 
 from typing import Any, NamedTuple
@@ -143,7 +143,7 @@ class _Steps:
         self.common = algorithm.queries == "common"
         self.is_over = jax.jit(jax.vmap(lambda at: ~turn.going(algorithm, spec, at)))
         self.ask = Draws(lambda key, at: turn.ask(algorithm, spec, key, at, yes), name)
-        self.tell = Draws(lambda key, given: turn.tell(algorithm, spec, key, *given, observer), name)
+        self.tell = Draws(lambda key, given: turn.tell(algorithm, spec, key, *given, observer=observer), name)
         self.answer = Draws(lambda key, at: turn.answer(algorithm, spec, key, at), name)
 
     def finished(self, turns: Any) -> np.ndarray:

@@ -62,8 +62,8 @@ def simulated(rule: Picky) -> np.ndarray:
 def test_neither_compiled_programs_nor_enumerators_leak(how: str) -> None:
     """Simulated, enumerated twice, simulated again.
 
-    Seen to fail without the context that JAX keeps programs apart by: the law was that of one key ("uses random words
-    as more than an order"), and with one number for all enumerations the second met values of the first.
+    Seen to fail, one arm having all the probability, without the context that JAX keeps programs apart by, and with one
+    number for all who answer: what was traced for the second order was taken for the first's.
     """
     rule = Picky(how)
     before = simulated(rule)
