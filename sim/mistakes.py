@@ -116,4 +116,4 @@ def _reason(error: BaseException) -> str:
     said = " ".join(line for line in lines if line and not line.startswith(("This ", "See http")))
     said = said if len(said) <= _LONGEST else f"{said[:_LONGEST]}..."
     hint = _HINTS.get(type(error).__name__, "")
-    return f"{type(error).__name__}: {said.rstrip('.') if hint else said}{hint}".removesuffix(": ")
+    return f"{type(error).__name__}: {said.partition('. ')[0].rstrip('.') if hint else said}{hint}".removesuffix(": ")

@@ -111,7 +111,7 @@ def _loops(make: Make) -> str | None:
     for number in range(2):
         world, train, run_key = trial(number)
         found = runner.run_trial(world, train, make(), 45, run_key)
-        if not same((*found.policy, found.spent), tuple(leaf[number] for leaf in whole)):
+        if not same((*found.policy, found.spent), tuple(leaf[number] for leaf in whole[:3])):
             return f"trial {number} in the host loop, which live runs take, differs from the same trial inside jit"
     return None
 
