@@ -57,7 +57,8 @@ def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
     for env in lab.at_hand(sweep["envs"]):
         world: Any = lab.get(env)  # fixed, finite: it has data
         most = claims.case_of(world.data).worst
-        for row in found[(found["env"] == env) & found["algorithm"].isin(sweep["rules"])].itertuples():
+        own: Any = found[(found["env"] == env) & found["algorithm"].isin(sweep["rules"])]
+        for row in own.itertuples():
             at = (env, row.algorithm, row.budget)
             low, high = ends(row.regret_mean, row.regret_sem, int(missed[at]), row.trials, most)
             known = expected(world.data, row.budget)

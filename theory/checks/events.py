@@ -72,7 +72,7 @@ class NearMiss(Event):
 
     def failed(self, answered: Answered, rng: np.random.Generator) -> Bool[np.ndarray, " trial"]:
         """Those with more regret in some context."""
-        return (answered.regret > self.tolerance + answered.tie).any(axis=1)
+        return np.any(answered.regret > self.tolerance + answered.tie, axis=1)
 
 
 @dataclass(frozen=True)

@@ -165,12 +165,18 @@ def tasks_of(plan: Plan, folder: str) -> Iterator[Task]:
         for number in range(family.instances[not plan.quick]):
 
             def task(
-                kind: Kind, rule: str, budget: int, effort: int, event: Event = MISS, at: Any = (name, number)
+                kind: Kind,
+                rule: str,
+                budget: int,
+                effort: int,
+                event: Event = MISS,
+                name: str = name,
+                number: int = number,
             ) -> Task:
                 needs = kind, rule, event
                 if needs not in keys:
                     keys[needs] = program_of(*needs).key
-                return Task(kind, *at, rule, budget, effort, plan.seed, plan.math, folder, keys[needs], event)
+                return Task(kind, name, number, rule, budget, effort, plan.seed, plan.math, folder, keys[needs], event)
 
             data = families.world(name, number, plan.math)
             skipped = family.unhurried if plan.quick else ()
