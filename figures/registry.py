@@ -42,7 +42,7 @@ FIGURES: dict[str, Entry] = {
 
 
 def module(name: str) -> Any:
-    """What makes a figure: a module, or an object with SWEEP, SMOKE, `compute` and `draw`.
+    """Maker of a figure: a module, or an object with SWEEP, SMOKE, `compute` and `draw`.
 
     Raises:
         ValueError: no figure has this name.

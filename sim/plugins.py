@@ -168,7 +168,7 @@ def find(kind: str, text: str, fits: Callable[[Any], bool], known: Collection[st
 
 
 def names(kind: str) -> dict[str, EntryPoint]:
-    """What installed packages give of a kind, name -> entry point. Reads their metadata, and imports nothing."""
+    """Entry points of installed packages of a kind, by name. Reads their metadata, and imports nothing."""
     return {entry.name: entry for entry in sorted(entry_points(group=KINDS[kind]), key=lambda entry: entry.name)}
 
 
@@ -226,7 +226,7 @@ def _parsed(name: str, text: str, default: Any) -> Any:
 
 
 def call(name: str, function: Callable[..., Any], options: str) -> Any:
-    """What a class or a function that was brought along makes, with options as text.
+    """Object that a class or a function from elsewhere makes, with options as text.
 
     Raises:
         ValueError: an option is unknown or missing; `Mistake` where it cannot be made.

@@ -15,7 +15,7 @@ _FOLDER = Path(__file__).parent / "skeletons"
 
 
 class Kind(StrEnum):
-    """What can be begun."""
+    """Kind of file that can be begun."""
 
     algorithm = "algorithm"
     environment = "environment"
@@ -69,7 +69,7 @@ def skeleton(kind: Kind, file: str) -> str:
 
 
 def named(kind: Kind, stem: str) -> str:
-    """What follows the file in a reference: the name in it, empty for a figure, which is the file."""
+    """Name that follows the file in a reference, empty for a figure, which is the file."""
     return {Kind.environment: f":{stem}", Kind.figure: ""}.get(kind, f":{_class(stem)}")
 
 

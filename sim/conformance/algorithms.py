@@ -26,7 +26,7 @@ _CHI_SQUARE = 31.8
 
 
 def contract(algorithm: Algorithm, spec: Spec) -> str | None:
-    """What is wrong with the shapes and types of an algorithm's answers on worlds of this kind; nothing is run."""
+    """Problem with the shapes and types of an algorithm's answers on worlds of this kind; nothing is run."""
     for name in ("num_rows", "num_scales", "max_pull", "min_budget"):
         number = getattr(algorithm, name)(spec)
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
@@ -170,7 +170,7 @@ def _active(rule: Algorithm, spec: Spec, at: turn.Turn) -> np.ndarray | None:
 
 
 def _insane(ask: Allocation, spec: Spec, widest: int) -> str | None:
-    """What is wrong with the numbers of an allocation."""
+    """Problem with the numbers of an allocation."""
     limits = (("prompt", ask.prompt, 0, spec.num_prompts - 1), ("scale", ask.scale, 1, widest))
     pulled = np.asarray(ask.pulls) != 0
     if np.any(np.asarray(ask.pulls) < 0):

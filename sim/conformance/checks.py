@@ -26,7 +26,7 @@ class Check(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What a check found: a problem, None where it passed; `tried` is false where an earlier failure forbids it."""
+    """Finding of a check: a problem, None where it passed; `tried` is false where an earlier failure forbids it."""
 
     check: Check
     problem: str | None

@@ -44,12 +44,12 @@ class Observer(eqx.Module):
     num_rounds: int = eqx.field(static=True)
 
     def nothing(self, spec: Spec, state: Any) -> Any:
-        """What is kept before the first round."""
+        """Record before the first round."""
         shapes = jax.eval_shape(self.observe, spec, state, state)
         return jax.tree.map(lambda leaf: jnp.zeros((self.num_rounds, *leaf.shape), leaf.dtype), shapes)
 
     def note(self, seen: Any, number: Int[Array, ""], spec: Spec, before: Any, after: Any) -> Any:
-        """What is kept after the round of this number, from 0; a number beyond the last changes nothing."""
+        """Record after the round of this number, from 0; a number beyond the last changes nothing."""
         new = self.observe(spec, before, after)
         return jax.tree.map(lambda all_, one: all_.at[number].set(one, mode="drop"), seen, new)
 

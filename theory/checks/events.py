@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 
 
 class Answered(NamedTuple):
-    """What trials answered.
+    """Answers of trials.
 
     Attributes:
         regret: simple regret of every trial in every context.
@@ -29,7 +29,7 @@ class Answered(NamedTuple):
 
 @dataclass(frozen=True)
 class Event:
-    """What a guarantee bounds. Abstract."""
+    """Event that a guarantee bounds. Abstract."""
 
     def share(self, bound: float, worst: float) -> float:
         """The bound on a scale on which 1 or more says nothing."""
@@ -72,7 +72,7 @@ class NearMiss(Event):
 
     def failed(self, answered: Answered, rng: np.random.Generator) -> Bool[np.ndarray, " trial"]:
         """Those with more regret in some context."""
-        return (answered.regret > self.tolerance + answered.tie).any(axis=1)
+        return np.any(answered.regret > self.tolerance + answered.tie, axis=1)
 
 
 @dataclass(frozen=True)

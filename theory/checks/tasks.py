@@ -11,7 +11,7 @@ from theory.checks.events import MISS, Event
 
 
 class Kind(StrEnum):
-    """What is computed: bounds and exact values of all rules, all runs there are, trials, or a splitting estimate."""
+    """Kind of work: bounds and exact values of all rules, all runs there are, trials, or a splitting estimate."""
 
     CLAIMS = "claims"
     ENUMERATION = "enumeration"
@@ -64,7 +64,7 @@ class Task(NamedTuple):
 
     @property
     def needs(self) -> tuple[Kind, str, Event]:
-        """What its program is that of."""
+        """Modules and objects that its program is made of."""
         return self.kind, self.rule, self.event
 
     @property

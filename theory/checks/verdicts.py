@@ -24,7 +24,7 @@ _ROUNDING = 1e-9
 
 
 class Verdict(StrEnum):
-    """What is said of a bound, by the names that tables use; of many verdicts the first of these is the whole's."""
+    """Verdicts on a bound, by the names that tables use; of many verdicts the first of these is the whole's."""
 
     VIOLATED = "violated"
     HOLDS = "holds"
@@ -33,7 +33,7 @@ class Verdict(StrEnum):
 
 
 class Source(StrEnum):
-    """What a verdict rests on, by the names that tables use."""
+    """Sources of a verdict, by the names that tables use."""
 
     EXACT = "exact"
     SPLITTING = "splitting"

@@ -177,7 +177,13 @@ def tasks_of(plan: Plan, folder: str) -> Iterator[Task]:
         for number in range(family.instances[not plan.quick]):
 
             def task(
-                kind: Kind, rule: str, budget: int, effort: int, event: Event = MISS, at: Any = (name, number)
+                kind: Kind,
+                rule: str,
+                budget: int,
+                effort: int,
+                event: Event = MISS,
+                name: str = name,
+                number: int = number,
             ) -> Task:
                 needs = kind, rule, event
                 if needs not in keys:
