@@ -55,7 +55,7 @@ class Other(Executor):
 
 
 def test_objects_give_the_numbers_of_their_names():
-    """Seen to fail with the first object's results for all algorithms."""
+    """Seen to fail with another algorithm in place of every object."""
     found = here([Uniform, PSST(ties="index"), "uniform", "psst:ties=index", lambda: algorithms.get("random")])
     assert found.summary["algorithm"].unique().tolist() == [
         *("Uniform", "PSST:ties=index", "uniform", "psst:ties=index", "RandomArm")
@@ -100,7 +100,7 @@ def test_what_is_kept_is_found_again_by_object_and_by_name(tmp_path: Path):
 
 
 def test_two_objects_of_one_name_one_after_the_other_are_told_apart():
-    """Seen to fail with worlds remembered by name alone."""
+    """Seen to fail (refused as edited) with worlds remembered by name alone."""
     data = two_arm()
     turned = Dataset(
         **{name: getattr(data, name) for name in ("name", "aggregate", "objective_weights", "cost_weights", "costs")},
@@ -116,7 +116,7 @@ def test_two_objects_of_one_name_one_after_the_other_are_told_apart():
 
 
 def test_other_processes_are_handed_the_objects():
-    """Seen to fail (a name that nobody knows) with the object left out of a cell, and of a block."""
+    """Seen to fail (a name that nobody knows) with the object left out of a cell."""
     rules, places = [Uniform(), RandomArm()], {"mine": fixed(two_arm(), 1.0)}
     alone, apart = here(rules, places), here(rules, places, workers=Other())
     pd.testing.assert_frame_equal(alone.trials, apart.trials)

@@ -72,7 +72,7 @@ def test_importing_a_package_imports_nothing_that_takes_time() -> None:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_checkers_readers_and_programs_see_the_same_names(package: str) -> None:
-    """Seen to fail with a name left out of each of the three lists, and with another home."""
+    """Seen to fail with a name left out of a list, and with another home."""
     module = importlib.import_module(package)
     seen = handed_on(package)
     assert sorted(seen) == sorted(module.__all__) == sorted(module._HOMES)
