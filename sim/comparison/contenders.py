@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,43 +12,6 @@ from sim.engine import runner
 from sim.engine.runner import Trials
 from sim.program import Program
 from sim.references import REFERENCES
-
-
-class Contender(Protocol):
-    """What a comparison runs under one name."""
-
-    @property
-    def program(self) -> Program:
-        """All that its results depend on, its options among them."""
-        ...
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Its options and their values."""
-        ...
-
-    @property
-    def summary(self) -> str:
-        """One line that says what it does."""
-        ...
-
-    def check_budget(self, shape: Environment, budget: int) -> None:
-        """Refuse a budget with which it cannot run on worlds of this shape."""
-        ...
-
-    def check_world(self, shape: Environment) -> None:
-        """Refuse worlds of a shape on which it cannot run at any budget."""
-        ...
-
-    def warm_up(self, source: Source, trials: int, chunk: int | None) -> None:
-        """Compile what `trials` runs with these arguments."""
-        ...
-
-    def trials(
-        self, source: Source, budget: int, train: np.ndarray, *, seed: int, trials: int, first: int, chunk: int | None
-    ) -> Trials:
-        """Results of trials, `train` being the exact values of their training queries."""
-        ...
 
 
 class Learner(NamedTuple):
@@ -125,6 +88,10 @@ class Reference(NamedTuple):
         """Its arms in every trial."""
         prompt, scale = (np.broadcast_to(part, (trials, part.shape[1])) for part in self.policy(train))
         return Trials(prompt, scale, np.zeros(trials, np.int32))
+
+
+Contender = Learner | Reference
+"""What a comparison runs under one name: both have the same methods."""
 
 
 def get(text: str) -> Contender:
