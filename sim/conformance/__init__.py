@@ -1,1 +1,1 @@
-"""Conformance: promises of every algorithm, environment and scorer, in words: `iapo check` and the project's own tests."""
+"""Conformance: promises of every algorithm, environment and scorer, kept by `iapo check` and the tests alike.

@@ -189,7 +189,9 @@ def tasks_of(plan: Plan, folder: str) -> Iterator[Task]:
                 if needs not in keys:
                     keys[needs] = program_of(*needs).key
                 own = plan.bounds if kind is Kind.CLAIMS else ()
-                return Task(kind, *at, rule, budget, effort, plan.seed, plan.math, folder, keys[needs], event, own)
+                return Task(
+                    kind, name, number, rule, budget, effort, plan.seed, plan.math, folder, keys[needs], event, own
+                )
 
             data = families.world(name, number, plan.math)
             skipped = family.unhurried if plan.quick else ()
