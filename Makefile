@@ -1,34 +1,46 @@
 # make run: set up and run the main job. make test: set up and run the tests. Needs python3 (>= 3.11) and make.
+# Each installs what it needs and no more: run the package alone, test what tests need, lint the linters too.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= results/compare
 PARALLEL := --numprocesses=auto --maxprocesses=8 --dist=loadfile
 
-.PHONY: run test test-slow lint setup clean
+.PHONY: run test test-slow lint docs setup clean
+.NOTPARALLEL:
 
-run: setup
+run: $(VENV)/run
 	$(BIN)/iapo compare --out $(OUT)
 
-test: setup
+test: $(VENV)/test
 	$(BIN)/python -m pytest $(PARALLEL)
 
-test-slow: setup
+test-slow: $(VENV)/test
 	$(BIN)/python -m pytest -m slow $(PARALLEL)
 
-lint: setup
+lint: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-setup: $(VENV)/installed
+docs: $(VENV)/docs
+	$(BIN)/python docs/build.py
 
-$(VENV)/installed: pyproject.toml
+setup: $(VENV)/dev
+
+$(VENV)/run: EXTRAS :=
+$(VENV)/test: EXTRAS := [test]
+$(VENV)/dev: EXTRAS := [dev]
+$(VENV)/docs: EXTRAS := [docs]
+$(VENV)/run $(VENV)/test $(VENV)/dev $(VENV)/docs: pyproject.toml | $(VENV)/made
+	$(BIN)/python -m pip install --quiet --editable '.$(EXTRAS)'
+	@touch $@
+
+$(VENV)/made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(PYTHON) is older than Python 3.11; name a newer one with make PYTHON=python3.12" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
 clean:

@@ -37,7 +37,7 @@ def ours(named: NamedSource, name: str, budget: int, trials: int, seed: int) -> 
 
 
 def numpy_psst(named: NamedSource, budget: int, trials: int, seed: int) -> float:
-    """Core-seconds of one trial of PSST in `tests/reference.py`, on a voting world with one objective."""
+    """Core-seconds of one trial of PSST in `tests/support/reference.py`, on a voting world with one objective."""
     sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
     import reference
 

@@ -1,1 +1,18 @@
-"""Figures, one file each: `draw(table) -> Figure` turns a table into a picture; `style` is what they share."""
+"""Figures, one file each: `draw(table) -> Figure` turns a table into a picture; `style` is what they share.
+
+The public names are those in `__all__`; `sim` says what semantic versioning covers. They are imported when first used.
+"""
+
+from typing import TYPE_CHECKING
+
+from sim.public import lazily
+
+if TYPE_CHECKING:
+    from figures.anew import draw_figure as draw_figure
+    from figures.results.compare import draw as draw_comparison
+
+__all__ = ["draw_comparison", "draw_figure"]
+
+_HOMES = {"draw_comparison": "figures.results.compare:draw", "draw_figure": "figures.anew:draw_figure"}
+
+__getattr__, __dir__ = lazily(__name__, _HOMES)

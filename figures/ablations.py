@@ -1,4 +1,4 @@
-"""What each decision inside PSST is worth: one option changed at a time.
+"""Ablations of PSST: one decision changed at a time, and its worth in ACR.
 
 "half credit" trains with the released code's credit for tied votes (1/2 instead of 1/t) and is scored, as all others
 are, with 1/t. Where votes are between two answers both credits are the same.
@@ -123,7 +123,7 @@ def draw(table: "pd.DataFrame") -> Figure:
 
 
 def _label(variant: str, algorithm: str) -> str:
-    """What a row is called: another algorithm as in every figure, a change of PSST by what is changed."""
+    """Label of a row: another algorithm as in every figure, a change of PSST by what is changed."""
     changed = algorithm.partition(":")[0].partition(" on ")[0] == "psst"
     return variant if changed else style.look(algorithm).label
 

@@ -1,4 +1,4 @@
-"""What awareness of the inference strategy is worth (the paper's Figure 5).
+"""Worth of knowing the inference strategy (the paper's Figure 5).
 
 IAPO chooses prompt and N together; TRIPLE chooses the prompt by single answers and deploys it with N = 1 or a random N;
 PSST+K1 chooses the prompt by single answers, then N for that prompt. The level lines are what the last two

@@ -1,9 +1,11 @@
 """Failure probability against bounds on the worlds of `iapo verify`.
 
 The expected simple regret is at most the largest gap times the probability of failure: bounds on the one are bounds on
-the other. For every world of a family and every rule, `iapo verify` has the whole table.
+the other. Bounds on the mean regret are drawn as its share of the largest, with bounds on near misses. For every world
+of a family and every rule, `iapo verify` has the whole table.
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +15,8 @@ from matplotlib.lines import Line2D
 
 from figures import style
 from figures.inputs import SEED, Lab
-from theory.checks import verify
+from theory.checks import claims, verify
+from theory.checks.verdicts import Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,15 +28,8 @@ SWEEP: dict[str, Any] = {
 }
 SMOKE: dict[str, Any] = {"families": ("two-arm",), "trials": 64}
 
-CLAIMS = {
-    "theorem 1 as printed": "#c00000",
-    "theorem 1 as printed, accumulated": "#c00000",
-    "theorem 1 corrected": "#0072b2",
-    "theorem A, Chernoff": "#009e73",
-    "LCPB": "#e69f00",
-    "LCPB, accumulated": "#e69f00",
-}
-"""The bounds that are drawn, with their colours; the table holds all."""
+_COLORS = (style.WARNING, "#0072b2", "#009e73", "#e69f00", "#cc79a7", "#56b4e9", "#332288", "#44aa99", "#999933")
+_VARIANT = ", accumulated"
 _RULES = {"psst, fresh": "fresh data", "psst": "accumulated"}
 _LOWEST = 1e-9
 KEPT = [
@@ -55,7 +51,7 @@ def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
 def draw(table: "pd.DataFrame") -> Figure:
     """A panel per family, PSST on fresh data above and on accumulated data below."""
     first = table[table["instance"] == table.groupby("family", sort=False)["instance"].transform("first")]
-    families = list(dict.fromkeys(first["family"]))
+    families, colors = list(dict.fromkeys(first["family"])), colors_of(first["claim"])
     columns = max(len(families), 2)
     figure, grid = style.paper(style.PAGE, 3.2, nrows=2, ncols=columns, sharey=True)
     for row, (rule, said) in zip(grid, _RULES.items(), strict=True):
@@ -63,30 +59,49 @@ def draw(table: "pd.DataFrame") -> Figure:
             own = first[(first["family"] == family) & (first["rule"] == rule)]
             axes.set_visible(len(own) > 0)
             if len(own):
-                _panel(axes, own)
+                _panel(axes, own, colors)
                 axes.set_title(family, loc="left", fontweight="bold")
         for axes in row[len(families) :]:
             axes.set_visible(False)
         shown = next((axes for axes in row if axes.get_visible()), row[0])
         shown.set_ylabel(f"P(miss), {said}")
         shown.tick_params(labelleft=True)
-    names = [name for name in CLAIMS if name in set(first["claim"]) and "accumulated" not in name]
     extra = {
         "exact": Line2D([], [], color=style.INK, lw=1.4),
         "simulated, 95 % interval": Line2D([], [], linestyle="", marker="o", color=style.INK, mfc="white", ms=3.4),
         "no failure seen: upper limit": Line2D([], [], linestyle="", marker="v", color=style.GREY, ms=3),
         "violated": Line2D([], [], linestyle="", marker="x", color=style.WARNING, ms=4),
-    } | {name: Line2D([], [], linestyle="--", color=CLAIMS[name], lw=1.0) for name in names}
+    } | legend_of(colors)
     style.legend(figure, [], columns=4, extra=extra)
     return figure
 
 
-def _panel(axes: Axes, rows: "pd.DataFrame") -> None:
+def colors_of(names: Iterable[Any]) -> dict[str, str]:
+    """The bounds that are drawn of those in a table, with their colours: one for a bound on fresh and accumulated data.
+
+    Colours go by the order of `theory.checks.claims.CLAIMS`; a bound that is not there, since another program added it,
+    comes after those.
+    """
+    here = [name for name in dict.fromkeys(names) if isinstance(name, str) and name]
+    drawn = [name for name, claim in claims.CLAIMS.items() if claim.drawn]
+    drawn += [name for name in here if name not in claims.CLAIMS]
+    bases = list(dict.fromkeys(name.removesuffix(_VARIANT) for name in drawn))
+    colors = {name: _COLORS[bases.index(name.removesuffix(_VARIANT)) % len(_COLORS)] for name in drawn}
+    return {name: color for name, color in colors.items() if name in here}
+
+
+def legend_of(colors: dict[str, str]) -> dict[str, Line2D]:
+    """A dashed line for every bound; for the same bound on fresh and accumulated data one."""
+    bases = {name.removesuffix(_VARIANT): color for name, color in colors.items()}
+    return {name: Line2D([], [], linestyle="--", color=color, lw=1.0) for name, color in bases.items()}
+
+
+def _panel(axes: Axes, rows: "pd.DataFrame", colors: dict[str, str]) -> None:
     truth = rows[rows["claim"].fillna("") == ""].sort_values("budget")
-    for name, color in CLAIMS.items():
+    for name, color in colors.items():
         own = rows[rows["claim"] == name].sort_values("budget")
         axes.plot(own["budget"], own["bound"].clip(lower=1e-300), "--", color=color, lw=1.0)
-        wrong = own[own["verdict"] == "violated"]
+        wrong = own[own["verdict"] == Verdict.VIOLATED]
         if len(wrong):  # those below the axis stand on it, uncut
             look = {"color": style.WARNING, "ms": 4, "zorder": 6, "clip_on": False, "in_layout": False}
             axes.plot(wrong["budget"], wrong["bound"].clip(lower=_LOWEST), "x", **look)

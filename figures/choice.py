@@ -1,4 +1,4 @@
-"""What should I use? The algorithm with the least regret by budget per arm, gap, query noise and number of contexts.
+"""Choice of an algorithm: least regret by budget per arm, gap, query noise and number of contexts.
 
 Worlds are Synth-Bernoulli's for majority votes and Synth-Categorical's for best of N, drawn afresh for every trial.
 "Noise" is the half-width of the effect that a single query has on one prompt, "gap" halves the trials of an
@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from figures import style
-from figures.inputs import Lab
+from figures.inputs import Lab, records
 from sim.comparison import tables
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def _panel(axes: Axes, rows: "pd.DataFrame") -> None:
 
 
 def _cell(axes: Axes, x: int, y: int, cell: "pd.DataFrame") -> None:
-    best, *others = [(row.algorithm, row.regret) for row in as_good(cell).sort_values("behind").itertuples()]
+    best, *others = [(row.algorithm, row.regret) for row in records(as_good(cell).sort_values("behind"))]
     look = style.look(best[0])
     tint = (*mpl.colors.to_rgb(look.color), 0.25)
     axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=tint, edgecolor="white", linewidth=1.0))

@@ -7,8 +7,10 @@ A judge is a function of the tables that returns a finding per environment. To a
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from figures import gains, judges, resolution
+from figures import gains, judges, registry, resolution
+from figures.inputs import records
 from figures.judges import NOT, OPEN, PARTLY, REPRODUCED, UNTESTED, Finding
+from sim import plugins
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -162,6 +164,26 @@ CLAIMS: dict[str, Claim] = {
 ORDER = (REPRODUCED, PARTLY, NOT, OPEN, UNTESTED)
 
 
+def bring(texts: Iterable[str]) -> None:
+    """Put claims of one's own into the ledger, each under its name: `iapo claims --claim mine.py:C11`.
+
+    Args:
+        texts: `path/file.py:Name`, `module:Name` or an installed package's name of a `Claim`, which may need figures of
+            one's own, named as `iapo figures` does.
+
+    Raises:
+        ValueError: there is none, it is no `Claim`, or another has its name.
+    """
+    for text in texts:
+        thing = plugins.load("claim", text, lambda one: isinstance(one, Claim), CLAIMS)
+        if not isinstance(thing, Claim):
+            raise ValueError(f"{text} is an object of class {type(thing).__name__}; expected a figures.claims.Claim")
+        name = plugins.label(text)
+        if name in CLAIMS and CLAIMS[name].says != thing.says:
+            raise ValueError(f"{text} would be called {name!r}, as another claim is; rename it")
+        CLAIMS[name] = thing._replace(needs=tuple(map(registry.bring, thing.needs)))
+
+
 def needs() -> list[str]:
     """The figures whose tables are needed."""
     return list(dict.fromkeys([*(name for claim in CLAIMS.values() for name in claim.needs), "resolution"]))
@@ -217,14 +239,14 @@ def short(tables: "dict[str, pd.DataFrame]") -> str:
 
 
 def trials(table: "pd.DataFrame") -> str:
-    """What 200 trials, as in the paper, and more could and could not resolve, in Markdown."""
+    """Resolution of 200 trials, as in the paper, and of more, in Markdown."""
     power, level = (f"{resolution.SWEEP[name]:g}".removeprefix("0") for name in ("power", "alpha"))
     rows = [
         (
             *(row.env, f"{row.n:,}", f"{row.detectable:.4f}", f"{row.detectable_all:.4f}"),
             *(f"{row.one} of {row.comparisons}", f"{row.all} of {row.comparisons}", row.unsure or "none"),
         )
-        for row in resolution.resolved(table).itertuples()
+        for row in records(resolution.resolved(table))
     ]
     head = ("environment", "trials", "difference, alone", "difference, all at once")
     said = (

@@ -1,4 +1,4 @@
-"""How much the constants of the baselines matter: epsilon, temperature and UCB's exploration constant.
+"""Constants of the baselines and how much they matter: epsilon, temperature, UCB's exploration constant.
 
 Rewards are in [0, 1] on Synth-Bernoulli and MATH, and go up to 4 on Synth-Categorical: what suits the one need not suit
 the other.

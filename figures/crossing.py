@@ -4,7 +4,7 @@ They are exact given the queries, which are a sample: the table says too what ho
 Where worlds are drawn afresh for every trial, that of trial 0 is shown.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -74,7 +74,7 @@ def _beyond_these_queries(env: str, lab: Lab, cheap: int) -> list[tuple[Any, ...
             rows.append((env, of + kind, *nowhere, value))
         for at, (best, share) in enumerate(zip(values.mean(axis=2).argmax(axis=1).tolist(), same, strict=True)):
             where = (*contexts[cheap], best, at + 1) if claim == "C1" else (*contexts[at], *divmod(best, scales))
-            rows.append((env, of + SAME, *where[:4], where[4] + (claim == "C2"), share))
+            rows.append((env, of + SAME, *where[:4], cast(int, where[4]) + (claim == "C2"), share))
     return rows
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from figures import style
-from figures.inputs import SEED, Lab
+from figures.inputs import SEED, Lab, records
 from sim.envs.released import RELEASED
 from theory import truth
 from theory.agnostic import losses
@@ -91,7 +91,7 @@ def draw(table: "pd.DataFrame") -> Figure:
             said.get(row.as_paper, "-"),
             *(row.best_arms, f"{row.near_best:.1%}", f"{row.agnostic_single:.3f}", f"{row.agnostic_tuned:.3f}"),
         )
-        for row in table.itertuples()
+        for row in records(table)
     }
     listed = [env for env in PAPER if env in known or env in RELEASED] if PAPER.keys() & known.keys() else []
     rows = [known[env] if env in known else _printed(env) for env in dict.fromkeys([*listed, *known])]

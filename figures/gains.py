@@ -1,6 +1,6 @@
 """The largest gains of PSST over what optimises prompt and scale apart, or the prompt alone, with intervals."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from figures.panels import quantile
 
@@ -52,7 +52,7 @@ def largest_gains(awareness: "pd.DataFrame") -> list[Gain]:
         mean, sem = (own["gain"], own["gain_sem"]) if relative else (-own["diff_mean"], own["diff_sem"])
         half = quantile(own["trials"], LEVEL / 2 / len(own)) * sem
         low, high = (mean - half).max(skipna=False), (mean + half).max(skipna=False)
-        top, form = own.loc[mean.idxmax()], "{:+.1%}" if relative else "{:+.4f} ACR"
+        top, form = own.loc[cast(int, mean.idxmax())], "{:+.1%}" if relative else "{:+.4f} ACR"
         said = f"up to {form.format(mean.max())} [{form.format(low)}, {form.format(high)}] at T = {top['budget']:,}"
         if relative:
             said += f", that is {-top['diff_mean']:+.4f} ACR"

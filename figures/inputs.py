@@ -1,10 +1,10 @@
-"""What a figure may use to compute its table: the environments at hand, kept cells, other figures' tables.
+"""Inputs of a figure's table: the environments at hand, kept cells, other figures' tables.
 
 A SWEEP names environments as `iapo env list` does, and the authors' released ones as `iapo data fetch` does. Those
 whose files are not at hand are left out.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -104,7 +104,7 @@ class Lab(NamedTuple):
         return list(map(Context, cells.context_names(world), share.tolist(), cost.tolist()))
 
     def text(self, name: str) -> str:
-        """What `envs.get` reads for a name."""
+        """The text that `envs.get` reads for a name."""
         base, colon, options = name.partition(":")
         return f"{self.files[base]}{colon}{options}" if base in RELEASED else name
 
@@ -154,6 +154,11 @@ def files_in(places: Sequence[Path]) -> dict[str, Path]:
                 names = ", ".join(f"{known}{SUFFIX}" for known in RELEASED)
                 raise ValueError(f"{place}: not called as a file that the authors released ({names})")
     return found
+
+
+def records(table: "pd.DataFrame") -> Iterator[Any]:
+    """Rows of a table, columns by attribute; a checker of types knows nothing of them."""
+    yield from table.itertuples()
 
 
 def summary(result: compare.Result, reference: str = "psst") -> "pd.DataFrame":

@@ -1,4 +1,4 @@
-"""How each claim is judged from tables: a finding per environment, by the rule that `figures.claims` states.
+"""Judges of the paper's claims: tables to a finding per environment, by the rules that `figures.claims` states.
 
 A verdict is "open" where what is not resolved could change it: few trials, or few queries, make no claim false.
 """
@@ -36,7 +36,7 @@ Tables = dict[str, Any]
 
 
 class Finding(NamedTuple):
-    """What is found on one environment, numbers as text, and a verdict; `part` of a claim that has several."""
+    """Finding on one environment: numbers as text, and a verdict; `part` of a claim that has several."""
 
     env: str
     ours: str
@@ -163,7 +163,7 @@ def baselines(tables: Tables) -> list[Finding]:
             won.append(int(ahead.sum()))
             lost.append(int(behind.sum()))
             unsure += len(lead) - won[-1] - lost[-1]
-            worst = lead.loc[lead["diff_mean"].idxmin()]
+            worst = _at(lead, lead["diff_mean"].idxmin())
             parts.append(
                 f"{'PSST' if name == 'psst' else 'PSST+K4'} wins {won[-1]}, loses {lost[-1]} and leaves open "
                 f"{len(lead) - won[-1] - lost[-1]} of {len(lead)} comparisons; least lead "
@@ -194,7 +194,7 @@ def screening(tables: Tables) -> list[Finding]:
         late = own[own["budget"] == budgets[-1]]
         faster = _said(bool(above[early.index].any()), bool(below[early.index].all()))
         best = _said(bool(below[late.index].all()), bool(above[late.index].any()))
-        first, nearest = early.loc[early["diff_mean"].idxmax()], late.loc[late["diff_mean"].idxmax()]
+        first, nearest = (_at(part, part["diff_mean"].idxmax()) for part in (early, late))
         said = f"best screening less PSST: {_difference(first)}; at the largest budget {_difference(nearest)}"
         found.append(Finding(env, said, together((faster, best))))
     return found
@@ -238,15 +238,16 @@ def enough(tables: Tables) -> list[Finding]:
         if ENOUGH not in best.index or best.index.max() == ENOUGH:
             continue
         if not (best["acr_mean"] > SAFE * best["acr_sem"]).all():
-            least = best.loc[best["acr_mean"].idxmin()]
+            least = _at(best, best["acr_mean"].idxmin())
             said = f"the ACR of the best arm on train, {interval(least['acr_mean'], least['acr_sem'])}, is not safely "
             said += f"positive: no share of it can be said; at {ENOUGH:,} it is "
-            said += f"{interval(best.loc[ENOUGH, 'diff_mean'], best.loc[ENOUGH, 'diff_sem'])} above that of PSST"
+            ahead = interval(_number(best, ENOUGH, "diff_mean"), _number(best, ENOUGH, "diff_sem"))
+            said += f"{ahead} above that of PSST"
             found.append(Finding(env, said, UNTESTED))
             continue
         share, sem = 1 + best["gain"], best["gain_sem"]
         last, relative = best.index.max(), sem / share
-        z = float(quantile(best.loc[ENOUGH, "trials"], LEVEL / 2))
+        z = float(quantile(_number(best, ENOUGH, "trials"), LEVEL / 2))
         ratio = share[ENOUGH] / share[last]
         ratio_half = z * ratio * (relative[ENOUGH] + relative[last])
         near, half = share[ENOUGH], z * sem[ENOUGH]
@@ -314,7 +315,7 @@ def _linear(family: str, factors: "pd.DataFrame") -> Finding:
     row = f"{family} (sizes varied)"
     if len(linear) < 2:
         return Finding(row, "too few budgets are known at which both reach the target: no exponent", OPEN)
-    top = known.loc[known["factor"].idxmax()]
+    top = _at(known, known["factor"].idxmax())
     at = f"|C| = {top['contexts']}, Nmax = {top['max_scale']}"
     parts.append(f"at most {top['factor']:.0f} [{top['low']:.0f}, {top['high']:.0f}], at {at}")
     share = known["factor"] / known["product"]
@@ -338,12 +339,11 @@ def fading(tables: Tables) -> list[Finding]:
         parts, verdict = [], ""
         for contexts_of, own in rows.groupby("contexts", sort=False):
             at = own.set_index("cap")
-            if BEYOND not in at.index or at.index.max() <= BEYOND or not np.isfinite(at.loc[BEYOND, "share"]):
+            if BEYOND not in at.index or at.index.max() <= BEYOND or not np.isfinite(_number(at, BEYOND, "share")):
                 continue
-            share = at.loc[BEYOND, "share"]
-            sem = at.loc[BEYOND, "share_sem"]
-            half = float(quantile(at.loc[BEYOND, "trials"], LEVEL / 2)) * sem if sem != 0 else 0.0
-            before, rest = (at.loc[BEYOND, "share"] - at.loc[BEYOND // 2, "share"], 1 - share)
+            share, sem = _number(at, BEYOND, "share"), _number(at, BEYOND, "share_sem")
+            half = float(quantile(_number(at, BEYOND, "trials"), LEVEL / 2)) * sem if sem != 0 else 0.0
+            before, rest = (share - _number(at, BEYOND // 2, "share"), 1 - share)
             error = "(exact)" if half == 0 else f"[{share - half:.1%}, {share + half:.1%}]"
             parts.append(
                 f"{contexts_of}: {share:.1%} {error} of the gain by N = {BEYOND}; the last doubling until there adds "
@@ -389,6 +389,14 @@ def _lead(ours: "pd.DataFrame", theirs: "pd.DataFrame") -> "pd.DataFrame":
 def _difference(row: Any) -> str:
     sure = f"p = {row['p']:.2g}" if row["p"] >= 1e-4 else "p < .0001"
     return f"{interval(row['diff_mean'], row['diff_sem'])} ACR ({row['algorithm']}, T = {row['budget']:,}, {sure})"
+
+
+def _at(table: "pd.DataFrame", row: Any) -> Any:
+    return table.loc[row]
+
+
+def _number(table: "pd.DataFrame", row: int, column: str) -> float:
+    return float(_at(table, row)[column])
 
 
 def _simulated(row: Any) -> str:

@@ -1,4 +1,4 @@
-"""Whether one option is best in every setting, where values are exact for every query, but queries are a sample.
+"""Tests of whether one option is best in every setting: exact values per query, where queries are a sample.
 
 Options are prompts and settings scales (claim C1), or options are arms and settings contexts (claim C2). The best of a
 finite sample changes from setting to setting even where nothing does in the population: so both answers are tested.
@@ -26,7 +26,7 @@ _ROUNDING = 1e-9
 
 
 class Found(NamedTuple):
-    """What a sample of queries says.
+    """Verdict of a sample of queries.
 
     Attributes:
         changes: p-value of "one option is best in every setting".

@@ -1,13 +1,18 @@
-"""Every figure by name. To add one: a file with SWEEP, SMOKE, `compute` and `draw`, and a line in `FIGURES`."""
+"""Every figure by name. To add one: a file with SWEEP, SMOKE, `compute` and `draw`, and a line in `FIGURES`.
+
+To try one of your own, name its file: `iapo figures mine.py`, or `mine.py:Figure` for an object that has the four.
+"""
 
 import difflib
 from importlib import import_module
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from sim import plugins
 
 
 class Entry(NamedTuple):
-    """A registered figure: the module that makes it, what it shows, and whose tables it is computed from."""
+    """A registered figure: what makes it (module, or module:name), what it shows, whose tables it is computed from."""
 
     module: str
     shows: str
@@ -36,17 +41,72 @@ FIGURES: dict[str, Entry] = {
 """Name -> figure, in the order in which they are made."""
 
 
-def module(name: str) -> ModuleType:
-    """The module of a figure.
+def module(name: str) -> Any:
+    """What makes a figure: a module, or an object with SWEEP, SMOKE, `compute` and `draw`.
 
     Raises:
         ValueError: no figure has this name.
     """
     if name not in FIGURES:
-        near = difflib.get_close_matches(name, FIGURES, n=1, cutoff=0.4)
+        near = difflib.get_close_matches(name, names(), n=1, cutoff=0.4)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"no figure is called {name!r}; {hint}known are {', '.join(FIGURES)}")
-    return import_module(FIGURES[name].module)
+        raise ValueError(f"no figure is called {name!r}; {hint}known are {', '.join(names())}")
+    return maker(FIGURES[name].module)
+
+
+def maker(module: str) -> Any:
+    """The module, or the object in it, that an entry names."""
+    place, _, name = module.partition(":")
+    return getattr(import_module(place), name) if name else import_module(place)
+
+
+def names() -> list[str]:
+    """Registered names, and those that installed packages give."""
+    return list(dict.fromkeys([*FIGURES, *plugins.names("figure")]))
+
+
+def fits(thing: object) -> bool:
+    """Whether an object can make a figure."""
+    return all(hasattr(thing, part) for part in ("SWEEP", "compute", "draw"))
+
+
+def bring(text: str) -> str:
+    """Register the figure that a text names, unless it is; the name that it has from here on.
+
+    Args:
+        text: a registered name, `path/file.py`, `path/file.py:Name`, `module:Name`, or an installed package's name.
+
+    Raises:
+        ValueError: there is none, or another figure has its name.
+    """
+    reference = plugins.split(text, FIGURES)
+    if not reference.place and (text in FIGURES or text not in plugins.names("figure")):
+        return text
+    if reference.is_file and not reference.name:
+        thing: Any = plugins.load_file(reference.place)
+        made_by = thing.__name__
+    else:
+        thing = plugins.load("figure", text, fits, FIGURES)
+        own = isinstance(thing, ModuleType)
+        made_by = thing.__name__ if own else _where(thing, reference)
+    missing = [part for part in ("SWEEP", "compute", "draw") if not hasattr(thing, part)]
+    if missing:
+        raise ValueError(f"{reference.base} has no {', '.join(missing)}, which a figure needs; see figures.registry")
+    name, shows = plugins.label(reference.base), (thing.__doc__ or reference.base).strip().partition("\n")[0]
+    known = FIGURES.setdefault(name, Entry(made_by, shows, tuple(getattr(thing, "NEEDS", ()))))
+    if known.module.partition(":")[0].rpartition("_")[0] != made_by.partition(":")[0].rpartition("_")[0]:
+        raise ValueError(f"{reference.base} would be called {name!r}, as another figure is; rename it")
+    FIGURES[name] = known._replace(module=made_by)
+    return name
+
+
+def _where(thing: Any, reference: plugins.Reference) -> str:
+    """module:name of an object, as `maker` reads it."""
+    if reference.is_file:
+        return f"{plugins.load_file(reference.place).__name__}:{reference.name}"
+    if reference.place:
+        return f"{reference.place}:{reference.name}"
+    return plugins.names("figure")[reference.name].value
 
 
 def with_needs(names: list[str]) -> list[str]:

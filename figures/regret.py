@@ -1,8 +1,9 @@
 """Simple regret against bounds, on small worlds whose bounds of `iapo verify` can be computed at any budget.
 
 A miss in a context costs at most that context's largest gap: the expected simple regret, in the mean over contexts, is
-at most the mean largest gap times the probability of a miss in any context, which is what the bounds are on. Intervals
-are pointwise: whether a bound is violated is judged in the figure `bounds`.
+at most the mean largest gap times the probability of a miss in any context, which is what most bounds are on; what
+others say of it is in `theory.checks.events`. Intervals are pointwise: whether a bound is violated is judged in the
+figure `bounds`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -13,10 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from figures import panels, style
-from figures.bounds import CLAIMS as COLORS
-from figures.inputs import Lab, summary
-from sim.comparison import cells
-from theory import exact
+from figures.bounds import colors_of, legend_of
+from figures.inputs import Lab, records, summary
 from theory.checks import claims
 from theory.checks.verdicts import FEW, clopper_pearson
 
@@ -27,16 +26,13 @@ if TYPE_CHECKING:
 
 SWEEP: dict[str, Any] = {
     "envs": ("two-arm", "bon-two-scales", "mv-three-scales"),
-    "claims": {
-        "psst:fresh=true": ("theorem 1 as printed", "theorem 1 corrected", "theorem A, Chernoff", "LCPB"),
-        "psst": ("theorem 1 as printed, accumulated", "LCPB, accumulated"),
-    },
+    "rules": {"psst:fresh=true": "psst, fresh", "psst": "psst"},
     "budgets": (100, 400, 1600, 6400, 25600),
     "trials": 5000,
 }
 SMOKE: dict[str, Any] = {
     "envs": ("two-arm",),
-    "claims": {"psst": ("theorem 1 as printed, accumulated",)},
+    "rules": {"psst": "psst"},
     "budgets": (50, 500),
     "trials": 16,
 }
@@ -50,24 +46,23 @@ def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
 
     Rows without a claim are simulated: the mean simple regret with the ends of a 95 % interval (`ends`), and its exact
     expectation where that is known. Rows with a claim have a bound, capped by the mean largest gap. Bounds that need
-    assumptions a world does not meet are left out.
+    assumptions a world does not meet are left out. A sweep's rules: algorithm -> the name that claims have for it.
     """
     import pandas as pd
 
-    result = lab.compare(sweep | {"algorithms": ("psst", *(name for name in sweep["claims"] if name != "psst"))})
+    result = lab.compare(sweep | {"algorithms": ("psst", *(name for name in sweep["rules"] if name != "psst"))})
     missed = (result.trials["error"] > 0).groupby([result.trials[name] for name in _KEYS]).sum()
     found = summary(result)
     rows = []
     for env in lab.at_hand(sweep["envs"]):
         world: Any = lab.get(env)  # fixed, finite: it has data
-        probs = cells.context_probs(world)
-        most = largest(world.data, probs)
-        for row in found[(found["env"] == env) & found["algorithm"].isin(sweep["claims"])].itertuples():
+        most = claims.case_of(world.data).worst
+        for row in records(found[(found["env"] == env) & found["algorithm"].isin(sweep["rules"])]):
             at = (env, row.algorithm, row.budget)
             low, high = ends(row.regret_mean, row.regret_sem, int(missed[at]), row.trials, most)
             known = expected(world.data, row.budget)
             rows.append((*at, "", row.trials, row.regret_mean, low, high, known, np.nan))
-            for claim, bound in bounds(world.data, probs, sweep["claims"][row.algorithm], row.budget).items():
+            for claim, bound in bounds(world.data, sweep["rules"][row.algorithm], row.budget).items():
                 rows.append((*at, claim, 0, np.nan, np.nan, np.nan, np.nan, bound))
     columns = ["env", "algorithm", "budget", "claim", "trials", "regret", "low", "high", "exact", "bound"]
     return pd.DataFrame(rows, columns=columns)
@@ -84,46 +79,45 @@ def ends(mean: float, sem: float, missed: int, trials: int, most: float) -> tupl
     return max(mean - panels.Z * sem, 0.0), mean + panels.Z * sem
 
 
-def largest(data: "Dataset", probs: np.ndarray) -> float:
-    """The largest gap of a context, mean over contexts: no answer has more regret."""
-    return float(exact.gaps(exact.values(data)).max(axis=(1, 2)) @ probs)
-
-
 def expected(data: "Dataset", budget: int) -> float:
     """Exact expected simple regret of PSST, NaN where it is not known: of two arms a miss has one gap."""
     if data.num_prompts * data.max_scale != 2:
         return np.nan
     found = claims.exact_failure("psst, fresh", data, budget)  # in one round nothing accumulates
-    return np.nan if found is None else found.total * largest(data, data.context_distribution)
+    return np.nan if found is None else found.total * claims.case_of(data).worst
 
 
-def bounds(data: "Dataset", probs: np.ndarray, names: tuple[str, ...], budget: int) -> dict[str, float]:
-    """Claim -> bound on the expected simple regret, mean over contexts."""
-    known = claims.values_of(claims.case_of(data), budget)
-    most = largest(data, probs)
-    return {name: most * min(value, 1.0) for name in names if not isinstance(value := known[name], str)}
+def bounds(data: "Dataset", rule: str, budget: int) -> dict[str, float]:
+    """Claim about a rule, if it is drawn -> bound on the expected simple regret, mean over contexts."""
+    case = claims.case_of(data)
+    known = claims.values_of(case, budget)
+    about = {name: claim for name, claim in claims.at().items() if claim.rule == rule and claim.drawn}
+    return {
+        name: claim.event.regret(value, case.worst)
+        for name, claim in about.items()
+        if not isinstance(value := known[name], str)
+    }
 
 
 def draw(table: "pd.DataFrame") -> Figure:
     """A panel per world, PSST on fresh data above and on accumulated data below."""
-    envs = list(dict.fromkeys(table["env"]))
+    envs, colors = list(dict.fromkeys(table["env"])), colors_of(table["claim"])
     rules = [name for name in _SAID if name in set(table["algorithm"])]
     size = {"nrows": len(rules), "ncols": max(len(envs), 2), "sharey": True}
     figure, grid = style.paper(style.PAGE, 0.5 + 1.45 * len(rules), **size)
     for row, rule in zip(grid, rules, strict=True):
         for axes, env in zip(row, envs, strict=False):
-            _panel(axes, table[(table["env"] == env) & (table["algorithm"] == rule)])
+            _panel(axes, table[(table["env"] == env) & (table["algorithm"] == rule)], colors)
             axes.set_title(env, loc="left", fontweight="bold")
         for axes in row[len(envs) :]:
             axes.set_visible(False)
         row[0].set_ylabel(f"simple regret, {_SAID[rule]}")
-    seen = [name for name in COLORS if name in set(table["claim"].fillna("")) and "accumulated" not in name]
     said = "simulated, pointwise 95 % interval"
     extra = {
         "exact": Line2D([], [], color=style.INK, lw=1.4),
         said: Line2D([], [], linestyle="", marker="o", color=style.INK, mfc="white", ms=3.4),
         "no miss seen: upper limit": Line2D([], [], linestyle="", marker="v", color=style.GREY, ms=3),
-    } | {name: Line2D([], [], linestyle="--", color=COLORS[name], lw=1.0) for name in seen}
+    } | legend_of(colors)
     style.legend(figure, [], columns=4, extra=extra)
     return figure
 
@@ -139,9 +133,9 @@ def vacuous(rows: "pd.DataFrame") -> list[str]:
     return list(dict.fromkeys(bounded["claim"])) if level else []
 
 
-def _panel(axes: Axes, rows: "pd.DataFrame") -> None:
+def _panel(axes: Axes, rows: "pd.DataFrame", colors: dict[str, str]) -> None:
     truth = rows[rows["claim"].fillna("") == ""].sort_values("budget")
-    for name, color in COLORS.items():
+    for name, color in colors.items():
         own = rows[rows["claim"] == name].sort_values("budget")
         axes.plot(own["budget"], own["bound"], "--", color=color, lw=1.0)
     capped = vacuous(rows)

@@ -1,11 +1,11 @@
-"""What a number of trials can resolve: 200, as in the paper, against those of our own tables.
+"""Resolution of a number of trials: detectable differences in ACR with 200, as in the paper, and with ours.
 
 From the standard deviation s of paired differences in ACR between PSST and another algorithm: the difference that n
 trials detect with probability `power` in a two-sided test at level `alpha` is (z_{1 - alpha/2} + z_power) s / sqrt(n),
 with alpha divided by the number of comparisons of one environment where all are to hold at once (Bonferroni).
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -67,7 +67,7 @@ def resolved(table: "pd.DataFrame") -> "pd.DataFrame":
         counts = (int((size >= part["detectable"]).sum()), int(found.sum()), len(part))
         unsure = ""
         if not found.all():
-            top = part.loc[size[~found].idxmax()]
+            top = part.loc[cast(int, size[~found].idxmax())]
             unsure = f"{top['difference']:+.4f} over {top['algorithm']} at T = {top['budget']:,}"
         rows.append((env, n, *limits, *counts, unsure))
     columns = ["env", "n", "detectable", "detectable_all", "one", "all", "comparisons", "unsure"]

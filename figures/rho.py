@@ -1,4 +1,4 @@
-"""How much of the budget screening should take: PSST+K4 and PSST+K1 over rho."""
+"""Share of the budget that screening takes: PSST+K4 and PSST+K1 over rho."""
 
 from itertools import product
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""What a larger Nmax is worth: the gain over N = 1 of the best (prompt, N) with N <= n, against n. Exact values."""
+"""Gain from a larger Nmax: the best (prompt, N) with N <= n less that with N = 1, against n. Exact values."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,4 +1,4 @@
-"""How the advantage of using the structure grows with |P|, Nmax and |C|: PSST against halving that shares nothing.
+"""Advantage of using the structure over |P|, Nmax and |C|: PSST against halving that shares nothing.
 
 Halving on |C| |P| Nmax unrelated arms pulls every context's arms apart and uses a pull for its own N only. For each
 size, what counts is the budget at which the mean simple regret falls to a target, interpolated between budgets.

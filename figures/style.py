@@ -1,4 +1,4 @@
-"""What all figures share: sizes, type, one look per algorithm, and files equal byte for byte.
+"""Style of all figures: sizes, type, one look per algorithm, and files equal byte for byte.
 
 An algorithm has the same colour, marker and label in every figure, whatever else is in it. Exact values are lines,
 simulation is markers with intervals (thin lines guide the eye), bounds are dashed.
@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from PIL import Image
 
+from sim import plugins
 from sim.envs.files import write_whole
 
 RC: dict[Any, Any] = {
@@ -69,6 +70,8 @@ INK, GREY, WARNING = "#1a1a1a", "#8c8c8c", "#c00000"
 STRONG = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 MUTED = ("#332288", "#e69f00", "#56b4e9", "#882255", "#44aa99", "#999933", "#aa4499", "#117733")
 """Okabe and Ito's palette for what a figure is about, Tol's muted one (and two more) for what it is compared with."""
+OWN = ("#ee3377", "#004488", "#bb5566", "#000000", "#994f00")
+"""For code that is named by its file: colours of no registered algorithm."""
 _HOLLOW = ("o", "s", "D", "^", "v", "p", "h")
 _SPARE_MARKERS = ("d", "*", "8", "1", "2", "3")
 
@@ -147,9 +150,10 @@ def look(name: str) -> Look:
 
     PSST and its kin are thick; options keep the colour and hollow a marker of their own; the oracle, which is exact, is
     a plain line, and what is random dotted. A name that is not known here gets a colour of its own from the palette by
-    a checksum.
+    a checksum; code that is named by its file or module one that no registered algorithm has.
     """
-    base, _, options = name.partition(":")
+    found = plugins.split(name, (*_FIXED, "oracle", "random"))
+    base, options = found.base, found.options
     said = f", {_SAID.get(options, options)}" if options else ""
     if base == "oracle":
         return Look(INK, 1.4, "-", "", 2, f"best on train{said}", INK)
@@ -157,6 +161,9 @@ def look(name: str) -> Look:
         return Look(GREY, 1.4, ":", "", 1, f"random{said}", GREY)
     draw = crc32(name.encode())
     known = (MUTED[draw % len(MUTED)], _SPARE_MARKERS[draw // 8 % len(_SPARE_MARKERS)], base)
+    if found.place:
+        own = crc32(base.encode())
+        known = (OWN[own % len(OWN)], _HOLLOW[own // 8 % len(_HOLLOW)], plugins.label(base))
     color, marker, label = _FIXED.get(base, known)
     strong = base.startswith("psst")
     if options:
@@ -167,8 +174,27 @@ def look(name: str) -> Look:
 
 
 def looks(names: list[str]) -> dict[str, Look]:
-    """The look of each of these algorithms."""
-    return {name: look(name) for name in names}
+    """The look of each of these algorithms; two of one name are told apart by more of where their code lies."""
+    found = {name: look(name) for name in names}
+    longer, others = plugins.labels(names), {found[name].label for name in names if not _place(name)}
+    for name, one in found.items():
+        if _place(name):
+            own = plugins.split(name)
+            told = own.base if longer[name] in others else longer[name]
+            found[name] = one._replace(label=told + one.label.removeprefix(plugins.label(own.base)))
+    taken: set[tuple[str, str, str]] = set()
+    for name, one in found.items():
+        places = [(color, marker, one.face) for marker in (one.marker, *_HOLLOW) for color in (one.color, *OWN)]
+        at = next((place for place in places if place not in taken), places[0])
+        if _place(name) and one.face != "white":
+            found[name] = one._replace(color=at[0], marker=at[1], face=at[0])
+        taken.add((found[name].color, found[name].marker, one.face))
+    return found
+
+
+def _place(name: str) -> str:
+    """Where the code of an algorithm lies that is named by it; empty for a registered one."""
+    return plugins.split(name, (*_FIXED, "oracle", "random")).place
 
 
 def environments(names: Sequence[str]) -> dict[str, str]:
@@ -205,7 +231,7 @@ def paper(width: float, height: float, **grid: Any) -> tuple[Figure, Any]:
 
 def legend(figure: Figure, names: list[str], columns: int, extra: dict[str, Line2D] | None = None) -> None:
     """A legend of algorithms above all panels."""
-    handles = {look(name).label: look(name).handle for name in names} | (extra or {})
+    handles = {one.label: one.handle for one in looks(names).values()} | (extra or {})
     figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=columns)
 
 

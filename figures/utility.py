@@ -75,5 +75,8 @@ def _lines(axes: Axes, rows: "pd.DataFrame", by: str, what: str, label: str) -> 
     for color, (level, own) in zip(colors, groups.items(), strict=True):
         drawn = "default" if what == "value" else "steps-mid"
         axes.plot(own["theta"], own[what], color=color, lw=1.1, label=label.format(level), drawstyle=drawn)
-    corner = {"value": "lower right", "scale": "upper left" if rows["strategy"].iloc[0] == "mv" else "upper right"}
+    corner: dict[str, Any] = {
+        "value": "lower right",
+        "scale": "upper left" if rows["strategy"].iloc[0] == "mv" else "upper right",
+    }
     axes.legend(loc=corner[what], handlelength=1.0, labelspacing=0.15, borderpad=0.1, frameon=True, edgecolor="none")

@@ -1,4 +1,4 @@
-"""In how many drawn worlds prompts cross over, and the best arm depends on the context. Exact values, all queries.
+"""Counts of drawn worlds in which prompts cross over and the best arm depends on the context: exact, all queries.
 
 Environments that draw a world afresh for every trial: what `crossing` shows of the world of trial 0, counted over many.
 The best of a world's own queries changes in nearly every world, whether or not it does for new queries that the world's

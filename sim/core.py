@@ -46,8 +46,12 @@ class Spec(eqx.Module):
         offset: utility that every arm of a context has beside its measured reward, in two parts that add up.
         spared: 1 where estimates leave out the cheapest first completion's cost, 0 elsewhere.
         excess: where `spared`, the cost of a prompt's first completion less that of the cheapest; 0 elsewhere.
-        truth: exact value of every arm on the training queries. Filled only for an algorithm that
-            declares `sees_truth`, the oracle.
+
+    Example:
+        >>> from sim import envs
+        >>> spec = envs.get("mv-three-scales").data.environment().spec
+        >>> spec.num_contexts, spec.num_prompts, spec.max_scale, spec.num_arms
+        (2, 8, 15, 120)
     """
 
     num_contexts: int = eqx.field(static=True)
@@ -61,7 +65,6 @@ class Spec(eqx.Module):
     offset: Float[Array, "2 context"]
     spared: Float[Array, " context"]
     excess: Float[Array, "context prompt"]
-    truth: Float[Array, "context prompt scale"] | None = None
 
     @property
     def num_tasks(self) -> int:
@@ -108,30 +111,64 @@ class Pull(NamedTuple):
         return self._replace(outcomes=self.outcomes[:width])
 
 
-class Allocation(NamedTuple):
-    """What one round pulls: row l asks for `pulls[l]` pulls of `scale[l]` completions of `prompt[l]`.
+class Places(NamedTuple):
+    """Which queries the pulls of a round meet, new ones or ones met before, and what is there already.
 
-    The number of rows is fixed per algorithm: one per prompt for PSST, one for a sequential rule.
+    For runs without replacement ("common-wor"), whose queries have an order. The pull of a row at a place has the same
+    completions whenever it is made: a larger scale adds to them, and only what is added costs. Statistics are of all
+    its completions, old and new. A rule that keeps evidence per query gives every query a row of its own.
+
+    Attributes:
+        start: place of the row's first query, counted from the next query not met before: 0 is that one, -m the first
+            of the last m met. The row's other pulls take the places that follow.
+        had: completions that each of the row's pulls has had before; 0 at a place where the row made none.
+    """
+
+    start: Int[Array, " row"]
+    had: Int[Array, " row"]
+
+
+class Allocation(NamedTuple):
+    """Pulls of one round: row l asks for `pulls[l]` pulls of `scale[l]` completions of `prompt[l]`.
+
+    The number of rows is fixed per algorithm: one per prompt for PSST, one for a sequential rule. With `places` a row
+    says which queries it meets; None: the next ones, all not met before in this run.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from sim import Allocation
+        >>> rows = Allocation(prompt=jnp.int32([0, 1]), scale=jnp.int32([1, 8]), pulls=jnp.int32([10, 2]))
+        >>> int(rows.completions)
+        26
     """
 
     prompt: Int[Array, " row"]
     scale: Int[Array, " row"]
     pulls: Int[Array, " row"]
+    places: Places | None = None
 
     @property
     def completions(self) -> Int[Array, ""]:
         """Completions that this allocation costs."""
-        return jnp.sum(self.scale * self.pulls)
+        new = self.scale if self.places is None else self.scale - self.places.had
+        return jnp.sum(new * self.pulls)
 
 
 class Stats(NamedTuple):
-    """What came back, aligned with the rows of the allocation.
+    """Statistics that came back, aligned with the rows of the allocation.
 
     Attributes:
         total: sum of task rewards over the blocks of each scale: disjoint blocks of a pull, or an estimate from the
             pull that counts as as many.
         blocks: number of blocks summed. With `reuse = False` the scale axis has length one: only
             the whole pull counts, as one block of the row's own scale.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from sim import Stats
+        >>> both = Stats(total=jnp.float32([[[6.0, 2.0]]]), blocks=jnp.float32([[8.0, 4.0]]))  # four pulls of two
+        >>> (both.total[0, 0] / both.blocks[0]).tolist()
+        [0.75, 0.5]
     """
 
     total: Float[Array, "row task scale"]
@@ -139,17 +176,47 @@ class Stats(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """The answer: one arm per context. Prompts count from 0, scales from 1."""
+    """The answer: one arm per context. Prompts count from 0, scales from 1.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from sim import Policy
+        >>> answer = Policy(prompt=jnp.int32([2, 0]), scale=jnp.int32([16, 1]))  # two contexts
+        >>> answer.scale.tolist()
+        [16, 1]
+    """
 
     prompt: Int[Array, " context"]
     scale: Int[Array, " context"]
 
 
+class Standing(NamedTuple):
+    """Where an algorithm's choice stands: what it still considers, and by which estimates.
+
+    Attributes:
+        active: which arms, or which prompts where those are dropped as a whole, may still be recommended; None for a
+            rule that drops nothing. Arms are ordered by prompt, then scale.
+        score: estimated value of every arm, -inf for an arm never pulled.
+        blocks: blocks behind every estimate, 1 where the rule keeps no count.
+    """
+
+    active: Bool[Array, "context item"] | None
+    score: Float[Array, "context arm"]
+    blocks: Float[Array, "context arm"]
+
+
 class Trial(NamedTuple):
-    """One run. Vmapped runs carry a leading trial axis."""
+    """One run. Vmapped runs carry a leading trial axis.
+
+    Attributes:
+        policy: the answer.
+        spent: completions spent.
+        seen: what was observed of its rounds (`engine.turn.Observer`); None where nobody looked.
+    """
 
     policy: Policy
     spent: Int[Array, ""]
+    seen: Any = None
 
 
 class Environment(eqx.Module):
@@ -157,7 +224,7 @@ class Environment(eqx.Module):
 
     @property
     def spec(self) -> Spec:
-        """What a learner may know."""
+        """All that a learner may know."""
         raise NotImplementedError
 
     @property
@@ -195,6 +262,18 @@ class Environment(eqx.Module):
 
         return jax.vmap(one)(keys, prompts, queries, scales)
 
+    def check_estimator(self, width: int, num_scales: int, estimator: str) -> None:
+        """Refuse an estimator that takes too large a table here; shapes suffice. By default none is refused.
+
+        Args:
+            width: completions of the largest pull.
+            num_scales: scales of which pulls yield statistics.
+            estimator: one of `ESTIMATORS`.
+
+        Raises:
+            ValueError: the table is too large.
+        """
+
     def merged(self) -> "Environment":
         """One world of B * P prompts from a batch of B worlds (leaves with a leading axis B).
 
@@ -204,7 +283,7 @@ class Environment(eqx.Module):
 
 
 class Instance(NamedTuple):
-    """What one trial faces: a world, the queries to train on, and the queries it is scored on."""
+    """Instance of one trial: a world, the queries to train on, and the queries it is scored on."""
 
     world: Environment
     train: Queries
@@ -216,10 +295,18 @@ class Source(eqx.Module):
 
     A fixed source always answers with the same world and reshuffles its queries; a fresh source draws
     a new world for every trial, all with one strategy and equal shapes.
+
+    Example:
+        >>> from sim import envs
+        >>> envs.get("crossover").source.fresh, envs.get("synth-bernoulli").source.fresh
+        (False, True)
     """
 
     fresh: ClassVar[bool] = False
     """Whether every trial draws its own world."""
+
+    context_probs: eqx.AbstractVar[Float[Array, " context"]]
+    """Distribution over contexts."""
 
     def world(self, key: Key) -> Environment:
         """The world of the trial with this key."""
@@ -235,6 +322,23 @@ class Algorithm(eqx.Module):
 
     The runner repeats allocate -> pull -> update until `finished`. Trials run in lockstep, so a
     finished state may be updated again with an allocation of zero pulls: that must change nothing.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from sim import Algorithm, Allocation, Policy, run_one
+        >>> class First(Algorithm):
+        ...     def init(self, spec, budget):
+        ...         return ()
+        ...     def finished(self, spec, state):
+        ...         return jnp.bool_(True)
+        ...     def allocate(self, key, spec, state):
+        ...         return Allocation(*jnp.zeros((3, spec.num_prompts), jnp.int32))
+        ...     def update(self, key, spec, state, allocation, stats):
+        ...         return state
+        ...     def recommend(self, key, spec, state):
+        ...         return Policy(jnp.zeros(spec.num_contexts, jnp.int32), jnp.ones(spec.num_contexts, jnp.int32))
+        >>> run_one("two-arm", First(), 20, seed=0).policy.prompt.tolist()
+        [0]
     """
 
     queries: ClassVar[str] = "independent"
@@ -243,12 +347,24 @@ class Algorithm(eqx.Module):
     """How pulls become statistics, one of `ESTIMATORS`."""
     reuse: ClassVar[bool] = True
     """Whether a pull's disjoint blocks count for every smaller scale."""
-    sees_truth: ClassVar[bool] = False
-    """Whether `Spec.truth` is filled in. Only the oracle."""
 
     def traced(self) -> "Algorithm":
         """The algorithm with its real numbers as arrays: other constants then need no other program."""
         return jax.tree.map(lambda leaf: jnp.float32(leaf) if isinstance(leaf, float) else leaf, self)
+
+    @property
+    def overspends(self) -> bool:
+        """Whether it may spend more than its budget: then no live model may answer it."""
+        return False
+
+    @property
+    def one_at_a_time(self) -> bool:
+        """Whether a round is one pull: it then has as many rounds as pulls."""
+        return False
+
+    def num_rounds(self, spec: Spec) -> int | None:
+        """The most rounds of a run (static); None where the budget decides, which then has no more rounds than it."""
+        return None
 
     def max_pull(self, spec: Spec) -> int:
         """The largest scale it ever pulls (static): lets the runner simulate narrower pulls."""
@@ -277,12 +393,16 @@ class Algorithm(eqx.Module):
         raise NotImplementedError
 
     def allocate(self, key: Key, spec: Spec, state: Any) -> Allocation:
-        """What to pull next. Zero pulls are allowed; a finished state must ask for none."""
+        """Choose the next pulls. Zero are allowed; a finished state must ask for none."""
         raise NotImplementedError
 
     def update(self, key: Key, spec: Spec, state: Any, allocation: Allocation, stats: Stats) -> Any:
         """State after the round's pulls came back."""
         raise NotImplementedError
+
+    def standing(self, spec: Spec, state: Any) -> Standing | None:
+        """Arms that a state still considers, for whoever watches a run; None where the algorithm does not say."""
+        return None
 
     def arms_left(self, spec: Spec, state: Any) -> int:
         """Arms of a context that may still be recommended, for people; a rule that drops none has all left."""

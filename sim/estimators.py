@@ -3,14 +3,23 @@
 Estimates are means over all disjoint blocks (Mahmud et al., arXiv 2508.10030, section 4). They are rounded
 to the context's grid (`Spec.grid`): no sum follows a product, so the same bits come out however and wherever
 the estimate is compiled, and equal means tie exactly. What all arms of a context have in common is left out.
+
+    >>> import jax.numpy as jnp
+    >>> from sim import Allocation, Stats, envs, estimators
+    >>> spec = envs.get("two-arm").data.environment().spec
+    >>> came_back = Stats(jnp.float32([[[3.0]]]), jnp.float32([[4.0]]))  # four pulls of prompt 1, rewards of 3 in all
+    >>> pulled = Allocation(jnp.int32([1]), jnp.int32([1]), jnp.int32([4]))
+    >>> table = estimators.add(estimators.empty(spec), pulled, came_back)
+    >>> float(estimators.value(spec, table)[0, 1, 0])
+    0.75
 """
 
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from sim.core import Allocation, Spec, Stats
+from sim.core import Allocation, Spec, Standing, Stats
 
 LARGEST = 2.0**29
 """Steps of the grid at which utilities saturate: an arm whose known cost is so large beside all rewards is hopeless."""
@@ -18,49 +27,49 @@ NEVER = -(2**31)
 """The estimate, in multiples of the grid, of an arm that was never pulled: below all others."""
 
 
-class Table(NamedTuple):
+class BlockSums(NamedTuple):
     """Sums of task rewards over blocks, and numbers of blocks."""
 
     total: Float[Array, "task prompt scale"]
     blocks: Float[Array, "prompt scale"]
 
 
-def empty(spec: Spec) -> Table:
+def empty(spec: Spec) -> BlockSums:
     """A table before any pull."""
-    return Table(
+    return BlockSums(
         jnp.zeros((spec.num_tasks, spec.num_prompts, spec.max_scale), jnp.float32),
         jnp.zeros((spec.num_prompts, spec.max_scale), jnp.float32),
     )
 
 
-def add(table: Table, allocation: Allocation, stats: Stats) -> Table:
+def add(table: BlockSums, allocation: Allocation, stats: Stats) -> BlockSums:
     """Add a round's statistics to the rows of the prompts it pulled."""
     width = stats.blocks.shape[-1]
     prompt = allocation.prompt
-    return Table(
+    return BlockSums(
         table.total.at[:, prompt, :width].add(jnp.moveaxis(stats.total, 0, 1)),
         table.blocks.at[prompt, :width].add(stats.blocks),
     )
 
 
-def value(spec: Spec, table: Table) -> Float[Array, "context prompt scale"]:
+def value(spec: Spec, table: BlockSums) -> Float[Array, "context prompt scale"]:
     """Estimated value of every arm in every context, `left_out` aside; -inf for an arm never pulled."""
     return _as_value(spec, steps(spec, table))
 
 
-def prompt_value(spec: Spec, table: Table, prompt: Int[Array, ""]) -> Float[Array, "context scale"]:
+def prompt_value(spec: Spec, table: BlockSums, prompt: Int[Array, ""]) -> Float[Array, "context scale"]:
     """`value` of one prompt's arms."""
     total, cost = table.total[:, prompt], _costs(spec, spec.cost[:, prompt, None], spec.excess[:, prompt, None])
     return _as_value(spec, _steps(spec, total[:, None], table.blocks[prompt][None], cost[:, None])[:, 0])
 
 
-def steps(spec: Spec, table: Table) -> Int[Array, "context prompt scale"]:
+def steps(spec: Spec, table: BlockSums) -> Int[Array, "context prompt scale"]:
     """`value` in whole multiples of the grid; NEVER for an arm never pulled."""
     costs = _costs(spec, spec.cost[:, :, None], spec.excess[:, :, None])
     return _steps(spec, table.total, table.blocks, costs)
 
 
-def steps_at(spec: Spec, table: Table, arms: Int[Array, "context item"]) -> Int[Array, "context item"]:
+def steps_at(spec: Spec, table: BlockSums, arms: Int[Array, "context item"]) -> Int[Array, "context item"]:
     """`steps` of some arms of every context; arms are counted by prompt, then scale."""
     prompt, scale = arms // spec.max_scale, arms % spec.max_scale
     blocks = table.blocks[prompt, scale]
@@ -89,8 +98,14 @@ def arm_value(
     return _as_value(spec, _net(spec, _mean(total, blocks) * spec.task_weight[:, None], cost, blocks > 0))
 
 
+def standing(spec: Spec, table: BlockSums, active: Bool[Array, "context item"] | None) -> Standing:
+    """Where a rule stands that estimates from a table; `active` as in `core.Standing`."""
+    shape = (spec.num_contexts, spec.num_arms)
+    return Standing(active, value(spec, table).reshape(shape), jnp.broadcast_to(table.blocks.reshape(1, -1), shape))
+
+
 def left_out(spec: Spec) -> Float[Array, " context"]:
-    """What `value` leaves out of the value of every arm of a context."""
+    """Utility that `value` leaves out of every arm of a context."""
     return spec.offset[0] - spec.spared * jnp.min(spec.cost, axis=1)
 
 

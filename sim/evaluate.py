@@ -5,6 +5,13 @@ max_a Q(c, a) - Q(c, policy(c)) and the identification error P(policy(c) is not 
 
 Differs from the paper: Q is exact, not itself an average of simulated completions. Several arms may be best (with
 majority votes and no cost, N = 2m - 1 and 2m have equal values): recommending any of them is no error.
+
+    >>> import numpy as np
+    >>> from sim import evaluate
+    >>> values = np.array([[[[0.5, 0.75], [0.25, 1.0]]]])  # (trial or one, context, prompt, scale)
+    >>> scores = evaluate.score(np.array([[0]]), np.array([[2]]), values, np.ones(1))
+    >>> scores.acr.tolist(), scores.regret.tolist(), scores.error.tolist()
+    ([0.75], [0.25], [1.0])
 """
 
 from typing import NamedTuple

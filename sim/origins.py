@@ -1,4 +1,4 @@
-"""Where a module comes from: its text, its file, the modules that it imports. Nothing is imported in order to look.
+"""Origins of modules: text, file, and the modules that they import. Nothing is imported in order to look.
 
 The rooms of this project are its own wherever they are installed. What else lies in the standard library or among the
 installed packages is others' work and stands still; the rest is the user's.
@@ -162,7 +162,8 @@ def _spec_in(name: str, path: Any) -> Any:
 def imports(origin: Origin, followed: Collection[str] = frozenset()) -> frozenset[str]:
     """The modules that the import statements of a module name, wherever they stand; others' are left out.
 
-    Of this project the very modules count. Of a user's packages those around them count too, which are run before.
+    Of this project the very modules count, also where one of its packages hands a name on (`from sim import Algorithm`
+    counts as `sim.core`). Of a user's packages those around them count too, which are run before.
     """
     if origin.text is None or not origin.python:
         return frozenset()
@@ -172,9 +173,25 @@ def imports(origin: Origin, followed: Collection[str] = frozenset()) -> frozense
         place = find(module, followed=followed)
         if place is not None and place.others:
             continue
-        deepest = inside if inside and find(inside, followed=followed) is not None else module
+        deepest = inside if inside and find(inside, followed=followed) is not None else _home(module, name)
         found |= {deepest} if own(deepest) else {deepest, module, *parents(module)}
     return frozenset(found)
+
+
+def _home(module: str, name: str) -> str:
+    """The module of this project that a public name of a package comes from; the module itself for any other name."""
+    package = find(module) if module in ROOMS else None
+    if package is None or package.text is None:
+        return module
+    source, inner = _handed_on(package.text).get(name, (module, ""))
+    return f"{source}.{inner}" if find(f"{source}.{inner}") is not None else source
+
+
+@lru_cache(maxsize=8)
+def _handed_on(text: str) -> dict[str, tuple[str, str]]:
+    """Name -> (module, name there) of every `from module import name as name`."""
+    nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom) and node.module]
+    return {alias.asname: (str(node.module), alias.name) for node in nodes for alias in node.names if alias.asname}
 
 
 @lru_cache(maxsize=2048)

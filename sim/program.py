@@ -8,6 +8,9 @@ It holds
   values and the values of the globals that they use. A file edited after it was imported, two classes made by one
   function and a global set by a script are therefore told apart.
 
+Of packages that are named (`piecewise`) neither holds: their modules mix what computes with what draws, so the
+definitions count that the object uses, however indirectly, and the values of the constants.
+
 The standard library and installed packages are left out, but for a package that the object itself comes from. Code
 that has no readable text (made by `exec`, typed at a prompt) makes an object unreadable: its results must not be kept.
 
@@ -25,7 +28,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache, cached_property, partial, partialmethod
 from hashlib import sha256
-from typing import Any, NamedTuple
+from importlib import import_module
+from textwrap import dedent
+from typing import Any, NamedTuple, get_args
 
 import jax
 import numpy as np
@@ -46,7 +51,7 @@ _begun: dict[tuple[str, ...], set[str]] = {}
 
 
 class Program(NamedTuple):
-    """What a result depends on besides numbers.
+    """Program that a result depends on besides numbers.
 
     Attributes:
         key: names it: a SHA-256, with a random part where something cannot be read, so that it is never met again.
@@ -63,15 +68,16 @@ class Program(NamedTuple):
     foreign: tuple[str, ...]
 
 
-def behind(*things: Any, modules: tuple[str, ...] = (), shapes: Any = None) -> Program:
+def behind(*things: Any, modules: tuple[str, ...] = (), shapes: Any = None, piecewise: tuple[str, ...] = ()) -> Program:
     """The program behind objects (algorithms, sources, functions, classes), with their options.
 
     Args:
         things: the objects. They may hold functions and each other.
         modules: names of modules of this project that count too.
         shapes: another object whose code counts, but whose arrays are not at hand.
+        piecewise: packages of this project of which single definitions count and not whole modules.
     """
-    walk = _Walk()
+    walk = _Walk(piecewise)
     for thing in things:
         walk.root(thing)
     walk.visit(shapes)
@@ -87,20 +93,6 @@ def behind(*things: Any, modules: tuple[str, ...] = (), shapes: Any = None) -> P
     found = Program(f"{key}-{secrets.token_hex(8)}" if unread else key, code, store.digest(options), unread, foreign)
     _taken[found.key] = found.options
     return found
-
-
-def of_modules(*names: str) -> str:
-    """SHA-256 of the text of modules and of all they import, however indirectly.
-
-    An edited algorithm is then run again, the ones beside it are not.
-
-    Args:
-        names: dotted names; those of installed packages are left out.
-    """
-    walk = _Walk()
-    for name in names:
-        walk.module(name)
-    return walk.texts_digest()
 
 
 def agrees(key: str, found: Program) -> bool:
@@ -141,7 +133,8 @@ def begin(programs: Mapping[str, Program]) -> None:
 class _Walk:
     """What was found so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, piecewise: tuple[str, ...] = ()) -> None:
+        self._piecewise = piecewise
         self.own: set[str] = set()
         """Modules of this project."""
         self.foreign: dict[str, dict[str, None]] = {}
@@ -218,7 +211,9 @@ class _Walk:
         methods = list(_functions(vars(kind).values()))
         homes = (one.__globals__ for one in methods if one.__globals__.get("__name__") == kind.__module__)
         home = next(homes, None)
-        if own(kind.__module__):
+        if self._in_pieces(kind.__module__):
+            self._definition(kind, [one for one in methods if one.__module__ == kind.__module__])
+        elif own(kind.__module__):
             self.module(kind.__module__)
         elif self._counts(kind.__module__, home):
             self.module(kind.__module__, home)
@@ -241,7 +236,9 @@ class _Walk:
         self._each((function.__defaults__, function.__kwdefaults__, *_enclosed(function)))
         namespace = function.__globals__
         home = str(namespace.get("__name__"))
-        if own(home):
+        if self._in_pieces(home):
+            self._definition(function, [function])
+        elif own(home):
             self.module(home)
         elif self._counts(home, namespace):
             self.module(home, namespace)
@@ -253,13 +250,31 @@ class _Walk:
             for part in sorted(used & set(namespace)):
                 self._use(f"{plain(home)}:{part}", namespace[part], used, origin)
 
+    def _in_pieces(self, module: str) -> bool:
+        return top(module) in self._piecewise
+
+    def _definition(self, thing: Any, functions: list[types.FunctionType]) -> None:
+        """Add a class or function by its text, and what its functions use."""
+        text, namespace = dedent(inspect.getsource(thing)), vars(sys.modules[thing.__module__])
+        self.loaded.setdefault(f"definition {thing.__module__}.{thing.__qualname__}", []).append(text)
+        here = Origin(thing.__module__, text, None, namespace.get("__package__") or "", True, False)
+        used = {name for one in functions for name in _names(one.__code__)}
+        for part in sorted(used & set(namespace)):
+            self._use(f"{thing.__module__}:{part}", namespace[part], used, here)
+        for name in sorted(origins.imports(here)):  # import statements inside of it
+            self._use(name, import_module(name), used, here)
+        for one in (thing, *functions):
+            self._each(part for kind in inspect.get_annotations(one).values() for part in (kind, *get_args(kind)))
+
     def _use(self, name: str, value: Any, used: set[str], origin: Origin | None) -> None:
         """Add a global that a function uses: a value, code, or a module of which it uses something."""
         if not isinstance(value, types.ModuleType):
             self._value(name, value, origin)
             return
-        self.visit(value)
-        if self._counts(value.__name__, vars(value)):
+        pieces = self._in_pieces(value.__name__)
+        if not pieces:
+            self.visit(value)
+        if pieces or self._counts(value.__name__, vars(value)):
             for part in sorted(used & set(vars(value))):
                 inner, content = f"{plain(value.__name__)}:{part}", vars(value)[part]
                 if not isinstance(content, types.ModuleType):

@@ -1,4 +1,13 @@
-"""Plans in whole numbers: how many rounds, how much each may spend, what that affords."""
+"""Plans in whole numbers: how many rounds, how much each may spend, what that affords.
+
+Example:
+    >>> import jax.numpy as jnp
+    >>> from sim import schedules
+    >>> schedules.halvings(20)
+    5
+    >>> [int(schedules.allowance(jnp.int32(103), jnp.int32(r), 5)) for r in range(5)]
+    [20, 21, 20, 21, 21]
+"""
 
 from typing import NamedTuple
 
@@ -6,8 +15,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, UInt32
 
+from sim import draws
 from sim.core import Key
-from sim.kernels import counter, select
 
 
 def halvings(num_items: int) -> int:
@@ -46,7 +55,7 @@ def equal_pulls(key: Key, allowance: Int[Array, ""], largest: Int[Array, " promp
         largest: wanted pull size of every prompt, 0 for a prompt not wanted.
     """
     pulls = allowance // jnp.maximum(jnp.sum(largest), 1)
-    order = select.distinct(counter.bits(key, largest.shape))
+    order = draws.order(key, largest.shape)
     lucky = that_fit(order, largest, allowance)
     left = allowance - jnp.sum(jnp.where(lucky, largest, 0))
     rest = (largest > 0) & ~lucky

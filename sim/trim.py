@@ -1,16 +1,20 @@
-"""Selection under masks: which arms stay active, and which one is the answer."""
+"""Selection under masks: which arms stay active, and which one is the answer.
+
+Example:
+    >>> import jax.numpy as jnp
+    >>> from sim import trim
+    >>> score, tiebreak = jnp.float32([[0.1, 0.9, 0.5, 0.5]]), jnp.uint32([[0, 1, 2, 3]])
+    >>> trim.top_half(score, tiebreak, jnp.ones((1, 4), bool)).tolist()
+    [[False, True, False, True]]
+"""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
+from sim import draws
 from sim.core import Key, Policy, Spec
-from sim.kernels import counter, select
-
-
-def random_order(key: Key, shape: tuple[int, ...]) -> UInt32[Array, "context item"]:
-    """A fresh tie-break for every item: random words, distinct within a context."""
-    return jax.vmap(select.distinct)(counter.bits(key, shape))
+from sim.kernels import select
 
 
 def keep_best(
@@ -63,31 +67,7 @@ def best_estimate(key: Key, spec: Spec, value: Float[Array, "context prompt scal
     """Per context the arm with the best estimated value, ties at random; any arm if none was pulled."""
     score = value.reshape(spec.num_contexts, spec.num_arms)
     everything = jnp.ones(score.shape, bool)
-    return arms(pick(score, random_order(key, (spec.num_contexts, spec.num_arms)), everything), spec.max_scale)
-
-
-def draw_arm(word: UInt32[Array, ""], weights: Int[Array, "prompt scale"]) -> tuple[Int[Array, ""], Int[Array, ""]]:
-    """A prompt and a scale index with probability proportional to whole-number weights.
-
-    Args:
-        word: the random word.
-        weights: >= 0, summing to less than 2**31.
-    """
-    prompt, rest = draw_item(word, jnp.sum(weights, axis=1))
-    return prompt, item_at(rest, weights[prompt])
-
-
-def draw_item(word: UInt32[Array, ""], weights: Int[Array, " item"]) -> tuple[Int[Array, ""], Int[Array, ""]]:
-    """An item with probability proportional to whole-number weights, and which unit of its weight was drawn."""
-    below = jnp.cumsum(weights)
-    unit = counter.integer(word, below[-1])
-    item = item_at(unit, weights)
-    return item, unit - (below[item] - weights[item])
-
-
-def item_at(unit: Int[Array, ""], weights: Int[Array, " item"]) -> Int[Array, ""]:
-    """The item that unit number `unit` of all weights belongs to; the last one if there are not so many."""
-    return jnp.minimum(jnp.sum((jnp.cumsum(weights) <= unit).astype(jnp.int32)), weights.shape[0] - 1)
+    return arms(pick(score, draws.order(key, (spec.num_contexts, spec.num_arms)), everything), spec.max_scale)
 
 
 def maxima(

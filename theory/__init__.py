@@ -1,13 +1,81 @@
-"""What can be known without sampling: exact values and, from them, guarantees.
+"""Exact values, bounds and hardness: what can be known of a world without sampling.
 
-* `theory.exact`: value and variance of every arm of a finite world, best arms, gaps; best of N of continuous scores.
-* `theory.moments`: mean and variance of the estimates that a pull's disjoint blocks give.
-* `theory.hardness`: gap profiles, H1 and H2; `theory.problem`: what bounds need to know of a world.
-* `theory.bounds`: guarantees, one function a result; `theory.classical`: those for unrelated arms;
-  `theory.chernoff`: exponents of single comparisons; proofs in proofs.md.
-* `theory.lcpb.lcpb`: a computed bound, close to the truth; `theory.lower_bounds`: what no algorithm can beat.
-* `theory.runs.enumerate`: exact error probabilities; `theory.runs.rare`: tiny ones, by multilevel splitting.
-* `theory.checks.verify`: every guarantee against exact truth, simulation and splitting, with verdicts;
-  `theory.checks.plan`: the budget that each asks for, and the one that simulation says suffices.
-* `theory.agnostic`: whether prompts may be chosen without regard to the inference strategy, and the loss.
+The public names are those in `__all__`; `sim` says what semantic versioning covers. They are imported when first used.
+
+* Exact values: `exact_values` (what `sim.compare` scores by), `values`, `variance`, `best_arms`, `gaps`.
+* Hardness: `hardness` (gap profiles, H1 and H2).
+* Guarantees: `bounds` (one function a result, proofs in proofs.md), `problem_of` (what they need to know of a world),
+  `chernoff` (exponents of single comparisons).
+* Exact error probabilities: `enumerate_runs` and `failure_probability` (every run of a small world), `halving_error`.
+* Checks: `verify` (every guarantee against exact truth, simulation and splitting), `plan` (the budget that each asks
+  for, and the one that simulation says suffices).
+* `agnostic`: whether prompts may be chosen without regard to the inference strategy, and the loss.
+
+Other rooms, for those who read the code: `exact`, `moments`, `continuous`, `truth`, `blocks`; `lcpb` (a computed bound,
+close to the truth); `lower_bounds`, `near_misses`, `classical`; `runs` (enumeration, splitting); `checks`.
+
+    >>> from sim import envs
+    >>> from theory import best_arms, values
+    >>> prompt, scale = best_arms(values(envs.get("crossover").data))
+    >>> print(f"prompt {prompt[0]} with N = {scale[0]}")
+    prompt 1 with N = 9
 """
+
+from typing import TYPE_CHECKING
+
+from sim.public import lazily
+
+if TYPE_CHECKING:
+    from theory import agnostic as agnostic
+    from theory import bounds as bounds
+    from theory import chernoff as chernoff
+    from theory import hardness as hardness
+    from theory.checks import plan as plan
+    from theory.checks import verify as verify
+    from theory.exact import best_arms as best_arms
+    from theory.exact import gaps as gaps
+    from theory.exact import values as values
+    from theory.exact import variance as variance
+    from theory.problem import problem_of as problem_of
+    from theory.runs.enumerate import enumerate_runs as enumerate_runs
+    from theory.runs.enumerate import failure_probability as failure_probability
+    from theory.runs.halving import halving_error as halving_error
+    from theory.truth import exact_values as exact_values
+
+__all__ = [
+    "agnostic",
+    "best_arms",
+    "bounds",
+    "chernoff",
+    "enumerate_runs",
+    "exact_values",
+    "failure_probability",
+    "gaps",
+    "halving_error",
+    "hardness",
+    "plan",
+    "problem_of",
+    "values",
+    "variance",
+    "verify",
+]
+
+_HOMES = {
+    "agnostic": "theory.agnostic",
+    "best_arms": "theory.exact:best_arms",
+    "bounds": "theory.bounds",
+    "chernoff": "theory.chernoff",
+    "enumerate_runs": "theory.runs.enumerate:enumerate_runs",
+    "exact_values": "theory.truth:exact_values",
+    "failure_probability": "theory.runs.enumerate:failure_probability",
+    "gaps": "theory.exact:gaps",
+    "halving_error": "theory.runs.halving:halving_error",
+    "hardness": "theory.hardness",
+    "plan": "theory.checks.plan",
+    "problem_of": "theory.problem:problem_of",
+    "values": "theory.exact:values",
+    "variance": "theory.exact:variance",
+    "verify": "theory.checks.verify",
+}
+
+__getattr__, __dir__ = lazily(__name__, _HOMES)

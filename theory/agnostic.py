@@ -1,4 +1,4 @@
-"""When prompts may be optimised without regard to the inference strategy, and what it costs where they may not.
+"""Agnostic choice of prompts: when the inference strategy may be ignored, and the loss where it may not.
 
 The agnostic utility of N completions of a prompt is R_IA = (1/N) sum_i s(y_i) - cost, with s the weighted score of one
 completion (for a voted objective, its weight times 1[right]) and the cost of one completion. Proposition: if the
@@ -13,6 +13,14 @@ which is so if and only if
 * N = 1, or no prompt mixes different best-of-N scores on a query (best of N).
 
 Source: Mahmud et al. (arXiv 2508.10030), section 3, which states the proposition and that MV and BoN are not affine.
+
+    >>> from sim import envs
+    >>> from theory import agnostic, values
+    >>> data = envs.get("crossover").data
+    >>> agnostic.affinity(data, 0, 3).affine
+    False
+    >>> agnostic.losses(values(data)).single.round(4).tolist()
+    [0.1238]
 """
 
 from typing import NamedTuple
@@ -48,7 +56,7 @@ class Affinity(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """What choosing the prompt agnostically costs in value, per context; expectations over random ties.
+    """Losses of choosing the prompt agnostically, per context; expectations over random ties.
 
     Attributes:
         prompt: an agnostically best prompt (the first where several are).

@@ -19,6 +19,13 @@ What holds for what:
 
 Exponents come from `theory.chernoff`; a much tighter bound, computed rather than closed, is `theory.lcpb.lcpb`. Proofs:
 theory/proofs.md. Simulated estimates are rounded: bounds count that for a problem and exponents with `simulated=True`.
+
+    >>> from sim import envs
+    >>> from theory import bounds, chernoff, problem_of
+    >>> data = envs.get("two-arm").data
+    >>> bound = bounds.theorem_a(problem_of(data), chernoff.exponents(data).chernoff, 2000)
+    >>> print(f"{bound:.1e}")
+    4.3e-05
 """
 
 import math
@@ -92,7 +99,8 @@ def theorem1_corrected(problem: Problem, budget: int) -> float:
     H2' are `hardness.cost_h1` and `cost_h2` (the worst context's): Nmax in place of Nbar, gaps over B and at most 1.
 
     Example:
-        >>> round(theorem1_corrected(bandit([0.6, 0.4, 0.4, 0.4]), 800), 3)
+        >>> from theory import bounds
+        >>> round(bounds.theorem1_corrected(bounds.bandit([0.6, 0.4, 0.4, 0.4]), 800), 3)
         1.339
     """
     return _closed(3.0 * math.sqrt(math.e), problem, budget, *_cost_hardness(problem))

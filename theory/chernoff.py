@@ -1,4 +1,4 @@
-"""How fast one comparison gets safe: exponents I with P(the estimate of arm i reaches the best arm's) <= exp(-lam I).
+"""Chernoff exponents of one comparison: I with P(the estimate of arm i reaches the best arm's) <= exp(-lam I).
 
 lam is the number of pulls that both estimates rest on, each pull on a query of its own, every pull weighing the same.
 Blocks of one pull are never counted as independent: they share the query. With D the difference, in one pull, of the
@@ -14,6 +14,12 @@ best arm's block mean and arm i's (known costs included), E D = Delta:
 
 Sources: Hoeffding (JASA 1963); Bernstein's inequality as in Boucheron, Lugosi and Massart (2013), section 2.8;
 Chernoff's bound. Proofs of what is ours: theory/proofs.md, section 1.
+
+    >>> from sim import envs
+    >>> from theory import chernoff
+    >>> found = chernoff.exponents(envs.get("two-arm").data)
+    >>> bool(found.chernoff[0, 1, 0] > found.hoeffding[0, 1, 0])
+    True
 """
 
 import math

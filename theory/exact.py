@@ -74,6 +74,13 @@ def values(
         data: a finite environment.
         ids: the queries of the split, drawn by the data's query weights; all queries when None.
         per_query: `task_values(data)` where at hand already, as when many splits of one data set are scored.
+
+    Example:
+        >>> from sim import envs
+        >>> from theory import values
+        >>> of_arms = values(envs.get("crossover").data)  # (context, prompt, scale)
+        >>> of_arms.shape, of_arms[0, :, 0].round(2).tolist()
+        ((1, 2, 10), [0.65, 0.62])
     """
     means = task_means(data, ids) if per_query is None else average(per_query, query_law(data, ids))
     tasks = tasks_of(data.objective_weights)
@@ -81,7 +88,14 @@ def values(
 
 
 def variance(data: Dataset, ids: Int[np.ndarray, " id"] | None = None) -> Float64[np.ndarray, "context prompt scale"]:
-    """Variance of the utility of one block on a random query: E_x Var(reward | x) + Var_x E(reward | x)."""
+    """Variance of the utility of one block on a random query: E_x Var(reward | x) + Var_x E(reward | x).
+
+    Example:
+        >>> from sim import envs
+        >>> from theory import variance
+        >>> variance(envs.get("two-arm").data)[0, :, 0].round(2).tolist()  # rewards +1 and -1 with a mean of .1
+        [0.99, 0.99]
+    """
     mean, within = task_moments(data)
     law = query_law(data, ids)
     centred = mean - average(mean, law)[..., None, :]
@@ -148,14 +162,29 @@ def world_values_by_split(
 def best_arms(
     values: Float[np.ndarray, "*context prompt scale"],
 ) -> tuple[Int[np.ndarray, "*context"], Int[np.ndarray, "*context"]]:
-    """Prompt (from 0) and scale (from 1) of the best arm in each context; the first where several are best."""
+    """Prompt (from 0) and scale (from 1) of the best arm in each context; the first where several are best.
+
+    Example:
+        >>> import numpy as np
+        >>> from theory import best_arms
+        >>> prompt, scale = best_arms(np.array([[[0.5, 0.6], [0.4, 0.9]]]))
+        >>> prompt.tolist(), scale.tolist()
+        ([1], [2])
+    """
     num_scales = values.shape[-1]
     best = values.reshape(*values.shape[:-2], -1).argmax(axis=-1)
     return np.asarray(best // num_scales), np.asarray(best % num_scales + 1)
 
 
 def gaps(values: Float[np.ndarray, "*context prompt scale"]) -> Float[np.ndarray, "*context prompt scale"]:
-    """Value that each arm falls short of its context's best."""
+    """Value that each arm falls short of its context's best.
+
+    Example:
+        >>> import numpy as np
+        >>> from theory import gaps
+        >>> gaps(np.array([[[0.5, 0.75], [0.25, 1.0]]])).tolist()
+        [[[0.5, 0.25], [0.75, 0.0]]]
+    """
     return values.max(axis=(-2, -1), keepdims=True) - values
 
 

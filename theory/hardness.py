@@ -1,8 +1,14 @@
-"""How hard a selection problem is: gap profiles, the classical H1 and H2, and their cost-aware analogues.
+"""Hardness of a selection problem: gap profiles, the classical H1 and H2, and their cost-aware analogues.
 
 Everything is a function of the values that `theory.exact.values` computes, per context. Arms that tie with the best
 have gap 0 and hardness inf: no budget makes a bound on the probability of missing *the* best arm small. Where ties are
 expected, as on real data, read the number of arms within epsilon and plan for simple regret instead.
+
+    >>> from sim import envs
+    >>> from theory import hardness, values
+    >>> profile = hardness.gap_profile(values(envs.get("two-arm").data))
+    >>> profile.round(6).tolist(), hardness.h1(profile).round(6).tolist()
+    ([[0.2]], [50.0])
 """
 
 from typing import NamedTuple
@@ -15,7 +21,7 @@ from theory.exact import best_arms
 
 
 class Hardness(NamedTuple):
-    """What makes each context hard.
+    """Hardness of each context.
 
     Attributes:
         prompt, scale: the best arm (the first where several are best); prompts from 0, scales from 1.

@@ -1,4 +1,4 @@
-"""What no fixed-budget algorithm can beat: for orientation, never as a test of a result.
+"""Lower bounds that no fixed-budget algorithm can beat: for orientation, never as a test of a result.
 
 What was checked: `swapped_bernoullis`, `two_gaussians` and `two_bernoullis` are derived here. The constants of
 `permuted_bernoulli` (5), `known_complexity` (120, 1/6) and `unknown_complexity` (400, 1/6), and the conditions of the
@@ -99,6 +99,7 @@ def swapped_bernoullis(success: float, other: float, budget: int) -> float:
     T_1 and T_2 being the pulls of the arms. One of the two is at least half the sum.
 
     Example:
+        >>> from theory.lower_bounds import swapped_bernoullis
         >>> f"{swapped_bernoullis(0.55, 0.45, 400):.2e}"
         '8.16e-05'
     """
@@ -138,6 +139,7 @@ def two_bernoullis(success: float, other: float) -> float:
     Source: Kaufmann, Cappe and Garivier (JMLR 2016), section 5.
 
     Example:
+        >>> from theory.lower_bounds import two_bernoullis
         >>> round(two_bernoullis(0.55, 0.45), 6)
         0.005025
     """

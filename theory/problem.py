@@ -1,4 +1,4 @@
-"""What a bound needs to know of a world, and the schedule that its algorithm follows."""
+"""Problem as bounds see it: values, gaps and ranges of a world, and the schedule of its algorithm."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from theory.rounding import rounding
 
 
 class Problem(NamedTuple):
-    """What bounds need to know of a world.
+    """World as bounds see it.
 
     Attributes:
         values: exact value of every arm.
@@ -61,7 +61,7 @@ class Problem(NamedTuple):
 
     @property
     def gaps(self) -> Float64[np.ndarray, "context prompt scale"]:
-        """What a rival's estimates must make up for to win: gaps less the slack, 0 where that resolves none."""
+        """Gaps that a rival's estimates must make up for to win, less the slack; 0 where that resolves none."""
         return np.maximum(hardness.clear_gaps(self.values) - self.slack[:, None, None], 0.0)
 
     @property
@@ -98,6 +98,13 @@ def problem_of(data: Dataset, ids: Int[np.ndarray, " id"] | None = None, *, simu
         ids: the queries of the split.
         simulated: whether estimates are the simulator's, which are rounded: bounds then allow for that
             (proofs.md, section 1).
+
+    Example:
+        >>> from sim import envs
+        >>> from theory import problem_of
+        >>> problem = problem_of(envs.get("two-arm").data)
+        >>> problem.num_arms, problem.width.tolist()
+        (2, [2.0])
     """
     low, high = reward_range(data, ids)
     scored = [k for k, how in enumerate(data.aggregate) if how != "mv"]

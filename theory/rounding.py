@@ -1,4 +1,4 @@
-"""How far the simulator's estimates may be off: what bounds allow for that are held against simulated runs.
+"""Rounding error of the simulator's estimates, allowed for by bounds that are held against simulated runs.
 
 The simulator compares rounded numbers: a block's reward is rounded to a whole number of units, a mean and a cost to
 the grid of the context (`sim.estimators`), all in float32. A rival can then win where exact arithmetic has it lose, but

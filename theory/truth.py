@@ -49,7 +49,15 @@ class PerQuery(NamedTuple):
 
 
 def exact_values(world: NamedSource, seed: int, first: int, trials: int) -> tuple[np.ndarray, np.ndarray]:
-    """Exact values on the train and on the test queries of each trial, as `sim.comparison.cells.Exact` says."""
+    """Exact values on the train and on the test queries of each trial, as `sim.comparison.cells.Exact` says.
+
+    Example:
+        >>> from sim import envs
+        >>> from theory import exact_values
+        >>> train, test = exact_values(envs.get("two-arm"), seed=0, first=0, trials=3)
+        >>> test.shape, test[0, 0, :, 0].round(2).tolist()  # nothing is held out: one table for all trials
+        ((1, 1, 2, 1), [0.1, -0.1])
+    """
     keys = _trial_keys(seed, jnp.arange(first, first + trials, dtype=jnp.int32))
     if world.source.fresh:
         instances = (_draw(world.source, key) for key in keys)
@@ -172,7 +180,7 @@ def unresolved(world: NamedSource, values: np.ndarray, names: Sequence[str], see
 
 
 def draw_first(world: NamedSource, seed: int) -> Instance:
-    """What trial 0 of a seed faces."""
+    """World and queries of trial 0 of a seed."""
     return _draw(world.source, runner.trial_key(seed, 0))
 
 

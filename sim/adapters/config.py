@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sim import algorithms
+from sim import algorithms, plugins, references
 from sim.adapters import trust
 from sim.adapters.policy import PolicyFile
 from sim.adapters.run_file.kinds import number, numbers
@@ -41,7 +41,6 @@ from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.scorers import registry
 from sim.adapters.scorers.judge import Judge
 from sim.adapters.trust import Trust
-from sim.algorithms.sequential import Sequential
 from sim.core import Algorithm
 from sim.utilities import AGGREGATES
 
@@ -110,7 +109,7 @@ def _config(path: Path, content: dict[str, Any], may_import: Trust) -> Config:
         tie=made.tie,
         contexts=_contexts(top, made.contexts, len(objectives)),
         algorithm_text=made.tune.algorithm,
-        algorithm=_algorithm(top, made.tune.algorithm),
+        algorithm=_algorithm(top, made.tune.algorithm, may_import),
         budget=made.tune.budget,
         max_scale=made.tune.max_scale,
         caps=_caps(top, made.caps, rounds, probing),
@@ -121,7 +120,7 @@ def _config(path: Path, content: dict[str, Any], may_import: Trust) -> Config:
     )
     if config.caps.money is not None:
         _check_prices(top, made.prices, prices)
-    if config.endpoint.batch is not None and isinstance(config.algorithm, Sequential):
+    if config.endpoint.batch is not None and config.algorithm.one_at_a_time:
         raise top.wrong(
             "tune.algorithm",
             f"is {config.algorithm_text!r}, which pulls one arm at a time; in batch mode every round is a batch: "
@@ -312,8 +311,7 @@ def _objectives(top: TomlTable, made: AnsweringFile, may_import: Trust) -> tuple
         if default is not None and aggregate != default:
             said = f"is {aggregate!r}, but the strategy is {made.strategy!r}; use strategy 'mixed'"
             raise table.wrong("aggregate", said)
-        if one.scorer == "callable":
-            trust.check(table, may_import)
+        trust.check(table, may_import)
         scorer = registry.read(table)
         if aggregate == "mv" and not scorer.votes:
             raise table.wrong("scorer", f"is {one.scorer!r}, which reads no answers to vote on")
@@ -378,16 +376,19 @@ def _sized(table: TomlTable, key: str, weights: tuple[float, ...], size: int) ->
     return weights
 
 
-def _algorithm(top: TomlTable, text: str) -> Algorithm:
+def _algorithm(top: TomlTable, text: str, may_import: Trust) -> Algorithm:
+    table = TomlTable(top.file, "tune", {"algorithm": text})
+    if plugins.is_code(text):
+        trust.check_code(table, "algorithm", may_import)
     try:
-        algorithm = algorithms.get(text)
+        told = references.named(text)
+        algorithm = None if told else algorithms.get(plugins.everywhere(text, trust.folder_of(table)))
     except ValueError as error:
-        raise top.wrong("tune.algorithm", f"cannot be used: {error}") from None
-    if algorithm.sees_truth:
-        raise top.wrong("tune.algorithm", f"is {text!r}, which needs the truth; a live model cannot tell it")
-    if getattr(algorithm, "budget_rule", "hard") != "hard":
-        problem = f"is {text!r}, which may spend more than the budget; with real money it may not"
-        raise top.wrong("tune.algorithm", problem)
+        raise table.wrong("algorithm", f"cannot be used: {error}") from None
+    if algorithm is None:
+        raise table.wrong("algorithm", f"is {text!r}, which needs the truth; a live model cannot tell it")
+    if algorithm.overspends:
+        raise table.wrong("algorithm", f"is {text!r}, which may spend more than the budget; with real money it may not")
     return algorithm
 
 

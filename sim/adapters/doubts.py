@@ -1,4 +1,4 @@
-"""Does the server answer with what can be read? Found out on a few completions, before the budget is spent on more."""
+"""Doubts about a server's replies (empty, cut off, unreadable), raised on a few before the budget is spent."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Does a policy keep its promise? Measured live on held-out queries, paired over queries with what it competes with.
+"""Evaluation of a policy, live on held-out queries, paired over queries with what it competes with.
 
 Per context three arms are compared: the policy's; the prompt that tuning found best for a single completion, deployed
 with one ("single"); and the same prompt deployed with more, as methods do that choose the prompt first (TRIPLE, Shi et

@@ -58,7 +58,9 @@ class Pulls(NamedTuple):
 
 def plan_pulls(round_key: Key, allocation: Allocation, train: Queries, rule: str) -> Pulls:
     """The pulls that `kernels.rounds.run_round` makes for an allocation, with their queries."""
-    prompt, scale, pulls = (np.asarray(leaf) for leaf in allocation)
+    if allocation.places is not None:
+        raise ValueError("an allocation names places of queries, which a live run cannot meet again; leave places out")
+    prompt, scale, pulls = (np.asarray(leaf) for leaf in allocation[:3])
     row = np.repeat(np.arange(len(pulls)), pulls)
     number = np.arange(len(row)) - np.repeat(np.cumsum(pulls) - pulls, pulls)
     size = 1 << max(len(row) - 1, 0).bit_length()  # few lengths, few compilations
@@ -111,19 +113,6 @@ def with_answers(strategy: Strategy, most: int) -> Strategy:
 
 
 _pull_units = eqx.filter_jit(subsets.pull_units)
-
-
-def stats_of(spec: Spec, pulls: Pulls, units: np.ndarray, allocation: Allocation, algorithm: Algorithm) -> Stats:
-    """Sums of a round's pulls, folded into float32 in the same passes as in `runner.host_round`."""
-    totals = np.zeros((len(allocation.pulls), units.shape[1], algorithm.num_scales(spec)), np.float32)
-    limits = np.asarray(rounds.pass_limits(allocation))
-    for row in np.unique(pulls.row):
-        own = np.flatnonzero(pulls.row == row)
-        sums = units[own] if algorithm.reuse else units[own][:, :, [int(pulls.scale[own[0]]) - 1]]
-        for first in range(0, len(own), int(limits[row])):
-            part = sums[first : first + int(limits[row])].sum(axis=0)
-            totals[row] += part.astype(np.float32) * np.asarray(spec.unit)[:, None]
-    return Stats(jnp.asarray(totals), rounds.block_counts(allocation, rounds.Pulling.of(algorithm, spec)))
 
 
 def token_counts(journal: Journal, stream: str, asked: Sequence[tuple[bytes, int, int]]) -> np.ndarray:
@@ -220,7 +209,8 @@ class Live:
         units = unit_sums(self.strategy, outcomes, pulls.scale, self.algorithm.estimator, self.spec.max_scale)
         self.evidence.add(pulls.prompt, pulls.scale, units)
         self.rounds += 1
-        return stats_of(self.spec, pulls, units, allocation, self.algorithm)
+        how = rounds.Pulling.of(self.algorithm, self.spec)
+        return rounds.fold_pulls(self.spec, allocation, pulls.row, units, how)
 
     def _keep(self, pulls: Pulls, outcomes: np.ndarray, done: np.ndarray) -> None:
         """Let the pulls of a round that broke off count as far as they are whole; the algorithm does not see them."""

@@ -218,7 +218,7 @@ def _dry_run(config: Config, spec: Spec, seed: int) -> tuple[tuple[Round, ...], 
     pulled, pulls = np.zeros(spec.num_prompts), np.zeros(spec.num_prompts)
 
     def answer(key: Key, allocation: Allocation) -> Stats:
-        prompt, scale, number = (np.asarray(leaf) for leaf in allocation)
+        prompt, scale, number = (np.asarray(leaf) for leaf in allocation[:3])
         np.add.at(pulled, prompt, scale * number)
         np.add.at(pulls, prompt, number)
         on = number > 0

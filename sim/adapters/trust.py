@@ -1,4 +1,4 @@
-"""Whose code may run: a policy names Python functions, and importing their module runs whatever is in it.
+"""Trust in a user's code: a policy names Python functions, and importing their module runs whatever is in it.
 
 A configuration that the user names on the command line may import what it says. A policy, or a configuration that only
 a policy or a journal names, may come from anywhere: every module that it asks for is looked up without importing it,
@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from importlib.machinery import BuiltinImporter, FrozenImporter
 from pathlib import Path
 
+from sim import plugins
 from sim.adapters.run_file.kinds import TEXT
 from sim.adapters.run_file.toml_table import TomlTable
 
@@ -31,19 +32,33 @@ def only(modules: Collection[str] = ()) -> Trust:
 
 
 def check(table: TomlTable, trust: Trust) -> None:
-    """Refuse a scorer's table that names a module which is not trusted. Imports nothing.
+    """Refuse a scorer's table that names code which is not trusted. Imports nothing.
 
     Raises:
         ValueError: the sentence names the file, the module, where it lies, and what allows it.
     """
-    module, name = split(table)
+    if table.content.get("scorer") == "callable":
+        module, name = split(table)
+        _check(table, trust, "function", "a Python function", module, name)
+    else:
+        check_code(table, "scorer", trust)
+
+
+def check_code(table: TomlTable, key: str, trust: Trust) -> None:
+    """Refuse a key that names a file or a module of code which is not trusted, as `check` does."""
+    reference = plugins.split(str(table.content.get(key, "")))
+    if reference.place:
+        _check(table, trust, key, "Python code", reference.place, reference.name)
+
+
+def _check(table: TomlTable, trust: Trust, key: str, what: str, module: str, name: str) -> None:
     place = located(module, folder_of(table))
     if not trust(module, place):
         problem = (
-            f"is {module + ':' + name!r}, a Python function: using it imports {module} from {place}, which runs all "
-            f"code there; read it, then allow it with --trust or --module {module} (in Python: may_import)"
+            f"is {':'.join(filter(None, (module, name)))!r}, {what}: using it imports {module} from {place}, which "
+            f"runs all code there; read it, then allow it with --trust or --module {module} (in Python: may_import)"
         )
-        raise table.wrong("function", problem)
+        raise table.wrong(key, problem)
 
 
 def split(table: TomlTable) -> tuple[str, str]:
@@ -72,7 +87,9 @@ def search_path(folder: str) -> Iterator[None]:
 
 
 def located(module: str, folder: str) -> str:
-    """Where a module would be imported from, in words. Neither it nor a package that holds it is imported."""
+    """Where a module, or a file, would be imported from, in words. Nothing is imported."""
+    if module.endswith(".py"):
+        return str((Path(folder) / module).resolve())
     if module in sys.modules:
         return getattr(sys.modules[module], "__file__", None) or "Python itself"
     parts, path, origin = module.split("."), _path(folder), ""

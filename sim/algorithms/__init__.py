@@ -1,16 +1,20 @@
 """Every selection algorithm, one file each, and the registry that names them.
 
-To add one: write a file with an `Algorithm` class and add a line to `ALGORITHMS`. It is then part of
-`iapo compare`, `iapo algorithms` and the conformance tests.
+To try one of your own, name it as `mine.py:Rule` wherever an algorithm is named. To add one to the project: write a
+file with an `Algorithm` class and add a line to `ALGORITHMS`; it is then part of `iapo compare`, `iapo algorithms` and
+the conformance tests.
+
+    >>> from sim import algorithms
+    >>> algorithms.get("psst:ties=index").ties
+    'index'
 """
 
 import dataclasses
-import difflib
 from collections.abc import Callable
 from typing import Any
 
+from sim import mistakes, plugins, references
 from sim.algorithms.epsilon_greedy import EpsilonGreedy
-from sim.algorithms.oracle import Oracle
 from sim.algorithms.prompt_halving import PromptHalving
 from sim.algorithms.psst import PSST
 from sim.algorithms.psst_topk import PSSTTopK
@@ -41,53 +45,75 @@ ALGORITHMS: dict[str, Callable[[], Algorithm]] = {
     "sequential-halving": SequentialHalving,
     "successive-rejects": SuccessiveRejects,
     "random": RandomArm,
-    "oracle": Oracle,
 }
 """Registry name -> the algorithm with its default options."""
 
 
+NEEDED = ("init", "finished", "allocate", "update", "recommend")
+"""Methods that every algorithm has."""
+
+
 def get(text: str) -> Algorithm:
-    """The algorithm of a name with options, e.g. `psst:budget_rule=reference,ties=index`.
+    """The algorithm that a text names, with its options.
+
+    Args:
+        text: a registered name, `path/file.py:Name` or `module:Name` (see `sim.plugins`), perhaps with options, as in
+            `psst:budget_rule=reference,ties=index` or `mine.py:Rule:rho=0.3`. What is named may be a class, a function
+            that makes an algorithm, or an algorithm.
 
     Raises:
         ValueError: unknown name or option (naming the nearest), or a value of the wrong kind.
     """
-    name, _, options = text.partition(":")
-    if name not in ALGORITHMS:
-        raise ValueError(f"unknown algorithm {name!r}; {_nearest(name, list(ALGORITHMS))}")
-    algorithm = ALGORITHMS[name]()
-    fields = {field.name: field for field in dataclasses.fields(algorithm)}
-    changes = {}
-    for item in filter(None, options.split(",")):
-        option, equals, value = item.partition("=")
-        if not equals:
-            raise ValueError(f"option {item!r} of {name} has no value; write {name}:field=value,...")
-        if option not in fields:
-            hint = _nearest(option, list(fields)) if fields else "it has none"
-            raise ValueError(f"{name} has no option {option!r}; {hint}")
-        changes[option] = _parse(f"{name}:{option}", value, getattr(algorithm, option))
-    return dataclasses.replace(algorithm, **changes)
+    if references.named(text) is not None:
+        raise ValueError(f"{text} is told the truth: a reference in comparisons, no algorithm; name one that is not")
+    reference = plugins.split(text, ALGORITHMS)
+    if not reference.place and reference.name in ALGORITHMS:
+        return _with_options(reference.name, ALGORITHMS[reference.name](), reference.options)
+    thing = plugins.find("algorithm", text, fits, ALGORITHMS)
+    if thing is None:
+        known = names()
+        hint = f"{plugins.nearest(reference.name, known)}known: {', '.join(known)}"
+        raise ValueError(f"unknown algorithm {reference.name!r}; {hint}")
+    return _made(reference.base, thing, reference.options)
 
 
-def options(name: str) -> dict[str, object]:
-    """The options of a registered algorithm and their defaults."""
-    algorithm = ALGORITHMS[name]()
+def names() -> list[str]:
+    """Registered names, and those that installed packages give."""
+    return list(dict.fromkeys([*ALGORITHMS, *plugins.names("algorithm")]))
+
+
+def options(text: str) -> dict[str, object]:
+    """The options of an algorithm and their values, by default those that the text leaves out."""
+    algorithm = get(text)
     return {field.name: getattr(algorithm, field.name) for field in dataclasses.fields(algorithm)}
 
 
-def _parse(name: str, text: str, default: object) -> object:
-    words = {"true": True, "false": False}
-    try:
-        if isinstance(default, bool):
-            return words[text.lower()]
-        convert: Any = type(default)
-        return convert(text)
-    except (KeyError, ValueError):
-        kind = {bool: "true or false", int: "a whole number", float: "a number"}[type(default)]
-        raise ValueError(f"{name} is {text!r}; expected {kind}") from None
+def fits(thing: object) -> bool:
+    """Whether an object is an algorithm, or a class of them."""
+    return isinstance(thing, Algorithm) or (isinstance(thing, type) and issubclass(thing, Algorithm))
 
 
-def _nearest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}known: {', '.join(known)}"
+def _made(title: str, thing: Any, options: str) -> Algorithm:
+    """The algorithm that somebody's class or function makes."""
+    if isinstance(thing, type) and issubclass(thing, Algorithm):
+        missing = [name for name in NEEDED if getattr(thing, name) is getattr(Algorithm, name)]
+        if missing:
+            which = f"the method{'s' * (len(missing) > 1)} {', '.join(missing)}"
+            raise ValueError(f"{title} has not all that an algorithm needs: {which}; see sim.core.Algorithm")
+        return plugins.call(title, thing, options)
+    made = thing
+    if callable(thing) and not isinstance(thing, type | Algorithm):
+        has_options = bool(plugins.parameters(thing))
+        made = plugins.call(title, thing, options if has_options else "")
+        options = "" if has_options else options
+    if not isinstance(made, Algorithm):
+        is_, kind = ("is", thing) if made is thing else ("makes", made)
+        said = "a class" if isinstance(kind, type) else f"an object of class {type(kind).__name__}"
+        raise ValueError(f"{title} {is_} {said}; expected a class derived from sim.core.Algorithm, or what makes one")
+    return _with_options(title, made, options)
+
+
+def _with_options(title: str, algorithm: Algorithm, text: str) -> Algorithm:
+    known = {field.name: getattr(algorithm, field.name) for field in dataclasses.fields(algorithm)}
+    with mistakes.telling(title):
+        return dataclasses.replace(algorithm, **plugins.read_options(title, text, known))

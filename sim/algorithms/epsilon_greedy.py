@@ -15,10 +15,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt32
 
-from sim import estimators, trim
+from sim import draws, estimators, trim
 from sim.algorithms.sequential import Sequential, State, fitting, known
 from sim.core import Spec
-from sim.kernels import counter, lanes
 
 Arm = tuple[Int[Array, ""], Int[Array, ""]]
 """Prompt and scale index."""
@@ -53,13 +52,13 @@ class EpsilonGreedy(Sequential):
 
     def choose(self, spec: Spec, words: UInt32[Array, "2"], state: State, context: Int[Array, ""]) -> Arm:
         """Any arm that fits when exploring, else one of the best."""
-        explores = counter.chance(words[1], self.epsilon)
+        explores = draws.chance(words[1], self.epsilon)
         reach = jnp.clip(state.left, 1, spec.max_scale)
-        arm = counter.integer(words[0], spec.num_prompts * reach)
+        arm = draws.integer(words[0], spec.num_prompts * reach)
         short = (state.left > 0) & (state.left < spec.max_scale)
         left_out = estimators.left_out(spec)[context]
         seen = (words[0], left_out, context, state.left, state.value, state.table.blocks)
-        greedy = lanes.seldom(short, partial(_best_that_fits, spec), _best(words[0], left_out, context, state), *seen)
+        greedy = draws.seldom(short, partial(_best_that_fits, spec), _best(words[0], left_out, context, state), *seen)
         return jax.tree.map(partial(jnp.where, explores), (arm // reach, arm % reach), greedy)
 
 
@@ -67,13 +66,13 @@ def _best(word: Array, left_out: Array, context: Array, state: State) -> Arm:
     """A random one of the best arms, from what is noted of the prompts."""
     value, ties = state.noted.value[:, context], state.noted.ties[:, context]
     best = jnp.max(value)
-    prompt, rest = trim.draw_item(word, jnp.where(value == best, ties, 0))
+    prompt, rest = draws.item(word, jnp.where(value == best, ties, 0))
     row = known(left_out, state.value[context, prompt], state.table.blocks[prompt])
-    return prompt, trim.item_at(rest, (row == best).astype(jnp.int32))
+    return prompt, draws.within(rest, (row == best).astype(jnp.int32))
 
 
 def _best_that_fits(
     spec: Spec, word: Array, left_out: Array, context: Array, left: Array, value: Array, blocks: Array
 ) -> Arm:
     """The same among the arms that the rest of the budget affords, from all of them."""
-    return trim.draw_arm(word, trim.maxima(known(left_out, value[context], blocks), fitting(spec, left)))
+    return draws.arm(word, trim.maxima(known(left_out, value[context], blocks), fitting(spec, left)))

@@ -28,8 +28,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from sim import estimators, schedules, trim
-from sim.core import Allocation, Estimating, Key, Policy, Spec, Stats
+from sim import draws, estimators, schedules, trim
+from sim.core import Allocation, Estimating, Key, Policy, Spec, Standing, Stats
 
 
 class State(NamedTuple):
@@ -38,7 +38,7 @@ class State(NamedTuple):
     budget: Int[Array, ""]
     round: Int[Array, ""]
     active: Bool[Array, "context prompt"]
-    table: estimators.Table
+    table: estimators.BlockSums
 
 
 class PromptHalving(Estimating):
@@ -87,9 +87,13 @@ class PromptHalving(Estimating):
         running = ~self.finished(spec, state)
         table = estimators.add(state.table, allocation, stats)
         score = jnp.max(estimators.value(spec, table), axis=2)
-        half = trim.top_half(score, trim.random_order(key, score.shape), state.active)
+        half = trim.top_half(score, draws.order(key, score.shape), state.active)
         active = jnp.where(running, half, state.active)
         return State(state.budget, state.round + running.astype(jnp.int32), active, table)
+
+    def standing(self, spec: Spec, state: State) -> Standing:
+        """The active prompts and the estimates of all arms."""
+        return estimators.standing(spec, state.table, state.active)
 
     def arms_left(self, spec: Spec, state: State) -> int:
         """All scales of the active prompts."""
@@ -100,4 +104,4 @@ class PromptHalving(Estimating):
         score = estimators.value(spec, state.table)
         shape = (spec.num_contexts, spec.num_arms)
         active = jnp.broadcast_to(state.active[:, :, None], score.shape).reshape(shape)
-        return trim.arms(trim.pick(score.reshape(shape), trim.random_order(key, shape), active), spec.max_scale)
+        return trim.arms(trim.pick(score.reshape(shape), draws.order(key, shape), active), spec.max_scale)

@@ -20,9 +20,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from sim import estimators, schedules, trim
+from sim import draws, estimators, schedules, trim
 from sim.algorithms.survivors import Halving, Survivors
-from sim.core import Allocation, Estimating, Key, Policy, Spec, Stats
+from sim.core import Allocation, Estimating, Key, Policy, Spec, Standing, Stats
 
 
 class State(NamedTuple):
@@ -35,7 +35,7 @@ class State(NamedTuple):
     round: Int[Array, ""]
     survivors: Survivors
     place: Int[Array, "context ranked"]
-    table: estimators.Table
+    table: estimators.BlockSums
 
 
 class PSST(Estimating):
@@ -115,7 +115,7 @@ class PSST(Estimating):
         def order(arms: Array) -> Array:
             if self.ties == "index":
                 return ~jnp.take_along_axis(state.place, arms, axis=1).astype(jnp.uint32)
-            return trim.random_order(key, arms.shape)
+            return draws.order(key, arms.shape)
 
         half = plan.halve(state.round, state.survivors, score, order)
         place = state.place
@@ -133,6 +133,15 @@ class PSST(Estimating):
         )
         return State(state.budget, state.round + running.astype(jnp.int32), survivors, place, table)
 
+    @property
+    def overspends(self) -> bool:
+        """As the released code does."""
+        return self.budget_rule == "reference"
+
+    def standing(self, spec: Spec, state: State) -> Standing:
+        """The active arms and their estimates."""
+        return estimators.standing(spec, state.table, everything(spec).active(state.round, state.survivors))
+
     def arms_left(self, spec: Spec, state: State) -> int:
         """Half as many after every round, rounded up."""
         return everything(spec).left(int(state.round))
@@ -145,11 +154,6 @@ class PSST(Estimating):
 def everything(spec: Spec) -> Halving:
     """The plan that starts with all arms."""
     return Halving(spec.num_arms, spec.num_arms)
-
-
-def active_arms(spec: Spec, state: State) -> Bool[Array, "context arm"]:
-    """The arms still active in a run of PSST that started with all."""
-    return everything(spec).active(state.round, state.survivors)
 
 
 def _stable_places(score: Array, place: Array) -> Int[Array, "context item"]:

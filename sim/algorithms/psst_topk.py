@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from sim import estimators, trim
+from sim import draws, estimators, trim
 from sim.algorithms import psst
 from sim.algorithms.survivors import Halving
-from sim.core import Allocation, Estimating, Key, Policy, Spec, Stats
+from sim.core import Allocation, Estimating, Key, Policy, Spec, Standing, Stats
 from sim.kernels import lanes
 
 
@@ -77,7 +77,7 @@ class PSSTTopK(Estimating):
 
     def allocate(self, key: Key, spec: Spec, state: State) -> Allocation:
         """First single completions, uniform over prompts; then PSST."""
-        order = trim.random_order(key, (1, spec.num_prompts))[0]
+        order = draws.order(key, (1, spec.num_prompts))[0]
         extra = trim.first(order, state.screening % spec.num_prompts)
         single = state.screening // spec.num_prompts + extra.astype(jnp.int32)
         later = self.trimming.allocate_round(key, spec, state.psst, self.plan(spec))
@@ -89,7 +89,7 @@ class PSSTTopK(Estimating):
 
         def first() -> psst.State:
             screen = estimators.value(spec, estimators.add(estimators.empty(spec), allocation, stats))[:, :, 0]
-            order = trim.random_order(key, screen.shape)
+            order = draws.order(key, screen.shape)
             if self.ties == "index":
                 order = jnp.tile(~jnp.arange(spec.num_prompts, dtype=jnp.uint32), (spec.num_contexts, 1))
             kept = jnp.full(spec.num_contexts, min(self.num_kept, spec.num_prompts), jnp.int32)
@@ -102,6 +102,16 @@ class PSSTTopK(Estimating):
 
         screened = lanes.in_step(state.screened.astype(jnp.int32)) > 0
         return State(state.screening, jnp.ones((), bool), jax.lax.cond(screened, later, first))
+
+    @property
+    def overspends(self) -> bool:
+        """As the second stage."""
+        return self.trimming.overspends
+
+    def standing(self, spec: Spec, state: State) -> Standing:
+        """All arms until the screening; then those of the second stage."""
+        active = self.plan(spec).active(state.psst.round, state.psst.survivors)
+        return estimators.standing(spec, state.psst.table, active | ~state.screened)
 
     def arms_left(self, spec: Spec, state: State) -> int:
         """All until the screening; then those of K prompts, half as many after every round."""

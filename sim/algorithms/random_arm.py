@@ -8,8 +8,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
+from sim import draws
 from sim.core import Algorithm, Allocation, Key, Policy, Spec, Stats
-from sim.kernels import counter
 
 
 class State(NamedTuple):
@@ -25,6 +25,10 @@ class RandomArm(Algorithm):
         """Nothing."""
         return State(budget)
 
+    def num_rounds(self, spec: Spec) -> int:
+        """None at all."""
+        return 0
+
     def finished(self, spec: Spec, state: State) -> Bool[Array, ""]:
         """From the start."""
         return jnp.ones((), bool)
@@ -39,8 +43,8 @@ class RandomArm(Algorithm):
 
     def recommend(self, key: Key, spec: Spec, state: State) -> Policy:
         """A uniform prompt and a uniform scale per context."""
-        words = counter.bits(key, (2, spec.num_contexts))
-        return Policy(counter.integer(words[0], spec.num_prompts), counter.integer(words[1], spec.max_scale) + 1)
+        words = draws.words(key, (2, spec.num_contexts))
+        return Policy(draws.integer(words[0], spec.num_prompts), draws.integer(words[1], spec.max_scale) + 1)
 
 
 def no_pulls(spec: Spec) -> Allocation:

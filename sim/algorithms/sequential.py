@@ -1,4 +1,4 @@
-"""What the sequential baselines share: one pull per step, until no arm fits the remaining budget.
+"""Base of the sequential baselines: one pull per step, until no arm fits the remaining budget.
 
 Source: Mahmud et al., arXiv 2508.10030, section 5 (baselines), as in the released code: each step draws
 a context at random, chooses an arm by its estimates there, and shares the pull with all contexts and
@@ -11,26 +11,30 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from sim import estimators, trim
-from sim.core import Algorithm, Allocation, Key, Policy, Spec, Stats
-from sim.kernels import counter
+from sim import draws, estimators, trim
+from sim.core import Algorithm, Allocation, Key, Policy, Spec, Standing, Stats
 
 
 class State(NamedTuple):
-    """What is left of the budget, what came back, and the estimated values that follow from it.
+    """The remaining budget, what came back, and the estimated values that follow from it.
 
     A step changes the values of one prompt only, and only those are computed anew. `noted` is what a rule keeps of
     every prompt, leading axis prompt (`Sequential.note`).
     """
 
     left: Int[Array, ""]
-    table: estimators.Table
+    table: estimators.BlockSums
     value: Float[Array, "context prompt scale"]
     noted: Any
 
 
 class Sequential(Algorithm):
     """A rule that pulls one arm per step. Abstract: it gives `weights`, or `choose` if it need not see all arms."""
+
+    @property
+    def one_at_a_time(self) -> bool:
+        """A step is a round."""
+        return True
 
     def num_rows(self, spec: Spec) -> int:
         """One row: the arm of this step."""
@@ -51,8 +55,8 @@ class Sequential(Algorithm):
 
     def allocate(self, key: Key, spec: Spec, state: State) -> Allocation:
         """One pull of an arm that fits, chosen in a random context."""
-        words = counter.bits(key, (3,))
-        context = counter.integer(words[0], spec.num_contexts)
+        words = draws.words(key, (3,))
+        context = draws.integer(words[0], spec.num_contexts)
         prompt, scale = self.choose(spec, words[1:], state, context)
         pulls = (state.left >= 1).astype(jnp.int32)
         return Allocation(prompt[None], scale[None] + 1, pulls[None])
@@ -63,7 +67,7 @@ class Sequential(Algorithm):
         """Prompt and scale index of the next pull: by default drawn by the rule's weights."""
         fits = fitting(spec, state.left)
         weights = self.weights(spec, context, words[1], state.value[context], state.table.blocks, fits)
-        return trim.draw_arm(words[0], weights)
+        return draws.arm(words[0], weights)
 
     def weights(
         self,
@@ -87,7 +91,7 @@ class Sequential(Algorithm):
         raise NotImplementedError
 
     def note(self, spec: Spec, value: Float[Array, "context scale"], blocks: Float[Array, " scale"]) -> Any:
-        """What the rule keeps of a prompt's estimates; they are noted whenever they change. By default nothing."""
+        """Keep what the rule needs of a prompt's estimates, noted whenever they change. By default nothing."""
         return ()
 
     def update(self, key: Key, spec: Spec, state: State, allocation: Allocation, stats: Stats) -> State:
@@ -97,6 +101,10 @@ class Sequential(Algorithm):
         note = self.note(spec, own, table.blocks[prompt])
         noted = jax.tree.map(lambda all_, new: all_.at[prompt].set(new), state.noted, note)
         return State(state.left - allocation.completions, table, state.value.at[:, prompt].set(own), noted)
+
+    def standing(self, spec: Spec, state: State) -> Standing:
+        """The estimates of all arms."""
+        return estimators.standing(spec, state.table, None)
 
     def recommend(self, key: Key, spec: Spec, state: State) -> Policy:
         """The best estimate of every context, ties at random."""

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from sim import estimators, schedules, trim
-from sim.core import Allocation, Estimating, Key, Policy, Spec, Stats
+from sim import draws, estimators, schedules, trim
+from sim.core import Allocation, Estimating, Key, Policy, Spec, Standing, Stats
 
 
 class State(NamedTuple):
@@ -54,7 +54,7 @@ class SequentialHalving(Estimating):
         arm = jnp.arange(spec.num_arms, dtype=jnp.int32)
         scale = arm % spec.max_scale + 1
         contexts = jnp.arange(spec.num_contexts, dtype=jnp.int32)
-        order = trim.random_order(key, state.active.shape)
+        order = draws.order(key, state.active.shape)
 
         def pulls_of(context: Array, active: Array, order: Array) -> Array:
             share = schedules.allowance(state.budget, context, spec.num_contexts)
@@ -76,9 +76,13 @@ class SequentialHalving(Estimating):
         task = jnp.asarray(spec.task, jnp.int32)
         own = jnp.take_along_axis(total, task[:, None, None], axis=2)[:, :, 0]
         score = estimators.arm_value(spec, own, stats.blocks.reshape(shape))
-        active = trim.top_half(score, trim.random_order(key, shape), state.active)
+        active = trim.top_half(score, draws.order(key, shape), state.active)
         active, score = (jnp.where(running, *pair) for pair in ((active, state.active), (score, state.score)))
         return State(state.budget, state.round + running.astype(jnp.int32), active, score)
+
+    def standing(self, spec: Spec, state: State) -> Standing:
+        """The active arms and the estimates of the last round."""
+        return Standing(state.active, state.score, jnp.ones(state.score.shape, jnp.float32))
 
     def arms_left(self, spec: Spec, state: State) -> int:
         """The active arms, equally many in every context."""

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from sim import estimators, schedules, trim
-from sim.core import Allocation, Estimating, Key, Policy, Spec, Stats
+from sim import draws, estimators, schedules, trim
+from sim.core import Allocation, Estimating, Key, Policy, Spec, Standing, Stats
 
 
 class State(NamedTuple):
@@ -26,7 +26,7 @@ class State(NamedTuple):
     spent: Int[Array, ""]
     phase: Int[Array, ""]
     active: Bool[Array, "context arm"]
-    table: estimators.Table
+    table: estimators.BlockSums
 
 
 class SuccessiveRejects(Estimating):
@@ -36,6 +36,10 @@ class SuccessiveRejects(Estimating):
         """All arms active in every context."""
         active = jnp.ones((spec.num_contexts, spec.num_arms), bool)
         return State(budget, jnp.int32(0), jnp.int32(0), active, estimators.empty(spec))
+
+    def num_rounds(self, spec: Spec) -> int:
+        """A round rejects an arm at least: |A| - 1."""
+        return spec.num_arms - 1
 
     def finished(self, spec: Spec, state: State) -> Bool[Array, ""]:
         """When one arm is left in every context."""
@@ -62,8 +66,12 @@ class SuccessiveRejects(Estimating):
         phase = jnp.minimum(phase, spec.num_arms - 1)
         score = estimators.value(spec, table).reshape(state.active.shape)
         left = jnp.full(spec.num_contexts, 1, jnp.int32) * (spec.num_arms - phase)
-        active = trim.keep_best(score, trim.random_order(key, score.shape), state.active, left)
+        active = trim.keep_best(score, draws.order(key, score.shape), state.active, left)
         return State(state.budget, spent, phase, jnp.where(running, active, state.active), table)
+
+    def standing(self, spec: Spec, state: State) -> Standing:
+        """The arms not rejected and their estimates."""
+        return estimators.standing(spec, state.table, state.active)
 
     def arms_left(self, spec: Spec, state: State) -> int:
         """The active arms, equally many in every context."""

@@ -14,8 +14,8 @@ from jaxtyping import Array, Bool, Int, UInt32
 from sim import schedules, trim
 from sim.kernels import lanes, select
 
-FEW = 8
-"""A list takes over once at most one in FEW arms is active."""
+SPARSE = 8
+"""A list takes over once at most one in SPARSE arms is active."""
 
 
 Answer = TypeVar("Answer")
@@ -53,7 +53,7 @@ class Halving(NamedTuple):
     @property
     def early(self) -> int:
         """Rounds on the mask."""
-        many = (r for r in range(self.num_rounds) if self.left(r) * FEW > self.num_arms)
+        many = (r for r in range(self.num_rounds) if self.left(r) * SPARSE > self.num_arms)
         return max(many, default=-1) + 1
 
     def left(self, done: int) -> int:

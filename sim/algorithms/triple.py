@@ -14,9 +14,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from sim import estimators, schedules, trim
-from sim.core import Allocation, Designed, Key, Policy, Spec, Stats
-from sim.kernels import counter
+from sim import draws, estimators, schedules, trim
+from sim.core import Allocation, Designed, Key, Policy, Spec, Standing, Stats
 
 
 class State(NamedTuple):
@@ -25,7 +24,7 @@ class State(NamedTuple):
     budget: Int[Array, ""]
     round: Int[Array, ""]
     active: Bool[Array, "context prompt"]
-    table: estimators.Table
+    table: estimators.BlockSums
 
 
 class Triple(Designed):
@@ -71,9 +70,13 @@ class Triple(Designed):
         running = ~self.finished(spec, state)
         table = estimators.add(state.table, allocation, stats)
         score = estimators.value(spec, table)[:, :, 0]
-        half = trim.top_half(score, trim.random_order(key, score.shape), state.active)
+        half = trim.top_half(score, draws.order(key, score.shape), state.active)
         active = jnp.where(running, half, state.active)
         return State(state.budget, state.round + running.astype(jnp.int32), active, table)
+
+    def standing(self, spec: Spec, state: State) -> Standing:
+        """The active prompts and the estimates of all arms."""
+        return estimators.standing(spec, state.table, state.active)
 
     def arms_left(self, spec: Spec, state: State) -> int:
         """One for every active prompt: the scale is given."""
@@ -82,5 +85,5 @@ class Triple(Designed):
     def recommend(self, key: Key, spec: Spec, state: State) -> Policy:
         """The prompt left, at the deployed scale."""
         prompt = jnp.argmax(state.active, axis=1).astype(jnp.int32)
-        drawn = counter.integer(counter.bits(key, (spec.num_contexts,)), spec.max_scale) + 1
+        drawn = draws.integer(draws.words(key, (spec.num_contexts,)), spec.max_scale) + 1
         return Policy(prompt, jnp.ones_like(prompt) if self.deploy == "one" else drawn)

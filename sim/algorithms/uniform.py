@@ -12,14 +12,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from sim import estimators, schedules, trim
-from sim.core import Allocation, Estimating, Key, Policy, Spec, Stats
+from sim.core import Allocation, Estimating, Key, Policy, Spec, Standing, Stats
 
 
 class State(NamedTuple):
     """The budget until it is spent, and what came back."""
 
     budget: Int[Array, ""]
-    table: estimators.Table
+    table: estimators.BlockSums
     done: Bool[Array, ""]
 
 
@@ -29,6 +29,10 @@ class Uniform(Estimating):
     def init(self, spec: Spec, budget: Int[Array, ""]) -> State:
         """Nothing pulled."""
         return State(budget, estimators.empty(spec), jnp.zeros((), bool))
+
+    def num_rounds(self, spec: Spec) -> int:
+        """One."""
+        return 1
 
     def finished(self, spec: Spec, state: State) -> Bool[Array, ""]:
         """After one round."""
@@ -44,6 +48,10 @@ class Uniform(Estimating):
     def update(self, key: Key, spec: Spec, state: State, allocation: Allocation, stats: Stats) -> State:
         """Add the pulls."""
         return State(state.budget, estimators.add(state.table, allocation, stats), jnp.ones((), bool))
+
+    def standing(self, spec: Spec, state: State) -> Standing:
+        """The estimates of all arms."""
+        return estimators.standing(spec, state.table, None)
 
     def recommend(self, key: Key, spec: Spec, state: State) -> Policy:
         """The best estimate of every context, ties at random."""

@@ -1,30 +1,60 @@
-"""What `iapo` offers, command by command. Everything heavy is imported inside them, so that help comes at once."""
+"""Table of the commands of `iapo`. Everything heavy is imported inside them, so that help comes at once."""
+
+from typing import Annotated
 
 import typer
 
-from sim.cli import compare, data, evaluate, figures, journal, live, plan, theory, verify, worlds
+from sim.cli import check, compare, data, evaluate, figures, journal, live, new, plan, theory, verify, worlds
+from sim.cli.usage import App
 
-app = typer.Typer(
+SECTIONS = {
+    "Simulate": ("compare", "values", "figures", "claims"),
+    "Guarantees": ("hardness", "agnostic", "plan", "verify"),
+    "Live models": ("tune", "ask", "evaluate", "record", "replay", "journal"),
+    "Data": ("env", "data"),
+    "Extend": ("algorithms", "check", "new"),
+}
+"""Heading in the help -> the commands below it."""
+
+app = App(
+    SECTIONS,
     name="iapo",
     help="Choose a prompt and an inference scale together (IAPO): compare selection algorithms with exact scoring.",
-    epilog="A first try: iapo compare --env crossover --algorithm psst --algorithm uniform --trials 50",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,  # plain help comes in half the time
-    pretty_exceptions_enable=False,
+    epilog="A first try: iapo compare crossover --algorithm psst --algorithm uniform --trials 50",
 )
-env_app = typer.Typer(help="List, show and import environments.", no_args_is_help=True, rich_markup_mode=None)
-data_app = typer.Typer(
-    help="The environments that the paper's authors released.", no_args_is_help=True, rich_markup_mode=None
-)
+env_app = App(help="List, show and import environments.")
+data_app = App(help="Fetch the environments that the paper's authors released.")
+journal_app = App(help="Show, export and compact what live runs paid for.")
 
-journal_app = typer.Typer(help="What live runs paid for.", no_args_is_help=True, rich_markup_mode=None)
+
+def _say_version(asked: bool) -> bool:
+    if asked:
+        from importlib import metadata
+
+        try:
+            typer.echo(f"iapo {metadata.version('iapo-testbed')}")
+        except metadata.PackageNotFoundError:
+            typer.echo("iapo (a checkout that is not installed)")
+        raise typer.Exit
+    return asked
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say the version, and stop.")
+    ] = False,
+) -> None:
+    pass
+
 
 app.command("compare")(compare.compare)
 app.command("values")(worlds.values)
 app.command("hardness")(theory.hardness)
 app.command("agnostic")(theory.agnostic)
 app.command("algorithms")(compare.algorithms)
+app.command("new")(new.new)
+app.command("check")(check.check)
 app.command("verify")(verify.verify)
 app.command("plan")(plan.plan)
 app.command("tune")(live.tune)

@@ -1,4 +1,4 @@
-"""What all commands share: errors in one sentence, and tables."""
+"""Helpers of all commands: errors in one sentence, and tables."""
 
 import functools
 import re
@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 import typer
 
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from sim.adapters.trust import Trust
     from sim.envs.dataset import Dataset
 
-TrustOption = Annotated[
-    bool, typer.Option("--trust", help="Import the Python modules of its scorers, which runs their code.")
-]
-ModuleOption = Annotated[list[str] | None, typer.Option(help="Import this module of its scorers; once per module.")]
 P = ParamSpec("P")
 S = TypeVar("S")
 
@@ -51,10 +47,14 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             function(*args, **kwargs)
-        except (ValueError, OSError) as error:
-            if isinstance(error, ValueError) and not _is_ours(error):
+        except Exception as error:
+            from sim.mistakes import mistake
+
+            found = mistake(error)
+            refused = isinstance(error, OSError) or (isinstance(error, ValueError) and _is_ours(error))
+            if found is None and not refused:
                 raise  # a bug, not a complaint: the traceback is wanted
-            stop(f"error: {error}", USER_ERROR)
+            stop(f"error: {found or error}", USER_ERROR)
         except KeyboardInterrupt as error:
             stop(f"stopped: {error}".removesuffix(": "), INTERRUPTED)
 
@@ -94,7 +94,7 @@ class Standing:
         self._step: Any = None
 
     def watching(self, report: Callable[[S], None]) -> Callable[[S], None]:
-        """What reports steps, which say how many cells are done of how many, and remembers the last one."""
+        """Reporter of steps (cells done of how many) that remembers the last one."""
 
         def told(step: S) -> None:
             self._step = step
@@ -187,7 +187,7 @@ def description() -> "TextColumn":
 
 
 def sizes(data: "Dataset") -> str:
-    """What an environment counts, in a few words."""
+    """Sizes of an environment in a few words."""
     contexts = count(data.num_contexts, "context")
     return f"{count(data.num_prompts, 'prompt')}, {count(data.num_queries, 'query')}, {contexts}, N <= {data.max_scale}"
 

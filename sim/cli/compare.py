@@ -4,11 +4,11 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from sim.cli import common, interrupt, workers
+from sim.cli import common, completion, interrupt, options, workers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,51 +23,67 @@ SIGNIFICANT = 0.05
 
 @common.command
 def compare(
-    env: Annotated[list[str], typer.Option(metavar="NAME-or-PATH", help="From `iapo env list`, or a file.")] = ENVS,
-    algorithm: Annotated[
-        list[str] | None,
+    place: options.EnvPlaces = None,
+    env: options.Envs = None,
+    algorithm: options.Algorithms = None,
+    budget: Annotated[
+        list[int],
         typer.Option(
-            metavar="NAME[:OPTION=VALUE,...]", help="From `iapo algorithms`.", show_default="all that can run"
+            parser=options.whole,
+            metavar="T",
+            help="Completions that a trial may spend, as 5000 or 5k; once per budget.",
         ),
-    ] = None,
-    budget: Annotated[list[int], typer.Option(metavar="T", help="Completions that a trial may spend.")] = BUDGETS,
-    trials: Annotated[int, typer.Option(help="Trials per environment, algorithm and budget.")] = 200,
-    seed: Annotated[int, typer.Option(help="Decides everything that is random.")] = 0,
-    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("results/compare"),
+    ] = BUDGETS,
+    trials: Annotated[
+        int, typer.Option(parser=options.whole, metavar="N", help="Trials per environment, algorithm and budget.")
+    ] = 200,
+    seed: options.Seed = 0,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the results.")] = Path("results/compare"),
     reference: Annotated[
         str | None,
         typer.Option(
-            metavar="ALGORITHM", help="The others are tested against it.", show_default="psst, or else the first"
+            metavar="ALGORITHM",
+            help="The others are tested against it.",
+            show_default="psst, or else the first",
+            autocompletion=completion.algorithms,
         ),
     ] = None,
     chunk: Annotated[
         int | None,
-        typer.Option(help="Trials in progress at a time: speed, never results.", show_default="the algorithm decides"),
+        typer.Option(
+            parser=options.whole,
+            metavar="N",
+            help="Trials in progress at a time: speed, never results.",
+            show_default="the algorithm decides",
+        ),
     ] = None,
     processes: workers.Workers = None,
     dask: workers.Dask = None,
     cache_dir: workers.CacheDir = None,
 ) -> None:
-    """Compare algorithms on environments, scored by exact values on held-out queries.
+    """Compare algorithms on environments, with exact scores.
 
-    The small worlds with known answers have no split: train and test are the whole query law.
-
-    Every algorithm meets the same worlds, splits and seeds. --env, --algorithm and --budget can be repeated. Writes
+    Policies are scored by exact values on held-out queries. The small worlds with known answers have no split: train
+    and test are the whole query law. Every algorithm meets the same worlds, splits and seeds. Writes
     trials.parquet, summary.csv, contexts.csv, compare.png, compare.pdf and provenance.json. What is finished is kept:
     the same command goes on where it was stopped, and further budgets or algorithms only add what is missing.
 
-    Example: iapo compare --env MATH_final.pkl --algorithm psst --algorithm ucb --budget 1000 --budget 5000 --out math
+    Example: iapo compare MATH_final.pkl --algorithm psst --algorithm ucb --budget 1k --budget 5k --out math
     """
+    from sim import plugins
     from sim.comparison import compare as driver
     from theory.truth import exact_values
 
-    texts, unable = (tuple(algorithm), {}) if algorithm else driver.able(env)
+    named = [*(place or ()), *(env or ())] or ENVS
+    texts, unable = (tuple(algorithm), {}) if algorithm else driver.able(named)
     for name, why in unable.items():
         typer.echo(f"{name} is left out; {common.plain(why)}", err=True)
     if reference is None:
         reference = "psst" if "psst" in texts else texts[0]
-    env, out = [workers.everywhere(name, dask) for name in env], out if dask is None else out.resolve()
-    plan = driver.Plan(tuple(env), texts, tuple(budget), trials, seed, reference, chunk)
+    if dask is not None:
+        texts, reference = tuple(map(plugins.everywhere, texts)), plugins.everywhere(reference)
+    named, out = [workers.everywhere(name, dask) for name in named], out if dask is None else out.resolve()
+    plan = driver.Plan(tuple(named), texts, tuple(budget), trials, seed, reference, chunk)
     standing = common.Standing(out)
     interrupt.last_words(standing)
     try:
@@ -104,7 +120,7 @@ def _say_unresolved(plan: "Plan") -> None:
 
 @contextmanager
 def progress() -> "Iterator[Callable[[Step], None]]":
-    """What reports steps: a bar on a terminal, else a line per environment and algorithm."""
+    """Reporter of steps: a bar on a terminal, else a line per environment and algorithm."""
     if not sys.stderr.isatty():
         lines = _Lines()
         yield lines
@@ -177,7 +193,7 @@ def _table(console: "Console", env: str, rows: "pd.DataFrame", plan: "Plan", res
     for text in plan.algorithms:
         entries = []
         for budget in plan.budgets:
-            cell = cells.loc[text, budget]
+            cell = cast(Any, cells.loc[text, budget])
             mark = "*" if cell["p_holm"] < SIGNIFICANT else " "
             entry = f"{number(cell['acr_mean'])} ±{number(cell['acr_sem'])}{mark}"
             entries.append(Text(entry, "bold" if cell["acr_mean"] == best[budget] else ""))
@@ -201,12 +217,12 @@ def algorithms() -> None:
     """
     from rich.text import Text
 
-    from sim import algorithms as rooms
+    from sim.comparison import contenders
 
     def about(name: str) -> Text:
-        line = (type(rooms.ALGORITHMS[name]()).__doc__ or "").partition("\n")[0]
-        options = ", ".join(f"{option}={value}" for option, value in rooms.options(name).items())
-        return Text(f"{line}\n  {options}" if options else line)
+        found = contenders.get(name)
+        options = ", ".join(f"{option}={value}" for option, value in found.options.items())
+        return Text(f"{found.summary}\n  {options}" if options else found.summary)
 
-    rows = [(name, about(name)) for name in rooms.ALGORITHMS]
+    rows = [(name, about(name)) for name in contenders.names()]
     common.show(common.console(), None, ("name", "~what it does, and its options with their defaults"), rows)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sim.cli import common
+from sim.cli import common, options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,10 +28,10 @@ def import_(
             help="A released .pkl, a .npz, or logs of completions: .csv, .parquet, .jsonl (rows, OpenAI batch output, "
             "lm-evaluation-harness samples), .json (a list of rows, Inspect, promptfoo), .eval (Inspect), also packed "
             "(.gz). NAME=FILE names the prompt of a file that names none.",
-            metavar="FILE...",
+            metavar="FILE",
         ),
     ],
-    to: Annotated[Path, typer.Option(help="The .npz file to write.")],
+    out: options.EnvironmentFile,
     tie: Annotated[
         str | None,
         typer.Option(
@@ -53,7 +53,9 @@ def import_(
             rich_help_panel="Logs",
         ),
     ] = None,
-    max_scale: Annotated[int | None, typer.Option(help="Largest N.", rich_help_panel="Logs")] = None,
+    max_scale: Annotated[
+        int | None, typer.Option(parser=options.whole, metavar="N", help="Largest N.", rich_help_panel="Logs")
+    ] = None,
     gold: Annotated[
         str | None, typer.Option(help="Column of the right answer, for mv.", rich_help_panel="Logs")
     ] = None,
@@ -97,12 +99,12 @@ def import_(
         ),
     ] = False,
 ) -> None:
-    """Convert an environment to the open format, or make one from a log with a row per completion.
+    """Convert an environment, or logs of completions, to the open format.
 
-    Example: iapo env import log.csv --to mine.npz --objective answer:mv --gold right --cost tokens
+    Example: iapo env import log.csv --out mine.npz --objective answer:mv --gold right --cost tokens
     --context free=1,0 --context dear=1,0.002 --max-scale 32
 
-    Or: iapo env import plain=a.eval steps=b.eval --to mine.npz --answers number --gold gold --objective answer:mv
+    Or: iapo env import plain=a.eval steps=b.eval --out mine.npz --answers number --gold gold --objective answer:mv
     --cost completion_tokens --context 1,0.001 --max-scale 16
     """
     from sim.cli import answers as room
@@ -154,10 +156,10 @@ def import_(
         if "mv" not in data.aggregate:
             raise ValueError(f"--tie is {tie!r}, but no objective of {path} is voted on ('mv')")
         data = replace(data, tie=tie)
-    files.save(data, to)
+    files.save(data, out)
     if closing is not None and (few := few_completions(data)) is not None:
         typer.echo(f"warning: {few}", err=True)
-    typer.echo(f"wrote {to}: {common.plain(data.name)}, {common.sizes(data)}")
+    typer.echo(f"wrote {out}: {common.plain(data.name)}, {common.sizes(data)}")
     if closing is not None:
         typer.echo(common.plain(closing))
 
@@ -223,13 +225,14 @@ def fetch(
         str | None,
         typer.Option("--from", help="A folder that holds the files, or a URL.", show_default="the authors' repository"),
     ] = None,
-    to: Annotated[
-        Path | None, typer.Option(help="Folder to put them in.", show_default="this user's data folder")
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Folder to put them in.", show_default="this user's data folder"),
     ] = None,
 ) -> None:
-    """Fetch the environments that the paper's authors released, and check that they are those.
+    """Fetch released environments, and check that they are those.
 
-    Example: iapo data fetch MATH --to data
+    Example: iapo data fetch MATH --out data
     """
     from rich import progress
     from rich.console import Console
@@ -247,7 +250,7 @@ def fetch(
                 tasks[name] = bar.add_task(name)
             bar.update(tasks[name], completed=received, total=total)
 
-        paths = room.fetch(names or list(RELEASED), source, to, report)
+        paths = room.fetch(names or list(RELEASED), source, out, report)
     for path in paths:
         typer.echo(path)
-    typer.echo(f"use one with: iapo compare --env {paths[0]}", err=True)
+    typer.echo(f"use one with: iapo compare {paths[0]}", err=True)

@@ -1,4 +1,4 @@
-"""How many digits of a value to show."""
+"""Number of digits with which a value is shown."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ _EXACT = 15
 
 
 def shown(values: np.ndarray | Sequence[float], apart: float | None = None) -> Callable[[float], str]:
-    """What formats values that belong together: with enough digits to tell them apart, in any unit.
+    """Format of values that belong together: enough digits to tell them apart, in any unit.
 
     Four decimals; more where values differ by less than .01, so that three digits of what they differ by are seen. With
     an exponent where the largest is below .001 or very large.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sim.cli import common
+from sim.cli import common, options
 from sim.cli.live import Unreadable, connected, progress, read_text, say_policy
 from sim.cli.spending import amount_text, check_cap, show_need
 
@@ -20,24 +20,41 @@ if TYPE_CHECKING:
 def evaluate(
     policy: Annotated[Path, typer.Argument(help="A policy.json that `iapo tune` wrote.")],
     queries: Annotated[Path, typer.Option(help="Held-out queries, with the columns that the configuration names.")],
-    limit: Annotated[int | None, typer.Option(help="Use the first so many.", show_default="all")] = None,
-    pulls: Annotated[int, typer.Option(help="Pulls of every prompt on every query.")] = 1,
-    triple_scale: Annotated[
-        int | None, typer.Option(help="N of TRIPLE's choice.", show_default="the policy's, context by context")
+    limit: Annotated[
+        int | None,
+        typer.Option(parser=options.whole, metavar="N", help="Use the first so many queries.", show_default="all"),
     ] = None,
-    to: Annotated[Path | None, typer.Option(help="The .csv to write.", show_default="OUT/evaluation.csv")] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Say what it would cost, and stop. Asks nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before spending.")] = False,
-    trust: common.TrustOption = False,
-    module: common.ModuleOption = None,
+    pulls: Annotated[
+        int, typer.Option(parser=options.whole, metavar="N", help="Pulls of every prompt on every query.")
+    ] = 1,
+    triple_scale: Annotated[
+        int | None,
+        typer.Option(
+            parser=options.whole,
+            metavar="N",
+            help="N of TRIPLE's choice.",
+            show_default="the policy's, context by context",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The .csv or .parquet file to write.", show_default="evaluation.csv of the run"
+        ),
+    ] = None,
+    plan: options.Plan = False,
+    yes: options.Yes = False,
+    trust: options.Trust = False,
+    module: options.Modules = None,
     accept_unreadable: Unreadable = False,
 ) -> None:
-    """Measure a policy live on held-out queries, paired with what it competes with, and say what that cost.
+    """Evaluate a policy live, on held-out queries.
 
-    In every context against the prompt that tuning found best for a single completion, deployed with N = 1 (single) and
-    with a given N (triple, as TRIPLE chooses). The caps of the configuration hold, in its journal: the same command
-    goes on where it was stopped, and asks for nothing twice. What is evaluated is what the policy file
-    holds (prompts, endpoint, scorers, contexts, prices); where the configuration differs by now, that is said.
+    It is paired with what it competes with, and what that cost is said. In every context against the prompt that
+    tuning found best for a single completion, deployed with N = 1 (single) and with a given N (triple, as TRIPLE
+    chooses). The caps of the configuration hold, in its journal: the same command goes on where it was stopped, and
+    asks for nothing twice. What is evaluated is what the policy file holds (prompts, endpoint, scorers, contexts,
+    prices); where the configuration differs by now, that is said.
 
     Example: iapo evaluate results/capitals/policy.json --queries held-out.jsonl --plan
     """
@@ -50,10 +67,10 @@ def evaluate(
         raise ValueError(f"--pulls is {pulls}; it must be at least 1")
     if limit is not None and limit < 1:
         raise ValueError(f"--limit is {limit}; it must be at least 1")
-    if to is not None and to.suffix not in (".csv", ".parquet"):
-        raise ValueError(f"--to is {to}; the name of a table ends in .csv or .parquet")
-    if to is not None and not to.resolve().parent.is_dir():
-        raise ValueError(f"--to is {to}; its folder {to.resolve().parent} does not exist")
+    if out is not None and out.suffix not in (".csv", ".parquet"):
+        raise ValueError(f"--out is {out}; the name of a table ends in .csv or .parquet")
+    if out is not None and not out.resolve().parent.is_dir():
+        raise ValueError(f"--out is {out}; its folder {out.resolve().parent} does not exist")
     chosen = file.load(policy)
     tuned, changed = reading.of_tuning(chosen, common.may_import(trust, module))
     if changed:
@@ -79,7 +96,7 @@ def evaluate(
             measured = evaluation.measure(live, items, width, wants, pulls, report)
         spent, charged, seen = live.ledger.spent, live.ledger.spent.minus(before), dict(live.reader.seen)
     rows = evaluation.compare(run, arms, measured, pulls)
-    place = to or run.out / "evaluation.csv"
+    place = out or run.out / "evaluation.csv"
     _save(rows, place)
     _show(run, rows, len(items))
     typer.echo(f"\n{read_text(seen)}")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sim.cli import common, interrupt, workers
+from sim.cli import common, completion, interrupt, options, workers
 from sim.cli.compare import progress
 
 if TYPE_CHECKING:
@@ -25,12 +25,17 @@ Data = Annotated[
 ]
 Smoke = Annotated[bool, typer.Option("--smoke", help="Tiny sweeps of everything, in three minutes, in a folder apart.")]
 Trials = Annotated[
-    int | None, typer.Option(help="Trials per point.", show_default="those of each figure's SWEEP", min=1)
+    int | None,
+    typer.Option(
+        parser=options.positive, metavar="N", help="Trials per point.", show_default="those of each figure's SWEEP"
+    ),
 ]
 Out = Annotated[
     Path | None,
     typer.Option(
-        help="Folder for tables/ and rendered/.", show_default="figures of this project, results/smoke with --smoke"
+        metavar="FOLDER",
+        help="Folder for tables/ and rendered/.",
+        show_default="figures, or results/smoke with --smoke",
     ),
 ]
 SMOKE_OUT = Path("results/smoke")
@@ -39,7 +44,15 @@ CELLS = Path("results/figures")
 
 @common.command
 def figures(
-    name: Annotated[list[str] | None, typer.Argument(help="From --list.", show_default="all of them")] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="FIGURE",
+            help="Figures, from --list, or files: mine.py.",
+            show_default="all of them",
+            autocompletion=completion.figures,
+        ),
+    ] = None,
     data: Data = None,
     smoke: Smoke = False,
     redraw: Annotated[bool, typer.Option("--redraw", help="Draw kept tables; compute nothing.")] = False,
@@ -52,20 +65,23 @@ def figures(
     out: Out = None,
     cache_dir: workers.CacheDir = None,
 ) -> None:
-    """Make the figures of the paper and more, from tables that are kept.
+    """Make the figures of the paper and more, from kept tables.
 
     A table is computed where it is missing, or was made from another sweep or other files; pictures (.pdf for print,
     .png) are always drawn. Making all of them ends with the ledger of claims, as `iapo claims` writes it. Finished
     parts are kept in results/figures: the same command goes on where it was stopped, and a table that was deleted comes
-    back with the same numbers.
+    back with the same numbers. From an installed package everything is written to the folder figures here, and the
+    tables that come with the package are read.
 
     Example: iapo figures exploration --data MATH_final.pkl
     """
     from figures import build, registry
 
-    asked = build.Asked(folder_of(out, smoke), smoke, trials, recompute, redraw)
+    folder, kept = build.home(SMOKE_OUT if smoke and out is None else out)
+    asked = build.Asked(folder, smoke, trials, recompute, redraw, kept)
     lab_here = lab(data, asked)
-    names = registry.with_needs(name or []) if list_ else list(name or [])
+    own = [registry.bring(one) for one in name or []]
+    names = registry.with_needs(own) if list_ else own
     if list_:
         rows = [(one, *build.state(one, asked, lab_here), registry.FIGURES[one].shows) for one in names]
         common.show(common.console(), None, ("name", "table", "~why", "~what it shows"), rows)
@@ -90,11 +106,16 @@ def claims(
     into: Annotated[
         Path | None, typer.Option(help="Also put the short table between the marks <!-- claims --> of this text.")
     ] = None,
+    claim: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE:NAME", help="Judge a claim of your own too, as mine.py:C11; once per claim."),
+    ] = None,
 ) -> None:
-    """Judge the paper's claims C1 to C10 from the tables of the figures; write tables/claims.md.
+    """Judge the paper's claims C1 to C10 by the figures' tables.
 
-    Tables that are missing or old are made first, as by `iapo figures`; each claim has a stated test. Environments
-    whose files are not at hand are not testable here, and are judged as soon as --data has them.
+    Writes tables/claims.md. Tables that are missing or old are made first, as by `iapo figures`; each claim has a
+    stated test. Environments whose files are not at hand are not testable here, and are judged as soon as --data
+    has them.
 
     Example: iapo claims --data MATH_final.pkl
     """
@@ -102,7 +123,9 @@ def claims(
     from figures import claims as rooms
     from sim.envs.files import write_whole
 
-    asked = build.Asked(folder_of(out, smoke), smoke, trials)
+    rooms.bring(claim or ())
+    folder, kept = build.home(SMOKE_OUT if smoke and out is None else out)
+    asked = build.Asked(folder, smoke, trials, kept=kept)
     text = None if into is None else into.read_text(encoding="utf-8")
     if text is not None:
         rooms.into(text, "")  # complain before the work
@@ -125,20 +148,14 @@ def write_ledger(tables: "dict[str, pd.DataFrame]", asked: "Asked") -> Path:
     from sim.envs.files import write_whole
 
     path = asked.out / "tables" / "claims.md"
-    whole = claims.ledger(tables, build.origins(claims.needs(), asked.out))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = claims.ledger(tables, build.origins(claims.needs(), asked))
     write_whole(path, lambda file: file.write(whole.encode()))
     return path
 
 
-def folder_of(out: Path | None, smoke: bool) -> Path:
-    """The folder of tables and pictures."""
-    from figures import build
-
-    return out or (SMOKE_OUT if smoke else build.HOME)
-
-
 def lab(data: list[Path] | None, asked: "Asked") -> "Lab":
-    """What figures are made with, without processes."""
+    """Means of making figures, without processes."""
     from figures import inputs as room
     from sim.envs.fetch import data_folder
 

@@ -55,11 +55,15 @@ def install() -> None:
     _open_standard_streams()
     ours, signals = os.pipe()
     os.set_blocking(signals, False)
+    before = signal.pthread_sigmask(
+        signal.SIG_BLOCK, _CODES
+    )  # else the handler that goes would speak beside the thread
     signal.set_wakeup_fd(signals, warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(ours,), name="signals", daemon=True).start()
     for number in _CODES:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _leave_to_the_thread)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
     atexit.register(_ignore)  # the first to be registered runs last
 
 
@@ -77,7 +81,7 @@ def finish(code: int) -> None:
 
 
 def last_words(words: Callable[[], str]) -> None:
-    """What the command says if it is ended from here on; called by another thread, so it only formats what it has."""
+    """Set the last words of a command that is ended; another thread calls them, so they only format what they have."""
     _state.words = words
 
 
@@ -93,7 +97,7 @@ def ending(work: Callable[[], object]) -> Iterator[None]:
 
 @contextmanager
 def held() -> Iterator[None]:
-    """What happens in here is not cut in two: the end of the process waits for it, `GRACE` seconds at most.
+    """Hold off the end of the process, `GRACE` seconds at most: work in here is not cut in two.
 
     For what takes milliseconds; once the end has begun nobody gets in.
     """

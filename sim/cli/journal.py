@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sim.cli import common
+from sim.cli import common, options
 from sim.cli.live import Unreadable, connected, progress
 from sim.cli.spending import amount_text, check_cap, show_need
 
@@ -14,18 +14,22 @@ Place = Annotated[Path, typer.Argument(help="A journal.sqlite, or the folder tha
 
 @common.command
 def record(
-    config: Annotated[Path, typer.Argument(help="The run, a TOML file as for `iapo tune`.", metavar="CONFIG")],
-    to: Annotated[Path, typer.Option(help="The .npz file to write.")],
-    completions: Annotated[int, typer.Option("--completions", "-n", help="Of every prompt on every query.")] = 128,
-    plan: Annotated[bool, typer.Option("--plan", help="Say what it would cost, and stop. Asks nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before spending.")] = False,
+    config: Annotated[Path, typer.Argument(help="The run, a TOML file.", metavar="CONFIG")],
+    out: options.EnvironmentFile,
+    completions: Annotated[
+        int,
+        typer.Option("--completions", "-n", parser=options.whole, metavar="N", help="Of every prompt on every query."),
+    ] = 128,
+    plan: options.Plan = False,
+    yes: options.Yes = False,
     accept_unreadable: Unreadable = False,
 ) -> None:
-    """Ask for all prompts x queries x completions, and write an environment that the whole testbed can study.
+    """Record a live model, as an environment.
 
-    The caps of CONFIG hold. Everything is kept in the journal: the same command goes on where it was stopped.
+    Asks for all prompts x queries x completions; the whole testbed can study the environment that it writes. The
+    caps of CONFIG hold. Everything is kept in the journal: the same command goes on where it was stopped.
 
-    Example: iapo record run.toml -n 64 --to mine.npz, then iapo values mine.npz
+    Example: iapo record run.toml -n 64 --out mine.npz, then iapo values mine.npz
     """
     from sim.adapters import config as reading
     from sim.adapters import doubts, planning
@@ -33,7 +37,7 @@ def record(
     from sim.adapters import tune as driver
     from sim.envs import files
 
-    _check_name(to)
+    _check_name(out)
     if completions < 1:
         raise ValueError(f"completions is {completions}; it must be at least 1")
     run = reading.load(config)
@@ -57,24 +61,25 @@ def record(
         with progress(rounds=False) as report:
             data = room.record(live, items, wants, report)
         spent = live.ledger.spent
-    files.save(data, to)
-    typer.echo(f"wrote {to}: {common.sizes(data)}; in all {amount_text(spent)}")
+    files.save(data, out)
+    typer.echo(f"wrote {out}: {common.sizes(data)}; in all {amount_text(spent)}")
 
 
 @common.command
 def replay(
     journal: Place,
-    to: Annotated[Path, typer.Option(help="The .npz file to write.")],
+    out: options.EnvironmentFile,
     stream: Annotated[str, typer.Option(help="tune, record, or another that `iapo journal list` shows.")] = "tune",
-    trust: common.TrustOption = False,
-    module: common.ModuleOption = None,
+    trust: options.Trust = False,
+    module: options.Modules = None,
 ) -> None:
-    """Make an environment of what a run saw, with the scorers of its configuration as it is now.
+    """Replay a run: make an environment of what it saw.
 
-    Prompts and queries are left out until every prompt has completions of every query. Arms that the run dropped early
-    have few completions: an exact value of such an environment says what was seen, not what is true.
+    Scorers are those of its configuration as it is now. Prompts and queries are left out until every prompt has
+    completions of every query. Arms that the run dropped early have few completions: an exact value of such an
+    environment says what was seen, not what is true.
 
-    Example: iapo replay results/capitals --to seen.npz
+    Example: iapo replay results/capitals --out seen.npz
     """
     from sim.adapters import config as reading
     from sim.adapters import record as room
@@ -83,7 +88,7 @@ def replay(
     from sim.adapters.wire.protocol import Offline
     from sim.envs import files
 
-    _check_name(to)
+    _check_name(out)
     kept = journal_tables.open_existing(journal)
     place, file = kept.note("config"), str(kept.path)
     kept.close()
@@ -92,8 +97,8 @@ def replay(
     run = reading.load(place, file, common.may_import(trust, module))
     with driver.session(run, Offline, file, capped=False) as live:
         data, left = room.replay(live, driver.load_items(run), stream)
-    files.save(data, to)
-    typer.echo(f"wrote {to}: {common.sizes(data)}; left out: {common.plain(left)}")
+    files.save(data, out)
+    typer.echo(f"wrote {out}: {common.sizes(data)}; left out: {common.plain(left)}")
 
 
 @common.command
@@ -141,21 +146,30 @@ def list_(journal: Place) -> None:
 
 
 @common.command
-def export(journal: Place, to: Annotated[Path, typer.Option(help="The .jsonl or .parquet file to write.")]) -> None:
-    """Write every completion, a row each. JSONL keeps any text as it was, Parquet all that UTF-8 can hold."""
+def export(
+    journal: Place,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The .jsonl or .parquet file to write.")],
+) -> None:
+    """Write every completion to a file, a row each.
+
+    JSONL keeps any text as it was, Parquet all that UTF-8 can hold.
+    """
     from sim.adapters.paid import journal_tables
 
     kept = journal_tables.open_existing(journal)
     try:
-        count = journal_tables.export(kept, to)
+        count = journal_tables.export(kept, out)
     finally:
         kept.close()
-    typer.echo(f"wrote {to}: {count:,} completions")
+    typer.echo(f"wrote {out}: {count:,} completions")
 
 
 @common.command
 def compact(journal: Place) -> None:
-    """Forget requests that cost nothing, and give room back to the disk. Completions and charges stay."""
+    """Forget requests that cost nothing, and give room back to the disk.
+
+    Completions and charges stay.
+    """
     from sim.adapters.paid import journal_tables
 
     kept = journal_tables.open_existing(journal)
@@ -166,8 +180,8 @@ def compact(journal: Place) -> None:
     typer.echo(f"{before:,} bytes before, {after:,} after")
 
 
-def _check_name(to: Path) -> None:
-    if to.suffix != ".npz":
-        raise ValueError(f"--to is {to}; the name of an environment file ends in .npz")
-    if not to.parent.is_dir():
-        raise ValueError(f"--to is {to}; the folder {to.parent} does not exist")
+def _check_name(out: Path) -> None:
+    if out.suffix != ".npz":
+        raise ValueError(f"--out is {out}; the name of an environment file ends in .npz")
+    if not out.parent.is_dir():
+        raise ValueError(f"--out is {out}; the folder {out.parent} does not exist")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sim.cli import common, interrupt
+from sim.cli import common, interrupt, options
 from sim.cli.spending import amount_columns, amount_text, amounts, at_most, caps_columns
 
 if TYPE_CHECKING:
@@ -36,15 +36,19 @@ MOST_ROUNDS = 64
 @common.command
 def tune(
     config: Annotated[Path | None, typer.Argument(help="The run, a TOML file.", metavar="CONFIG")] = None,
-    example: Annotated[bool, typer.Option("--example", help="Write an example with every key to CONFIG.")] = False,
-    schema: Annotated[
-        bool, typer.Option("--schema", help="Write the JSON schema of runs, for editors: to CONFIG, or print it.")
-    ] = False,
+    example: Annotated[bool, typer.Option("--example", help="Write an example with every key to --out.")] = False,
+    schema: Annotated[bool, typer.Option("--schema", help="Write the JSON schema of runs, for editors.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="With --example and --schema: the file to write; a schema is printed without."
+        ),
+    ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Say what the run would cost, and stop. Runs the probe, once you agree.")
     ] = False,
     no_probe: Annotated[bool, typer.Option("--no-probe", help="With --plan: plan without it, ask nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before spending, on the probe either.")] = False,
+    yes: options.Yes = False,
     accept_unreadable: Unreadable = False,
 ) -> None:
     """Choose a prompt and a scale for a live model, within hard caps.
@@ -55,14 +59,18 @@ def tune(
     Writes OUT/policy.json and OUT/arms.csv. Exit codes: 0 done, 2 refused, 3 stopped by a cap with the best policy so
     far, 130 interrupted.
 
-    Example: iapo tune --example run.toml, then iapo tune run.toml --plan
+    Example: iapo tune --example --out run.toml, then iapo tune run.toml --plan
     """
     if schema:
-        return _write_schema(config)
-    if config is None:
-        raise ValueError("CONFIG is missing; `iapo tune --example run.toml` writes one")
+        return _write_schema(out or config)
     if example:
-        return _write_example(config)
+        return _write_example(out, config)
+    if out is not None:
+        raise ValueError(
+            "--out goes with --example and --schema; a run writes into the folder that its key `out` names"
+        )
+    if config is None:
+        raise ValueError("no run is named; give its TOML file, which `iapo tune --example --out run.toml` begins")
     if no_probe and not plan:
         raise ValueError("--no-probe goes with --plan; a run does without a probe where every prompt has a cost")
     from sim.adapters import config as reading
@@ -131,9 +139,9 @@ def ask(
     context: Annotated[
         str | None, typer.Option(help="Name of a context.", show_default="the only one, if there is one")
     ] = None,
-    seed: Annotated[int, typer.Option(help="First seed of the request.")] = 0,
-    trust: common.TrustOption = False,
-    module: common.ModuleOption = None,
+    seed: Annotated[int, typer.Option(parser=options.whole, metavar="S", help="First seed of the request.")] = 0,
+    trust: options.Trust = False,
+    module: options.Modules = None,
 ) -> None:
     """Answer one query with the arm that a policy chose for a context.
 
@@ -191,7 +199,13 @@ def ask(
     typer.echo(common.plain(told), err=True)
 
 
-def _write_example(path: Path) -> None:
+def _write_example(out: Path | None, config: Path | None) -> None:
+    if out is None and config is not None:
+        _say("note: the file to write is now named by --out; naming it by position goes with the next version")
+    elif out is None or config is not None:
+        raise ValueError("--example writes one file; name it with --out")
+    path = out or config
+    assert path is not None
     from importlib import resources
 
     from sim.envs.files import write_whole
@@ -335,7 +349,7 @@ def _show_plan(run: "Config", plan: "Plan", live: "Session", num_queries: int) -
 
 @contextmanager
 def progress(rounds: bool = True) -> "Iterator[Callable[[Step], None]]":
-    """What reports pulls: a bar on a terminal, else a line per round; `rounds` says whether there are several."""
+    """Reporter of pulls: a bar on a terminal, else a line per round; `rounds` says whether there are several."""
 
     def place(step: "Step") -> str:
         return f"round {step.round + 1}: " if rounds else ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sim.cli import common
+from sim.cli import common, options
 
 if TYPE_CHECKING:
     from theory.checks.plan import Asked, Found, Probe
@@ -18,30 +18,45 @@ Report = Callable[["Probe"], None]
 
 @common.command
 def plan(
-    env: Annotated[str, typer.Argument(help="A fixed environment from `iapo env list`, or a file.", metavar="ENV")],
+    place: options.EnvPlace = None,
+    env: options.Env = None,
     delta: Annotated[
-        float | None, typer.Option(help="Find the budgets at which an error has at most this probability.")
+        float | None,
+        typer.Option(
+            parser=options.number, metavar="P", help="Find the budgets at which an error has at most this probability."
+        ),
     ] = None,
     budget: Annotated[
-        int | None, typer.Option(metavar="T", help="The other way round: what this budget achieves.")
+        int | None,
+        typer.Option(
+            parser=options.positive, metavar="T", help="The other way round: what this budget achieves, as 5000 or 5k."
+        ),
     ] = None,
     epsilon: Annotated[
-        float, typer.Option(help="Regret that may be ignored; also the mean regret that is aimed at.")
+        float,
+        typer.Option(
+            parser=options.number,
+            metavar="REGRET",
+            help="Regret that may be ignored; also the mean regret that is aimed at.",
+        ),
     ] = 0.01,
-    algorithm: Annotated[
-        str, typer.Option(metavar="NAME[:OPTION=VALUE,...]", help="What is simulated; see `iapo algorithms`.")
-    ] = "psst",
-    most: Annotated[int, typer.Option(help="Largest budget that is simulated.")] = 300_000,
-    seed: Annotated[int, typer.Option(help="Decides everything that is random.")] = 0,
-    csv: Annotated[Path | None, typer.Option(help="Write the tables here as one file.")] = None,
+    algorithm: options.Algorithm = "psst",
+    most: Annotated[
+        int, typer.Option(parser=options.positive, metavar="T", help="Largest budget that is simulated.")
+    ] = 300_000,
+    seed: options.Seed = 0,
+    out: options.Table = None,
 ) -> None:
-    """Plan a budget: what each guarantee asks for, next to what simulation says suffices.
+    """Plan a budget: by guarantees, and by simulation.
 
-    An error is a miss (in some context the answer is not a best arm) or, where near ties make that hopeless, a near
-    miss (in some context the regret exceeds epsilon). All queries of the environment are trained on and scored on.
+    Says what each guarantee asks for, next to what simulation of an algorithm says suffices. The environment must
+    be fixed and finite. An error is a miss (in some context the answer is not a best arm) or, where near ties make
+    that hopeless, a near miss (in some context the regret exceeds epsilon). All queries of the environment are
+    trained on and scored on.
 
     Example: iapo plan bon-two-scales --delta 0.05
     """
+    env = options.environment(place, env)
     if (delta is None) == (budget is None):
         raise ValueError("give either --delta (find budgets) or --budget (what it achieves), one of them")
     from sim import algorithms, envs
@@ -51,8 +66,6 @@ def plan(
     data, learner = envs.get(env).data, algorithms.get(algorithm)
     if data is None:
         raise ValueError(f"{env}: draws its worlds or scores afresh; a plan needs a fixed finite environment")
-    if learner.sees_truth:
-        raise ValueError(f"{algorithm} is told the truth; plan for an algorithm that is not")
     case, console = Case(data), common.console()
     with _progress() as report:
         simulation = room.Simulation(data, learner, epsilon, seed, report)
@@ -82,9 +95,9 @@ def plan(
         "\nGuarantees are about misses; Theorem E and `uniform, near misses` are about regrets above epsilon, those\n"
         "that end in `mean regret` about the mean regret itself."
     )
-    if csv is not None:
-        _write(csv, promises, found, probe)
-        typer.echo(f"wrote {csv}")
+    if out is not None:
+        _write(out, promises, found, probe)
+        typer.echo(f"wrote {out}")
 
 
 def _aims(epsilon: float) -> tuple[str, str, str]:

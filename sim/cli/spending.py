@@ -1,4 +1,4 @@
-"""What live commands cost, in words and cells of tables: what is needed, the caps, what is spent."""
+"""Spending of live commands in words and cells of tables: what is needed, the caps, what is spent."""
 
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def at_most(what: str, judged: bool) -> str:
-    """What the bound of a plan is, in words.
+    """Bound of a plan, in words.
 
     Args:
         what: whose worst case it is.

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sim.cli import common
-from sim.cli.worlds import Env, Seed, _say, _which, say_few
+from sim.cli import common, options
+from sim.cli.worlds import _say, _which, prompt_labels, say_few
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,22 +18,26 @@ _PLACES = (("10%", 0.1), ("median", 0.5), ("largest", 1.0))
 
 @common.command
 def hardness(
-    env: Env,
-    context: Annotated[
-        int | None,
-        typer.Option(help="List the arms closest to the best of this context, from 0.", show_default="all contexts"),
-    ] = None,
-    top: Annotated[int, typer.Option(help="How many of them to list.")] = 20,
-    near: Annotated[float, typer.Option(help="Count the arms that fall short of the best by at most this.")] = 0.01,
-    csv: Annotated[
-        Path | None, typer.Option(help="Write all gaps (context, place, prompt, scale, value, gap) here.")
-    ] = None,
-    seed: Seed = 0,
+    place: options.EnvPlace = None,
+    env: options.Env = None,
+    context: options.ContextNumber = None,
+    top: Annotated[
+        int, typer.Option(parser=options.whole, metavar="K", help="With --context: list so many arms below the best.")
+    ] = 20,
+    near: Annotated[
+        float,
+        typer.Option(
+            parser=options.number, metavar="GAP", help="Count the arms that fall short of the best by at most this."
+        ),
+    ] = 0.01,
+    out: options.Table = None,
+    seed: options.WorldSeed = 0,
 ) -> None:
-    """How hard it is to find the best arm: gaps, H1 and H2 of every context.
+    """Measure how hard the best arm is to find: gaps, H1, H2.
 
     An arm is a prompt and a scale N; its gap is how far its exact value, averaged over all queries, falls short of the
-    best arm's. Nothing is simulated.
+    best arm's. Nothing is simulated. With --context the arms closest to the best are listed. --out writes every gap
+    (context, place, prompt, scale, value, gap).
 
     H1 is the sum of 1/gap^2 over all arms, the best one counted with the smallest gap; H2 is the largest i/gap^2, arms
     in order of their gaps and the best arm at i = 1 (Audibert, Bubeck and Munos, COLT 2010). H1' and H2' count
@@ -47,6 +51,7 @@ def hardness(
 
     Example: iapo hardness bon-two-scales
     """
+    env = options.environment(place, env)
     from sim import envs
     from sim.cli.digits import shown
     from sim.comparison import cells
@@ -61,21 +66,22 @@ def hardness(
         raise ValueError(f"top is {top}; it must be at least 1")
     runner.check_seed(seed)
     world = envs.get(env)
+    labels = prompt_labels(world)
     values, names = whole_values(world, seed), cells.context_names(world)
     if context is not None and not 0 <= context < len(values):
         raise ValueError(f"context is {context}; {world.name} has the contexts 0 to {len(values) - 1}")
-    if csv is not None:
-        _write_gaps(values, names, csv)
+    if out is not None:
+        _write_gaps(values, names, out)
     console, title = common.console(), f"{world.name}: hardness{_which(world, seed)}"
     if context is None:
         found, profile = measure(values, reward_widths(world, seed), near), gap_profile(values)
-        columns = ("context", ">prompt", ">N", ">value", ">best", f">within {near:g}", ">smallest gap")
+        columns = ("context", labels.column("prompt"), ">N", ">value", ">best", f">within {near:g}", ">smallest gap")
         columns += (*(f">{name}" for name, _ in _PLACES), ">H1", ">H2", ">H1'", ">H2'")
         rows = [
             (
                 name,
                 *(
-                    found.prompt[c],
+                    labels(found.prompt[c]),
                     found.scale[c],
                     shown(values[c])(values[c].max()),
                     found.num_best[c],
@@ -96,30 +102,36 @@ def hardness(
     else:
         closest, text = list(_by_gap(values[context]))[: top + 1], shown(values[context])
         rows = [
-            (place, prompt, scale, text(value), f"{gap:.3g}", _number(place / gap**2) if gap > 0 else "-")
-            for place, prompt, scale, value, gap in closest
+            (rank, labels(prompt), scale, text(value), f"{gap:.3g}", _number(rank / gap**2) if gap > 0 else "-")
+            for rank, prompt, scale, value, gap in closest
         ]
-        columns = (">i", ">prompt", ">N", ">value", ">gap", ">i/gap^2")
+        columns = (">i", labels.column("prompt"), ">N", ">value", ">gap", ">i/gap^2")
         common.show(console, f"{title}, context {names[context]}", columns, rows)
     _say(console, unresolved(world, values, names, seed))
     say_few(world)
-    if csv is not None:
-        typer.echo(f"wrote {csv}")
+    if out is not None:
+        typer.echo(f"wrote {out}")
 
 
 @common.command
-def agnostic(env: Env, seed: Seed = 0) -> None:
-    """Whether prompts may be chosen without regard to the inference strategy, and the exact loss where they may not.
+def agnostic(
+    place: options.EnvPlace = None,
+    env: options.Env = None,
+    seed: options.WorldSeed = 0,
+) -> None:
+    """Decide whether prompts may be chosen by single answers.
 
-    The agnostic choice is the prompt with the best single answers. It is safe at a scale N if the strategy's utility of
-    N completions is a positive affine transform of their mean utility, with the same constants for all prompts. Where
-    prompts cost the same, that is always so for the mean, up to N = 2 for majority votes, at N = 1 for best of N, and
-    beyond only where answers never differ. It is decided exactly, on every tape of completions that can occur.
+    That is, without regard to the inference strategy, and what that loses exactly where they may not. The agnostic
+    choice is the prompt with the best single answers. It is safe at a scale N if the strategy's utility of N
+    completions is a positive affine transform of their mean utility, with the same constants for all prompts. Where
+    prompts cost the same, that is always so for the mean, up to N = 2 for majority votes, at N = 1 for best of N,
+    and beyond only where answers never differ. It is decided exactly, on every tape of completions that can occur.
 
     Losses are differences in exact value, averaged over all queries, against the best arm (prompt and N together).
 
     Example: iapo agnostic crossover
     """
+    env = options.environment(place, env)
     from sim import envs
     from sim.cli.digits import shown
     from sim.comparison import cells
@@ -129,6 +141,7 @@ def agnostic(env: Env, seed: Seed = 0) -> None:
 
     runner.check_seed(seed)
     world = envs.get(env)
+    labels = prompt_labels(world)
     values, names = whole_values(world, seed), cells.context_names(world)
     found, checked = losses(values), finite_world(world, seed)
     rows, reasons = [], {}
@@ -138,7 +151,7 @@ def agnostic(env: Env, seed: Seed = 0) -> None:
         worst, text = int(found.fixed[c].argmax()), shown(values[c])
         rows.append(
             (
-                *(name, prompt, scale + 1, text(found.best[c]), found.prompt[c]),
+                *(name, labels(prompt), scale + 1, text(found.best[c]), labels(found.prompt[c])),
                 *(text(max(loss, 0.0)) for loss in (found.single[c], found.tuned[c], found.fixed[c, scale])),
                 f"{text(max(found.fixed[c, worst], 0.0))} at {worst + 1}",
                 "not checked" if safe is None else _ranges([n for n, one in enumerate(safe, start=1) if one.affine]),
@@ -148,7 +161,8 @@ def agnostic(env: Env, seed: Seed = 0) -> None:
             if not one.affine:
                 reasons.setdefault(f"N = {n}: {one.reason}", []).append(name)
                 break
-    columns = ("context", ">best prompt", ">N", ">value", ">agnostic prompt", ">loss at N = 1", ">its best N")
+    columns = ("context", labels.column("best prompt"), ">N", ">value", labels.column("agnostic prompt"))
+    columns += (">loss at N = 1", ">its best N")
     columns += (">at the best N", ">at most", "safe at N")
     caption = (
         "Losses of the agnostic prompt against the best arm: used with single answers, and at the scale that is best "

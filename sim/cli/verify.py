@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sim.cli import common, interrupt, workers
+from sim.cli import common, completion, interrupt, options, workers
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,30 +19,43 @@ if TYPE_CHECKING:
 @common.command
 def verify(
     quick: Annotated[bool, typer.Option("--quick", help="Two minutes of work instead of an hour (two cores).")] = False,
-    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("results/verify"),
-    seed: Annotated[int, typer.Option(help="Decides everything that is random.")] = 0,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the results.")] = Path("results/verify"),
+    seed: options.Seed = 0,
     math: Annotated[
         str | None, typer.Option(metavar="PATH", help="The authors' MATH_final.pkl: test on its real gaps as well.")
     ] = None,
     family: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Only this family of worlds.", show_default="all of them")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Only this family of worlds; once per family.",
+            show_default="all of them",
+            autocompletion=completion.families,
+        ),
+    ] = None,
+    bound: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE:NAME", help="Test a bound of your own too, as mine.py:my_bound; once per bound."),
     ] = None,
     processes: workers.Workers = None,
     dask: workers.Dask = None,
     cache_dir: workers.CacheDir = None,
 ) -> None:
-    """Put every guarantee to the test: exact error, bounds, simulation and rare-event estimates side by side.
+    """Verify every guarantee against exact error and simulation.
 
-    Says per bound and family of worlds whether it holds, is violated, is vacuous (1 or more wherever it was tried) or
-    is not resolved. Writes verify.parquet, verify.csv, verdicts.csv, verify.png, verify.pdf and provenance.json. What
-    is finished is kept: the same command goes on where it was stopped.
+    Exact error, bounds, simulation and rare-event estimates stand side by side. Says per bound and family of worlds
+    whether it holds, is violated, is vacuous (1 or more wherever it was tried) or is not resolved. Writes
+    verify.parquet, verify.csv, verdicts.csv, verify.png, verify.pdf and provenance.json. What is finished is kept:
+    the same command goes on where it was stopped.
 
     Example: iapo verify --quick --out checked
     """
+    from sim import plugins
     from theory.checks import verify as driver
 
     math, out = workers.everywhere(math, dask) if math else None, out if dask is None else out.resolve()
-    plan = driver.Plan(quick, seed, math, tuple(family or ()))
+    own = tuple(plugins.everywhere(one) if dask is not None else one for one in bound or ())
+    plan = driver.Plan(quick, seed, math, tuple(family or ()), bounds=own)
     standing = common.Standing(out)
     interrupt.last_words(standing)
     try:

@@ -1,19 +1,29 @@
-"""Where cells are computed: in this process, in a pool of processes, or on the workers of a Dask scheduler."""
+"""Workers that compute cells: this process, a pool of processes, or those of a Dask scheduler."""
 
 import os
+import secrets
+import shutil
+import time
 from collections.abc import Iterator
 from concurrent.futures import Executor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile
+from tempfile import TemporaryFile, gettempdir
 from typing import Annotated, Any
 
 import typer
 
-from sim.cli import interrupt
+from sim.cli import interrupt, options
 
 Workers = Annotated[
-    int | None, typer.Option("--workers", help="Processes that share the work.", show_default="one per core, at most 8")
+    int | None,
+    typer.Option(
+        "--workers",
+        parser=options.whole,
+        metavar="N",
+        help="Processes that share the work.",
+        show_default="one per core, at most 8",
+    ),
 ]
 Dask = Annotated[
     str | None,
@@ -26,7 +36,11 @@ Dask = Annotated[
 ]
 CacheDir = Annotated[
     Path | None,
-    typer.Option(help="Keep compiled programs here for later runs.", show_default="kept until the command ends"),
+    typer.Option(
+        metavar="FOLDER",
+        help="Keep compiled programs here for later runs.",
+        show_default="kept until the command ends",
+    ),
 ]
 
 _PATIENCE = "10s"
@@ -35,7 +49,7 @@ _PATIENCE = "10s"
 
 @contextmanager
 def pool(workers: int | None, dask: str | None, cache_dir: Path | None) -> Iterator[Executor | None]:
-    """What computes cells; None for this process. Leaving it in a hurry ends what still runs.
+    """Executor of cells; None for this process. Leaving it in a hurry ends what still runs.
 
     Processes share what they compile, in a folder that goes with them where none is given.
 
@@ -71,7 +85,11 @@ def usable_cores() -> int:
 
 def everywhere(name: str, dask: str | None) -> str:
     """The name of an environment or, where it names a file, a path that workers in other folders understand."""
-    return str(Path(name).resolve()) if dask is not None and Path(name).exists() else name
+    from sim import plugins
+
+    if dask is None:
+        return name
+    return str(Path(name).resolve()) if Path(name).exists() else plugins.everywhere(name)
 
 
 @contextmanager
@@ -90,14 +108,29 @@ def _processes(workers: int, cache_dir: Path | None, programs: Path | None) -> I
 
 @contextmanager
 def _folder_of_programs() -> Iterator[Path | None]:
-    """A temporary folder for compiled programs; None where no temporary folder can be written to."""
+    """A name in the temporary folder for compiled programs; None where no temporary folder can be written to.
+
+    Workers make the folder, once they can be sure that it goes with them: this process may be killed at any moment.
+    """
     try:
-        made = TemporaryDirectory(prefix="iapo-", ignore_cleanup_errors=True)
+        made = Path(gettempdir(), f"iapo-{secrets.token_hex(8)}")
     except OSError:
         yield None
         return
-    with made as folder, interrupt.ending(made.cleanup):
-        yield Path(folder)
+    with interrupt.ending(lambda: _remove(made)):
+        try:
+            yield made
+        finally:
+            _remove(made)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder that others may still write into."""
+    for _ in range(100):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.001)
 
 
 @contextmanager
@@ -151,7 +184,6 @@ def _use_compilation_cache(folder: Path | None) -> None:
 def _begin_worker(cache_dir: Path | None, programs: str | None) -> None:
     """Leave Ctrl-C to the parent, and end when it ends, however it ends; the folder of programs goes too."""
     import multiprocessing
-    import shutil
     import signal
     import threading
 
@@ -160,9 +192,12 @@ def _begin_worker(cache_dir: Path | None, programs: str | None) -> None:
         if parent is not None:
             parent.join()
             if programs is not None:
-                shutil.rmtree(programs, ignore_errors=True)
+                _remove(Path(programs))
             os._exit(1)
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if programs is not None:
+        with suppress(OSError):  # then every process compiles for itself
+            Path(programs).mkdir(mode=0o700, exist_ok=True)
     threading.Thread(target=follow, daemon=True).start()
     _use_compilation_cache(cache_dir)

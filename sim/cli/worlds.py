@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sim.cli import common
+from sim.cli import common, options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,32 +14,58 @@ if TYPE_CHECKING:
 
     from sim.envs.sources import NamedSource
 
-Env = Annotated[str, typer.Argument(help="A name from `iapo env list`, or a file.", metavar="ENV")]
-Seed = Annotated[int, typer.Option(help="Where worlds are drawn afresh: show that of trial 0 with this seed.")]
-
 _ORIGIN = 300
 """Characters of an environment's origin that are shown."""
 
 
+class Labels:
+    """How tables show prompts: by name, with the number as well where a name is not the only one, else by number.
+
+    Attributes:
+        names: of the prompts; empty where they have none.
+    """
+
+    def __init__(self, names: tuple[str, ...] = ()):
+        self.names = names
+
+    def __call__(self, prompt: Any) -> str:
+        """The label of a prompt, by its number."""
+        name = self.names[prompt] if self.names else ""
+        if not name:
+            return str(prompt)
+        return f"{name} ({prompt})" if self.names.count(name) > 1 else name
+
+    def column(self, head: str) -> str:
+        """The head of a column of prompts: numbers are aligned to the right, names may be wrapped."""
+        return f"{'~' if self.names else '>'}{head}"
+
+
+def prompt_labels(world: "NamedSource") -> Labels:
+    """How tables show the prompts of an environment."""
+    return Labels(world.data.prompt_names if world.data is not None else ())
+
+
 @common.command
 def values(
-    env: Env,
-    context: Annotated[
-        int | None, typer.Option(help="Show every prompt in this context, counted from 0.", show_default="all contexts")
-    ] = None,
+    place: options.EnvPlace = None,
+    env: options.Env = None,
+    context: options.ContextNumber = None,
     tie: Annotated[
         str | None,
         typer.Option(help="Credit of a tied majority vote: uniform (1/t) or half.", show_default="the environment's"),
     ] = None,
-    csv: Annotated[Path | None, typer.Option(help="Write all values (context, prompt, scale, value) here.")] = None,
-    seed: Seed = 0,
+    out: options.Table = None,
+    seed: options.WorldSeed = 0,
 ) -> None:
-    """Exact values: the best arm of every context, and what choosing by single answers would give.
+    """Show exact values: the best arm of every context.
 
-    Values are averages over all queries of the environment. Prompts and contexts count from 0.
+    And what choosing prompts by single answers would give. Values are averages over all queries of the environment.
+    Contexts, and prompts without a name, count from 0. With --context every prompt is shown. --out writes every value
+    (context, prompt, scale, value).
 
     Example: iapo values crossover
     """
+    env = options.environment(place, env)
     from sim import envs
     from sim.cli.digits import shown
     from sim.comparison import cells
@@ -48,35 +74,34 @@ def values(
 
     runner.check_seed(seed)
     world = envs.get(env)
+    labels = prompt_labels(world)
     table, names = whole_values(world, seed, tie), cells.context_names(world)
     if context is not None and not 0 <= context < len(table):
         raise ValueError(f"context is {context}; {world.name} has the contexts 0 to {len(table) - 1}")
-    if csv is not None:
-        _write_values(table, names, csv)
+    if out is not None:
+        _write_values(table, names, out)
     console, title = common.console(), f"{world.name}: exact values{_which(world, seed)}"
     if context is None:
         columns = (
-            *("context", ">prompt", ">N", ">value"),
-            *(">best at N = 1", ">value there", ">its N", ">value then"),
+            *("context", labels.column("prompt"), ">N", ">value"),
+            *(labels.column("best at N = 1"), ">value there", ">its N", ">value then"),
         )
-        rows = [(name, *_best(of_context)) for name, of_context in zip(names, table, strict=True)]
+        rows = [(name, *_best(of_context, labels)) for name, of_context in zip(names, table, strict=True)]
         caption = (
             "prompt, N, value: the best arm. The last columns: the prompt that is best by single answers, alone and at "
             "the scale that is best for it."
         )
         common.show(console, title, columns, rows, caption)
     else:
-        labels = world.data.prompt_names if world.data is not None and world.data.prompt_names else ()
-        columns = (">prompt", ">value at N = 1", ">best N", ">value", *(["~name"] if labels else []))
+        columns = (labels.column("prompt"), ">value at N = 1", ">best N", ">value")
         rows, text = [], shown(table[context])
         for prompt, of_prompt in enumerate(table[context]):
-            label = labels[prompt : prompt + 1]
-            rows.append((prompt, text(of_prompt[0]), of_prompt.argmax() + 1, text(of_prompt.max()), *label))
+            rows.append((labels(prompt), text(of_prompt[0]), of_prompt.argmax() + 1, text(of_prompt.max())))
         common.show(console, f"{title}, context {names[context]}", columns, rows)
     _say(console, unresolved(world, table, names, seed))
     say_few(world)
-    if csv is not None:
-        typer.echo(f"wrote {csv}")
+    if out is not None:
+        typer.echo(f"wrote {out}")
 
 
 def _say(console: "Console", sentences: Sequence[str]) -> None:
@@ -93,7 +118,7 @@ def say_few(world: "NamedSource", name: str = "") -> None:
         typer.echo(common.plain(f"warning: {name and f'{name}: '}{few}"), err=True)
 
 
-def _best(of_context: "np.ndarray") -> tuple[object, ...]:
+def _best(of_context: "np.ndarray", labels: "Labels") -> tuple[object, ...]:
     """Best arm and its value; best prompt at N = 1, its value there, its own best scale and value."""
     import numpy as np
 
@@ -102,8 +127,8 @@ def _best(of_context: "np.ndarray") -> tuple[object, ...]:
     prompt, scale = np.unravel_index(of_context.argmax(), of_context.shape)
     single = of_context[:, 0].argmax()
     own, text = of_context[single], shown(of_context)
-    alone = (single, text(own[0]), own.argmax() + 1, text(own.max()))
-    return prompt, scale + 1, text(of_context[prompt, scale]), *alone
+    alone = (labels(single), text(own[0]), own.argmax() + 1, text(own.max()))
+    return labels(prompt), scale + 1, text(of_context[prompt, scale]), *alone
 
 
 def _write_values(table: "np.ndarray", names: tuple[str, ...], path: Path) -> None:
@@ -122,14 +147,19 @@ def list_() -> None:
     """List the environments that can be named."""
     from sim import envs
 
-    rows = [(name, entry.description) for name, entry in envs.ENVS.items()]
-    caption = "A .npz or .pkl file can be named as well."
+    rows = list(envs.names().items())
+    caption = "A .npz or .pkl file can be named as well, and code as mine.py:world."
     common.show(common.console(), None, ("name", "~what it is"), rows, caption)
 
 
 @common.command
-def show(env: Env, seed: Seed = 0) -> None:
+def show(
+    place: options.EnvPlace = None,
+    env: options.Env = None,
+    seed: options.WorldSeed = 0,
+) -> None:
     """Show sizes, strategy, contexts and origin of an environment."""
+    env = options.environment(place, env)
     import numpy as np
 
     from sim import envs

@@ -14,10 +14,9 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from sim import algorithms, envs, evaluate, program
-from sim.comparison import store
-from sim.core import Algorithm
-from sim.engine import runner
+from sim import evaluate, mistakes, plugins, program
+from sim.comparison import given, store
+from sim.comparison.given import Held
 from sim.envs.sources import NamedSource
 from sim.program import Program
 
@@ -39,6 +38,7 @@ class Block(NamedTuple):
         first: number of the first trial.
         trials: how many.
         chunk: trials in progress at a time, as in `runner.run_trials`; results do not depend on it.
+        held: the environment itself where `env` is no name that other processes know.
     """
 
     env: str
@@ -48,6 +48,7 @@ class Block(NamedTuple):
     first: int
     trials: int
     chunk: int | None
+    held: Held | None = None
 
     def path(self, **what: Any) -> Path:
         """Where the result is kept that depends on these trials and on `what` else."""
@@ -65,16 +66,18 @@ class Cell(NamedTuple):
 
     Attributes:
         block: the trials.
-        algorithm: name with options, as `algorithms.get` reads it.
+        algorithm: name with options, as `contenders.get` reads it, or the name of what is held.
         budget: completions T.
-        program: key of the algorithm with its options and of the program that runs it (`algorithm_program`), taken
-            where the comparison began: a process that knows another refuses.
+        program: key of the contender with its options and of the program that runs it, taken where the comparison
+            began: a process that knows another refuses.
+        held: the algorithm itself where `algorithm` is no name that other processes know.
     """
 
     block: Block
     algorithm: str
     budget: int
     program: str
+    held: Held | None = None
 
     @property
     def path(self) -> Path:
@@ -102,6 +105,12 @@ class Outcome(NamedTuple):
     seconds: Seconds
 
 
+def _brought_along(cell: Cell, exact: Exact) -> str:
+    """The algorithm of a cell where it is named by its code."""
+    return cell.algorithm if plugins.is_code(cell.algorithm) else ""
+
+
+@mistakes.tells(_brought_along)
 def run_cell(cell: Cell, exact: Exact) -> Seconds:
     """Compute one cell and keep its results.
 
@@ -113,29 +122,19 @@ def run_cell(cell: Cell, exact: Exact) -> Seconds:
         ValueError: the environment or the algorithm is another than where the comparison began.
     """
     block, start = cell.block, perf_counter()
-    world, algorithm = _world(block, exact), algorithms.get(cell.algorithm)
-    if not program.agrees(cell.program, algorithm_program(algorithm)):
+    world, contender = _world(block, exact), given.contender(cell.algorithm, cell.held)
+    if not program.agrees(cell.program, contender.program):
         raise ValueError(f"{cell.algorithm}: {_CHANGED}")
     train, test = exact_values(block, exact)
-    truth = None
-    if algorithm.sees_truth:
-        truth = np.broadcast_to(train, (block.trials, *train.shape[1:]))
     ready = perf_counter()
-    _warm_up(world, cell.algorithm, cell.program, block.trials, block.chunk)
+    _warm_up(world, cell.algorithm, cell.held, cell.program, block.trials, block.chunk)
     compiled = perf_counter()
-    found = runner.run_trials(
-        world.source,
-        algorithm,
-        cell.budget,
-        seed=block.seed,
-        trials=block.trials,
-        first=block.first,
-        chunk=block.chunk,
-        truth=truth,
-    )
+    numbers = {"seed": block.seed, "trials": block.trials, "first": block.first, "chunk": block.chunk}
+    found = contender.trials(world.source, cell.budget, train, **numbers)
     seconds = Seconds(ready - start, compiled - ready, perf_counter() - compiled)
     scores = evaluate.score(found.prompt, found.scale, test, context_probs(world))
-    store.save(cell.path, found._asdict() | scores._asdict(), seconds._asdict())
+    policies = {"prompt": found.prompt, "scale": found.scale, "spent": found.spent}
+    store.save(cell.path, policies | scores._asdict(), seconds._asdict())
     return seconds
 
 
@@ -153,6 +152,7 @@ def load(cell: Cell) -> Outcome | None:
     return Outcome(scores, content.arrays["spent"], Seconds(**content.record))
 
 
+@mistakes.tells()
 def prepare(block: Block, exact: Exact) -> Seconds:
     """Have the exact values of a block at hand before its cells need them."""
     start = perf_counter()
@@ -164,8 +164,7 @@ def context_probs(world: NamedSource) -> np.ndarray:
     """Distribution over contexts in float64."""
     if world.data is not None:
         return world.data.context_distribution
-    source: Any = world.source  # every source of `sim.envs` has them
-    probs = np.asarray(source.context_probs, np.float64)
+    probs = np.asarray(world.source.context_probs, np.float64)
     return probs / probs.sum()
 
 
@@ -190,11 +189,6 @@ def exact_values(block: Block, exact: Exact) -> tuple[np.ndarray, np.ndarray]:
     return train, test
 
 
-def algorithm_program(algorithm: Algorithm) -> Program:
-    """All that results of an algorithm depend on, its options among them."""
-    return program.behind(algorithm, modules=("sim.engine.runner", "sim.evaluate"))
-
-
 def environment_program(world: NamedSource, exact: Exact) -> Program:
     """All that results on an environment depend on; names are no part of it."""
     drawn = eqx.filter_eval_shape(world.source.world, jnp.zeros(2, jnp.uint32))
@@ -202,16 +196,16 @@ def environment_program(world: NamedSource, exact: Exact) -> Program:
 
 
 def _world(block: Block, exact: Exact) -> NamedSource:
-    world = _named(block.env, block.digest)
+    world = _named(block.env, block.held, block.digest)
     if not _agrees(world, exact, block.digest):
         raise ValueError(f"{block.env}: {_CHANGED}")
     return world
 
 
 @lru_cache(maxsize=4)
-def _named(env: str, digest: str) -> NamedSource:
-    """The environment; read again where its content is another."""
-    return envs.get(env)
+def _named(env: str, held: Held | None, digest: str) -> NamedSource:
+    """The environment, one object in every process; read again where its content is another."""
+    return given.world(env, held)
 
 
 @lru_cache(maxsize=8)
@@ -221,6 +215,6 @@ def _agrees(world: NamedSource, exact: Exact, digest: str) -> bool:
 
 
 @lru_cache
-def _warm_up(world: NamedSource, algorithm: str, key: str, trials: int, chunk: int | None) -> None:
+def _warm_up(world: NamedSource, algorithm: str, held: Held | None, key: str, trials: int, chunk: int | None) -> None:
     """Compile an algorithm for a world's shapes, once per process."""
-    runner.warm_up(world.source, algorithms.get(algorithm), trials, chunk)
+    given.contender(algorithm, held).warm_up(world.source, trials, chunk)

@@ -5,10 +5,10 @@ cells (environment, algorithm, budget, block of trials) that are kept on disk as
 (`sim.comparison.cells`): a run that was killed goes on where it was, and ends with the same numbers.
 """
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, as_completed
-from dataclasses import fields
 from itertools import groupby, zip_longest
 from pathlib import Path
 from time import perf_counter
@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sim import algorithms, envs, evaluate, program
-from sim.comparison import cells, tables
+from sim import envs, evaluate, program
+from sim.comparison import cells, contenders, given, tables
 from sim.comparison.cells import Block, Cell, Exact, Seconds
+from sim.comparison.given import Given, Held
 from sim.comparison.store import Interrupted
 from sim.engine import runner
 from sim.envs.sources import NamedSource, holds_out
@@ -35,11 +36,11 @@ _BLOCK_BYTES = 2**29
 
 
 class Plan(NamedTuple):
-    """What is compared.
+    """Plan of a comparison.
 
     Attributes:
-        envs: names or paths, as `envs.get` reads them.
-        algorithms: names with options, as `algorithms.get` reads them.
+        envs: names or paths, as `envs.get` reads them, or objects under a name.
+        algorithms: names with options, as `contenders.get` reads them, or algorithms under a name.
         budgets: completions T.
         trials: trials per (environment, algorithm, budget).
         seed: root of all randomness.
@@ -47,8 +48,8 @@ class Plan(NamedTuple):
         chunk: trials in progress at a time, as in `runner.run_trials`; never shows in results.
     """
 
-    envs: tuple[str, ...]
-    algorithms: tuple[str, ...]
+    envs: tuple[str | Given, ...]
+    algorithms: tuple[str | Given, ...]
     budgets: tuple[int, ...]
     trials: int
     seed: int
@@ -57,7 +58,7 @@ class Plan(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What a comparison reports: what was done, in what time, and how many cells are finished of how many.
+    """Progress of a comparison: what was done, in what time, and how many cells are finished of how many.
 
     Attributes:
         env: name of the environment.
@@ -77,7 +78,7 @@ class Step(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What a comparison found.
+    """Result of a comparison.
 
     Attributes:
         trials, contexts, summary: tables, see `sim.comparison.tables`.
@@ -142,22 +143,22 @@ def run(
     start = perf_counter()
     worlds = check(plan)
     folder = tables.cell_folder(out)
-    learners = {text: cells.algorithm_program(algorithms.get(text)) for text in plan.algorithms}
-    places = {env: cells.environment_program(worlds[env], exact) for env in plan.envs}
+    learners = {text: contender.program for text, contender in _contenders(plan).items()}
+    places = {env: cells.environment_program(world, exact) for env, world in worlds.items()}
     program.begin(learners | {worlds[env].name: place for env, place in places.items()})
-    keys = {text: learner.key for text, learner in learners.items()}
-    blocks = {env: list(_blocks(plan, env, worlds[env], places[env].key, folder)) for env in plan.envs}
-    everything = [cell for env in plan.envs for cell in _cells(plan, blocks[env], keys)]
+    rules = {str(one): _Rule(learners[str(one)].key, given.held(one)) for one in plan.algorithms}
+    blocks = {str(env): list(_blocks(plan, env, worlds[str(env)], places[str(env)].key, folder)) for env in plan.envs}
+    everything = [cell for env in worlds for cell in _cells(plan, blocks[env], rules)]
     missing = {cell for cell in everything if cells.load(cell) is None}
     done, spent = len(everything) - len(missing), Seconds()
     try:
-        for item, seconds in _run(plan, blocks, worlds, keys, missing, exact, executor):
+        for item, seconds in _run(plan, blocks, worlds, rules, missing, exact, executor):
             spent = spent.plus(seconds)
             env, algorithm, budget = item[:3] if isinstance(item, Cell) else (item, None, None)
             done += algorithm is not None
             if report is not None:
                 report(Step(worlds[env.env].name, algorithm, budget, seconds, done, len(everything)))
-        result = _collect(plan, blocks, worlds, keys)
+        result = _collect(plan, blocks, worlds, rules)
     except KeyboardInterrupt:
         kept = sum(cell.path.exists() for cell in everything if _lasts(cell))
         raise Interrupted(kept, len(everything)) from None
@@ -177,57 +178,70 @@ def check(plan: Plan) -> dict[str, NamedSource]:
         if number is not None and not 1 <= number <= largest:
             raise ValueError(f"{name} is {number}; it must lie in 1..{largest}")
     runner.check_seed(plan.seed)
-    for kind, given in (("environment", plan.envs), ("algorithm", plan.algorithms), ("budget", plan.budgets)):
-        if not given:
+    for kind, items in (("environment", plan.envs), ("algorithm", plan.algorithms), ("budget", plan.budgets)):
+        if not items:
             raise ValueError(f"no {kind} is given; at least one is needed")
-        _no_repeats(kind, given)
-    learners = {text: algorithms.get(text) for text in plan.algorithms}
+        _no_repeats(kind, [str(one) if isinstance(one, Given) else one for one in items])
+    learners = _contenders(plan)
     if plan.reference not in learners:
         raise ValueError(f"the reference {plan.reference!r} is not among the algorithms {', '.join(learners)}")
-    worlds = {env: envs.get(env) for env in plan.envs}
+    worlds = {str(env): given.world(str(env), given.held(env)) for env in plan.envs}
     _no_repeats("environment", [world.name for world in worlds.values()])
     for world in worlds.values():
         shape = runner.shape_of(world.source)
-        for text, algorithm in learners.items():
+        for text, learner in learners.items():
             try:
-                runner.check_budget(algorithm, shape.spec, min(plan.budgets))
-                runner.check_budget(algorithm, shape.spec, max(plan.budgets))
-                runner.check_estimator(algorithm, shape)
+                learner.check_budget(shape, min(plan.budgets))
+                learner.check_budget(shape, max(plan.budgets))
+                learner.check_world(shape)
             except ValueError as error:
                 raise ValueError(f"{text} on {world.name}: {error}") from None
+            learner.check_contract(f"{text} on {world.name}", shape)
     return worlds
 
 
 def able(names: Iterable[str]) -> tuple[tuple[str, ...], dict[str, str]]:
-    """The registered algorithms that can run on all of these environments, and why others cannot."""
+    """The registered contenders that can run on all of these environments, and why others cannot."""
     unable: dict[str, str] = {}
     for world in map(envs.get, names):
         shape = runner.shape_of(world.source)
-        for text in algorithms.ALGORITHMS:
+        for text in contenders.names():
             try:
-                runner.check_estimator(algorithms.get(text), shape)
+                contenders.get(text).check_world(shape)
             except ValueError as error:
                 unable[text] = f"{world.name}: {error}"
-    return tuple(text for text in algorithms.ALGORITHMS if text not in unable), unable
+    return tuple(text for text in contenders.names() if text not in unable), unable
 
 
-def _no_repeats(kind: str, given: Sequence[Any]) -> None:
-    name, times = Counter(given).most_common(1)[0]
+def _contenders(plan: Plan) -> dict[str, contenders.Contender]:
+    """The contenders of a plan, by their names."""
+    return {str(one): given.contender(str(one), given.held(one)) for one in plan.algorithms}
+
+
+def _no_repeats(kind: str, items: Sequence[Any]) -> None:
+    name, times = Counter(items).most_common(1)[0]
     if times > 1:
         raise ValueError(f"{kind} {name!r} is given {times} times; give each once, under a name of its own")
 
 
-def _blocks(plan: Plan, env: str, world: NamedSource, digest: str, folder: Path) -> Iterator[Block]:
+class _Rule(NamedTuple):
+    """The key of an algorithm's program, and the algorithm where its name alone is not enough."""
+
+    key: str
+    held: Held | None
+
+
+def _blocks(plan: Plan, env: str | Given, world: NamedSource, digest: str, folder: Path) -> Iterator[Block]:
     spec = runner.spec_of(world.source)
     size = _BLOCK_BYTES // (16 * spec.num_contexts * spec.num_arms)  # train and test, float64
     size = min(max(size, 1), _BLOCK_TRIALS, plan.trials)
     for first in range(0, plan.trials, size):
         trials = min(size, plan.trials - first)
-        yield Block(env, digest, str(folder), plan.seed, first, trials, plan.chunk)
+        yield Block(str(env), digest, str(folder), plan.seed, first, trials, plan.chunk, given.held(env))
 
 
-def _cells(plan: Plan, blocks: list[Block], keys: dict[str, str]) -> list[Cell]:
-    return [Cell(block, text, budget, keys[text]) for text in keys for budget in plan.budgets for block in blocks]
+def _cells(plan: Plan, blocks: list[Block], rules: dict[str, _Rule]) -> list[Cell]:
+    return [Cell(block, text, budget, *rules[text]) for text in rules for budget in plan.budgets for block in blocks]
 
 
 def _lasts(cell: Cell) -> bool:
@@ -239,7 +253,7 @@ def _run(
     plan: Plan,
     blocks: dict[str, list[Block]],
     worlds: dict[str, NamedSource],
-    keys: dict[str, str],
+    rules: dict[str, _Rule],
     missing: set[Cell],
     exact: Exact,
     executor: Executor | None,
@@ -247,10 +261,10 @@ def _run(
     """Compute the missing cells and the exact values they need; each comes out with its time when it is done."""
     for wave in zip_longest(*blocks.values()):  # the first block of every environment, then the second, ...
         groups = [
-            [cell for budget in plan.budgets if (cell := Cell(block, text, budget, key)) in missing]
+            [cell for budget in plan.budgets if (cell := Cell(block, text, budget, *rule)) in missing]
             for block in wave
             if block is not None
-            for text, key in keys.items()
+            for text, rule in rules.items()
         ]
         groups = [group for group in groups if group]
         needed = dict.fromkeys(group[0].block for group in groups)
@@ -289,17 +303,17 @@ def _here(groups: list[list[Cell]], exact: Exact) -> Iterator[tuple[Cell | Block
 
 
 def _collect(
-    plan: Plan, blocks: dict[str, list[Block]], worlds: dict[str, NamedSource], keys: dict[str, str]
+    plan: Plan, blocks: dict[str, list[Block]], worlds: dict[str, NamedSource], rules: dict[str, _Rule]
 ) -> Result:
     import pandas as pd
 
     trials, contexts, seconds = [], [], {}
     for env, world in worlds.items():
         names = cells.context_names(world)
-        for text in plan.algorithms:
+        for text in rules:
             seconds[world.name, text] = Seconds()
             for budget in plan.budgets:
-                parts = [_load(Cell(block, text, budget, keys[text])) for block in blocks[env]]
+                parts = [_load(Cell(block, text, budget, *rules[text])) for block in blocks[env]]
                 joined = (np.concatenate(leaves) for leaves in zip(*(part.scores for part in parts), strict=True))
                 scores = evaluate.Scores(*joined)
                 spent = np.concatenate([part.spent for part in parts])
@@ -324,16 +338,15 @@ def _load(cell: Cell) -> cells.Outcome:
 def _provenance(
     plan: Plan, blocks: dict[str, list[Block]], worlds: dict[str, NamedSource], result: Result
 ) -> dict[str, Any]:
-    def options(text: str) -> dict[str, Any]:
-        algorithm = algorithms.get(text)
-        return {field.name: getattr(algorithm, field.name) for field in fields(algorithm)}
-
     settings = {
         "environments": [
             {"given": Path(env).name, "name": world.name, "sha256": blocks[env][0].digest}
             for env, world in worlds.items()
         ],
-        "algorithms": {text: options(text) for text in plan.algorithms},
+        "algorithms": {
+            text: {name: _shown(value) for name, value in contender.options.items()}
+            for text, contender in _contenders(plan).items()
+        },
         "budgets": list(plan.budgets),
         "trials": plan.trials,
         "seed": plan.seed,
@@ -351,3 +364,12 @@ def _provenance(
         "cells_run_seconds": round(total.run, 3),
     }
     return tables.provenance(settings, timing)
+
+
+def _shown(option: Any) -> Any:
+    """An option of an algorithm as JSON can hold it."""
+    try:
+        json.dumps(option)
+    except (TypeError, ValueError):
+        return str(getattr(option, "__qualname__", option))
+    return option

@@ -39,7 +39,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Content(NamedTuple):
-    """What is kept.
+    """Content of a kept file.
 
     Attributes:
         arrays: the numbers.
@@ -144,7 +144,7 @@ def _fields(thing: Any) -> list[str]:
 
 
 def name_of(thing: Any) -> str:
-    """What tells a class or function from all others: of this project its name is enough, or else its module too."""
+    """Name that tells a class or function from all others: with its module unless it is of this project."""
     name, module = getattr(thing, "__qualname__", type(thing).__qualname__), plain(str(thing.__module__))
     return name if own(module) else f"{module}:{name}"
 

@@ -1,12 +1,17 @@
 """Scored trials to tidy tables: a row per trial, a summary, a row per context, and where they come from.
 
 Tables are written whole or not at all, and byte for byte equal for equal trials.
+
+    >>> import numpy as np
+    >>> from sim import tables
+    >>> tables.paired_p(np.array([0.1, 0.2, 0.3, 0.4]))  # all four trials say the same: 2 of 16 choices of signs
+    0.125
 """
 
 import importlib.metadata
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import time
@@ -22,12 +27,15 @@ from sim.evaluate import Scores
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sim.engine.runner import Trials
+
 TRIALS = ("env", "algorithm", "budget", "trial", "acr", "regret", "error", "spent")
 SUMMARY = (
     *("env", "algorithm", "budget", "trials", "acr_mean", "acr_sem", "regret_mean", "regret_sem"),
     *("error_rate", "spent_mean", "spent_max", "p_holm"),
 )
 CONTEXTS = ("env", "algorithm", "budget", "context", "regret_mean", "regret_sem", "error_rate")
+ANSWERS = ("trial", "context", "prompt", "scale", "spent")
 CELL = ["env", "algorithm", "budget"]
 
 _NOISE_DIGITS = 12
@@ -37,6 +45,31 @@ _EXACT_WORK = 1 << 26
 _LEFT = 3600
 """Seconds after which a file that is still being written is one that nobody writes any more."""
 _PACKAGES = ("iapo-testbed", "jax", "equinox", "numpy", "scipy", "pandas")
+
+
+def of_trials(found: "Trials", first: int = 0, contexts: Sequence[str] = ()) -> "pd.DataFrame":
+    """Answers of `sim.run_trials` as a tidy table: a row per trial and context, columns `ANSWERS`.
+
+    Args:
+        found: the trials.
+        first: number of the first.
+        contexts: labels of the contexts; their numbers, from 0, where there are none.
+
+    Example:
+        >>> from sim import algorithms, envs, run_trials, tables
+        >>> trials = run_trials(envs.get("two-arm").source, algorithms.get("uniform"), 40, seed=0, trials=3)
+        >>> tables.of_trials(trials)[["trial", "context", "scale", "spent"]].values.tolist()
+        [[0, 0, 1, 40], [1, 0, 1, 40], [2, 0, 1, 40]]
+    """
+    import pandas as pd
+
+    size, width = found.prompt.shape
+    if contexts and len(contexts) != width:
+        raise ValueError(f"{len(contexts)} labels for {width} contexts; one each is needed")
+    trial, context = (axis.ravel() for axis in np.indices((size, width)))
+    labels = np.array(contexts, object)[context] if contexts else context
+    columns = (trial + first, labels, found.prompt.ravel(), found.scale.ravel(), found.spent[trial])
+    return pd.DataFrame(dict(zip(ANSWERS, columns, strict=True)))
 
 
 def trial_rows(env: str, algorithm: str, budget: int, scores: Scores, spent: np.ndarray) -> "pd.DataFrame":

@@ -13,16 +13,13 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Int
 
 from sim.core import Algorithm, Key, Policy, Queries, Source, Spec, Trial
+from sim.engine import turn
+from sim.engine.turn import Observer, Turn
 from sim.kernels import counter, rounds
 
-WORLD, SPLIT, RUN = 1, 2, 3
-"""What a trial's key is folded with: its world, its split of the queries, its run."""
-ALLOCATE, PULL, UPDATE, RECOMMEND, ORDER = 1, 2, 3, 4, 5
-"""What a run's key is folded with, after the number of rounds done (0 for the recommendation and the order of
-queries)."""
 WAIT = 4
 """Lanes are refilled when one in WAIT of them is idle."""
 
@@ -33,56 +30,25 @@ class Lanes(NamedTuple):
     Attributes:
         slot: which of the call's trials the lane runs; `num_slots` for none.
         run_key: key of the trial's run.
-        round: rounds done.
-        spent: completions spent.
-        train: query law, see `queries_of`.
-        state: the algorithm's state.
+        turn: where the trial stands.
     """
 
     slot: Int[Array, " lane"]
     run_key: Array
-    round: Int[Array, " lane"]
-    spent: Int[Array, " lane"]
-    train: Queries
-    state: Any
+    turn: Turn
 
 
-class RoundKeys(NamedTuple):
-    """Randomness of one round."""
-
-    allocate: Key
-    pull: Key
-    update: Key
-
-
-def round_keys(run_key: Key, index: Int[Array, ""]) -> RoundKeys:
-    """The keys of a run's round number `index`, counted from 0."""
-    return RoundKeys(*counter.folds(run_key, index, (ALLOCATE, PULL, UPDATE)))
-
-
-def recommend_key(run_key: Key) -> Key:
-    """The key of a run's recommendation."""
-    return counter.fold(run_key, 0, RECOMMEND)
-
-
-def queries_of(rule: str, train: Queries, run_key: Key) -> Queries:
-    """The query law that a run starts with: in a random order if it draws without replacement."""
-    if rule != "common-wor":
-        return train
-    return rounds.in_order(train, counter.fold(run_key, 0, ORDER))
-
-
-def world_of(source: Source, keys: Array) -> tuple[rounds.World, Spec]:
-    """What the trials with these keys pull from where every trial draws a world of its own, and what learners know."""
-    drawn = jax.vmap(lambda key: source.world(counter.fold(key, WORLD)))(keys)
-    return rounds.World(drawn.merged(), drawn.spec.num_prompts), drawn.spec
+def world_of(source: Source, keys: Array) -> tuple[rounds.MergedWorld, Spec]:
+    """Worlds of the trials with these keys, where each draws its own, and what learners know of them."""
+    drawn = jax.vmap(lambda key: source.world(counter.fold(key, turn.WORLD)))(keys)
+    return rounds.MergedWorld(drawn.merged(), drawn.spec.num_prompts), drawn.spec
 
 
 def start_of(source: Source, rule: str, keys: Array) -> tuple[Array, Queries]:
     """Run keys and query laws with which the trials with these keys start."""
-    train, _ = jax.vmap(lambda key: source.split(counter.fold(key, SPLIT)))(keys)
-    run_keys = jax.vmap(counter.fold, in_axes=(0, None))(keys, RUN)
-    return run_keys, jax.vmap(partial(queries_of, rule))(train, run_keys)
+    train, _ = jax.vmap(lambda key: source.split(counter.fold(key, turn.SPLIT)))(keys)
+    run_keys = jax.vmap(counter.fold, in_axes=(0, None))(keys, turn.RUN)
+    return run_keys, jax.vmap(partial(turn.queries_of, rule))(train, run_keys)
 
 
 @eqx.filter_jit
@@ -95,7 +61,7 @@ def run(
     num_trials: Int[Array, ""],
     num_slots: int,
     num_lanes: int,
-    truth: Float[Array, "slot context prompt scale"] | None = None,
+    observer: Observer | None = None,
 ) -> Trial:
     """Run trials first, .., first + num_trials - 1; entries from num_trials on are padding.
 
@@ -108,7 +74,7 @@ def run(
         num_trials: how many, at most `num_slots`.
         num_slots: length of the result (static).
         num_lanes: trials in progress at a time (static).
-        truth: exact training values, for an algorithm that `sees_truth`.
+        observer: looks at every round.
     """
     shared = None if source.fresh else source.world(root)
     quota = max(1, num_lanes // WAIT)
@@ -117,23 +83,18 @@ def run(
         numbers = first + jnp.minimum(slots, num_slots - 1)
         return jax.vmap(counter.fold, in_axes=(None, 0))(root, numbers)
 
-    def worlds(slots: Array) -> tuple[rounds.World, Spec, Any]:
+    def worlds(slots: Array) -> tuple[rounds.MergedWorld, Spec, Any]:
         """The lanes' worlds, what learners know of them, and its lane axes."""
         if shared is None:
             world, spec = world_of(source, keys_of(slots))
         else:
-            world, spec = rounds.World(shared, 0), shared.spec
-        axes: Any = jax.tree.map(lambda _: 0 if shared is None else None, spec)
-        if truth is not None:
-            own = truth[jnp.minimum(slots, num_slots - 1)]
-            spec, axes = (with_truth(tree, leaf) for tree, leaf in ((spec, own), (axes, 0)))
-        return world, spec, axes
+            world, spec = rounds.MergedWorld(shared, 0), shared.spec
+        return world, spec, jax.tree.map(lambda _: 0 if shared is None else None, spec)
 
     def begin(slots: Array, spec: Spec, axes: Any) -> Lanes:
         run_keys, train = start_of(source, algorithm.queries, keys_of(slots))
-        state = jax.vmap(lambda s, _: algorithm.init(s, budget), in_axes=(axes, 0))(spec, slots)
-        zero = jnp.zeros_like(slots)
-        return Lanes(slots, run_keys, zero, zero, train, state)
+        start = jax.vmap(lambda s, law: turn.begin(algorithm, s, budget, law, observer), in_axes=(axes, 0))
+        return Lanes(slots, run_keys, start(spec, train))
 
     def refill_and_run(carry: tuple[Array, Lanes, Trial]) -> tuple[Array, Lanes, Trial]:
         following, lanes, answers = carry
@@ -145,31 +106,30 @@ def run(
         lanes = _choose(idle, begin(slots, spec, axes), lanes)
 
         def each(function: Callable[..., Any], *batched: Any) -> Any:
-            return jax.vmap(function, in_axes=(axes, *(0 for _ in batched)))(spec, *batched)
+            mapped = partial(function, algorithm)
+            return jax.vmap(mapped, in_axes=(axes, *(0 for _ in batched)))(spec, *batched)
 
         def working(lanes: Lanes) -> Bool[Array, " lane"]:
-            return (lanes.slot < num_slots) & ~each(algorithm.finished, lanes.state)
+            return (lanes.slot < num_slots) & each(turn.going, lanes.turn)
 
         def go_on(lanes: Lanes) -> Bool[Array, ""]:
             busy = jnp.sum(working(lanes).astype(jnp.int32))
             return (busy > 0) & ((num_lanes - busy < quota) | (following >= num_trials))
 
         def one_round(lanes: Lanes) -> Lanes:
-            keys = jax.vmap(round_keys)(lanes.run_key, lanes.round)
-            ask = each(lambda s, key, state: algorithm.allocate(key, s, state), keys.allocate, lanes.state)
-            ask = ask._replace(pulls=jnp.where(working(lanes)[:, None], ask.pulls, 0))
-            stats = rounds.run_round(world, lanes.train, keys.pull, ask, rounds.Pulling.of(algorithm, world.world.spec))
-            state = each(lambda s, key, *rest: algorithm.update(key, s, *rest), keys.update, lanes.state, ask, stats)
-            spent = lanes.spent + jnp.sum(ask.scale * ask.pulls, axis=1)
-            train = rounds.advance(lanes.train, ask)
-            return lanes._replace(round=lanes.round + 1, spent=spent, train=train, state=state)
+            keys = jax.vmap(turn.round_keys)(lanes.run_key, lanes.turn.round)
+            asked = each(turn.ask, keys.allocate, lanes.turn, working(lanes))
+            how, train = rounds.Pulling.of(algorithm, world.world.spec), lanes.turn.train
+            assert train is not None
+            pull_keys = jax.vmap(turn.pull_key)(lanes.run_key, keys, asked)
+            stats = rounds.run_round(world, train, pull_keys, asked, how)
+            tell = partial(turn.tell, observer=observer)
+            return lanes._replace(turn=each(tell, keys.update, lanes.turn, asked, stats))
 
         lanes = jax.lax.while_loop(go_on, one_round, lanes)
-        answer_keys = jax.vmap(recommend_key)(lanes.run_key)
-        policy = each(lambda s, key, state: algorithm.recommend(key, s, state), answer_keys, lanes.state)
+        answer = each(turn.answer, jax.vmap(turn.recommend_key)(lanes.run_key), lanes.turn)
         done = (lanes.slot < num_slots) & ~working(lanes)
         place = jnp.where(done, lanes.slot, num_slots)
-        answer = Trial(policy, lanes.spent)
         answers = jax.tree.map(lambda all_, own: all_.at[place].set(own, mode="drop"), answers, answer)
         return following, lanes._replace(slot=jnp.where(done, num_slots, lanes.slot)), answers
 
@@ -185,7 +145,8 @@ def run(
     lanes: Lanes = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     lanes = lanes._replace(slot=jnp.full(num_lanes, num_slots, jnp.int32))
     blank = jnp.zeros((num_slots, eqx.filter_eval_shape(source.world, root).spec.num_contexts), jnp.int32)
-    answers = Trial(Policy(blank, blank), jnp.zeros(num_slots, jnp.int32))
+    seen = jax.tree.map(lambda leaf: jnp.zeros((num_slots, *leaf.shape[1:]), leaf.dtype), shapes.turn.seen)
+    answers = Trial(Policy(blank, blank), jnp.zeros(num_slots, jnp.int32), seen)
     return jax.lax.while_loop(unfinished, refill_and_run, (jnp.int32(0), lanes, answers))[2]
 
 
@@ -200,20 +161,20 @@ def run_sharded(
     num_trials: Int[Array, " device"],
     num_slots: int,
     num_lanes: int,
-    truth: Float[Array, "device_slot context prompt scale"] | None = None,
+    observer: Observer | None = None,
 ) -> Trial:
     """`run` on every device of a one-axis mesh, each with trials of its own; results one after the other."""
-    arrays, static = eqx.partition((source, algorithm, budget, root), eqx.is_array)
+    arrays, static = eqx.partition((source, algorithm, budget, root, observer), eqx.is_array)
 
-    def local(arrays: Any, first: Array, num_trials: Array, truth: Array | None) -> Trial:
+    def local(arrays: Any, first: Array, num_trials: Array) -> Trial:
         whole: Any = eqx.combine(arrays, static)
-        source, algorithm, budget, root = whole
-        return run(source, algorithm, budget, root, first[0], num_trials[0], num_slots, num_lanes, truth)
+        source, algorithm, budget, root, observer = whole
+        return run(source, algorithm, budget, root, first[0], num_trials[0], num_slots, num_lanes, observer)
 
     everywhere, apart = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec(mesh.axis_names[0])
-    specs = (everywhere, apart, apart, apart)
+    specs = (everywhere, apart, apart)
     sharded = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=apart, check_vma=False)
-    return sharded(arrays, first, num_trials, truth)
+    return sharded(arrays, first, num_trials)
 
 
 def _choose(which: Bool[Array, " lane"], new: Lanes, old: Lanes) -> Lanes:
@@ -221,8 +182,3 @@ def _choose(which: Bool[Array, " lane"], new: Lanes, old: Lanes) -> Lanes:
         return jnp.where(which.reshape(-1, *(1 for _ in a.shape[1:])), a, b)
 
     return jax.tree.map(pick, new, old)
-
-
-def with_truth(tree: Spec, truth: Any) -> Spec:
-    """A spec, or its tree of lane axes, with a truth."""
-    return eqx.tree_at(lambda spec: spec.truth, tree, truth, is_leaf=lambda leaf: leaf is None)

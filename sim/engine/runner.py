@@ -13,14 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from sim import evaluate
-from sim.core import Algorithm, Allocation, Environment, Instance, Key, Policy, Queries, Source, Spec, Stats, Trial
+from sim.core import Algorithm, Allocation, Environment, Instance, Key, Queries, Source, Spec, Stats, Trial
 from sim.engine import fused as whole
-from sim.engine import stepwise
-from sim.engine.fused import RUN as RUN
-from sim.engine.fused import SPLIT, WORLD
-from sim.engine.fused import queries_of as queries_of
-from sim.kernels import counter, rounds, subsets
+from sim.engine import stepwise, turn
+from sim.engine.turn import RUN as RUN
+from sim.engine.turn import SPLIT, WORLD, Observe, Observer, RoundKeys, Turn
+from sim.engine.turn import queries_of as queries_of
+from sim.kernels import counter, rounds
 
 CHUNK = 64
 """Default number of trials in progress at a time."""
@@ -28,7 +27,7 @@ CALL = 1024
 """Trials per jitted call."""
 BATCH = 256
 """Default number of trials in progress at a time where the host calls every round."""
-FEW = CALL
+_STEPWISE_TRIALS = CALL
 """Up to so many trials the host calls every round of a rule that has few: compiling then takes longer than running."""
 _BATCH_ARMS = 2**21
 """Arms over all contexts and trials beyond which a batch is made smaller: more do not fit a cache."""
@@ -41,11 +40,19 @@ MAX_BUDGET = 2**24
 
 
 class Trials(NamedTuple):
-    """Results of many trials, NumPy arrays with a leading trial axis."""
+    """Results of many trials, NumPy arrays with a leading trial axis.
+
+    Attributes:
+        prompt: recommended prompts, from 0, shape (trial, context).
+        scale: recommended scales, from 1, shape (trial, context).
+        spent: completions spent.
+        seen: a tree of what was observed of every round, leading axes trial and round; None where nobody looked.
+    """
 
     prompt: np.ndarray
     scale: np.ndarray
     spent: np.ndarray
+    seen: Any = None
 
 
 def trial_key(seed: int, trial: int | Array) -> Key:
@@ -69,7 +76,7 @@ def run_trials(
     first: int = 0,
     chunk: int | None = None,
     fused: bool | None = None,
-    truth: np.ndarray | None = None,
+    observe: Observe | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Trials:
     """Run `trials` trials, in bounded memory however many they are.
@@ -83,27 +90,34 @@ def run_trials(
         first: number of the first trial.
         chunk: trials in progress at a time; shows in memory and speed, never in the results.
         fused: whether all rounds are one program (`sim.engine.fused`: fast, and slow to compile) or the host calls each
-            (`sim.engine.stepwise`). By default the first for more than `FEW` trials, for several devices, and for rules
-            with one row, which have many rounds. Never shows in results.
-        truth: exact training values, shape (trial, context, prompt, scale); for an algorithm that
-            `sees_truth`.
+            (`sim.engine.stepwise`). By default the first for more than `_STEPWISE_TRIALS` trials, for several devices,
+            and for rules that pull one arm at a time, which have many rounds. Never shows in results.
+        observe: looks at every round (`turn.Observe`); what it sees comes back as `Trials.seen`, leading axes trial and
+            round: as many rounds as the algorithm has (`Algorithm.num_rounds`), or as completions where only the budget
+            tells. Entries after a trial's last round are 0.
         progress: called with the number of trials done after each jitted call.
 
     Raises:
         ValueError: the budget is below what the algorithm needs, or out of range.
+
+    Example:
+        >>> from sim import algorithms, envs, run_trials
+        >>> found = run_trials(envs.get("two-arm").source, algorithms.get("uniform"), 40, seed=0, trials=3)
+        >>> found.prompt.shape, found.spent.tolist()
+        ((3, 1), [40, 40, 40])
     """
     spec = spec_of(source)
     check_budget(algorithm, spec, budget)
     fused, lanes, slots = _sizes(algorithm, spec, trials, chunk, fused)
     at_a_time = slots * len(_devices(fused))
+    observer = observer_of(algorithm, spec, budget, observe)
     parts = []
     for done in range(0, trials, at_a_time):
         count = min(at_a_time, trials - done)
-        own = truth[done : done + count] if algorithm.sees_truth and truth is not None else None
-        parts.append(_call(source, algorithm, budget, seed, first + done, count, fused, slots, lanes, own))
+        parts.append(_call(source, algorithm, budget, seed, first + done, count, fused, slots, lanes, observer))
         if progress is not None:
             progress(done + count)
-    return Trials(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
 def warm_up(
@@ -112,8 +126,7 @@ def warm_up(
     """Compile what `run_trials` runs with these arguments, without running a trial."""
     spec = spec_of(source)
     fused, lanes, slots = _sizes(algorithm, spec, trials, chunk, fused)
-    truth = np.zeros((0, spec.num_contexts, spec.num_prompts, spec.max_scale), np.float32)
-    _call(source, algorithm, 1, 0, 0, 0, fused, slots, lanes, truth if algorithm.sees_truth else None)
+    _call(source, algorithm, 1, 0, 0, 0, fused, slots, lanes, None)
 
 
 def _sizes(
@@ -121,13 +134,13 @@ def _sizes(
 ) -> tuple[bool, int, int]:
     """Whether rounds are one program, and lanes and slots of one device's part of a call."""
     if fused is None:
-        fused = trials > FEW or len(jax.devices()) > 1 or algorithm.num_rows(spec) == 1
+        fused = trials > _STEPWISE_TRIALS or len(jax.devices()) > 1 or algorithm.one_at_a_time
     if not fused:
         wide = trials > CHUNK and BATCH * spec.num_contexts * spec.num_arms <= _BATCH_ARMS
         lanes = chunk or min(BATCH if wide else CHUNK, _most_lanes(algorithm, spec))
         return fused, lanes, lanes
     lanes = chunk or min(CHUNK, _most_lanes(algorithm, spec))
-    return fused, lanes, lanes if algorithm.sees_truth else max(lanes, CALL)
+    return fused, lanes, max(lanes, CALL)
 
 
 def _most_lanes(algorithm: Algorithm, spec: Spec) -> int:
@@ -151,37 +164,33 @@ def _call(
     fused: bool,
     slots: int,
     lanes: int,
-    truth: np.ndarray | None,
+    observer: Observer | None,
 ) -> Trials:
     """Trials first, .., first + count - 1, spread evenly over the devices."""
     devices = _devices(fused)
     each = -(-count // len(devices))
     starts = np.minimum(np.arange(len(devices)) * each, count)
     counts = np.minimum(each, count - starts)
-    own = None
-    if truth is not None:
-        own = np.zeros((len(devices), slots, *truth.shape[1:]), np.float32)
-        for device, (start, size) in enumerate(zip(starts, counts, strict=True)):
-            own[device, :size] = _relative(truth[start : start + size])
-        own = jnp.asarray(own.reshape(-1, *truth.shape[1:]))
     head = (source, algorithm.traced(), jnp.int32(budget), counter.from_seed(seed))
     if not fused:
-        found = stepwise.run(*head, jnp.int32(first), jnp.int32(count), lanes, own)
+        found = stepwise.run(*head, jnp.int32(first), jnp.int32(count), lanes, observer)
     elif len(devices) == 1:
-        found = whole.run(*head, jnp.int32(first), jnp.int32(count), slots, lanes, own)
+        found = whole.run(*head, jnp.int32(first), jnp.int32(count), slots, lanes, observer)
     else:
         mesh = jax.make_mesh((len(devices),), ("trial",), axis_types=(jax.sharding.AxisType.Auto,))
         numbers = (jnp.asarray(first + starts, jnp.int32), jnp.asarray(counts, jnp.int32))
-        found = whole.run_sharded(mesh, *head, *numbers, slots, lanes, own)
+        found = whole.run_sharded(mesh, *head, *numbers, slots, lanes, observer)
     kept = np.concatenate([device * slots + np.arange(size) for device, size in enumerate(counts)])
-    return Trials(*(np.asarray(leaf)[kept] for leaf in (*found.policy, found.spent)))
+    own = jax.tree.map(lambda leaf: np.asarray(leaf)[kept], found)
+    return Trials(*own.policy, own.spent, own.seen)
 
 
-def _relative(truth: np.ndarray) -> np.ndarray:
-    """Gaps as negative shares of the largest in a context, 0 for all that are equally good: float32 keeps them."""
-    gap = evaluate.clear_gaps(truth)
-    largest = gap.max(axis=(2, 3), keepdims=True)
-    return -gap / np.where(largest > 0, largest, 1.0)
+def observer_of(algorithm: Algorithm, spec: Spec, budget: int, observe: Observe | None) -> Observer | None:
+    """Who watches a trial, and for how many rounds."""
+    if observe is None:
+        return None
+    most = algorithm.num_rounds(spec)
+    return Observer(observe, budget if most is None else most)
 
 
 def shape_of(source: Source) -> Environment:
@@ -207,7 +216,7 @@ def check_estimator(algorithm: Algorithm, world: Environment) -> None:
     """Refuse an estimator whose tables are too large for a world (shapes suffice)."""
     width = algorithm.max_pull(world.spec)
     num_scales = algorithm.num_scales(world.spec) if algorithm.reuse else width
-    subsets.check(getattr(world, "strategy", None), width, num_scales, algorithm.estimator)
+    world.check_estimator(width, num_scales, algorithm.estimator)
 
 
 def check_seed(seed: int) -> None:
@@ -216,7 +225,14 @@ def check_seed(seed: int) -> None:
         raise ValueError(f"seed is {seed}; it must lie in 0..{2**64 - 1}")
 
 
-def run_trial(environment: Environment, train: Queries, algorithm: Algorithm, budget: int, run_key: Key) -> Trial:
+def run_trial(
+    environment: Environment,
+    train: Queries,
+    algorithm: Algorithm,
+    budget: int,
+    run_key: Key,
+    observe: Observe | None = None,
+) -> Trial:
     """One trial in the host loop, one pull at a time: what a live model needs.
 
     Equals trial t of `run_trials` bit for bit when given that trial's `instance` and run key.
@@ -227,15 +243,15 @@ def run_trial(environment: Environment, train: Queries, algorithm: Algorithm, bu
         algorithm: what is run.
         budget: completions T.
         run_key: `counter.fold(trial_key(seed, t), RUN)`.
+        observe: looks at every round, as in `run_trials`.
     """
     law = queries_of(algorithm.queries, train, run_key)
 
-    def answer(round_key: Key, allocation: Allocation) -> Stats:
-        nonlocal law
-        own, law = law, rounds.advance(law, allocation)
-        return host_round(environment, own, round_key, allocation, algorithm)
+    def pull(key: Key, at: Turn, asked: Allocation) -> Stats:
+        assert at.train is not None
+        return host_round(environment, at.train, key, asked, algorithm)
 
-    return run_rounds(environment.spec, algorithm, budget, run_key, answer)
+    return _rounds(environment.spec, algorithm, budget, run_key, law, pull, observe)
 
 
 def run_rounds(
@@ -245,70 +261,71 @@ def run_rounds(
     run_key: Key,
     answer: Callable[[Key, Allocation], Stats],
     watch: Callable[[Any], None] = lambda state: None,
+    observe: Observe | None = None,
 ) -> Trial:
     """One trial in which somebody else pulls: `answer` gets a round's key and allocation and returns what came back.
 
     Rounds without pulls are answered too, as in a trial. The run is a function of its arguments and the answers alone,
-    so that a run whose answers are kept can be repeated up to where it stopped. `watch` sees the state before a round.
+    so that a run whose answers are kept can be repeated up to where it stopped. `watch` sees the state before a round;
+    `observe` is as in `run_trials`.
     """
+
+    def pull(key: Key, at: Turn, asked: Allocation) -> Stats:
+        watch(at.state)
+        return answer(key, asked)
+
+    return _rounds(spec, algorithm, budget, run_key, None, pull, observe)
+
+
+def _rounds(
+    spec: Spec,
+    algorithm: Algorithm,
+    budget: int,
+    run_key: Key,
+    train: Queries | None,
+    pull: Callable[[Key, Turn, Allocation], Stats],
+    observe: Observe | None,
+) -> Trial:
+    """The host loop: one trial, a round at a time, pulled by `pull`."""
     check_budget(algorithm, spec, budget)
+    observer = observer_of(algorithm, spec, budget, observe)
     algorithm = algorithm.traced()
-    state = _init(algorithm, spec, jnp.int32(budget))
-    spent, index = 0, 0
-    while not bool(_finished(algorithm, spec, state)):
-        watch(state)
-        keys = _round_keys(run_key, jnp.int32(index))
-        allocation = _allocate(algorithm, keys.allocate, spec, state)
-        stats = answer(keys.pull, allocation)
-        state = _update(algorithm, keys.update, spec, state, allocation, stats)
-        spent, index = spent + int(allocation.completions), index + 1
-    return Trial(_recommend(algorithm, whole.recommend_key(run_key), spec, state), jnp.int32(spent))
+    at = _begin(algorithm, spec, jnp.int32(budget), train, observer)
+    while bool(_going(algorithm, spec, at)):
+        keys, pull_key, asked = _ask(algorithm, spec, run_key, at)
+        at = _tell(algorithm, spec, keys.update, at, asked, pull(pull_key, at, asked), observer)
+    return _answer(algorithm, spec, run_key, at)
+
+
+_begin, _going, _tell = eqx.filter_jit(turn.begin), eqx.filter_jit(turn.going), eqx.filter_jit(turn.tell)
 
 
 @eqx.filter_jit
-def _init(algorithm: Algorithm, spec: Spec, budget: Int[Array, ""]) -> Any:
-    return algorithm.init(spec, budget)
+def _ask(algorithm: Algorithm, spec: Spec, run_key: Key, at: Turn) -> tuple[RoundKeys, Key, Allocation]:
+    keys = turn.round_keys(run_key, at.round)
+    asked = turn.ask(algorithm, spec, keys.allocate, at, jnp.ones((), bool))
+    return keys, turn.pull_key(run_key, keys, asked), asked
 
 
 @eqx.filter_jit
-def _finished(algorithm: Algorithm, spec: Spec, state: Any) -> Array:
-    return algorithm.finished(spec, state)
-
-
-@eqx.filter_jit
-def _allocate(algorithm: Algorithm, key: Key, spec: Spec, state: Any) -> Allocation:
-    return algorithm.allocate(key, spec, state)
-
-
-@eqx.filter_jit
-def _update(algorithm: Algorithm, key: Key, spec: Spec, state: Any, allocation: Allocation, stats: Stats) -> Any:
-    return algorithm.update(key, spec, state, allocation, stats)
-
-
-@eqx.filter_jit
-def _recommend(algorithm: Algorithm, key: Key, spec: Spec, state: Any) -> Policy:
-    return algorithm.recommend(key, spec, state)
-
-
-_round_keys = jax.jit(whole.round_keys)
+def _answer(algorithm: Algorithm, spec: Spec, run_key: Key, at: Turn) -> Trial:
+    return turn.answer(algorithm, spec, turn.recommend_key(run_key), at)
 
 
 def host_round(
     environment: Environment, train: Queries, round_key: Key, allocation: Allocation, algorithm: Algorithm
 ) -> Stats:
     """One round of pulls, one after the other: the plain version of `kernels.rounds.run_round`."""
-    spec = environment.spec
-    totals = np.zeros((len(allocation.pulls), spec.num_tasks, algorithm.num_scales(spec)), np.float32)
-    limits = np.asarray(rounds.pass_limits(allocation))
-    for row, (prompt, scale, pulls) in enumerate(zip(*(np.asarray(leaf) for leaf in allocation), strict=True)):
-        for first in range(0, int(pulls), int(limits[row])):
-            units = np.zeros(totals.shape[1:], np.int64)
-            for pull in range(first, min(first + int(limits[row]), int(pulls))):
-                which = (jnp.int32(row), jnp.int32(pull), jnp.int32(prompt), jnp.int32(scale))
-                sums = np.asarray(_one_pull(environment, train, round_key, which, algorithm))
-                units += sums if algorithm.reuse else sums[:, [scale - 1]]
-            totals[row] += units.astype(np.float32) * np.asarray(spec.unit)[:, None]
-    return Stats(jnp.asarray(totals), rounds.block_counts(allocation, rounds.Pulling.of(algorithm, spec)))
+    spec, how = environment.spec, rounds.Pulling.of(algorithm, environment.spec)
+    found, rows = [], np.repeat(np.arange(len(allocation.pulls)), np.asarray(allocation.pulls))
+    for row, (prompt, scale, pulls) in enumerate(zip(*(np.asarray(leaf) for leaf in allocation[:3]), strict=True)):
+        own = train if allocation.places is None else rounds.begin_at(train, allocation.places.start[row])
+        for pull in range(int(pulls)):
+            which = (jnp.int32(row), jnp.int32(pull), jnp.int32(prompt), jnp.int32(scale))
+            placed = allocation.places is not None
+            found.append(np.asarray(_one_pull(environment, own, round_key, which, algorithm, placed)))
+    units = np.stack(found) if found else np.zeros((0, spec.num_tasks, how.num_scales), np.int64)
+    return rounds.fold_pulls(spec, allocation, rows, units, how)
 
 
 @eqx.filter_jit
@@ -318,9 +335,11 @@ def _one_pull(
     round_key: Key,
     which: tuple[Array, Array, Array, Array],
     algorithm: Algorithm,
+    placed: bool,
 ) -> Int[Array, "task scale"]:
     row, pull, prompt, scale = which
-    key = rounds.pull_key(round_key, row, pull)
+    number = pull + train.met.astype(jnp.int32) if placed and train.met is not None else pull
+    key = rounds.pull_key(round_key, row, number)
     query = rounds.draw_query(rounds.query_key(algorithm.queries, round_key, key, pull), train, pull)
     answer = environment.pull(key, prompt, query, scale).narrowed(algorithm.max_pull(environment.spec))
     return environment.block_units(answer, algorithm.estimator)

@@ -13,15 +13,16 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
-from sim.core import Algorithm, Allocation, Key, Policy, Queries, Source, Spec, Stats, Trial
-from sim.engine import fused
+from sim.core import Algorithm, Allocation, Key, Queries, Source, Spec, Stats, Trial
+from sim.engine import fused, turn
+from sim.engine.turn import Observer, Turn
 from sim.kernels import counter, rounds
 
 
 class Given(NamedTuple):
-    """What a batch starts from.
+    """Start of a batch.
 
     Attributes:
         world: what all pull from.
@@ -36,22 +37,13 @@ class Given(NamedTuple):
     train: Queries
 
 
-class Turn(NamedTuple):
-    """Where a batch stands between rounds; leading axis lane, but for `round`."""
-
-    round: Int[Array, ""]
-    spent: Int[Array, " lane"]
-    train: Queries
-    state: Any
-
-
 class Program(NamedTuple):
     """One algorithm's compiled functions."""
 
     begin: Callable[..., Turn]
     ask: Callable[..., tuple[Array, Allocation, Array]]
     tell: Callable[..., Turn]
-    answer: Callable[..., Policy]
+    answer: Callable[..., Trial]
 
 
 def run(
@@ -62,7 +54,7 @@ def run(
     first: Int[Array, ""],
     num_trials: Int[Array, ""],
     num_lanes: int,
-    truth: Float[Array, "lane context prompt scale"] | None = None,
+    observer: Observer | None = None,
 ) -> Trial:
     """Trials first, .., first + num_trials - 1, all in progress together; entries from num_trials on are padding.
 
@@ -74,22 +66,22 @@ def run(
         first: number of the first trial.
         num_trials: how many, at most `num_lanes`.
         num_lanes: length of the result (static).
-        truth: exact training values, for an algorithm that `sees_truth`.
+        observer: looks at every round.
     """
     given = _draw(source, algorithm.queries, root, first, num_lanes)
-    spec = given.spec if truth is None else fused.with_truth(given.spec, truth)
-    own, static = eqx.partition(algorithm, eqx.is_array)
-    program = _program(static, source.fresh, truth is not None)
+    spec = given.spec
+    own, static = eqx.partition((algorithm, observer), eqx.is_array)
+    program = _program(static, source.fresh)
     how = rounds.Pulling.of(algorithm, spec)
     stride = spec.num_prompts if source.fresh else 0
     pull = _round(how, stride)
-    turn = program.begin(own, spec, budget, given.train)
+    at = program.begin(own, spec, budget, given.train)
     while True:
-        keys, ask, going = program.ask(own, spec, given.run_keys, turn.round, num_trials, turn.state)
-        stats = pull(given.world, turn.train, keys, ask)
-        turn = program.tell(own, spec, given.run_keys, turn, ask, stats)
+        keys, asked, going = program.ask(own, spec, given.run_keys, at, num_trials)
+        stats = pull(given.world, at.train, keys, asked)
+        at = program.tell(own, spec, given.run_keys, at, asked, stats)
         if not going:
-            return Trial(program.answer(own, spec, given.run_keys, turn.state), turn.spent)
+            return program.answer(own, spec, given.run_keys, at)
 
 
 @eqx.filter_jit
@@ -110,42 +102,38 @@ def _round(how: rounds.Pulling, stride: int) -> Callable[..., Stats]:
 
     @jax.jit
     def pull(world: Any, train: Queries, keys: Array, ask: Allocation) -> Stats:
-        return rounds.run_round(rounds.World(world, stride), train, keys, ask, how)
+        return rounds.run_round(rounds.MergedWorld(world, stride), train, keys, ask, how)
 
     return pull
 
 
 @lru_cache
-def _program(static: Algorithm, fresh: bool, sees_truth: bool) -> Program:
-    """The functions of an algorithm, given its fields that are no arrays."""
+def _program(static: tuple[Algorithm, Observer | None], fresh: bool) -> Program:
+    """The functions of an algorithm and who watches it, given their fields that are no arrays."""
 
     def each(own: Any, spec: Spec, function: Callable[..., Any], *batched: Any) -> Any:
         axes: Any = jax.tree.map(lambda _: 0 if fresh else None, spec)
-        if sees_truth:
-            axes = fused.with_truth(axes, 0)
-        algorithm: Any = eqx.combine(own, static)
+        algorithm: Any = eqx.combine(own[0], static[0])
         return jax.vmap(partial(function, algorithm), in_axes=(axes, *(0 for _ in batched)))(spec, *batched)
 
+    def watching(own: Any) -> Observer | None:
+        return eqx.combine(own[1], static[1])
+
     def begin(own: Any, spec: Spec, budget: Array, train: Queries) -> Turn:
-        zero = jnp.zeros(train.ids.shape[0], jnp.int32)
-        state = each(own, spec, lambda rule, s, _: rule.init(s, budget), zero)
-        return Turn(jnp.int32(0), zero, train, state)
+        return each(own, spec, lambda rule, s, law: turn.begin(rule, s, budget, law, watching(own)), train)
 
-    def ask(own: Any, spec: Spec, run_keys: Array, index: Array, num_trials: Array, state: Any) -> Any:
-        keys = jax.vmap(fused.round_keys, in_axes=(0, None))(run_keys, index)
-        found = each(own, spec, lambda rule, s, key, state: rule.allocate(key, s, state), keys.allocate, state)
+    def ask(own: Any, spec: Spec, run_keys: Array, at: Turn, num_trials: Array) -> Any:
+        keys = jax.vmap(turn.round_keys)(run_keys, at.round)
         lane = jnp.arange(run_keys.shape[0], dtype=jnp.int32)
-        working = (lane < num_trials) & ~each(own, spec, lambda rule, s, state: rule.finished(s, state), state)
-        return keys.pull, found._replace(pulls=jnp.where(working[:, None], found.pulls, 0)), jnp.any(working)
+        working = (lane < num_trials) & each(own, spec, turn.going, at)
+        asked = each(own, spec, turn.ask, keys.allocate, at, working)
+        return jax.vmap(turn.pull_key)(run_keys, keys, asked), asked, jnp.any(working)
 
-    def tell(own: Any, spec: Spec, run_keys: Array, turn: Turn, ask: Allocation, stats: Stats) -> Turn:
-        keys = jax.vmap(fused.round_keys, in_axes=(0, None))(run_keys, turn.round).update
-        state = each(own, spec, lambda rule, s, key, *rest: rule.update(key, s, *rest), keys, turn.state, ask, stats)
-        spent = turn.spent + jnp.sum(ask.scale * ask.pulls, axis=1)
-        return Turn(turn.round + 1, spent, rounds.advance(turn.train, ask), state)
+    def tell(own: Any, spec: Spec, run_keys: Array, at: Turn, asked: Allocation, stats: Stats) -> Turn:
+        keys = jax.vmap(turn.round_keys)(run_keys, at.round).update
+        return each(own, spec, partial(turn.tell, observer=watching(own)), keys, at, asked, stats)
 
-    def answer(own: Any, spec: Spec, run_keys: Array, state: Any) -> Policy:
-        keys = jax.vmap(fused.recommend_key)(run_keys)
-        return each(own, spec, lambda rule, s, key, state: rule.recommend(key, s, state), keys, state)
+    def answer(own: Any, spec: Spec, run_keys: Array, at: Turn) -> Trial:
+        return each(own, spec, turn.answer, jax.vmap(turn.recommend_key)(run_keys), at)
 
     return Program(jax.jit(begin), jax.jit(ask), jax.jit(tell, donate_argnums=3), jax.jit(answer))

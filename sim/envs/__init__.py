@@ -8,17 +8,25 @@
   to break one thing each.
 * `files`, `released`, `unpickle`: our open format, and the files of the paper's authors.
 
-To add an environment: write a function without arguments that returns a `Dataset` (a small world that is its
-own query law), a `Source` or a `NamedSource`, in a file of its own, and add one line to `ENVS`.
+To try one of your own, name it as `mine.py:world` wherever an environment is named: a `Dataset`, a `Source`, a
+`NamedSource`, or a function or class that makes one. To add one to the project: write such a function without arguments
+in a file of its own, and add one line to `ENVS`. A data set from here is a small world that is its own query law.
+
+    >>> from sim import envs
+    >>> world = envs.get("crossover")
+    >>> world.data.num_prompts, world.data.max_scale
+    (2, 10)
 """
 
 import re
 from collections.abc import Callable
 from dataclasses import fields, replace
 from difflib import get_close_matches
+from inspect import isroutine
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sim import plugins
 from sim.core import Source
 from sim.envs import continuous, families, hard, synthetic
 from sim.envs.dataset import Dataset
@@ -53,22 +61,37 @@ ENVS: dict[str, Entry] = {
     "uneven-costs": Entry("BoN, hard: costs differ a hundredfold, the better the dearer", hard.uneven_costs),
     "random-lengths": Entry("BoN and mean, hard: completions cost by their random length", hard.random_lengths),
 }
+_WORLDS = (Dataset, Source, NamedSource)
 
 
 def get(name_or_path: str | Path) -> NamedSource:
     """The environment with this name, or the one in this file, whose queries every trial splits 80/20.
 
     Either may be followed by options, as in `synth-bernoulli:num_prompts=8,cost_weights=0+1` (fields of the source that
-    hold a number, or numbers joined by +) or `MATH_final.pkl:tie=half` (`tie` of a data set); they join the name.
+    hold a number, or numbers joined by +) or `MATH_final.pkl:tie=half` (`tie` of a data set); they join the name. What
+    Python code makes is named as `path/file.py:Name` or `module:Name` (see `sim.plugins`); options of a function are
+    its parameters.
 
     Raises:
         ValueError: nothing has this name, the file cannot be used, or an option does not exist.
     """
     text = str(name_or_path)
-    if text in ENVS or Path(text).exists():
+    if text in ENVS or (Path(text).exists() and not text.endswith(".py")):
         return _plain(text)
+    if plugins.split(text, ENVS).place:
+        return _own(text)
     found = re.fullmatch(r"(.+?):([a-z_]+=[^:]*)", text)
     return _plain(text) if found is None else _with_options(_plain(found[1]), found[2])
+
+
+def names() -> dict[str, str]:
+    """Registered names, and those that installed packages give, with a line about each."""
+    theirs = plugins.names("environment")
+    return {name: entry.description for name, entry in ENVS.items()} | {
+        name: f"from the package {entry.dist.name}" if entry.dist else entry.value
+        for name, entry in theirs.items()
+        if name not in ENVS
+    }
 
 
 def _plain(name: str) -> NamedSource:
@@ -78,11 +101,47 @@ def _plain(name: str) -> NamedSource:
         from sim.envs import files
 
         return fixed(files.read(name))
-    near = get_close_matches(name, ENVS, n=1, cutoff=0.0)[0]
+    if plugins.find("environment", name, fits) is not None:
+        return _own(name)
+    near = get_close_matches(name, names(), n=1, cutoff=0.0)[0]
     raise ValueError(
         f"no environment is called {name!r}; did you mean {near!r}? "
-        f"Known are {', '.join(ENVS)}, and a path to a .npz or .pkl file works too"
+        f"Known are {', '.join(names())}, and a path to a .npz or .pkl file works too"
     )
+
+
+def fits(thing: object) -> bool:
+    """Whether an object is an environment, or may make one."""
+    return isinstance(thing, _WORLDS) or (isinstance(thing, type) and issubclass(thing, Source)) or isroutine(thing)
+
+
+def _own(text: str) -> NamedSource:
+    """The environment that somebody's code makes."""
+    reference = plugins.split(text, ENVS)
+    thing = plugins.load("environment", text, fits, ENVS)
+    title, options = plugins.label(reference.base), reference.options
+    made = thing
+    if callable(thing) and not isinstance(thing, _WORLDS):
+        has_options = bool(plugins.parameters(thing))
+        made = plugins.call(reference.base, thing, options if has_options else "")
+        if has_options and options:
+            title, options = f"{title}:{options}", ""
+            made = replace(made, name=title) if isinstance(made, Dataset | NamedSource) else made
+    if not isinstance(made, _WORLDS):
+        is_ = "is" if made is thing else "makes"
+        kinds = "expected a Dataset, a Source or a NamedSource, or a function that makes one"
+        raise ValueError(f"{reference.base} {is_} an object of class {type(made).__name__}; {kinds}")
+    if isinstance(made, Source):
+        _refuse_abstract(reference.base, made)
+    world = _named(title, made)
+    return _with_options(world, options) if options else world
+
+
+def _refuse_abstract(title: str, source: Source) -> None:
+    missing = [name for name in ("world", "split") if getattr(type(source), name) is getattr(Source, name)]
+    missing += [] if hasattr(source, "context_probs") else ["context_probs"]
+    if missing:
+        raise ValueError(f"{title} has not all that a Source needs: {', '.join(missing)}; see sim.envs.sources")
 
 
 def _with_options(world: NamedSource, text: str) -> NamedSource:

@@ -69,7 +69,7 @@ def describe(
     tie: str = "uniform",
     movable: bool = True,
 ) -> tuple[Spec, Strategy]:
-    """What learners may know, and how completions become rewards. Jittable in `costs`.
+    """Describe a world to learners, and how completions become rewards. Jittable in `costs`.
 
     Args:
         aggregate: "mv", "bon" or "mean" for each of the K objectives.

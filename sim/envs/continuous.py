@@ -160,7 +160,7 @@ class ContinuousWorld(Environment):
 
     @property
     def spec(self) -> Spec:
-        """What a learner may know."""
+        """All that a learner may know."""
         return self.known
 
     @property
@@ -175,6 +175,10 @@ class ContinuousWorld(Environment):
     def block_units(self, pull: Pull, estimator: str = "blocks") -> Int[Array, "task num_scales"]:
         """Sum of task rewards over a pull's blocks of every scale, in integer units."""
         return subsets.one_pull(self.strategy, pull, estimator, self.known.max_scale)
+
+    def check_estimator(self, width: int, num_scales: int, estimator: str) -> None:
+        """Refuse an estimator whose table is too large for the strategy."""
+        subsets.check(self.strategy, width, num_scales, estimator)
 
     def pull_rows(
         self,

@@ -45,6 +45,22 @@ class Dataset:
         tie: majority-vote credit of a tied right answer: "uniform" (1/t) or "half" (0.5).
         prompt_names, context_names: labels for people.
         provenance: where it comes from (any JSON object).
+
+    Example:
+        >>> import numpy as np
+        >>> from sim import Dataset
+        >>> data = Dataset(
+        ...     name="two votes",
+        ...     aggregate=("mv",),
+        ...     probs=np.array([[[0.6, 0.4]], [[0.7, 0.3]]]),  # two prompts, one query, two answers
+        ...     answers=np.array([0]),
+        ...     objective_weights=np.ones((1, 1)),
+        ...     cost_weights=np.zeros(1),
+        ...     costs=np.ones(2),
+        ...     max_scale=5,
+        ... )
+        >>> data.num_prompts, data.num_queries, data.num_contexts
+        (2, 1, 1)
     """
 
     name: str

@@ -61,7 +61,17 @@ _HEADER_NEEDED = ("name", "aggregate", "max_scale")
 
 
 def read(path: str | Path) -> Dataset:
-    """Read an environment file: .npz in the open format, .pkl as released by the paper's authors."""
+    """Read an environment file: .npz in the open format, .pkl as released by the paper's authors.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from sim import envs, load, save
+        >>> with TemporaryDirectory() as folder:
+        ...     save(envs.get("crossover").data, Path(folder) / "mine.npz")
+        ...     load(Path(folder) / "mine.npz").name
+        'crossover'
+    """
     suffix = Path(path).suffix
     if suffix == ".npz":
         return load(path)
@@ -71,7 +81,17 @@ def read(path: str | Path) -> Dataset:
 
 
 def save(data: Dataset, path: str | Path) -> None:
-    """Write an environment in the open format; the file appears whole or not at all."""
+    """Write an environment in the open format; the file appears whole or not at all.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from sim import envs, save
+        >>> with TemporaryDirectory() as folder:
+        ...     save(envs.get("crossover").data, Path(folder) / "mine.npz")
+        ...     [path.name for path in Path(folder).iterdir()]
+        ['mine.npz']
+    """
     path = Path(path)
     if path.suffix != ".npz":
         raise ValueError(f"{path}: the name of an environment file must end in .npz")

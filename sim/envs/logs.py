@@ -33,6 +33,11 @@ class Columns(NamedTuple):
         cost: the cost of a completion; without it completions are free.
         prompt: tells prompts apart.
         query: tells queries apart.
+
+    Example:
+        >>> from sim import Columns
+        >>> Columns(("answer", "brevity"), ("mv", "mean"), gold="right").votes
+        ('answer',)
     """
 
     objectives: tuple[str, ...]
@@ -55,6 +60,13 @@ class Contexts(NamedTuple):
         objective_weights: shape (context, objective).
         cost_weights: utility of one unit of cost per context, >= 0, shape (context,).
         names: for people; none by default.
+
+    Example:
+        >>> import numpy as np
+        >>> from sim import Contexts
+        >>> prices = Contexts(np.ones((2, 1)), np.array([0.0, 0.01]), ("free", "dear"))
+        >>> dict(zip(prices.names, prices.cost_weights.tolist()))
+        {'free': 0.0, 'dear': 0.01}
     """
 
     objective_weights: np.ndarray
@@ -87,10 +99,13 @@ def from_log(
     Example:
         >>> import numpy as np
         >>> import pandas as pd
-        >>> log = pd.DataFrame({"prompt": "a", "query": [1, 1, 2, 2], "answer": [3, 4, 5, 5], "gold": [3, 3, 5, 5]})
-        >>> contexts = Contexts(np.ones((1, 1)), np.zeros(1))
-        >>> from_log(log, Columns(("answer",), ("mv",), gold="gold"), contexts, max_scale=4).probs.tolist()
-        [[[0.5, 0.5], [1.0, 0.0]]]
+        >>> from sim import Columns, Contexts, from_log
+        >>> rows = [("terse", 0, "4", "4"), ("terse", 0, "5", "4"), ("wordy", 0, "4", "4")]
+        >>> log = pd.DataFrame(rows, columns=["prompt", "query", "answer", "right"])
+        >>> columns = Columns(("answer",), ("mv",), gold="right")
+        >>> data = from_log(log, columns, Contexts(np.ones((1, 1)), np.zeros(1)), max_scale=4, name="sums")
+        >>> data.prompt_names, data.completions.tolist()
+        (('terse', 'wordy'), [[2], [1]])
     """
     objectives, aggregate, gold, cost, prompt, query = columns
 

@@ -88,7 +88,7 @@ def quoted(cell: Any) -> Any:
 
 
 def unquoted(cell: Any) -> Any:
-    """What `quoted` was given."""
+    """Undo `quoted`."""
     return cell[1:] if isinstance(cell, str) and cell.startswith("'") else cell
 
 

@@ -1,4 +1,4 @@
-"""Where the worlds of trials come from: one world with reshuffled queries, or a fresh world per trial.
+"""Sources of the worlds of trials: one world with reshuffled queries, or a fresh world per trial.
 
 Source: Mahmud et al. (arXiv 2508.10030), section 5: on real data every run reshuffles the queries and
 splits them 80/20 into train and test; synthetic worlds are drawn afresh for every run.
@@ -78,6 +78,12 @@ class NamedSource:
         source: what trials draw from.
         data: float64 tables of a finite, fixed world, from which exact values are computed; None for
             fresh or continuous worlds.
+
+    Example:
+        >>> from sim import envs
+        >>> world = envs.get("crossover")
+        >>> world.name, type(world.data).__name__
+        ('crossover', 'Dataset')
     """
 
     name: str
@@ -92,6 +98,11 @@ def fixed(data: Dataset, train_fraction: float = 0.8) -> NamedSource:
         data: the data set. A split that it names itself (`data.test`) is not used.
         train_fraction: share of the queries to train on, rounded down, at least one query on either
             side; 1 holds nothing out: train and test are both the whole query law.
+
+    Example:
+        >>> from sim import envs, fixed
+        >>> fixed(envs.get("bon-query-effects").data, train_fraction=0.5).source.num_train
+        1
     """
     source = shuffled(data.environment(), train_fraction, data.context_distribution, data.query_weights, data.name)
     return NamedSource(data.name, source, data)

@@ -31,7 +31,7 @@ class TabularWorld(Environment):
 
     @property
     def spec(self) -> Spec:
-        """What a learner may know."""
+        """All that a learner may know."""
         return self.known
 
     @property
@@ -73,6 +73,10 @@ class TabularWorld(Environment):
         else:
             outcomes = jnp.moveaxis(self.atoms[prompts, queries, labels], 2, 1)
         return subsets.pull_units(self.strategy, outcomes, scales, estimator, self.known.max_scale)
+
+    def check_estimator(self, width: int, num_scales: int, estimator: str) -> None:
+        """Refuse an estimator whose table is too large for the strategy."""
+        subsets.check(self.strategy, width, num_scales, estimator)
 
     def merged(self) -> "TabularWorld":
         """One world of B * P prompts from a batch of B worlds that share strategy and atom list."""

@@ -35,7 +35,7 @@ _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 def unpickle(path: Path) -> Any:
-    """What a file holds, with `Record` and `Array` in the place of objects and arrays."""
+    """Read a pickle, with `Record` and `Array` in the place of objects and arrays."""
     readable_file(path, MAX_BYTES)
     content = path.read_bytes()
     try:
@@ -149,7 +149,7 @@ class _Machine:
         self.odd_keys = 0
 
     def run(self, content: bytes) -> Any:
-        """What the program leaves."""
+        """Run the program; the object that it leaves."""
         for count, (instruction, argument, _) in enumerate(pickletools.genops(content)):
             if count >= _MAX_INSTRUCTIONS:
                 raise _Refused("is a longer program than any environment needs; it is refused")

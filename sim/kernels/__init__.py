@@ -1,1 +1,1 @@
-"""What is clever lives here: few small kernels, each beside a plain version that tests hold it to."""
+"""Kernels, the clever parts: few and small, each beside a plain version that tests hold it to."""

@@ -2,7 +2,7 @@
 
 A word is a pure function of (key, counter). Results therefore cannot depend on chunk size, on the
 number of devices or on what else runs. `jax.random.bits` gives the same generator at ten times the
-cost per word on CPU; `tests/test_kernels.py` holds this one against it.
+cost per word on CPU; `tests/kernels/test_kernels.py` holds this one against it.
 """
 
 import math

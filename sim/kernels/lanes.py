@@ -1,4 +1,4 @@
-"""What lanes of a batch have in common, and what few of them need."""
+"""Two vmap helpers: a number that all lanes share, and work that few lanes need."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

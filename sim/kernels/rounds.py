@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, UInt32
 
 from sim.core import Algorithm, Allocation, Environment, Queries, Spec, Stats
@@ -27,8 +28,8 @@ GOLDEN = 0x9E3779B9
 """2**32 divided by the golden ratio: steps of this length around a circle visit every arc nearly in proportion."""
 
 
-class World(NamedTuple):
-    """What a batch of trials pulls from: one shared world, or one per trial, merged into one.
+class MergedWorld(NamedTuple):
+    """World of a batch of trials: one that all share, or one per trial, merged into one.
 
     Attributes:
         world: its prompts are the trials' prompts one after the other where `stride` > 0.
@@ -40,7 +41,7 @@ class World(NamedTuple):
 
 
 class Pulling(NamedTuple):
-    """What a round depends on besides shapes, the same for many algorithms: they share one compiled round.
+    """Settings of a round besides shapes: algorithms that agree on them share one compiled round.
 
     Attributes:
         queries: how queries are drawn, one of `core.QUERIES`.
@@ -64,7 +65,7 @@ class Pulling(NamedTuple):
 
 
 def pull_key(round_key: UInt32[Array, "2"], row: Int[Array, ""], pull: Int[Array, ""]) -> UInt32[Array, "2"]:
-    """The key of one pull."""
+    """The key of one pull: by its number in the round, or by its place in the order of queries where rows name it."""
     return counter.fold(round_key, row, pull)
 
 
@@ -88,10 +89,24 @@ def in_order(queries: Queries, key: UInt32[Array, "2"]) -> Queries:
 
 
 def advance(queries: Queries, allocation: Allocation) -> Queries:
-    """The query law after a round: without replacement, as many queries are met as the longest row has pulls."""
+    """The query law after a round: without replacement, all queries are met up to the last that some row pulled."""
     if queries.met is None:
         return queries
-    return queries._replace(met=queries.met + jnp.max(allocation.pulls, axis=-1).astype(jnp.uint32))
+    last = allocation.pulls
+    if allocation.places is not None:
+        last = jnp.maximum(jnp.where(last > 0, last + allocation.places.start, 0), 0)
+    return queries._replace(met=queries.met + jnp.max(last, axis=-1).astype(jnp.uint32))
+
+
+def begin_at(queries: Queries, start: Int[Array, "..."]) -> Queries:
+    """The query law as a row sees it that starts at a place of its own (`core.Places`)."""
+    return queries._replace(met=_place(queries.met, start))
+
+
+def _place(met: Array | None, start: Array) -> UInt32[Array, "..."]:
+    if met is None:
+        raise ValueError("an allocation names places of queries; only runs with queries 'common-wor' have them")
+    return met + start.astype(jnp.uint32)
 
 
 def draw_query(key: UInt32[Array, "2"], queries: Queries, pull: Int[Array, ""]) -> Int[Array, ""]:
@@ -130,8 +145,35 @@ def block_counts(allocation: Allocation, how: Pulling) -> Float[Array, "... scal
     return pulls.astype(jnp.float32)
 
 
+def fold_pulls(
+    spec: Spec,
+    allocation: Allocation,
+    row: Int[np.ndarray, " pull"],
+    units: Int[np.ndarray, "pull task num_scales"],
+    how: Pulling,
+) -> Stats:
+    """Statistics of a round from the block sums of every pull: what `run_round` returns, for who pulls one by one.
+
+    Args:
+        spec: what the learner knows.
+        allocation: what was asked for.
+        row: the allocation's row of each pull; pulls of a row are in their order.
+        units: block sums of each pull, in integer units, of all its scales.
+        how: what pulls yield.
+    """
+    totals = np.zeros((len(allocation.pulls), spec.num_tasks, how.num_scales), np.float32)
+    limits, scales = np.asarray(pass_limits(allocation)), np.asarray(allocation.scale)
+    for place in np.unique(row):
+        own = units[row == place]
+        sums = own if how.reuse else own[:, :, [int(scales[place]) - 1]]
+        for first in range(0, len(own), int(limits[place])):
+            part = sums[first : first + int(limits[place])].sum(axis=0, dtype=np.int64)
+            totals[place] += part.astype(np.float32) * np.asarray(spec.unit)[:, None]
+    return Stats(jnp.asarray(totals), block_counts(allocation, how))
+
+
 def run_round(
-    world: World,
+    world: MergedWorld,
     train: Queries,
     round_keys: UInt32[Array, "trial 2"],
     allocation: Allocation,
@@ -169,7 +211,7 @@ def run_round(
 
 
 def _one_pass(
-    world: World,
+    world: MergedWorld,
     train: Queries,
     round_keys: Array,
     allocation: Allocation,
@@ -188,9 +230,13 @@ def _one_pass(
         """Block sums of one pull of each of these rows; nothing where it is not `given`."""
         trial, row = slot // num_rows, slot % num_rows
         scale = jnp.where(given, flat.scale[slot], 0)
-        keys = _pull_keys(round_keys, trial, row, pull)
+        met, number = None if train.met is None else train.met[trial], pull
+        if flat.places is not None:
+            met = _place(met, flat.places.start[slot])
+            number = met + pull.astype(jnp.uint32)
+        keys = _pull_keys(round_keys, trial, row, number)
         query_keys = jax.vmap(partial(query_key, how.queries))(round_keys[trial], keys, pull)
-        queries = _draw_queries(query_keys, train, trial, pull)
+        queries = _draw_queries(query_keys, train, trial, pull, met)
         prompts = flat.prompt[slot] + trial * world.stride
         units = _pull_rows(world.world, (keys, prompts, queries, scale), how)
         if how.reuse:
@@ -254,9 +300,9 @@ def _pull_rows(
     return whole() if few else jax.lax.cond(jnp.max(rows[-1]) <= 1, single, whole)
 
 
-def _draw_queries(keys: Array, train: Queries, trial: Array, pull: Array) -> Int[Array, " row"]:
-    """`draw_query` for rows of many trials without copying any trial's law."""
-    words = _word(keys[:, 0], train, None if train.met is None else train.met[trial], pull)
+def _draw_queries(keys: Array, train: Queries, trial: Array, pull: Array, met: Array | None) -> Int[Array, " row"]:
+    """`draw_query` for rows of many trials without copying any trial's law; `met` of each row."""
+    words = _word(keys[:, 0], train, met, pull)
     place = _uniform(words, train) if train.cumulative is None else _search(train.cumulative, trial, words)
     return train.ids[trial, place]
 

@@ -59,9 +59,9 @@ def pull_units(
     return units * blocks_of(scales, num_scales, estimator)[:, None, :]
 
 
-def check(strategy: Strategy | None, width: int, num_scales: int, estimator: str) -> None:
+def check(strategy: Strategy, width: int, num_scales: int, estimator: str) -> None:
     """Refuse an estimator whose tables are too large for a strategy, pulls of `width` and so many scales."""
-    if strategy is None or estimator == "blocks":
+    if estimator == "blocks":
         return
     if strategy.columns("mv"):
         votes.check(strategy.num_answers, width, num_scales)

@@ -35,6 +35,11 @@ def load(folder: Path, text: str) -> Config:
     return config.load(write(folder, text))
 
 
+@pytest.mark.parametrize(("text", "budget"), [('"5k"', 5000), ("1e4", 10_000), ('"1,000"', 1000), ("1_000", 1000)])
+def test_a_budget_is_read_as_people_write_it(tmp_path: Path, text: str, budget: int):
+    assert load(tmp_path, MINIMAL.replace("budget = 100", f"budget = {text}")).budget == budget
+
+
 def test_the_defaults_are_filled_in(tmp_path: Path):
     run = load(tmp_path, MINIMAL)
     assert [prompt.model for prompt in run.prompts] == ["m", "m"]
@@ -191,7 +196,8 @@ BAD = {
     "algorithm": ("[tune]", '[tune]\nalgorithm = "pst"', "tune.algorithm cannot be used: unknown algorithm 'pst'"),
     "oracle": ("[tune]", '[tune]\nalgorithm = "oracle"', "tune.algorithm is 'oracle', which needs the truth"),
     "overspends": ("[tune]", '[tune]\nalgorithm = "psst:budget_rule=reference"', "tune.algorithm .* may spend more"),
-    "budget": ("budget = 100", "budget = 1e3", "tune.budget is 1000.0; expected a whole number"),
+    "budget": ("budget = 100", "budget = 5.5", "tune.budget is 5.5; expected a whole number"),
+    "worded budget": ("budget = 100", 'budget = "5.5k5"', "tune.budget is '5.5k5'; expected a whole number"),
     "scale": ("max_scale = 4", "max_scale = 512", "tune.max_scale is 512; expected a whole number from 1 to 256"),
     "cap": ("[tune]", "[caps]\ncompletions = 99\n[tune]", "caps.completions is 99, below what the rounds need"),
     "cap of money": ("[tune]", "[caps]\nmoney = 0\n[tune]", "caps.money is 0; expected a finite number at least 1e-12"),

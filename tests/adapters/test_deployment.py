@@ -100,7 +100,7 @@ def test_values_and_gains_are_those_of_what_the_model_said(folder: Path):
         again = run(folder, "--yes", "--triple-scale", 2)
         assert "This call: 0 completions" in again.stdout
         assert len(model.requests) == asked
-    iapo("journal", "export", folder / "out", "--to", folder / "all.jsonl")
+    iapo("journal", "export", folder / "out", "--out", folder / "all.jsonl")
     log = pd.read_json(folder / "all.jsonl", lines=True)
     assert set(log["stream"]) == {"evaluate"}
 
@@ -246,8 +246,8 @@ def test_what_the_policy_holds_is_evaluated_and_refusals_are_shown(folder: Path)
     [
         (["--pulls", 0], {}, "--pulls is 0"),
         (["--limit", 0], {}, "--limit is 0"),
-        (["--to", "x.txt"], {}, "ends in .csv or .parquet"),
-        (["--to", "nowhere/x.csv"], {}, "--to is nowhere/x.csv; its folder"),
+        (["--out", "x.txt"], {}, "ends in .csv or .parquet"),
+        (["--out", "nowhere/x.csv"], {}, "--out is nowhere/x.csv; its folder"),
         ([], {"moved": True}, "policy.json: came from /nowhere/run.toml, which is not there any more"),
         (["--triple-scale", 5], {}, "between 1 and tune.max_scale (4)"),
         ([], {"old": True}, "row 1 is a query of the tuning run (1 such rows)"),

@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from batch_server import BatchModel, batching
+from draw_runs import sample
 from live_runs import RUN, batch_run, digit, iapo, queries, quick, write
 from live_server import KEY, Model
 from pyarrow import parquet
+from reward_server import serving as rewarding
 from scipy.stats import binomtest
-from test_rewards import serving as rewarding
-from test_sampler import sample
 
 from sim.adapters.wire.redact import Redactor
 from sim.cli import common
@@ -173,13 +173,13 @@ def test_the_keys_are_nowhere(
         assert shown("tune", file, "--yes") == 0, said
         out = folder / "out"
         assert shown("ask", out / "policy.json", "what has the digit 7", "--context", "cost 0") == 0
-        assert shown("record", file, "-n", "4", "--to", folder / "mine.npz", "--yes") == 0
+        assert shown("record", file, "-n", "4", "--out", folder / "mine.npz", "--yes") == 0
         queries(folder, 20, 30, "held.jsonl")
         evaluate = ("evaluate", out / "policy.json", "--queries", folder / "held.jsonl", "--yes")
         assert shown(*evaluate) == 0, said
         assert (out / "evaluation.csv").exists()
-        assert shown("journal", "export", out, "--to", folder / "all.jsonl") == 0
-        assert shown("journal", "export", out, "--to", folder / "all.parquet") == 0
+        assert shown("journal", "export", out, "--out", folder / "all.jsonl") == 0
+        assert shown("journal", "export", out, "--out", folder / "all.parquet") == 0
         sent = len(asked)
         for wrong in (
             (401, '{"error": {"message": "wrong key {key}"}}'),

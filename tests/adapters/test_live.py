@@ -22,7 +22,7 @@ from sim.adapters.scorers.reader import Reader
 from sim.adapters.scorers.scoring import OK, Item, Scored, Scorer
 from sim.adapters.wire.retry import Stopped
 from sim.core import QUERIES, Allocation
-from sim.engine import fused, runner
+from sim.engine import runner
 from sim.envs.dataset import Dataset
 from sim.kernels import counter, rounds
 from sim.utilities import block_units
@@ -165,7 +165,7 @@ def test_a_round_draws_the_queries_that_the_kernel_draws(rule: str):
     data = majority(queries=50, weighted=True)
     allocation = Allocation(*(jnp.asarray(part, jnp.int32) for part in ([0, 1, 2], [2, 3, 1], [5, 0, 9])))
     train, key = given(data).train, counter.from_seed(3)
-    train = fused.queries_of(rule, train, key)
+    train = runner.queries_of(rule, train, key)
     pulls = plan_pulls(key, allocation, train, rule)
     expected = []
     for row, pull in [(0, i) for i in range(5)] + [(2, i) for i in range(9)]:

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from journal_files import query
 from live_server import KEY
 from nursery import Nursery
-from test_kill import query
-from test_tune_kill import CAPS, DRAWS, PRICED, Run
+from tune_runs import CAPS, DRAWS, PRICED, Run
 
 from sim.adapters import live
 from sim.adapters.run_file.settings import Concurrency
@@ -46,7 +46,7 @@ class Ended(Run):
     def _once(self, url: str, kill: bool, caps: Any, seconds: float) -> str | None:
         file, errors, rng = self._folder / "run.toml", self._folder / "errors.txt", self._rng
         file.write_text(PRICED.replace("URL", url) + f"[caps]\ncompletions = {CAPS.completions}\n")
-        more = ["--to", str(self._folder / "made.npz"), "-n", "4"] if self.command == "record" else []
+        more = ["--out", str(self._folder / "made.npz"), "-n", "4"] if self.command == "record" else []
         at = rng.choice(["request", "time"]) if kill else ""
         self._number = rng.choice([signal.SIGINT, signal.SIGINT, signal.SIGINT, signal.SIGKILL])
         self._kill_at = len(self._begun) + rng.randrange(16) if at == "request" else -1

@@ -33,7 +33,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("tiny")
     demo.write(folder / "run", server.url(made))
     began = time.monotonic()
-    result = iapo("record", folder / "run" / "tiny.toml", "-n", 32, "--to", folder / "world.npz", "--yes")
+    result = iapo("record", folder / "run" / "tiny.toml", "-n", 32, "--out", folder / "world.npz", "--yes")
     _seconds.append(time.monotonic() - began)
     assert result.exit_code == 0, result.output
     yield folder

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from live_runs import MINIMAL, iapo
 from live_server import KEY, Model, serving
-from test_ask import write
+from policy_files import write
 
 from sim.adapters import config, trust
 from sim.adapters import policy as policy_file
@@ -116,13 +116,13 @@ def test_evaluate_and_replay_ask_too(folder: Path):
     journal.close()
     for command in (
         ("evaluate", path, "--queries", folder / "q.jsonl", "--plan"),
-        ("replay", folder / "journal.sqlite", "--to", folder / "w.npz"),
+        ("replay", folder / "journal.sqlite", "--out", folder / "w.npz"),
     ):
         result = iapo(*command)
         assert result.exit_code == common.USER_ERROR
         assert f"imports own_scores from {folder / 'own_scores.py'}" in result.stderr
         assert imported(folder) == []
-    result = iapo("replay", folder / "journal.sqlite", "--to", folder / "w.npz", "--trust")
+    result = iapo("replay", folder / "journal.sqlite", "--out", folder / "w.npz", "--trust")
     assert "no two prompts have completions" in result.stderr
     assert imported(folder) == ["imported"]
 

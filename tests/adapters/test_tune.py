@@ -394,9 +394,9 @@ def test_rules_that_pull_one_arm_at_a_time_say_so_and_work(folder: Path, name: s
 
 
 def test_the_example_is_written_once(tmp_path: Path):
-    assert iapo("tune", "--example", tmp_path / "new.toml").exit_code == 0
+    assert iapo("tune", "--example", "--out", tmp_path / "new.toml").exit_code == 0
     assert "[[prompts]]" in (tmp_path / "new.toml").read_text()
-    again = iapo("tune", "--example", tmp_path / "new.toml")
+    again = iapo("tune", "--example", "--out", tmp_path / "new.toml")
     assert again.exit_code == common.USER_ERROR
     assert "exists" in again.stderr
 

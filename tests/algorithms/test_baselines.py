@@ -5,7 +5,6 @@ Whatever holds without a draw is asserted for each of 3,000 keys. The rules of o
 
 from fractions import Fraction
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +12,6 @@ import pytest
 from helpers import agrees, chi_square
 from states import (
     COST,
-    KEYS,
     SCALES,
     SPEC,
     TASK,
@@ -32,6 +30,7 @@ from states import (
 from sim import algorithms
 from sim.algorithms import PSSTTopK, SequentialHalving, SuccessiveRejects, Triple
 from sim.core import Allocation
+from sim.references import oracle
 
 
 def prompt_rows(pulls: np.ndarray, scale: np.ndarray, seed: int) -> tuple[Allocation, np.ndarray, np.ndarray]:
@@ -233,14 +232,8 @@ def test_random_answers_every_arm_equally_often() -> None:
         assert chi_square(np.bincount(pair, minlength=16), 3000 / 16)
 
 
-def test_the_oracle_answers_the_largest_truth_of_each_context_for_nothing() -> None:
+def test_the_oracle_answers_the_largest_truth_of_each_context() -> None:
     """Seen to fail with the smallest."""
-    rule, truth = algorithms.get("oracle"), values(*table(4))
-    told = eqx.tree_at(
-        lambda spec: spec.truth, SPEC, jnp.asarray(truth, jnp.float32), is_leaf=lambda leaf: leaf is None
-    )
-    state = rule.init(told, budget(50))
-    assert rule.finished(told, state)
-    assert not np.any(rule.allocate(KEYS[0], told, state).pulls)
-    answer = rule.recommend(KEYS[0], told, state)
-    np.testing.assert_array_equal(answer.prompt * 4 + answer.scale - 1, kept(truth.reshape(3, 16), 1).argmax(axis=1))
+    truth = np.asarray(values(*table(4)), np.float64)
+    prompt, scale = oracle(truth[None])
+    np.testing.assert_array_equal(prompt[0] * 4 + scale[0] - 1, kept(truth.reshape(3, 16), 1).argmax(axis=1))

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import product
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +14,7 @@ from helpers import agrees, best_of, given, majority, mixed
 from sim import algorithms, utilities
 from sim.algorithms.psst import everything
 from sim.core import Spec, Stats
-from sim.engine import runner
+from sim.engine import runner, turn
 from sim.envs.dataset import Dataset
 from sim.kernels import counter
 from sim.utilities import Strategy
@@ -61,6 +62,7 @@ WORLDS = {
 }
 
 
+begin, going, ask, tell, answer = map(eqx.filter_jit, (turn.begin, turn.going, turn.ask, turn.tell, turn.answer))
 OPTIONS = ("budget_rule=hard", "budget_rule=reference", "fresh=true")
 QUICK = (("mixed", "budget_rule=hard"),)
 
@@ -78,10 +80,10 @@ def test_psst_keeps_the_survivors_of_the_reference_in_every_round(name: str, opt
         world = data.environment()
         spec, rng = world.spec, np.random.default_rng(seed)
         plain = reference.PSST(problem_of(spec, world.strategy), budget, algorithm.budget_rule, algorithm.fresh)
-        state = runner._init(algorithm, spec, jnp.int32(budget))
-        while not bool(runner._finished(algorithm, spec, state)):
+        at = begin(algorithm, spec, jnp.int32(budget), None)
+        while bool(going(algorithm, spec, at)):
             key = counter.fold(counter.from_seed(seed), plain.round)
-            allocation = runner._allocate(algorithm, key, spec, state)
+            allocation = ask(algorithm, spec, key, at, jnp.ones((), bool))
             scale, pulls = np.asarray(allocation.scale), np.asarray(allocation.pulls)
             check_allocation(plain, scale, pulls)
             tape = [
@@ -91,11 +93,11 @@ def test_psst_keeps_the_survivors_of_the_reference_in_every_round(name: str, opt
             ]
             total, blocks = plain.update(tape)
             stats = Stats(jnp.asarray(total, jnp.float32), jnp.asarray(blocks, jnp.float32))
-            state = runner._update(algorithm, key, spec, state, allocation, stats)
-            active = everything(spec).active(state.round, state.survivors)
+            at = tell(algorithm, spec, key, at, allocation, stats)
+            active = everything(spec).active(at.state.round, at.state.survivors)
             np.testing.assert_array_equal(np.asarray(active), plain.active())
         assert plain.round == plain.rounds
-        policy = runner._recommend(algorithm, key, spec, state)
+        policy = answer(algorithm, spec, key, at).policy
         assert [(int(p), int(n)) for p, n in zip(*policy, strict=True)] == plain.policy()
         assert algorithm.budget_rule == "reference" or plain.spent <= budget
 

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import chi_square
-from states import SCALES, SPEC, allocate, budget, kept, one, stats, table, update, values
+from states import SCALES, SPEC, allocate, budget, kept, one, stats, table, update, values, weights
 
 from sim.algorithms import UCB, EpsilonGreedy, Softmax
 from sim.algorithms.sequential import Sequential, State
 from sim.core import Allocation
-from sim.estimators import Table
+from sim.estimators import BlockSums
 
 
 @jax.jit
@@ -20,24 +20,11 @@ def chosen(rule: Sequential, words: jax.Array, state: State) -> tuple[jax.Array,
     return jax.vmap(lambda word: rule.choose(SPEC, word, state, jnp.int32(1)))(words)
 
 
-@jax.jit
-def weights_of(rule: Sequential, words: jax.Array, value: jax.Array, blocks: jax.Array, fits: jax.Array) -> jax.Array:
-    return jax.vmap(lambda word: rule.weights(SPEC, jnp.int32(1), word, value, blocks, fits))(words)
-
-
-def weights(rule: Sequential, value: np.ndarray, blocks: np.ndarray, fits: np.ndarray) -> np.ndarray:
-    """The rule's weights for 1,024 words that cut the unit interval into equal parts."""
-    value = np.where(blocks > 0, value, -np.inf)
-    words = jnp.arange(1024, dtype=jnp.uint32) << 22
-    given = (jnp.asarray(value, jnp.float32), jnp.asarray(blocks, jnp.float32), jnp.asarray(fits))
-    return np.asarray(weights_of(rule, words, *given))
-
-
 def state_of(rule: Sequential, left: int, blocks: np.ndarray, value: np.ndarray) -> State:
     """A state with these estimates, shape (context, prompt, scale)."""
     counts, value = jnp.asarray(blocks, jnp.float32), jnp.asarray(np.where(blocks > 0, value, -np.inf), jnp.float32)
     noted = jax.vmap(partial(rule.note, SPEC), in_axes=(1, 0))(value, counts)
-    return State(budget(left), Table(jnp.zeros((2, 4, 4)), counts), value, noted)
+    return State(budget(left), BlockSums(jnp.zeros((2, 4, 4)), counts), value, noted)
 
 
 @pytest.mark.parametrize(("epsilon", "explored"), [(0.0, 0), (0.15, 154), (0.5, 512), (1.0, 1024)])
@@ -137,7 +124,7 @@ def test_a_step_pays_and_adds() -> None:
     """Three completions of prompt 2: blocks 3, 1 and 1. Seen to fail with the pull free and without the cost."""
     (total, blocks), rule = table(0), UCB()
     old = values(total, blocks)
-    state = State(budget(9), *jax.tree.map(jnp.float32, (Table(jnp.asarray(total), jnp.asarray(blocks)), old)), ())
+    state = State(budget(9), *jax.tree.map(jnp.float32, (BlockSums(jnp.asarray(total), jnp.asarray(blocks)), old)), ())
     sums, own = np.array([[[1.5, 0.25, 1, 0]], [[-2, 0.5, -1, 0]]]), np.array([[3, 1, 1, 0]])
     pull = Allocation(*(jnp.array([i], jnp.int32) for i in (2, 3, 1)))
     found = one(update(rule, state, pull, stats(sums, own)))
@@ -156,7 +143,7 @@ def test_epsilon_greedy_notes_the_best_of_every_prompt_as_estimates_change() -> 
     """What is noted step by step is what the table then says. Seen to fail with only the first prompt's renewed."""
     rule, (total, blocks) = EpsilonGreedy(), table(0)
     start = state_of(rule, 9, blocks, values(total, blocks))._replace(
-        table=Table(jnp.asarray(total, jnp.float32), jnp.asarray(blocks, jnp.float32))
+        table=BlockSums(jnp.asarray(total, jnp.float32), jnp.asarray(blocks, jnp.float32))
     )
     sums, own = np.array([[[9, 0.25, 1, 0]], [[-2, 0.5, -1, 0]]]), np.array([[3, 1, 1, 0]])
     found = update(rule, start, Allocation(*(jnp.array([i], jnp.int32) for i in (2, 3, 1))), stats(sums, own))

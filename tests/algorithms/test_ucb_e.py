@@ -6,8 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import agrees
-from states import SCALES
-from test_sequential import weights
+from states import SCALES, weights
 
 from sim import algorithms
 from sim.algorithms.ucb_e import UCBE

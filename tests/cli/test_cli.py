@@ -11,17 +11,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from typer.testing import CliRunner, Result
+from cli_runs import QUICK, iapo, refused
 
 import sim.cli.streams
-from sim import algorithms, envs
-from sim.cli import app, common
+from sim import envs
+from sim.comparison import contenders
 from sim.envs import files
 from theory import exact
 from theory.truth import whole_values
 
 ROOT = Path(__file__).resolve().parents[2]
-QUICK = ("--algorithm", "random", "--algorithm", "oracle", "--trials", "6")
 LOG = """prompt,query,answer,right,tokens
 a,1,x,x,3
 a,2,NA,NA,5
@@ -29,17 +28,6 @@ b,1,x,x,2
 b,1,y,x,2
 b,2,x,NA,2
 """
-
-
-def iapo(*arguments: object) -> Result:
-    return CliRunner().invoke(app, list(map(str, arguments)))
-
-
-def refused(result: Result, sentence: str) -> None:
-    """Exit code 2 and one line on stderr that begins with `error:` and matches."""
-    assert result.exit_code == common.USER_ERROR, result.output
-    assert result.stdout == ""
-    assert re.fullmatch(rf"error: [^\n]*{sentence}[^\n]*\n", result.stderr), result.stderr
 
 
 @pytest.mark.parametrize(
@@ -206,7 +194,7 @@ def test_bugs_keep_their_traceback(monkeypatch: pytest.MonkeyPatch, bug):
 
 
 def test_values(tmp_path: Path):
-    result = iapo("values", "crossover", "--csv", tmp_path / "values.csv")
+    result = iapo("values", "crossover", "--out", tmp_path / "values.csv")
     assert result.exit_code == 0, result.output
     line = next(line for line in result.stdout.splitlines() if line.split()[:1] == ["0"])
     assert line.split() == ["0", "1", "9", "0.7738", "0", "0.6500", "3", "0.6620"]
@@ -244,7 +232,7 @@ def test_env_list_and_show():
 
 def test_algorithms_lists_all_with_their_options():
     listed = iapo("algorithms").stdout
-    assert all(f" {name} " in listed for name in algorithms.ALGORITHMS)
+    assert all(f" {name} " in listed for name in contenders.names())
     assert "budget_rule=hard, fresh=False, ties=random" in listed
 
 
@@ -253,28 +241,30 @@ def test_import_of_a_log(tmp_path: Path):
     log.write_text(LOG)
     options = ("--objective", "answer:mv", "--gold", "right", "--cost", "tokens", "--max-scale", 4)
     contexts = ("--context", "free=1,0", "--context", "dear=1,0.1")
-    result = iapo("env", "import", log, "--to", to, *options, *contexts)
+    result = iapo("env", "import", log, "--out", to, *options, *contexts)
     assert result.exit_code == 0, result.output
     data = files.load(to)
     assert (data.name, data.num_prompts, data.num_queries, data.max_scale) == ("log", 2, 2, 4)
     assert data.context_names == ("free", "dear")
     assert data.costs.tolist() == [4.0, 2.0]
     assert data.cost_weights.tolist() == [0.0, 0.1]
-    refused(iapo("env", "import", log, "--to", to), "log.csv is a log; it needs --objective, --context and --max-scale")
-    refused(iapo("env", "import", log, "--to", to, *options, "--context", "1"), "--context is '1'; expected 2 numbers")
-    refused(iapo("env", "import", tmp_path / "no.csv", "--to", to, *options, *contexts), "no.csv: no such file")
+    refused(
+        iapo("env", "import", log, "--out", to), "log.csv is a log; it needs --objective, --context and --max-scale"
+    )
+    refused(iapo("env", "import", log, "--out", to, *options, "--context", "1"), "--context is '1'; expected 2 numbers")
+    refused(iapo("env", "import", tmp_path / "no.csv", "--out", to, *options, *contexts), "no.csv: no such file")
 
 
 def test_complaints_about_a_log_name_the_file(tmp_path: Path):
     log, to = tmp_path / "log.csv", tmp_path / "mine.npz"
     log.write_text(LOG.replace("b,2,x,NA,2\n", ""))
     options = ("--objective", "answer:mv", "--gold", "right", "--context", "1,0", "--name", "foo")
-    told = iapo("env", "import", log, "--to", to, *options, "--max-scale", 4)
+    told = iapo("env", "import", log, "--out", to, *options, "--max-scale", 4)
     refused(told, "log.csv: prompt 'b' has no completion for query '2'")
     assert "foo" not in told.stderr
     log.write_text(LOG)
-    refused(iapo("env", "import", log, "--to", to, *options, "--max-scale", 0), "log.csv: max_scale is 0")
-    assert iapo("env", "import", log, "--to", to, *options, "--max-scale", 4).exit_code == 0
+    refused(iapo("env", "import", log, "--out", to, *options, "--max-scale", 0), "log.csv: max_scale is 0")
+    assert iapo("env", "import", log, "--out", to, *options, "--max-scale", 4).exit_code == 0
     assert files.load(to).name == "foo"
 
 
@@ -285,31 +275,31 @@ def test_import_with_another_tie_credit(tmp_path: Path):
     options = ("--objective", "answer:mv", "--gold", "right", "--context", "1,0", "--max-scale", 3)
     found = {}
     for tie in ("uniform", "half"):
-        assert iapo("env", "import", log, "--to", to, *options, "--tie", tie).exit_code == 0
+        assert iapo("env", "import", log, "--out", to, *options, "--tie", tie).exit_code == 0
         assert files.load(to).tie == tie
         found[tie] = exact.values(files.load(to))[0, 0, 2]
     np.testing.assert_allclose([found["uniform"], found["half"]], [1 / 3, 7 / 27 + 6 / 54], atol=1e-12)
-    assert iapo("env", "import", to, "--to", tmp_path / "again.npz", "--tie", "uniform").exit_code == 0
+    assert iapo("env", "import", to, "--out", tmp_path / "again.npz", "--tie", "uniform").exit_code == 0
     assert files.load(tmp_path / "again.npz").tie == "uniform"
     scored = envs.get("bon-two-scales").data
     assert scored is not None
     files.save(scored, tmp_path / "scored.npz")
-    refused(iapo("env", "import", tmp_path / "scored.npz", "--to", to, "--tie", "half"), "no objective of .* voted on")
-    refused(iapo("env", "import", to, "--to", to, "--tie", "first"), "--tie is 'first'; allowed are uniform, half")
+    refused(iapo("env", "import", tmp_path / "scored.npz", "--out", to, "--tie", "half"), "no objective of .* voted on")
+    refused(iapo("env", "import", to, "--out", to, "--tie", "first"), "--tie is 'first'; allowed are uniform, half")
 
 
 def test_import_of_a_file(tmp_path: Path):
     data = envs.get("crossover").data
     assert data is not None
     files.save(data, tmp_path / "a.npz")
-    assert iapo("env", "import", tmp_path / "a.npz", "--to", tmp_path / "b.npz").exit_code == 0
+    assert iapo("env", "import", tmp_path / "a.npz", "--out", tmp_path / "b.npz").exit_code == 0
     assert (tmp_path / "b.npz").read_bytes() == (tmp_path / "a.npz").read_bytes()
-    refused(iapo("env", "import", tmp_path / "a.npz", "--to", tmp_path / "c.npz", "--gold", "x"), "--gold is for logs")
-    refused(iapo("env", "import", tmp_path / "a.npz", "--to", tmp_path / "c.txt"), "must end in .npz")
+    refused(iapo("env", "import", tmp_path / "a.npz", "--out", tmp_path / "c.npz", "--gold", "x"), "--gold is for logs")
+    refused(iapo("env", "import", tmp_path / "a.npz", "--out", tmp_path / "c.txt"), "must end in .npz")
 
 
 def test_fetch(tmp_path: Path, math_path: Path):
-    result = iapo("data", "fetch", "MATH", "--from", math_path.parent, "--to", tmp_path)
+    result = iapo("data", "fetch", "MATH", "--from", math_path.parent, "--out", tmp_path)
     assert result.exit_code == 0, result.output
     assert result.stdout.split() == [str(tmp_path / "MATH_final.pkl")]
-    refused(iapo("data", "fetch", "MAHT", "--to", tmp_path), "unknown released file 'MAHT'; did you mean 'MATH'")
+    refused(iapo("data", "fetch", "MAHT", "--out", tmp_path), "unknown released file 'MAHT'; did you mean 'MATH'")

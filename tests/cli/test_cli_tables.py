@@ -9,17 +9,17 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from cli_runs import QUICK, iapo
 from rich.console import Console
 from rich.text import Text
-from test_cli import QUICK, iapo
 
-from sim import algorithms, envs
+from sim import envs
 from sim.adapters.evaluation import ROLES, Interval, Row
 from sim.adapters.paid.ledger import Amount
 from sim.adapters.policy import Arm, Chosen
 from sim.adapters.run_file.settings import MONEY
 from sim.cli import common, compare, evaluate, live, spending, verify
-from sim.comparison import tables
+from sim.comparison import contenders, tables
 from sim.comparison.cells import Seconds
 from sim.comparison.compare import Plan, Result, Step
 from sim.envs import files
@@ -47,7 +47,7 @@ def shown(*table) -> list[str]:
 
 def test_a_comparison_of_all_algorithms_fits():
     """14 algorithms at 5 budgets, as in `make run`: every number, star and second is there."""
-    rng, budgets, names = np.random.default_rng(0), tuple(compare.BUDGETS), tuple(algorithms.ALGORITHMS)
+    rng, budgets, names = np.random.default_rng(0), tuple(compare.BUDGETS), tuple(contenders.names())
     rows = [
         ("w", name, budget, 200, mean, 0.0039, 0.1, 0.01, 0.2, budget, budget, 0.01 if name != "psst" else np.nan)
         for name in names
@@ -74,7 +74,7 @@ def test_a_comparison_of_all_algorithms_fits():
 def test_listings_wrap_their_text_only():
     lines = iapo("algorithms").stdout.splitlines()
     assert max(map(len, lines)) <= 80
-    assert all(sum(line.split()[:1] == [name] for line in lines) == 1 for name in algorithms.ALGORITHMS)
+    assert all(sum(line.split()[:1] == [name] for line in lines) == 1 for name in contenders.names())
     words = " ".join(lines).split()
     assert words.count("budget_rule=hard,") == 4
     assert "…" not in "".join(lines)
@@ -136,7 +136,7 @@ def named(path: Path) -> Path:
 def test_odd_names_from_files(tmp_path: Path):
     path = named(tmp_path / "e.npz")
     commands = (("values", path), ("values", path, "--context", 0), ("env", "show", path), ("hardness", path))
-    for command in (*commands, ("agnostic", path), ("env", "import", path, "--to", tmp_path / "again.npz")):
+    for command in (*commands, ("agnostic", path), ("env", "import", path, "--out", tmp_path / "again.npz")):
         result = iapo(*command)
         assert result.exit_code == 0, result.exception
         assert SHOWN in result.stdout

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from test_cli import iapo, refused
+from cli_runs import iapo, refused
 
 from sim import envs
 from theory.truth import finite_world, reward_widths, whole_values
@@ -31,7 +31,7 @@ def test_hardness_of_every_context():
 
 
 def test_hardness_of_one_context_and_its_gaps(tmp_path: Path):
-    result = iapo("hardness", "graded-halving", "--context", 0, "--top", 3, "--csv", tmp_path / "gaps.csv")
+    result = iapo("hardness", "graded-halving", "--context", 0, "--top", 3, "--out", tmp_path / "gaps.csv")
     assert result.exit_code == 0, result.output
     rows = [line.split() for line in result.stdout.splitlines() if re.match(r" +[0-9]", line)]
     assert [row[4] for row in rows] == ["0", "0.2", "0.25", "0.3"]

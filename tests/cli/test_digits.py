@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_cli import iapo
-from test_scales import p1200
+from cli_runs import iapo
+from two_prompts import p1200
 
 from sim.cli.digits import shown
 from sim.envs import files

@@ -162,6 +162,27 @@ interrupt.finish(0)
     assert ended(begin(late), signal.SIGINT)[:3] == (0, "", "")
 
 
+def test_the_sentence_is_said_once_while_handlers_are_exchanged():
+    """The signal comes when the thread that ends the process is there, and the first handler still is.
+
+    Seen to be said twice where signals are not blocked meanwhile; the exit is slow here so that it always is.
+    """
+    program = """
+import os, signal, time
+from sim import cli
+cli._be_ready()
+from sim.cli import interrupt
+at_once, known = os._exit, signal.getsignal
+os._exit = lambda code: (time.sleep(0.3), at_once(code))
+signal.getsignal = lambda number: (os.kill(os.getpid(), signal.SIGINT), known(number))[1]
+interrupt.install()
+time.sleep(60)
+"""
+    with hearing():
+        ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=30)
+    assert (ended.returncode, ended.stderr) == (130, "stopped\n")
+
+
 def test_a_short_piece_of_work_is_not_cut_in_two():
     held = """
 def work():

@@ -47,7 +47,7 @@ def test_a_reader_that_leaves_ends_nothing():
 def test_closed_streams_are_nobodys(closed: tuple[int, ...], tmp_path: Path):
     """No file gets the number of a closed stream, and with it what is printed."""
     shell = " ".join(['exec "$@"', *(f"{number}>&-" for number in closed)])
-    done = iapo("tune", tmp_path / "run.toml", "--example", shell=shell)
+    done = iapo("tune", "--out", tmp_path / "run.toml", "--example", shell=shell)
     assert done.returncode == 0
     assert done.stdout.startswith("wrote") == (1 not in closed)
     assert "wrote" not in (tmp_path / "run.toml").read_text()
@@ -80,7 +80,7 @@ def test_any_text_is_shown_where_only_ascii_is_known(more: dict[str, str]):
 
 
 def test_a_full_disk_is_one_sentence_and_nothing_is_left(tmp_path: Path):
-    done = iapo("tune", tmp_path / "run.toml", "--example", shell='ulimit -f 0; exec "$@"')
+    done = iapo("tune", "--out", tmp_path / "run.toml", "--example", shell='ulimit -f 0; exec "$@"')
     assert done.returncode == 2
     assert done.stderr == f"error: {tmp_path / 'run.toml'}: cannot be written (File too large)\n"
     assert list(tmp_path.iterdir()) == []

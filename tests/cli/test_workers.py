@@ -5,7 +5,7 @@ from pathlib import Path
 import jax
 import pytest
 from distributed import LocalCluster
-from test_compare import PLAN
+from plans import PLAN
 
 from sim.cli import workers
 from sim.comparison import compare

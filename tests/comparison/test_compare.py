@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from plans import PLAN
 
-from sim import algorithms, envs, evaluate
-from sim.comparison import cells, compare
+from sim import algorithms, envs, evaluate, references
+from sim.comparison import cells, compare, contenders
 from sim.comparison.compare import Plan, Step
 from sim.engine import runner
 from sim.envs.dataset import Dataset
@@ -19,7 +20,6 @@ from sim.envs.synthetic import SynthBernoulli
 from theory import exact
 from theory.truth import exact_values, uniform_credit
 
-PLAN = Plan(("two-arm",), ("uniform", "random", "oracle"), (20, 50), trials=12, seed=3, reference="uniform")
 NUM_CELLS = 6
 TABLES = ("trials.parquet", "summary.csv", "contexts.csv")
 
@@ -176,8 +176,7 @@ def test_fresh_worlds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for trial in range(5):
         drawn = runner.instance(source, runner.trial_key(2, trial))
         np.testing.assert_allclose(test[trial], exact.world_values(drawn.world, drawn.test), atol=1e-12)
-    policies = runner.run_trials(source, algorithms.get("oracle"), 7, seed=2, trials=5, truth=train)
-    expected = evaluate.score(policies.prompt, policies.scale, test, np.full(3, 1 / 3))
+    expected = evaluate.score(*references.oracle(train), test, np.full(3, 1 / 3))
     oracle = result.trials[result.trials["algorithm"] == "oracle"]
     np.testing.assert_allclose(oracle["acr"], expected.acr, atol=1e-12)
 
@@ -229,7 +228,7 @@ def test_estimators_that_need_too_large_a_table_are_refused_or_left_out(tmp_path
     names, unable = compare.able([str(path), "two-arm"])
     assert set(unable) == {"prompt-halving"}
     assert "votes for 8 answers in pulls of 64 completions need a table of" in unable["prompt-halving"]
-    assert set(names) == set(algorithms.ALGORITHMS) - set(unable)
+    assert set(names) == set(contenders.names()) - set(unable)
     plan = PLAN._replace(envs=(str(path),), algorithms=("uniform", "psst:estimator=subsets"))
     with pytest.raises(ValueError, match="psst:estimator=subsets on wide: votes for 8 answers"):
         compare.compare(plan, tmp_path / "out", exact_values)

@@ -88,7 +88,7 @@ def test_nothing_pulled_is_worth_minus_infinity_everywhere() -> None:
 def test_equal_means_of_different_counts_tie_exactly() -> None:
     """1/3 from one block in three and from 7 in 21, with equal cost."""
     spec = make_spec(2, 1, np.array([[0.1, 0.1]]))
-    table = estimators.Table(jnp.array([[[1.0], [7.0]]]), jnp.array([[3.0], [21.0]]))
+    table = estimators.BlockSums(jnp.array([[[1.0], [7.0]]]), jnp.array([[3.0], [21.0]]))
     value = np.asarray(estimators.value(spec, table))
     assert value[0, 0, 0] == value[0, 1, 0]
 
@@ -97,7 +97,7 @@ def test_equal_means_of_different_counts_tie_exactly() -> None:
 def test_values_are_rounded_to_a_sixteenth_of_the_unit(bound: float) -> None:
     unit = 2.0**-16 * bound
     spec = make_spec(1, 4, np.array([[0.013 * bound]]), unit=unit)
-    table = estimators.Table(jnp.full((1, 1, 4), 0.7 * bound), jnp.ones((1, 4)))
+    table = estimators.BlockSums(jnp.full((1, 1, 4), 0.7 * bound), jnp.ones((1, 4)))
     value = np.asarray(estimators.value(spec, table), np.float64)[0, 0]
     np.testing.assert_allclose(value, (0.7 - 0.013 * np.arange(1, 5)) * bound, rtol=0, atol=unit / 16)
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import given, host_trials, same
+from two_prompts import case, p1200
 from typer.testing import CliRunner
 
 from sim import algorithms, estimators, evaluate
@@ -26,7 +27,7 @@ from theory import exact, truth
 TRIALS = 12
 CONSTANTS = {"ucb": ("constant", 1), "ucb-e": ("exploration", 2), "softmax": ("temperature", 1)}
 """Constants in units of utility, and in which power of the unit."""
-FAST = {"psst", "ucb", "oracle", "uniform"}
+FAST = {"psst", "ucb", "uniform"}
 
 
 def each(names: Iterable[str]) -> list[Any]:
@@ -70,8 +71,7 @@ def scaled(name: str, unit: float) -> Algorithm:
 
 
 def run(data: Dataset, rule: Algorithm, trials: int = TRIALS, budget: int = 70) -> runner.Trials:
-    told = np.broadcast_to(exact.values(data), (trials, *exact.values(data).shape))
-    return runner.run_trials(given(data), rule, budget, seed=3, trials=trials, chunk=TRIALS, truth=told, fused=False)
+    return runner.run_trials(given(data), rule, budget, seed=3, trials=trials, chunk=TRIALS, fused=False)
 
 
 @pytest.mark.parametrize("name", each(ALGORITHMS))
@@ -85,7 +85,7 @@ def test_results_do_not_depend_on_the_unit_of_utility(name: str) -> None:
     plain = run(world(), algorithms.get(name))
     for unit in (*POWERS, *OTHERS):
         assert same(run(world((unit, unit)), scaled(name, unit)), plain), unit
-    assert len(np.unique(plain.prompt)) > 1 or name in ("oracle",)
+    assert len(np.unique(plain.prompt)) > 1
 
 
 @pytest.mark.parametrize("name", each(sorted(ALGORITHMS.keys() - CONSTANTS.keys())))
@@ -135,38 +135,6 @@ def test_outcomes_far_from_zero_are_measured_from_elsewhere() -> None:
 
 
 # --- cases, each solved by the mean of twenty pulls: 10 queries, two prompts
-
-
-def case(
-    values: np.ndarray,
-    probs: np.ndarray,
-    weights: np.ndarray,
-    costs: tuple[float, float] = (0.0, 0.0),
-    cost_weights: np.ndarray | None = None,
-    max_scale: int = 1,
-) -> Dataset:
-    """Two prompts that answer alike on five queries: outcomes (prompt, outcome, objective), averaged."""
-    shape = (2, 5, values.shape[1], values.shape[2])
-    return Dataset(
-        name="case",
-        aggregate=("mean",) * values.shape[2],
-        probs=np.broadcast_to(probs[:, None, :], shape[:3]).copy(),
-        values=np.broadcast_to(values[:, None], shape).copy(),
-        objective_weights=weights,
-        cost_weights=np.zeros(len(weights)) if cost_weights is None else cost_weights,
-        costs=np.array(costs),
-        max_scale=max_scale,
-    )
-
-
-def p1200(weight: float = 1200.0) -> Dataset:
-    """Two prompts right with probability .90 and .95, worth 1200 each time."""
-    success = np.array([0.9, 0.95])
-    return case(
-        np.broadcast_to(np.array([[0.0], [1.0]]), (2, 2, 1)),
-        np.stack([1 - success, success], axis=1),
-        np.array([[weight]]),
-    )
 
 
 def scales100000() -> Dataset:

@@ -11,7 +11,7 @@ from helpers import agrees, make_spec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim import schedules, trim
+from sim import draws, schedules, trim
 from sim.algorithms import PSST, PSSTTopK, SequentialHalving, SuccessiveRejects, Triple
 from sim.algorithms.successive_rejects import shares
 from sim.core import Allocation, Stats
@@ -34,7 +34,7 @@ def test_halvings(items: int, rounds: int) -> None:
 def test_psst_keeps_ceil_of_half() -> None:
     """The 800 arms of MATH, 25 prompts at Nmax 32, round by round."""
     active = jnp.ones((1, 800), bool)
-    order = trim.random_order(KEY, (1, 800))
+    order = draws.order(KEY, (1, 800))
     sizes, halve = [], jax.jit(trim.top_half)
     for _ in range(schedules.halvings(800)):
         active = halve(jnp.zeros((1, 800)), order, active)

@@ -49,7 +49,7 @@ def run(out: Path, make: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def key(thing: Any) -> str:
-    found = cells.algorithm_program(thing)
+    found = contenders.algorithm_program(thing)
     assert found.unread == ()
     return found.key
 
@@ -182,7 +182,7 @@ def test_code_without_a_readable_text_is_not_kept(tmp_path: Path, monkeypatch: p
 def test_an_option_that_cannot_be_described_is_not_kept(folder: Folder) -> None:
     folder.write(mine=f"{FIRST}\n{OPTIONS}")
     own = folder.load("mine").Own
-    found = [cells.algorithm_program(own(how=object())) for _ in range(2)]
+    found = [contenders.algorithm_program(own(how=object())) for _ in range(2)]
     assert found[0].unread == ("a object cannot be described in full; keep it out of what identifies results",)
     assert found[0].key != found[1].key
     assert program.agrees(found[0].key, found[1])

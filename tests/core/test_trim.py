@@ -7,7 +7,7 @@ from helpers import chi_square, make_spec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim import estimators, trim
+from sim import draws, estimators, trim
 from sim.kernels import counter
 
 KEY = counter.from_seed(0)
@@ -64,7 +64,7 @@ def test_survivors_are_nested_of_the_right_size_and_no_worse_than_what_goes(seed
 
 @jax.jit
 def _halve(seed, score, active):
-    return trim.top_half(score, trim.random_order(jnp.stack([seed, seed]), (1, 9)), active)
+    return trim.top_half(score, draws.order(jnp.stack([seed, seed]), (1, 9)), active)
 
 
 def test_ties_are_broken_equally_often_for_every_arm() -> None:
@@ -76,7 +76,7 @@ def test_ties_are_broken_equally_often_for_every_arm() -> None:
     active = jnp.array([[True, True, False, True, True, True]])
 
     def one(key):
-        return trim.pick(jnp.zeros((1, 6)), trim.random_order(key, (1, 6)), active)[0]
+        return trim.pick(jnp.zeros((1, 6)), draws.order(key, (1, 6)), active)[0]
 
     counts = np.bincount(np.asarray(jax.jit(jax.vmap(one))(keys)), minlength=6)
     assert counts[2] == 0
@@ -88,7 +88,7 @@ def test_a_random_choice_of_m_is_uniform() -> None:
     keys = jax.vmap(counter.fold, in_axes=(None, 0))(KEY, jnp.arange(20_000))
 
     def one(key):
-        return trim.first(trim.random_order(key, (1, 5))[0], jnp.int32(2))
+        return trim.first(draws.order(key, (1, 5))[0], jnp.int32(2))
 
     taken = np.asarray(jax.jit(jax.vmap(one))(keys))
     assert set(taken.sum(axis=1).tolist()) == {2}
@@ -104,7 +104,7 @@ def test_arms_are_drawn_by_their_weights() -> None:
     """
     weights = np.array([[0, 3], [0, 0], [5, 2]])
     words = counter.bits(KEY, (30_000,))
-    prompt, scale = jax.jit(jax.vmap(lambda word: trim.draw_arm(word, jnp.asarray(weights, jnp.int32))))(words)
+    prompt, scale = jax.jit(jax.vmap(lambda word: draws.arm(word, jnp.asarray(weights, jnp.int32))))(words)
     counts = np.bincount(np.asarray(prompt) * 2 + np.asarray(scale), minlength=6)
     assert np.all(counts[weights.ravel() == 0] == 0)
     assert chi_square(counts[weights.ravel() > 0], 30_000 * weights[weights > 0] / 10)
@@ -119,7 +119,7 @@ def test_maxima_are_all_allowed_entries_that_tie() -> None:
 
 def test_best_estimate_prefers_a_pulled_arm_however_bad() -> None:
     spec = make_spec(2, 2, np.array([[0.0, 5.0], [0.0, 0.0]]), task=(0, 0))
-    table = estimators.Table(jnp.array([[[0.0, 0.0], [0.0, -3.0]]]), jnp.array([[0.0, 0.0], [0.0, 1.0]]))
+    table = estimators.BlockSums(jnp.array([[[0.0, 0.0], [0.0, -3.0]]]), jnp.array([[0.0, 0.0], [0.0, 1.0]]))
     policy = trim.best_estimate(KEY, spec, estimators.value(spec, table))
     assert policy.prompt.tolist() == [1, 1]
     assert policy.scale.tolist() == [2, 2]

@@ -18,7 +18,7 @@ OPTIONS = ["psst:fresh=true", "psst:ties=index", "psst+k4:rho=0", "psst+k4:rho=1
 OPTIONS += ["prompt-halving-n8:pull=3", "prompt-halving:estimator=blocks", "psst:estimator=plug-in"]
 SHAPES = {"small": (3, 3, 4), "one arm": (1, 1, 1), "one scale": (2, 5, 1), "one prompt": (1, 1, 6), "wide": (2, 9, 8)}
 """Contexts, prompts, scales."""
-QUICK = set(CLASSES.values()) - {"psst", "ucb", "ucb-e", "oracle", "random"}  # tested elsewhere, or free
+QUICK = set(CLASSES.values()) - {"psst", "ucb", "ucb-e", "random"}  # tested elsewhere, or free
 CASES = [
     pytest.param(name, shape, marks=[pytest.mark.slow] * (name not in QUICK or shape != "small"))
     for name in [*ALGORITHMS, *OPTIONS]
@@ -88,8 +88,7 @@ def play(algorithm: Algorithm, spec: Spec, budgets: jax.Array, keys: jax.Array):
 
 def spec_of(shape: str) -> Spec:
     num_contexts, num_prompts, max_scale = SHAPES[shape]
-    spec = make_spec(num_prompts, max_scale, task=tuple(min(c, 1) for c in range(num_contexts)))
-    return eqx.tree_at(lambda s: s.truth, spec, jnp.zeros(SHAPES[shape]), is_leaf=lambda leaf: leaf is None)
+    return make_spec(num_prompts, max_scale, task=tuple(min(c, 1) for c in range(num_contexts)))
 
 
 @pytest.mark.usefixtures("_compile_quickly")
@@ -132,8 +131,7 @@ def test_what_is_spent_is_what_the_world_was_asked_for(name: str, monkeypatch) -
         return stats
 
     monkeypatch.setattr(runner, "host_round", counted)
-    truth = np.zeros((1, 3, 4, 4))
     for budget in (1, 9, 37):
         given_out.clear()
-        spent = int(host_trials(source, algorithm, budget, 0, 1, truth).spent[0])
+        spent = int(host_trials(source, algorithm, budget, 0, 1).spent[0])
         assert spent == sum(given_out) <= budget

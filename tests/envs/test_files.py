@@ -13,41 +13,11 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from made_worlds import world
 
 from sim.envs import files
 from sim.envs.dataset import Dataset
 from sim.envs.released import read_released
-
-
-def world(aggregate: tuple[str, ...] = ("mv",), full: bool = True) -> Dataset:
-    """A random world with 3 prompts, 5 queries, 4 outcomes, 2 contexts."""
-    rng = np.random.default_rng(7)
-    fields: dict[str, Any] = {}
-    if aggregate != ("mv",):
-        fields["values"] = rng.integers(4, size=(3, 5, 4, len(aggregate))).astype(np.float64)
-    if "mv" in aggregate:
-        fields["answers"] = rng.integers(4, size=5)
-    if full:
-        fields |= {
-            "context_probs": np.array([0.25, 0.75]),
-            "query_weights": rng.uniform(0.5, 1.5, 5),
-            "test": np.arange(5) >= 3,
-            "completions": rng.integers(1, 129, (3, 5)),
-            "tie": "half",
-            "prompt_names": ("plain", "step by step", "Gedächtnis"),
-            "context_names": ("cheap", "dear"),
-            "provenance": {"source": "a test", "numbers": [1, 0.5, None]},
-        }
-    return Dataset(
-        name="tiny world",
-        aggregate=aggregate,
-        probs=rng.dirichlet(np.ones(4), (3, 5)),
-        objective_weights=rng.uniform(size=(2, len(aggregate))),
-        cost_weights=rng.uniform(size=2),
-        costs=rng.uniform(size=3),
-        max_scale=6,
-        **fields,
-    )
 
 
 def assert_same(one: Dataset, two: Dataset) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_log_truths import first_values, imported
+from log_runs import first_values, imported
 from tool_logs import (
     COMMON,
     GOLD,
@@ -39,7 +39,7 @@ def check(data: Any, tokens: bool = True) -> None:
 @pytest.mark.parametrize("kind", ["json", "eval"])
 def test_inspect_logs_a_prompt_each(kind: str, tmp_path: Path):
     made = [{"json": inspect_json, "eval": inspect_eval}[kind](tmp_path / f"{p}.{kind}", p) for p in ("plain", "steps")]
-    result = iapo("env", "import", f"short={made[0]}", made[1], "--to", tmp_path / "x.npz", *COMMON)
+    result = iapo("env", "import", f"short={made[0]}", made[1], "--out", tmp_path / "x.npz", *COMMON)
     assert result.exit_code == 0, result.output
     data = files.load(tmp_path / "x.npz")
     assert data.prompt_names == ("short", "steps")
@@ -55,7 +55,7 @@ def test_batch_output_with_its_input_or_by_its_ids(tmp_path: Path):
     golds = lines(tmp_path / "gold.jsonl", [{"query": query, "gold": gold} for query, gold in GOLD.items()])
     rest = ("--golds", golds, *COMMON[2:])
     for options in (("--asked", source), ("--ids", r"(?P<prompt>\w+)/(?P<query>\w+)")):
-        result = iapo("env", "import", target, "--to", tmp_path / "x.npz", *options, *rest)
+        result = iapo("env", "import", target, "--out", tmp_path / "x.npz", *options, *rest)
         assert result.exit_code == 0, result.output
         data = files.load(tmp_path / "x.npz")
         assert data.provenance["completions"] == 16
@@ -69,7 +69,7 @@ def test_batch_output_with_its_input_or_by_its_ids(tmp_path: Path):
             "env",
             "import",
             target,
-            "--to",
+            "--out",
             tmp_path / "y.npz",
             "--asked",
             source,
@@ -88,7 +88,7 @@ def test_harness_samples_count_once_for_all_filters(tmp_path: Path):
     made = [harness(tmp_path / f"samples_{p}.jsonl", p) for p in ("plain", "steps")]
     options = [one for one in COMMON if one not in ("--cost", "completion_tokens")]
     options[options.index("dear=1,0.01")] = "again=1,0"
-    result = iapo("env", "import", *made, "--to", tmp_path / "x.npz", *options)
+    result = iapo("env", "import", *made, "--out", tmp_path / "x.npz", *options)
     assert result.exit_code == 0, result.output
     data = files.load(tmp_path / "x.npz")
     assert data.provenance["completions"] == 16
@@ -111,7 +111,7 @@ def test_harness_samples_count_once_for_all_filters(tmp_path: Path):
 
 def test_plain_jsonl_is_a_row_a_line(tmp_path: Path):
     log = plain_log(tmp_path, "said")
-    result = iapo("env", "import", log, "--to", tmp_path / "x.npz", "--text", "said", *COMMON)
+    result = iapo("env", "import", log, "--out", tmp_path / "x.npz", "--text", "said", *COMMON)
     assert result.exit_code == 0, result.output
     check(files.load(tmp_path / "x.npz"))
 
@@ -128,7 +128,7 @@ def test_content_in_parts_and_attachments_is_put_together(tmp_path: Path):
 def test_answers_are_read_by_a_pattern(tmp_path: Path):
     """Its last match that is not empty."""
     log = plain_log(tmp_path, "completion")
-    result = iapo("env", "import", log, "--to", tmp_path / "x.npz", *COMMON, "--answers", r"(\d*)\.?$")
+    result = iapo("env", "import", log, "--out", tmp_path / "x.npz", *COMMON, "--answers", r"(\d*)\.?$")
     assert result.exit_code == 0, result.output
     check(files.load(tmp_path / "x.npz"))
 
@@ -138,7 +138,7 @@ def test_rows_that_name_their_prompts_may_come_in_files_of_one_name(tmp_path: Pa
     for prompt in ("plain", "steps"):
         (tmp_path / prompt).mkdir()
         made.append(lines(tmp_path / prompt / "log.jsonl", [ROW | {"prompt": prompt}]))
-    result = iapo("env", "import", *made, "--to", tmp_path / "x.npz", *COMMON)
+    result = iapo("env", "import", *made, "--out", tmp_path / "x.npz", *COMMON)
     assert result.exit_code == 0, result.output
     assert files.load(tmp_path / "x.npz").prompt_names == ("plain", "steps")
 
@@ -161,11 +161,11 @@ VOTE = ("--objective", "answer:mv", "--gold", "gold", "--context", "1,0", "--max
 def test_numbers_in_jsonl_are_what_they_are(pairs: list[tuple[Any, Any]], right: list[int], tmp_path: Path):
     """Seen to make 4.0 of the right answer 4, where another one is 2.5, and to find no right completion."""
     rows = [{"prompt": "p", "query": k, "answer": answer, "gold": gold} for k, (answer, gold) in enumerate(pairs)]
-    result = iapo("env", "import", lines(tmp_path / "a.jsonl", rows), "--to", tmp_path / "x.npz", *VOTE)
+    result = iapo("env", "import", lines(tmp_path / "a.jsonl", rows), "--out", tmp_path / "x.npz", *VOTE)
     assert result.exit_code == 0, result.output
     assert share_right(tmp_path / "x.npz") == right
     answers = ("--answers", "exact", "--text", "answer")
-    result = iapo("env", "import", tmp_path / "a.jsonl", "--to", tmp_path / "y.npz", *VOTE, *answers)
+    result = iapo("env", "import", tmp_path / "a.jsonl", "--out", tmp_path / "y.npz", *VOTE, *answers)
     assert result.exit_code == 0, result.output
     as_text = [str(answer).strip() == str(gold) for answer, gold in pairs]
     assert share_right(tmp_path / "y.npz") == as_text
@@ -184,14 +184,14 @@ def test_a_csv_file_is_text(pairs: list[tuple[str, str]], right: list[int], tmp_
     """Seen to make 4.0 of the right answer 4, and 7 of 007. A column of numbers only is one of numbers."""
     rows = ["prompt,query,answer,gold,score", *(f"p,{k},{a},{g},1e-1" for k, (a, g) in enumerate(pairs))]
     (tmp_path / "a.csv").write_text("\n".join(rows))
-    result = iapo("env", "import", tmp_path / "a.csv", "--to", tmp_path / "x.npz", *VOTE)
+    result = iapo("env", "import", tmp_path / "a.csv", "--out", tmp_path / "x.npz", *VOTE)
     assert result.exit_code == 0, result.output
     assert share_right(tmp_path / "x.npz") == right
     scores = ("--objective", "score:mean", "--context", "1,0", "--max-scale", 2)
-    assert iapo("env", "import", tmp_path / "a.csv", "--to", tmp_path / "y.npz", *scores).exit_code == 0
+    assert iapo("env", "import", tmp_path / "a.csv", "--out", tmp_path / "y.npz", *scores).exit_code == 0
     assert (files.load(tmp_path / "y.npz").values == 0.1).all()
     by_number = ("--answers", "exact", "--text", "answer")
-    assert iapo("env", "import", tmp_path / "a.csv", "--to", tmp_path / "z.npz", *VOTE, *by_number).exit_code == 0
+    assert iapo("env", "import", tmp_path / "a.csv", "--out", tmp_path / "z.npz", *VOTE, *by_number).exit_code == 0
     assert share_right(tmp_path / "z.npz") == [a == g for a, g in pairs]
 
 
@@ -205,7 +205,7 @@ def share_right(path: Path) -> list[float]:
 def test_names_are_text(tmp_path: Path):
     """Seen to count 1 and "1" as two queries of one name."""
     rows = [{"prompt": prompt, "query": query, "answer": "a", "gold": "a"} for prompt, query in (("p", 1), ("q", "1"))]
-    result = iapo("env", "import", lines(tmp_path / "a.jsonl", rows), "--to", tmp_path / "x.npz", *VOTE)
+    result = iapo("env", "import", lines(tmp_path / "a.jsonl", rows), "--out", tmp_path / "x.npz", *VOTE)
     assert result.exit_code == 0, result.output
     assert files.load(tmp_path / "x.npz").provenance["queries"] == ["1"]
 

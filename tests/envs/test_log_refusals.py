@@ -147,7 +147,7 @@ def test_a_malformed_log_is_refused_in_one_sentence(
     five = lines(tmp_path / "five.jsonl", [{"custom_id": "plain/q1", "body": {"messages": 5}}])
     places = {"IN": batch_in(tmp_path / "in.jsonl"), "SELF": log, "FIVE": five, "GOLDS": golds}
     own = [places.get(one, one) for one in options]
-    refused = iapo("env", "import", log, "--to", tmp_path / "x.npz", *COMMON, *own)
+    refused = iapo("env", "import", log, "--out", tmp_path / "x.npz", *COMMON, *own)
     assert refused.exit_code == common.USER_ERROR, refused.output
     assert said in refused.stderr
     assert refused.stderr.startswith("error: ")
@@ -168,7 +168,7 @@ def test_a_pattern_that_takes_too_long_is_refused(
     """Seen to block for ever."""
     monkeypatch.setattr(patterns, "TIMEOUT", 0.2)
     log = lines(tmp_path / "a.jsonl", [row])
-    refused = iapo("env", "import", log, "--to", tmp_path / "x.npz", *COMMON, option, pattern)
+    refused = iapo("env", "import", log, "--out", tmp_path / "x.npz", *COMMON, option, pattern)
     assert refused.exit_code == common.USER_ERROR, refused.output
     said = f"error: {option} is {pattern!r}, which takes more than 0.2 s on '{'a' * 60}'; use a simpler pattern\n"
     assert refused.stderr == said
@@ -192,7 +192,7 @@ def test_an_archive_without_samples_or_cut_short_is_refused(tmp_path: Path):
 
 def test_only_logs_are_put_together(tmp_path: Path):
     log = lines(tmp_path / "a.jsonl", [{"prompt": 1}])
-    refused = iapo("env", "import", log, tmp_path / "b.npz", "--to", tmp_path / "x.npz", *COMMON)
+    refused = iapo("env", "import", log, tmp_path / "b.npz", "--out", tmp_path / "x.npz", *COMMON)
     assert "b.npz is no log of completions" in refused.stderr
 
 
@@ -219,7 +219,7 @@ def test_logs_of_the_same_name_are_not_pooled(make: Callable, name: str, tmp_pat
         made.append(make(tmp_path / prompt / name, prompt))
     options = [one for one in COMMON if one not in ("--cost", "completion_tokens")]
     options[options.index("dear=1,0.01")] = "again=1,0"
-    refused = iapo("env", "import", *made, "--to", tmp_path / "x.npz", *options)
+    refused = iapo("env", "import", *made, "--out", tmp_path / "x.npz", *options)
     assert refused.exit_code == common.USER_ERROR
     stem = name.partition(".")[0]
     said = f"both be the prompt {stem!r}; name them apart, as in a={made[0]} b={made[1]}\n"
@@ -227,9 +227,9 @@ def test_logs_of_the_same_name_are_not_pooled(make: Callable, name: str, tmp_pat
     assert not (tmp_path / "x.npz").exists()
     (tmp_path / f"{stem}.csv").write_text("prompt,query,completion\n")
     for others in ([made[0]], [tmp_path / f"{stem}.csv", made[1]]):
-        again = iapo("env", "import", made[0], *others, "--to", tmp_path / "x.npz", *options)
+        again = iapo("env", "import", made[0], *others, "--out", tmp_path / "x.npz", *options)
         assert "would both be the prompt" in again.stderr
-    named = iapo("env", "import", f"a={made[0]}", f"b={made[1]}", "--to", tmp_path / "x.npz", *options)
+    named = iapo("env", "import", f"a={made[0]}", f"b={made[1]}", "--out", tmp_path / "x.npz", *options)
     assert named.exit_code == 0, named.output
     assert files.load(tmp_path / "x.npz").prompt_names == ("a", "b")
 
@@ -238,7 +238,7 @@ def test_two_right_answers_of_a_query_are_refused(tmp_path: Path):
     """Seen to take the last one."""
     golds = lines(tmp_path / "gold.jsonl", [{"query": "q", "gold": gold} for gold in (4, "4", 5)])
     log = lines(tmp_path / "a.jsonl", [ROW])
-    refused = iapo("env", "import", log, "--to", tmp_path / "x.npz", *COMMON, "--golds", golds)
+    refused = iapo("env", "import", log, "--out", tmp_path / "x.npz", *COMMON, "--golds", golds)
     assert refused.exit_code == common.USER_ERROR
     assert "gold.jsonl: row 3 gives the query 'q' another right answer than before" in refused.stderr
 
@@ -288,7 +288,7 @@ def test_lists_written_as_text_are_no_completions(cells: tuple[str, str], tmp_pa
     log = tmp_path / "a.csv"
     rows = "".join('a,q{},"{}",4\n'.format(x, cell.replace('"', '""')) for x, cell in enumerate(cells))
     log.write_text(f"prompt,query,completion,gold\n{rows}")
-    options = ("--to", tmp_path / "x.npz", "--gold", "gold", "--objective", "answer:mv", "--context", "1,0")
+    options = ("--out", tmp_path / "x.npz", "--gold", "gold", "--objective", "answer:mv", "--context", "1,0")
     done = iapo("env", "import", log, *options, "--max-scale", 1, "--answers", "number")
     assert done.exit_code == common.USER_ERROR
     assert "column 'completion' holds text that is a list in every row" in done.stderr

@@ -6,23 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from log_runs import first_values, imported
 from tool_logs import RAN, iapo, lines, messages
 
 from sim.cli import common
 from sim.envs import files
-from sim.envs.dataset import Dataset
 from theory import exact
 
 VOTE = ("--gold", "gold", "--objective", "answer:mv", "--context", "1,0")
 DOCUMENTS = [("2+2?", "4", "The answer is 4."), ("3+4?", "7", "Adding 3 and 4 gives 7")]
-
-
-def imported(log: Path, *options: object) -> tuple[Dataset, Any]:
-    """The environment of a log, and what the command said."""
-    to = log.with_name("made.npz")
-    done = iapo("env", "import", log, "--to", to, *options)
-    assert done.exit_code == 0, done.output
-    return files.load(to), done
 
 
 def refused(said: str, *arguments: object) -> None:
@@ -31,11 +23,6 @@ def refused(said: str, *arguments: object) -> None:
     assert said in done.stderr
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
-
-
-def first_values(data: Dataset) -> list[float]:
-    """Of the first prompt in the first context, by N."""
-    return exact.values(data)[0, 0].tolist()
 
 
 def document(place: int, score: float, **more: Any) -> dict[str, Any]:
@@ -52,7 +39,7 @@ def test_rows_of_filters_without_names_are_no_draws(tmp_path: Path):
     assert (data.provenance["completions"], first_values(data)) == (2, [0.0, 0.0])
     assert "note: samples.jsonl: of the filters 1, 2, 1 is taken (--filter chooses)" in done.stderr
     assert first_values(imported(log, *score, "--filter", "2")[0]) == [1.0, 1.0]
-    refused("has no filter '3'; it has 1, 2", log, "--to", tmp_path / "x.npz", *score, "--filter", "3")
+    refused("has no filter '3'; it has 1, 2", log, "--out", tmp_path / "x.npz", *score, "--filter", "3")
 
 
 def test_a_filter_is_chosen_by_its_name(tmp_path: Path):
@@ -68,7 +55,9 @@ def test_a_filter_is_chosen_by_its_name(tmp_path: Path):
 def test_a_document_that_is_there_twice_without_a_filter_is_refused(other: dict[str, Any], tmp_path: Path):
     log = lines(tmp_path / "a.jsonl", [document(0, 1.0), document(0, 1.0) | other])
     said = "a.jsonl: line 2 names no filter and repeats the doc_id '0' of line 1 with another document or other"
-    refused(said, log, "--to", tmp_path / "x.npz", "--objective", "score exact_match:mean", *VOTE[4:], "--max-scale", 1)
+    refused(
+        said, log, "--out", tmp_path / "x.npz", "--objective", "score exact_match:mean", *VOTE[4:], "--max-scale", 1
+    )
 
 
 def evaluated(path: Path, asks: list[str], target: Any = "A", said: str = "A") -> Path:
@@ -88,7 +77,7 @@ def test_one_id_of_two_questions_is_refused_or_told_apart(tmp_path: Path):
         evaluated(tmp_path / "plain.json", ["Easy?", "Hard?"]),
         evaluated(tmp_path / "steps.json", ["Hard?", "Easy?"]),
     )
-    options = ("--to", tmp_path / "x.npz", *VOTE, "--answers", "choice", "--max-scale", 1)
+    options = ("--out", tmp_path / "x.npz", *VOTE, "--answers", "choice", "--max-scale", 1)
     said = (
         "query '1' is 'Easy?' with prompt 'plain' and 'Hard?' with prompt 'steps'; tell queries apart by what they ask"
     )
@@ -101,7 +90,7 @@ def test_one_id_of_two_questions_is_refused_or_told_apart(tmp_path: Path):
 
 def test_subtasks_and_rows_of_one_id_are_refused_alike(tmp_path: Path):
     subtasks = [lines(tmp_path / f"{k}.jsonl", [document(k, 1.0) | {"doc_id": 0}]) for k in (0, 1)]
-    options = ("--to", tmp_path / "x.npz", *VOTE, "--answers", "number", "--max-scale", 1)
+    options = ("--out", tmp_path / "x.npz", *VOTE, "--answers", "number", "--max-scale", 1)
     refused("query '0' is '2+2?' with prompt '0' and '3+4?' with prompt '1'", *subtasks, *options)
     rows = [{"prompt": "p", "query": 1, "problem": ask, "completion": "4", "gold": 4} for ask in ("2+2?", "1+3?")]
     refused("query '1' is '2+2?' with prompt 'p'", lines(tmp_path / "r.jsonl", rows), *options)
@@ -149,7 +138,7 @@ def test_accepted_answers_vote_together(tmp_path: Path):
         [right]
     )
     raw[1]["gold"] = ["seventeen"]
-    options = ("--to", tmp_path / "x.npz", *VOTE, "--max-scale", 1)
+    options = ("--out", tmp_path / "x.npz", *VOTE, "--max-scale", 1)
     refused("query 'q' has several right answers", lines(tmp_path / "b.jsonl", raw), *options)
 
 
@@ -193,11 +182,11 @@ def test_what_is_of_a_completion_is_listed_with_it(tmp_path: Path):
         ([1], "lists 1 values"),
     ):
         log = lines(tmp_path / "a.jsonl", [row | {"completion_tokens": cost}])
-        refused(f"column 'completion_tokens' {said}", log, "--to", tmp_path / "x.npz", *options)
+        refused(f"column 'completion_tokens' {said}", log, "--out", tmp_path / "x.npz", *options)
     log = lines(tmp_path / "a.jsonl", [row | {"completion": [["4"], "5"]}])
-    refused("column 'completion' holds a list", log, "--to", tmp_path / "x.npz", *options)
+    refused("column 'completion' holds a list", log, "--out", tmp_path / "x.npz", *options)
     log = lines(tmp_path / "a.jsonl", [row | {"completion": [], "completion_tokens": []}])
-    refused("column 'completion' holds an empty list in row 1", log, "--to", tmp_path / "x.npz", *options)
+    refused("column 'completion' holds an empty list in row 1", log, "--out", tmp_path / "x.npz", *options)
     scores = [{"prompt": "p", "query": "q", "good": [0.5, 1.0]}]
     mean = ("--objective", "good:mean", "--context", "1,0", "--max-scale", 1)
     assert first_values(imported(lines(tmp_path / "b.jsonl", scores), *mean)[0]) == [0.75]
@@ -215,7 +204,7 @@ def test_what_is_of_a_completion_is_listed_with_it(tmp_path: Path):
 def test_a_completion_that_is_no_text_is_refused(cell: Any, said: str, tmp_path: Path):
     """Seen to be read as Python writes it."""
     rows = [{"prompt": "p", "query": "q", "completion": one, "gold": "4"} for one in ("4", cell)]
-    options = ("--to", tmp_path / "x.npz", *VOTE, "--answers", "exact", "--max-scale", 1)
+    options = ("--out", tmp_path / "x.npz", *VOTE, "--answers", "exact", "--max-scale", 1)
     refused(said, lines(tmp_path / "a.jsonl", rows), *options)
 
 
@@ -232,7 +221,7 @@ def test_a_completion_that_is_no_text_is_refused(cell: Any, said: str, tmp_path:
 def test_a_right_answer_that_is_no_text_is_refused(gold: Any, said: str, tmp_path: Path):
     rows = [{"prompt": "p", "query": "q", "completion": "4", "gold": gold}]
     options = ("--objective", "right:bon", "--gold", "gold", "--context", "1,0", "--answers", "exact", "--max-scale", 1)
-    refused(said, lines(tmp_path / "a.jsonl", rows), "--to", tmp_path / "x.npz", *options)
+    refused(said, lines(tmp_path / "a.jsonl", rows), "--out", tmp_path / "x.npz", *options)
 
 
 @pytest.mark.parametrize(
@@ -246,7 +235,7 @@ def test_a_right_answer_that_is_no_text_is_refused(gold: Any, said: str, tmp_pat
 )
 def test_an_answer_that_is_no_text_is_refused(answers: list[Any], said: str, tmp_path: Path):
     rows = [{"prompt": "p", "query": "q", "answer": one, "gold": "4"} for one in answers]
-    options = ("--to", tmp_path / "x.npz", *VOTE, "--max-scale", 1)
+    options = ("--out", tmp_path / "x.npz", *VOTE, "--max-scale", 1)
     done = iapo("env", "import", lines(tmp_path / "a.jsonl", rows), *options)
     assert done.exit_code == common.USER_ERROR
     assert said in done.stderr
@@ -316,7 +305,7 @@ def test_promptfoo_results_are_read(tmp_path: Path):
 )
 def test_promptfoo_results_without_a_completion_are_refused(changes: dict[str, Any], said: str, tmp_path: Path):
     log = foo(tmp_path / "out.json", **changes)
-    refused(said, log, "--to", tmp_path / "x.npz", *VOTE, "--answers", "number", "--max-scale", 1)
+    refused(said, log, "--out", tmp_path / "x.npz", *VOTE, "--answers", "number", "--max-scale", 1)
 
 
 def test_a_batch_of_responses_is_read(tmp_path: Path):
@@ -338,7 +327,7 @@ def test_a_batch_of_responses_is_read(tmp_path: Path):
 
 def test_replies_of_other_interfaces_are_named(tmp_path: Path):
     """They did not fail, and need not be paid for again."""
-    options = ("--to", tmp_path / "x.npz", *VOTE, "--ids", "(?P<prompt>.)(?P<query>.)", "--max-scale", 1)
+    options = ("--out", tmp_path / "x.npz", *VOTE, "--ids", "(?P<prompt>.)(?P<query>.)", "--max-scale", 1)
     body = {"object": "list", "data": [{"object": "embedding", "embedding": [0.5]}]}
     line = {"custom_id": "ab", "response": {"status_code": 200, "body": body}, "error": None}
     said = "line 1 holds 'list', which is not read; chat completions and responses are"
@@ -357,7 +346,7 @@ def test_packed_logs_are_read_and_damaged_ones_refused(tmp_path: Path):
     data, _ = imported(tmp_path / "a.csv.gz", *options)
     assert (data.name, first_values(data)) == ("a", [1.0])
     (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(b'{"prompt": "p"}' * 50)[:-9])
-    refused("b.jsonl.gz: cannot be read (", tmp_path / "b.jsonl.gz", "--to", tmp_path / "x.npz", *options)
+    refused("b.jsonl.gz: cannot be read (", tmp_path / "b.jsonl.gz", "--out", tmp_path / "x.npz", *options)
 
 
 @pytest.mark.parametrize(
@@ -370,7 +359,7 @@ def test_packed_logs_are_read_and_damaged_ones_refused(tmp_path: Path):
 )
 def test_json_files_that_hold_no_log_are_refused(content: str, said: str, tmp_path: Path):
     (tmp_path / "a.json").write_text(content)
-    refused(said, tmp_path / "a.json", "--to", tmp_path / "x.npz", *VOTE, "--max-scale", 1)
+    refused(said, tmp_path / "a.json", "--out", tmp_path / "x.npz", *VOTE, "--max-scale", 1)
 
 
 @pytest.mark.parametrize(
@@ -396,7 +385,7 @@ def test_letters_beyond_d(tmp_path: Path):
     log = lines(tmp_path / "a.jsonl", rows)
     options = (*VOTE, "--answers", "choice", "--max-scale", 1)
     assert first_values(imported(log, *options, "--letters", "abcdefghij")[0]) == [1.0]
-    to = ("--to", tmp_path / "x.npz")
+    to = ("--out", tmp_path / "x.npz")
     refused("'F' cannot be read as one letter of ABCD; --letters names other letters", log, *to, *options)
     for letters in ("A", "AA", "A1"):
         refused(
@@ -416,7 +405,7 @@ def test_a_name_for_a_file_that_names_its_prompts_is_refused(tmp_path: Path):
     refused(
         "names its prompts itself (column 'prompt'); leave b= out",
         f"b={log}",
-        "--to",
+        "--out",
         tmp_path / "x.npz",
         *VOTE,
         "--max-scale",

@@ -35,7 +35,9 @@ class Outcome(NamedTuple):
     said: str
 
 
-def outcomes(way: str, seed: int, count: int, program: tuple[str, ...] = ("tests/mutants.py",)) -> Iterator[Outcome]:
+def outcomes(
+    way: str, seed: int, count: int, program: tuple[str, ...] = ("tests/support/mutants.py",)
+) -> Iterator[Outcome]:
     """Have inputs read in another process; one that hangs there, or ends the process, is told and left behind."""
     first = 0
     while first < count:

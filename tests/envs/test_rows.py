@@ -96,7 +96,7 @@ def test_a_bad_log_ends_the_import_with_one_sentence(ending: str, tmp_path: Path
         log[1] = {"prompt": "a", "query": "q1", "\ud83dnswer": "2", "gold": "2"}
         path.write_text("".join(json.dumps(row) + "\n" for row in log))
         said = "column 'answer' is empty in row 2"
-    result = CliRunner().invoke(app, ["env", "import", str(path), "--to", str(tmp_path / "w.npz"), *OPTIONS])
+    result = CliRunner().invoke(app, ["env", "import", str(path), "--out", str(tmp_path / "w.npz"), *OPTIONS])
     assert result.exit_code == 2, result.output
     assert said in result.stderr
     assert result.stderr.count("\n") == 1

@@ -1,8 +1,12 @@
 """Tables of figures are kept, come back with the same numbers, and say what they were computed from."""
 
 import ast
+import importlib
 import json
 import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,8 @@ from matplotlib.text import Text
 from released_files import Authors
 from typer.testing import CliRunner
 
-from figures import build, exploration, judges, panels, program, registry, style
+import figures
+from figures import build, exploration, judges, panels, registry, style
 from figures.build import Asked
 from figures.inputs import SEED, Lab, files_in, summary
 from sim import envs
@@ -103,37 +108,69 @@ def test_another_sweep_makes_a_table_old_and_another_program_is_told(tmp_path: P
     assert (state, note) == ("current", "made by an earlier version of the program")
 
 
-def test_the_program_of_a_table_is_what_compute_uses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Seen to fail with the text of whole modules, and with the module of the figure alone."""
-    before = {name: program.digest(f"figures.{name}") for name in ("hard", "regret")}
-    for module, old, new, changed in (
-        ("hard", "panels.Z * share_sem", "3 * share_sem", set()),
-        ("hard", '"random"]', '"uniform"]', {"hard"}),
-        ("lab", "SEED = 0", "SEED = 1", {"hard", "regret"}),
-        ("lab", "other.mean() / own.mean()", "own.mean() / other.mean()", {"hard", "regret"}),
-        ("panels", "Z = 1.96", "Z = 2.0", {"regret"}),
-    ):
-        folder = tmp_path / str(len(list(tmp_path.iterdir()))) / "figures"
-        folder.mkdir(parents=True)
+@contextmanager
+def imported_from(folder: Path) -> Iterator[None]:
+    """In here the modules of `figures` are those of another folder."""
+    before = {name: module for name, module in sys.modules.items() if name.startswith("figures.")}
+    held, path = dict(vars(figures)), figures.__path__
+
+    def forget() -> None:
+        for name in [name for name in sys.modules if name.startswith("figures.")]:
+            del sys.modules[name]
+            vars(figures).pop(name.split(".")[1], None)
+
+    forget()
+    figures.__path__ = [str(folder)]
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        forget()
+        figures.__path__ = path
+        vars(figures).update(held)
+        sys.modules.update(before)
+
+
+def test_the_program_of_a_table_is_what_compute_uses(tmp_path: Path):
+    """Seen to fail with the text of whole modules, with the module of the figure alone, and without annotations."""
+
+    def digests(module: str = "", old: str = "", new: str = "") -> dict[str, str]:
+        (folder := tmp_path / str(len(list(tmp_path.iterdir())))).mkdir()
         for path in (ROOT / "figures").glob("*.py"):
             text = path.read_text(encoding="utf-8")
             assert path.stem != module or old in text
             (folder / path.name).write_text(text.replace(old, new) if path.stem == module else text, encoding="utf-8")
-        for room in ("sim", "theory"):
-            (folder.parent / room).symlink_to(ROOT / room)
-        monkeypatch.setattr(program, "FOLDER", folder)
-        assert {name for name in before if program.digest(f"figures.{name}") != before[name]} == changed, old
+        with imported_from(folder):
+            return {name: build.digest(f"figures.{name}") for name in ("hard", "regret")}
+
+    before = digests()
+    assert before == {name: build.digest(f"figures.{name}") for name in before}, "where it lies does not count"
+    for module, old, new, changed in (
+        ("hard", "panels.Z * share_sem", "3 * share_sem", set()),
+        ("hard", '"random"]', '"uniform"]', {"hard"}),
+        ("inputs", "SEED = 0", "SEED = 1", {"hard", "regret"}),
+        ("inputs", "other.mean() / own.mean()", "own.mean() / other.mean()", {"hard", "regret"}),
+        ("inputs", 'tuple(sweep["algorithms"])', '("psst",)', {"hard", "regret"}),
+        ("panels", "Z = 1.96", "Z = 2.0", {"regret"}),
+    ):
+        after = digests(module, old, new)
+        assert {name for name in before if after[name] != before[name]} == changed, old
 
 
-def test_every_statement_that_makes_a_name_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Seen to fail with the last assignment alone, and with branches left out."""
-    statements = ("X = {1}", "X |= {2}", "if X:\n    Y = 1\nelse:\n    Y = 2", "for one in X:\n    Y += one")
-    (tmp_path / "own.py").write_text("\n".join([*statements, "Z = 3", "def compute():\n    return Y"]))
-    monkeypatch.setattr(program, "FOLDER", tmp_path)
-    texts, others = program.reached("figures.own", "compute")
-    assert all(any(one in text for text in texts.values()) for one in statements)
-    assert "figures.own.Z" not in texts
-    assert others == set()
+def test_every_statement_that_makes_a_name_counts(tmp_path: Path):
+    """And those that are imported where they are used. Seen to fail without import statements inside of functions."""
+    statements = ["X = {1}", "X |= {2}", "if X:\n    Y = 10\nelse:\n    Y = 2", "for one in X:\n    Y += one"]
+    within = "def compute():\n    from figures.ours import Z\n    return Y + Z"
+    found = []
+    for place, text in enumerate([*statements, "", "UNUSED = 3", "Z = 5"]):
+        (folder := tmp_path / str(place)).mkdir()
+        lines = ["X = set()", "Y = 0", *(one for one in statements if one != text), text * text.startswith("U"), within]
+        (folder / "own.py").write_text("\n".join(lines))
+        (folder / "ours.py").write_text(text if text.startswith("Z") else "Z = 4")
+        with imported_from(folder):
+            found.append(build.digest("figures.own"))
+    assert found[4] == found[5]
+    assert len(set(found)) == 6
 
 
 def test_the_table_that_another_is_computed_from_counts_by_its_numbers(tmp_path: Path):
@@ -165,6 +202,33 @@ def test_a_table_whose_environment_is_not_at_hand_is_left_as_it_is(tmp_path: Pat
         build.build(["crossing"], asked, lab(tmp_path))
     with pytest.raises(ValueError, match="no such table; leave out --redraw"):
         build.build(["utility"], asked._replace(redraw=True), lab(tmp_path))
+
+
+def test_an_installed_package_is_read_and_never_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Seen to fail (pictures in the package) with its folder as that of what is made."""
+    package, here = tmp_path / "site-packages" / "figures", tmp_path / "here"
+    (package / "tables").mkdir(parents=True)
+    here.mkdir()
+    for path in (ROOT / "figures" / "tables").glob("utility.*"):
+        shutil.copy(path, package / "tables")
+    before = {path: path.read_bytes() for path in package.rglob("*.*")}
+    assert build.home(None) == (build.HOME, None)
+    monkeypatch.setattr(build, "HOME", package)
+    monkeypatch.chdir(here)
+    assert build.home(Path("out")) == (Path("out"), None)
+    made = CliRunner().invoke(app, ["figures", "utility", "--workers", "1"])
+    assert made.exit_code == 0, made.output
+    assert "utility: table kept;" in made.stdout
+    assert sorted(path.name for path in here.rglob("*.*")) == ["utility.pdf", "utility.png"]
+    made = CliRunner().invoke(app, ["figures", "rho", "--trials", "2", "--redraw"])
+    assert made.exit_code == 2
+    assert "figures/tables/rho.csv: no such table" in made.stderr
+    folder, kept = build.home(None)
+    for seconds in (True, False):
+        ((one,), _) = build.build(["utility"], Asked(folder, smoke=True, kept=kept), lab(tmp_path))
+        assert (one.seconds > 0) == seconds
+    assert [path.name for path in sorted((here / "figures" / "tables").iterdir())] == ["utility.csv", "utility.json"]
+    assert {path: path.read_bytes() for path in package.rglob("*.*")} == before
 
 
 def test_crossing_finds_the_crossover(tmp_path: Path):

@@ -14,8 +14,8 @@ from scipy import stats
 
 from figures import choice, hard, regret, scale_gain, style
 from figures.results import compare, scale, verify
-from sim import algorithms, envs
-from sim.comparison import tables
+from sim import envs
+from sim.comparison import contenders, tables
 from sim.envs.sources import fixed
 from theory import bounds, exact, truth
 from theory.problem import problem_of
@@ -36,7 +36,7 @@ def summary(names: list[str], envs: tuple[str, ...] = ("one", "two"), budgets: t
 
 
 def test_every_algorithm_has_a_look_of_its_own():
-    names = [*algorithms.ALGORITHMS, "psst:ties=index", "ucb:constant=1.0"]
+    names = [*contenders.names(), "psst:ties=index", "ucb:constant=1.0"]
     looks = style.looks(names)
     assert list(looks) == names
     assert len(set(looks.values())) == len(names)
@@ -46,14 +46,14 @@ def test_every_algorithm_has_a_look_of_its_own():
 
 
 def test_a_look_does_not_depend_on_what_else_is_in_the_figure():
-    names = [*algorithms.ALGORITHMS, "psst:ties=index", "mine"]
+    names = [*contenders.names(), "psst:ties=index", "mine"]
     assert all(style.looks([name])[name] == look for name, look in style.looks(names[::-1]).items())
-    assert len({style.look(name).color for name in algorithms.ALGORITHMS}) == len(algorithms.ALGORITHMS)
-    assert len({style.look(name).marker for name in algorithms.ALGORITHMS}) == len(algorithms.ALGORITHMS) - 1
+    assert len({style.look(name).color for name in contenders.names()}) == len(contenders.names())
+    assert len({style.look(name).marker for name in contenders.names()}) == len(contenders.names()) - 1
 
 
 def test_a_panel_per_environment_and_a_legend_entry_per_algorithm():
-    names = list(algorithms.ALGORITHMS)
+    names = list(contenders.names())
     figure = compare.draw(summary(names))
     assert [panel.get_title(loc="left") for panel in figure.axes] == ["one", "two"]
     assert all(panel.get_xscale() == "log" for panel in figure.axes)
@@ -124,11 +124,16 @@ def test_a_share_of_the_gain_has_the_error_of_a_paired_ratio() -> None:
     assert np.isnan(scale_gain.share_of(np.zeros(3), np.zeros(3))).all()
 
 
-def test_the_pictures_of_the_readme_are_there_and_small() -> None:
+def test_the_pictures_of_the_texts_are_there_and_small() -> None:
     root = TABLES.parents[1]
-    shown = re.findall(r"!\[.+\]\((\S+)\)", (root / "README.md").read_text(encoding="utf-8"))
-    assert len(shown) == len(set(shown)) >= 8
-    assert sum((root / path).stat().st_size for path in shown) < 1_000_000
+    texts = [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+    shown = {
+        (text.parent / path).resolve()
+        for text in texts
+        for path in re.findall(r"!\[.+\]\((\S+)\)", text.read_text(encoding="utf-8"))
+    }
+    assert len(shown) >= 8
+    assert sum(path.stat().st_size for path in shown) < 1_000_000
 
 
 def test_only_exact_values_are_solid_lines_among_bounds() -> None:

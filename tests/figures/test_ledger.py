@@ -63,9 +63,11 @@ def test_marks():
 def test_the_committed_ledger_is_what_the_committed_tables_say():
     path = TABLES / "claims.md"
     known = {name: tables.load(TABLES / f"{name}.csv") for name in claims.needs()}
-    assert path.read_text(encoding="utf-8") == claims.ledger(known, build.origins(claims.needs(), TABLES.parent))
-    readme = TABLES.parents[1] / "README.md"
-    assert claims.into(readme.read_text(encoding="utf-8"), claims.short(known)) == readme.read_text(encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == claims.ledger(
+        known, build.origins(claims.needs(), build.Asked(TABLES.parent))
+    )
+    results = (TABLES.parents[1] / "docs" / "results.md").read_text(encoding="utf-8")
+    assert claims.into(results, claims.short(known)) == results
     findings = claims.judge(known)
     assert list(findings) == [f"C{i}" for i in range(1, 11)]
     assert all(findings.values())

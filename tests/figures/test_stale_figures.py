@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from figures import build, program, registry
+from figures import build, registry
 from figures.build import Asked
 from figures.inputs import Lab
 from sim import algorithms, envs
@@ -52,10 +52,11 @@ def test_what_a_sweep_names_counts_where_it_was_registered(monkeypatch: pytest.M
     """An algorithm, an environment or a bound that is not of this project; those that are leave nothing beside."""
     for name in registry.FIGURES:
         module: Any = registry.module(name)
-        assert program.registered(module.__name__, module.SWEEP) == {}
+        assert build.registered(module.__name__, module.SWEEP) == {}
     monkeypatch.setitem(algorithms.ALGORITHMS, "mine", lambda: algorithms.get("psst"))
     monkeypatch.setitem(envs.ENVS, "own", envs.Entry("", lambda: families.two_arm((0.7, 0.2))))
-    found = program.registered("figures.hard", {"algorithms": ("psst", "mine"), "envs": ("own:tie=half", "two-arm")})
+    found = build.registered("figures.hard", {"algorithms": ("psst", "mine"), "envs": ("own:tie=half", "two-arm")})
     assert list(found) == ["program of mine", "program of own:tie=half"]
-    monkeypatch.setitem(claims.CLAIMS, "mine", claims.Claim("psst", lambda case, budget: 0.5, ours=False))
-    assert list(program.registered("figures.bounds", {"families": ("two-arm",)})) == ["program of claims"]
+    monkeypatch.setitem(claims.CLAIMS, "mine", claims.Claim("psst", lambda case, budget: 0.5))
+    for sweep in ({"families": ("two-arm",)}, {"rules": {"psst": "psst"}}):
+        assert list(build.registered("figures.bounds", sweep)) == ["program of claims"]

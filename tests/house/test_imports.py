@@ -9,23 +9,33 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 CORE = {"core", "utilities", "kernels"}
 WORLDS = CORE | {"envs"}
-RULES = {"core", "kernels", "estimators", "schedules", "trim"}
+RULES = {"core", "kernels", "estimators", "schedules", "trim", "draws"}
+PLUGINS = {"mistakes", "plugins"}
 
 ROOMS: dict[str, set[str]] = {
     "core": set(),
     "utilities": {"core"},
     "kernels": {"core", "utilities"},
-    "envs": CORE,
-    "estimators": {"core"},
-    "schedules": {"core", "kernels"},
-    "trim": {"core", "kernels"},
-    "algorithms": RULES,
-    "engine": {"core", "kernels", "estimators", "evaluate"},
-    "evaluate": {"core"},
     "origins": set(),
+    "mistakes": {"origins"},
+    "plugins": {"origins", "mistakes"},
+    "envs": CORE | PLUGINS,
+    "estimators": {"core"},
+    "draws": {"core", "kernels"},
+    "schedules": {"core", "draws"},
+    "trim": {"core", "kernels", "draws"},
+    "algorithms": RULES | PLUGINS | {"references"},
+    "engine": {"core", "kernels"},
+    "evaluate": {"core"},
+    "references": {"evaluate"},
+    "whole": set(),
     "program": {"origins", "comparison"},
-    "adapters": WORLDS | {"algorithms", "engine"},
-    "comparison": WORLDS | {"algorithms", "engine", "evaluate", "origins", "program"},
+    "public": set(),
+    "adapters": WORLDS | PLUGINS | {"algorithms", "engine", "origins", "references", "whole"},
+    "conformance": WORLDS | PLUGINS | {"algorithms", "engine", "adapters"},
+    "comparison": WORLDS
+    | PLUGINS
+    | {"algorithms", "engine", "evaluate", "origins", "program", "conformance", "references"},
 }
 """Room of `sim` -> the other rooms of `sim` that it may import. `cli` may import all of them."""
 
@@ -33,8 +43,8 @@ KERNELS = {"rounds": {"core"}, "counter": {"core"}, "select": set(), "lanes": se
 KERNELS |= {"blocks": {"core", "utilities"}, "subsets": {"core", "utilities"}}
 """Rooms outside `kernels` that each kernel may import: only blocks and subsets know utilities."""
 
-THEORY = WORLDS | {"engine", "schedules", "estimators", "trim", "evaluate", "algorithms"}
-THEORY |= {"origins", "comparison", "program"}
+THEORY = WORLDS | {"engine", "schedules", "estimators", "trim", "draws", "evaluate", "algorithms"}
+THEORY |= {"origins", "comparison", "program", "public"} | PLUGINS
 """Rooms of `sim` that theory may import."""
 
 
@@ -125,6 +135,22 @@ def test_figures_use_rooms_and_not_the_command(path: Path) -> None:
 def test_no_algorithm_touches_an_environment(path: Path) -> None:
     names = {name for name, _ in imports(path)}
     assert not names & {"sim.core.Environment", "sim.core.Source", "sim.core.Queries", "sim.core.Instance"}
+
+
+@pytest.mark.parametrize(
+    "path", [*sources("sim/algorithms"), ROOT / "sim/trim.py", ROOT / "sim/schedules.py"], ids=module_of
+)
+def test_algorithms_draw_by_sim_draws_alone(path: Path) -> None:
+    """So that whoever answers draws is asked for each."""
+    names = {name for name, _ in imports(path)}
+    assert not {
+        name for name in names if name.startswith(("sim.kernels.counter", "jax.random", "random", "numpy.random"))
+    }
+
+
+@pytest.mark.parametrize("path", [*sources("sim"), *sources("theory"), *sources("figures")], ids=module_of)
+def test_nothing_is_patched_outside_tests(path: Path) -> None:
+    assert not {name for name, _ in imports(path) if name.split(".")[0] in {"unittest", "mock", "pytest"}}
 
 
 def test_the_second_opinion_is_independent() -> None:

@@ -1,6 +1,7 @@
 """Every notebook runs from top to bottom at the small size that it names itself, and is kept without outputs."""
 
 import ast
+import importlib
 import io
 import json
 import linecache
@@ -83,6 +84,44 @@ def test_kept_without_outputs_and_says_what_one_will_know(path: Path):
         ast.parse(source)
 
 
+PACKAGES = ("sim", "theory", "figures")
+
+
+def private(source: str) -> list[str]:
+    """What code uses of the packages that is none of their public names."""
+    tree, modules, found = ast.parse(source), {}, []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] in PACKAGES:
+            public = importlib.import_module(str(node.module)).__all__ if node.module in PACKAGES else ()
+            found += [f"{node.module}.{alias.name}" for alias in node.names if alias.name not in public]
+        elif isinstance(node, ast.Import):
+            ours = [alias for alias in node.names if alias.name.partition(".")[0] in PACKAGES]
+            modules |= {alias.asname or alias.name: alias.name for alias in ours if alias.name in PACKAGES}
+            found += [alias.name for alias in ours if alias.name not in PACKAGES]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            package = modules[node.value.id]
+            if node.attr not in importlib.import_module(package).__all__:
+                found.append(f"{package}.{node.attr}")
+    return found
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_uses_public_names_alone(path: Path):
+    """All cells together, for an import serves the cells after it."""
+    code, _ = sources(path)
+    assert private("\n".join(source for source, _ in code)) == []
+
+
+def test_names_that_are_not_public_are_found():
+    """Of every form of import, and of an attribute."""
+    text = (
+        "import theory\nimport sim.engine.runner\nfrom sim.core import Spec\nfrom sim import compare, kernels\n"
+        "theory.values\ntheory.exact\nimport figures as f\nf.style"
+    )
+    assert private(text) == ["sim.engine.runner", "sim.core.Spec", "sim.kernels", "theory.exact", "figures.style"]
+
+
 def test_thirty_lines_are_thirty():
     """The whole rule with its imports, blank lines left out."""
     code, _ = sources(FOLDER / "own_algorithm.ipynb")
@@ -97,11 +136,9 @@ def test_runs_and_says_what_is_known(path: Path):
     names, said, shown = run(path)
     assert [line for line in SAYS[path.stem] if line not in said] == []
     if path.stem == "own_algorithm":
-        from sim import algorithms
-
         summary = names["result"].summary
         assert (summary["spent_max"] <= summary["budget"]).all()
-        assert algorithms.ALGORITHMS.pop("two-stages") is names["TwoStages"]
+        assert list(dict.fromkeys(summary["algorithm"])) == ["TwoStages", "psst", "uniform"]
     made = pictures(shown)
     assert len(made) == PICTURES.get(path.stem, 0)
     assert all(min(one.size) > 200 and len(one.convert("L").getcolors() or ()) > 20 for one in made)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sim import utilities
 from sim.algorithms import PSST, PromptHalving, SequentialHalving
 from sim.core import Algorithm, Allocation, Queries
-from sim.engine import fused, runner
+from sim.engine import runner
 from sim.kernels import blocks, counter, lanes, rounds, select
 from sim.utilities import Strategy, reward_unit
 
@@ -313,9 +313,9 @@ def test_a_round_of_all_trials_is_that_of_one_pull_after_the_other(data, algorit
     rng = np.random.default_rng(4)
     train = laws(data, trials)
     keys = jax.vmap(counter.fold, in_axes=(None, 0))(counter.from_seed(8), jnp.arange(trials))
-    train = jax.vmap(lambda law, key: fused.queries_of(algorithm.queries, law, key))(train, keys)
+    train = jax.vmap(lambda law, key: runner.queries_of(algorithm.queries, law, key))(train, keys)
     run = jax.jit(
-        lambda *batch: rounds.run_round(rounds.World(world, 0), *batch, rounds.Pulling.of(algorithm, world.spec))
+        lambda *batch: rounds.run_round(rounds.MergedWorld(world, 0), *batch, rounds.Pulling.of(algorithm, world.spec))
     )
     for _ in range(2):
         allocation = random_allocation(rng, trials, algorithm.num_rows(world.spec), 3, algorithm.max_pull(world.spec))
@@ -340,7 +340,7 @@ def test_a_row_of_more_pulls_than_one_pass_sums(rows: int, monkeypatch) -> None:
     assert rounds.pass_limits(allocation).tolist() == [16, 64, 16][:rows]
     batched = jax.tree.map(lambda leaf: leaf[None], (train, counter.from_seed(1), allocation))
     run = jax.jit(
-        lambda *batch: rounds.run_round(rounds.World(world, 0), *batch, rounds.Pulling.of(algorithm, world.spec))
+        lambda *batch: rounds.run_round(rounds.MergedWorld(world, 0), *batch, rounds.Pulling.of(algorithm, world.spec))
     )
     slow = runner.host_round(world, train, counter.from_seed(1), allocation, algorithm)
     assert same(slow, jax.tree.map(lambda leaf: leaf[0], run(*batched)))

@@ -3,14 +3,16 @@
 from typing import Any, ClassVar
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 from scipy import stats
 
+from sim.conformance.arena import arena as arena
+from sim.conformance.arena import same as same
 from sim.core import Algorithm, Environment, Key, Pull, Queries, Source, Spec
 from sim.engine import runner
+from sim.engine.turn import Observe
 from sim.envs.dataset import Dataset
 from sim.envs.tabular import TabularWorld, thresholds_of
 from sim.kernels import counter, subsets
@@ -80,32 +82,6 @@ def mixed(seed: int = 0) -> Dataset:
         costs=np.array([0.03, 0.05, 0.11]),
         max_scale=4,
         query_weights=rng.uniform(1, 3, 5),
-    )
-
-
-def arena(kind: str = "drawn", seed: int = 0) -> Dataset:
-    """One shape for every algorithm, so that each compiles once: 4 prompts, 3 queries of different weight, N <= 4.
-
-    A vote and a best-of objective in three contexts of two tasks. Kinds: "drawn" at random; "easy", where prompt 1 is
-    nearly always right and the others nearly never; "symmetric", where nothing tells the prompts apart.
-    """
-    rng = np.random.default_rng(seed)
-    probs, scores, costs = rng.dirichlet(np.ones(4), (4, 3)), rng.uniform(-1, 1, (4, 3, 4)), rng.uniform(0.01, 0.1, 4)
-    if kind != "drawn":
-        scores, costs = np.tile([1.0, 0.0, 0.0, 0.0], (4, 3, 1)), np.full(4, 0.01)
-        rows = {"easy": [[0.04, 0.32, 0.32, 0.32], [0.94, 0.02, 0.02, 0.02]], "symmetric": [[0.4, 0.2, 0.2, 0.2]] * 2}
-        probs = np.tile(np.array(rows[kind])[[0, 1, 0, 0], None], (1, 3, 1))
-    return Dataset(
-        name=f"arena-{kind}",
-        aggregate=("mv", "bon"),
-        probs=probs,
-        values=np.stack([np.broadcast_to([0.0, 1.0, 2.0, 1.0], scores.shape), scores], axis=-1),
-        answers=np.zeros(3, int),
-        objective_weights=np.array([[1.0, 0.5], [2.0, 1.0], [0.2, 1.0]]),
-        cost_weights=np.array([0.0, 0.5, 1.0]),
-        costs=costs,
-        max_scale=4,
-        query_weights=np.array([1.0, 2.0, 1.5]),
     )
 
 
@@ -210,47 +186,16 @@ def make_spec(
 
 
 def host_trials(
-    source: Source, algorithm: Algorithm, budget: int, seed: int, trials: int, truth: np.ndarray | None = None
+    source: Source, algorithm: Algorithm, budget: int, seed: int, trials: int, observe: Observe | None = None
 ) -> runner.Trials:
     """`runner.run_trials` by the host loop."""
     rows = []
     for number in range(trials):
         key = runner.trial_key(seed, number)
         world, train, _ = runner.instance(source, key)
-        if algorithm.sees_truth and truth is not None:
-            world = Told(world, jnp.asarray(truth[number], jnp.float32))
-        policy, spent = runner.run_trial(world, train, algorithm, budget, counter.fold(key, runner.RUN))
-        rows.append((policy.prompt, policy.scale, spent))
-    return runner.Trials(*(np.stack([np.asarray(leaf) for leaf in column]) for column in zip(*rows, strict=True)))
-
-
-class Told(Environment):
-    """A world whose learners are told the truth."""
-
-    world: Environment
-    truth: Float[Array, "context prompt scale"]
-
-    @property
-    def spec(self) -> Spec:
-        return eqx.tree_at(lambda s: s.truth, self.world.spec, self.truth, is_leaf=lambda leaf: leaf is None)
-
-    @property
-    def num_queries(self) -> int:
-        return self.world.num_queries
-
-    def pull(self, key: Key, prompt: Int[Array, ""], query: Int[Array, ""], scale: Int[Array, ""]) -> Pull:
-        return self.world.pull(key, prompt, query, scale)
-
-    def block_units(self, pull: Pull, estimator: str = "blocks") -> Int[Array, "task num_scales"]:
-        return self.world.block_units(pull, estimator)
-
-
-def same(left: Any, right: Any) -> bool:
-    """Whether two trees have equal structure and bits (NaN equals NaN)."""
-    if jax.tree.structure(left) != jax.tree.structure(right):
-        return False
-    pairs = zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True)
-    return all(np.asarray(a).dtype == np.asarray(b).dtype and np.array_equal(a, b) for a, b in pairs)
+        found = runner.run_trial(world, train, algorithm, budget, counter.fold(key, runner.RUN), observe)
+        rows.append(runner.Trials(*found.policy, found.spent, found.seen))  # pyright: ignore
+    return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *rows)
 
 
 def bernoulli(means: list[float]) -> Dataset:

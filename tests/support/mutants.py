@@ -73,7 +73,7 @@ class Reader:
 
 
 def world(path: Path) -> object:
-    from test_files import world as made
+    from made_worlds import world as made
 
     return files.save(made(("mv", "bon")), path)
 
@@ -95,13 +95,13 @@ def jsonl(path: Path, records: list[dict[str, Any]]) -> None:
 
 
 def made_journal(path: Path) -> None:
-    from test_journal import kept
+    from journal_files import kept
 
     kept(path)
 
 
 def made_policy(path: Path) -> None:
-    from test_ask import write
+    from policy_files import write
 
     made_run(path.parent / "run.toml")
     arms = {"chosen": {"prompt": "a", "scale": 2}, "single": {"prompt": "a", "scale": 1}}
@@ -131,7 +131,7 @@ def made_cell(path: Path) -> None:
 
 def import_(path: Path, *more: object) -> tuple[object, ...]:
     made = ("--objective", "answer:mv", "--gold", "gold", "--context", "1,0", "--max-scale", 4)
-    return ("env", "import", path, "--to", path.parent / "made.npz", *(more or made))
+    return ("env", "import", path, "--out", path.parent / "made.npz", *(more or made))
 
 
 READ = ("--answers", "number", "--objective", "answer:mv", "--gold", "gold", "--context", "1,0", "--max-scale", 4)
@@ -157,7 +157,7 @@ def made_run(path: Path) -> None:
 
 
 def plan(path: Path) -> tuple[object, ...]:
-    return ("record", path, "-n", 1, "--to", path.parent / "made.npz", "--plan")
+    return ("record", path, "-n", 1, "--out", path.parent / "made.npz", "--plan")
 
 
 def plan_with(path: Path) -> tuple[object, ...]:

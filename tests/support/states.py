@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from helpers import make_spec
 
+from sim.algorithms.sequential import Sequential
 from sim.core import Algorithm, Allocation, Policy, Spec, Stats
 from sim.kernels import counter
 
@@ -71,3 +72,16 @@ def one(batch: Any) -> Any:
 
 def budget(completions: int) -> jax.Array:
     return jnp.int32(completions)
+
+
+@jax.jit
+def weights_of(rule: Sequential, words: jax.Array, value: jax.Array, blocks: jax.Array, fits: jax.Array) -> jax.Array:
+    return jax.vmap(lambda word: rule.weights(SPEC, jnp.int32(1), word, value, blocks, fits))(words)
+
+
+def weights(rule: Sequential, value: np.ndarray, blocks: np.ndarray, fits: np.ndarray) -> np.ndarray:
+    """The rule's weights for 1,024 words that cut the unit interval into equal parts."""
+    value = np.where(blocks > 0, value, -np.inf)
+    words = jnp.arange(1024, dtype=jnp.uint32) << 22
+    given = (jnp.asarray(value, jnp.float32), jnp.asarray(blocks, jnp.float32), jnp.asarray(fits))
+    return np.asarray(weights_of(rule, words, *given))

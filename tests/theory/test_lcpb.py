@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from made_worlds import scored
 from plain_halving import random_world
 from scipy import stats
 
 from sim.algorithms.psst import PSST
 from sim.envs import families
-from sim.envs.dataset import Dataset
 from theory import chernoff, exact, problem
 from theory.bounds import problem_of, theorem_a
 from theory.lcpb import lattice, lcpb
@@ -21,15 +21,6 @@ from theory.runs.enumerate import enumerate_runs, failure_probability, sequentia
 
 FOUR = [0.6, 0.4, 0.4, 0.4]
 GRADED = [0.7, 0.5, 0.45, 0.4, 0.4, 0.35, 0.3, 0.3]
-
-
-def scored(success: np.ndarray, rewards: tuple[float, float] = (0.0, 1.0), **fields: object) -> Dataset:
-    """One completion a pull, worth rewards[1] with probability success[p] or success[p, x]."""
-    success = np.asarray(success, np.float64).reshape(len(success), -1)
-    values = np.broadcast_to(np.array(rewards)[:, None], (*success.shape, 2, 1)).copy()
-    given = {"cost_weights": np.zeros(1), "costs": np.zeros(len(success)), "max_scale": 1, "values": values}
-    probs = np.stack([1 - success, success], axis=2)
-    return Dataset("scored", ("bon",), probs, np.ones((1, 1)), **(given | fields))
 
 
 def top_chances(counts: np.ndarray, kept: int) -> dict[tuple[int, ...], np.ndarray]:

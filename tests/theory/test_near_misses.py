@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 from plain_halving import Halving, random_world
+from random_worlds import LEVEL, budget_for, verdict
 from scipy import stats
-from test_random_instances import LEVEL, budget_for, verdict
 
 from sim.envs import families
 from theory import bounds, chernoff, hardness

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import rational
 from helpers import bernoulli, majority, mixed
+from made_worlds import scored
 from rational import GRAIN, World
-from test_lcpb import scored
 
 from sim import estimators
 from sim.envs import families
@@ -144,7 +144,7 @@ def test_simulated_estimates_are_off_by_no_more_than_bounds_allow(data: Dataset)
     blocks = rng.integers(1, 200, (spec.num_prompts, spec.max_scale))
     shape = (spec.num_tasks, spec.num_prompts, spec.max_scale)
     total = np.floor(rng.uniform(-1, 1, shape) * 2**16 * blocks) * unit
-    table = estimators.Table(jnp.asarray(total, jnp.float32), jnp.asarray(blocks, jnp.float32))
+    table = estimators.BlockSums(jnp.asarray(total, jnp.float32), jnp.asarray(blocks, jnp.float32))
     tasks = tasks_of(data.objective_weights)
     cost = data.cost_weights[:, None, None] * data.costs[:, None] * np.arange(1, data.max_scale + 1)
     exact = tasks.factor[:, None, None] * (total / blocks)[list(tasks.index)] - cost

@@ -33,6 +33,8 @@ def best_of_n(
         Expected maximum; entry N - 1 of the last axis is for N draws.
 
     Example:
+        >>> import numpy as np
+        >>> from theory.blocks.best_of_n import best_of_n
         >>> best_of_n(np.array([0.0, 1.0]), np.array([0.5, 0.5]), 3).tolist()
         [0.5, 0.75, 0.875]
     """
@@ -135,6 +137,7 @@ def best_of_n_from_cdf(
         Expected maximum; entry N - 1 of the last axis is for N draws.
 
     Example:
+        >>> from theory.blocks.best_of_n import best_of_n_from_cdf
         >>> best_of_n_from_cdf(lambda v: v, 0.0, 1.0, 3).round(12).tolist()
         [0.5, 0.666666666667, 0.75]
     """

@@ -1,4 +1,4 @@
-"""What the exact rewards of one block share: their moments, and clean probabilities."""
+"""Abstract exact rewards of one block: their moments, and clean probabilities."""
 
 from typing import NamedTuple
 

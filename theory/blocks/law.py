@@ -20,7 +20,7 @@ _BLOCK = 1 << 23
 
 
 class Law(NamedTuple):
-    """What a data set and a drawn world have in common: outcome laws and how they are scored."""
+    """Outcome laws and how they are scored: the common part of a data set and a drawn world."""
 
     probs: np.ndarray  # (prompt, query, outcome)
     values: np.ndarray | None  # (outcome, objective) where all rows share them, else (*probs.shape, objective)

@@ -35,6 +35,8 @@ def majority_credit(
         Expected credit; entry N - 1 of the last axis is for N votes.
 
     Example:
+        >>> import numpy as np
+        >>> from theory.blocks.majority import majority_credit
         >>> majority_credit(np.array([0.6, 0.4]), 3).round(6).tolist()
         [0.6, 0.6, 0.648]
     """

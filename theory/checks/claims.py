@@ -1,17 +1,21 @@
 """Every guarantee that is put to the test, in one registry: what it bounds and how it is computed.
 
-To add a bound: write a function of a `Case` and a budget, and add one entry to `CLAIMS`. A ValueError from it says that
-an assumption does not hold on that world: the bound is then not part of the table there.
+To add a bound on misses, near misses or the mean regret: write a function of a `Case` and a budget, and add one entry
+to `CLAIMS`, or `add` it from elsewhere. It is then part of `iapo verify`, of `iapo plan` and of the figures `bounds`
+and `regret`. A ValueError from it says that an assumption does not hold on that world: it is then in no table there.
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from enum import Enum
+from functools import cached_property, lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
 
 from sim.envs.dataset import Dataset
-from theory import bounds, chernoff
+from theory import bounds, chernoff, exact, near_misses
+from theory.checks import rules
+from theory.checks.events import MISS, Event, MeanRegret, NearMiss
 from theory.chernoff import Exponents
 from theory.lcpb import lcpb
 from theory.problem import problem_of
@@ -36,6 +40,11 @@ class Case:
         self.data, self.problem = data, problem_of(data, simulated=True)
         self._exponents: dict[tuple[str, str], Exponents] = {}
 
+    @cached_property
+    def worst(self) -> float:
+        """The largest gap of a context, mean over contexts: no answer has more regret."""
+        return float(exact.gaps(exact.values(self.data)).max(axis=(1, 2)) @ self.data.context_distribution)
+
     def exponents(self, blocks: str = "one", queries: str = "independent") -> Exponents:
         """Exponents of all comparisons, see `theory.chernoff.exponents`."""
         if (blocks, queries) not in self._exponents:
@@ -57,18 +66,40 @@ class Case:
         return lcpb.lcpb(self.data, budget, fresh=fresh, survivors=survivors, simulated=True)
 
 
+class Status(Enum):
+    """Why a bound should hold."""
+
+    STATED = "stated, and no more: verification tells"
+    CITED = "proved in the literature"
+    PROVED = "proved by this project"
+
+
 class Claim(NamedTuple):
-    """A bound on the probability that a rule misses the best arm in some context.
+    """A bound on how a rule fails.
 
     Attributes:
         rule: the algorithm, a name in `theory.checks.rules.RULES`.
-        of: the bound at a budget.
-        ours: whether it is a result of this project.
+        of: the bound at a budget: a probability, or of `MeanRegret` a regret.
+        status: why it should hold.
+        event: what it bounds.
+        asks: whether `of` takes as a third argument how much regret may be ignored; where that is not named, as in
+            `iapo verify`, the claim then says nothing, and `event` is that of a tolerance of 0.
+        drawn: whether the figures `bounds` and `regret` draw it; tables hold all.
     """
 
     rule: str
-    of: Callable[[Case, int], float]
-    ours: bool
+    of: Callable[..., float]
+    status: Status = Status.STATED
+    event: Event = MISS
+    asks: bool = False
+    drawn: bool = True
+
+    def at(self, tolerance: float) -> "Claim":
+        """The claim where so much regret may be ignored."""
+        if not self.asks:
+            return self
+        event = NearMiss(tolerance) if isinstance(self.event, NearMiss) else self.event
+        return self._replace(of=partial(self.of, tolerance=tolerance), event=event, asks=False)
 
 
 def printed(case: Case, budget: int) -> float:
@@ -76,47 +107,115 @@ def printed(case: Case, budget: int) -> float:
     return bounds.theorem1_printed(case.problem, budget)
 
 
+def uniform_near(case: Case, budget: int, tolerance: float) -> float:
+    """The union bound over the arms that fall short by more: the answer's estimate has reached the best arm's."""
+    given = case.exponents("all")
+    return bounds.uniform(case.problem, np.where(given.gap > tolerance, given.chernoff, np.inf), budget)
+
+
+def theorem_e(rule: str, data: str) -> dict[str, Claim]:
+    """Theorem E on near misses, and on the mean regret, of a rule with such data (`near_misses.DATA`)."""
+
+    def near(case: Case, budget: int, tolerance: float) -> float:
+        return near_misses.near_miss(case.problem, budget, tolerance, data=data)
+
+    def mean(case: Case, budget: int, tolerance: float) -> float:
+        return near_misses.mean_regret(case.problem, budget, tolerance, data=data)
+
+    return {
+        f"theorem E, {data}": Claim(rule, near, Status.PROVED, NearMiss(0.0), asks=True, drawn=False),
+        f"theorem E, {data}, mean regret": Claim(rule, mean, Status.PROVED, MeanRegret(), asks=True, drawn=False),
+    }
+
+
 CLAIMS: dict[str, Claim] = {
-    "theorem 1 as printed": Claim("psst, fresh", printed, False),
-    "theorem 1 as printed, accumulated": Claim("psst", printed, False),
-    "theorem 1 corrected": Claim("psst, fresh", lambda c, t: bounds.theorem1_corrected(c.problem, t), True),
+    "theorem 1 as printed": Claim("psst, fresh", printed),
+    "theorem 1 as printed, accumulated": Claim("psst", printed),
+    "theorem 1 corrected": Claim("psst, fresh", lambda c, t: bounds.theorem1_corrected(c.problem, t), Status.PROVED),
     "theorem A, Hoeffding": Claim(
-        "psst, fresh", lambda c, t: bounds.theorem_a(c.problem, c.exponents().hoeffding, t), True
+        "psst, fresh",
+        lambda c, t: bounds.theorem_a(c.problem, c.exponents().hoeffding, t),
+        Status.PROVED,
+        drawn=False,
     ),
     "theorem A, Bernstein": Claim(
-        "psst, fresh", lambda c, t: bounds.theorem_a(c.problem, c.exponents().bernstein, t), True
+        "psst, fresh",
+        lambda c, t: bounds.theorem_a(c.problem, c.exponents().bernstein, t),
+        Status.PROVED,
+        drawn=False,
     ),
     "theorem A, Chernoff": Claim(
-        "psst, fresh", lambda c, t: bounds.theorem_a(c.problem, c.exponents().chernoff, t), True
+        "psst, fresh", lambda c, t: bounds.theorem_a(c.problem, c.exponents().chernoff, t), Status.PROVED
     ),
-    "LCPB": Claim("psst, fresh", lambda c, t: c.lcpb(t, fresh=True), True),
-    "LCPB, exact survivor law": Claim("psst, fresh", lambda c, t: c.lcpb(t, fresh=True, survivors="law"), True),
-    "LCPB, accumulated": Claim("psst", lambda c, t: c.lcpb(t, fresh=False), True),
+    "LCPB": Claim("psst, fresh", lambda c, t: c.lcpb(t, fresh=True), Status.PROVED),
+    "LCPB, exact survivor law": Claim(
+        "psst, fresh", lambda c, t: c.lcpb(t, fresh=True, survivors="law"), Status.PROVED, drawn=False
+    ),
+    "LCPB, accumulated": Claim("psst", lambda c, t: c.lcpb(t, fresh=False), Status.PROVED),
     "theorem B, blocks": Claim(
-        "psst", lambda c, t: bounds.theorem_b_blocks(c.problem, c.exponents().chernoff, t), True
+        "psst", lambda c, t: bounds.theorem_b_blocks(c.problem, c.exponents().chernoff, t), Status.PROVED, drawn=False
     ),
     "theorem B, Chernoff": Claim(
-        "psst, equal pulls", lambda c, t: bounds.theorem_b(c.problem, c.exponents().chernoff, t), True
+        "psst, equal pulls",
+        lambda c, t: bounds.theorem_b(c.problem, c.exponents().chernoff, t),
+        Status.PROVED,
+        drawn=False,
     ),
-    "theorem B, closed": Claim("psst, equal pulls", lambda c, t: bounds.theorem_b_closed(c.problem, t), True),
+    "theorem B, closed": Claim(
+        "psst, equal pulls", lambda c, t: bounds.theorem_b_closed(c.problem, t), Status.PROVED, drawn=False
+    ),
     "theorem C, Chernoff": Claim(
         "psst, common queries",
         lambda c, t: bounds.theorem_c(c.problem, c.exponents(queries="common").chernoff, t),
-        True,
+        Status.PROVED,
+        drawn=False,
     ),
     "theorem D, Chernoff": Claim(
-        "prompt halving", lambda c, t: bounds.theorem_d(c.problem, c.exponents("all").chernoff, t), True
+        "prompt halving",
+        lambda c, t: bounds.theorem_d(c.problem, c.exponents("all").chernoff, t),
+        Status.PROVED,
+        drawn=False,
     ),
     "uniform, Chernoff": Claim(
-        "uniform", lambda c, t: bounds.uniform(c.problem, c.exponents("all").chernoff, t), False
+        "uniform",
+        lambda c, t: bounds.uniform(c.problem, c.exponents("all").chernoff, t),
+        Status.CITED,
+        drawn=False,
     ),
-    "Sequential Halving": Claim("psst, fresh", lambda c, t: bounds.sequential_halving(c.problem, t), False),
+    "Sequential Halving": Claim(
+        "psst, fresh", lambda c, t: bounds.sequential_halving(c.problem, t), Status.CITED, drawn=False
+    ),
     "Successive Rejects": Claim(
-        "successive rejects", lambda c, t: bounds.successive_rejects(c.problem, t, whole=True), False
+        "successive rejects",
+        lambda c, t: bounds.successive_rejects(c.problem, t, whole=True),
+        Status.CITED,
+        drawn=False,
     ),
-    "UCB-E": Claim("ucb-e", lambda c, t: bounds.ucb_e(c.problem, t), False),
+    "UCB-E": Claim("ucb-e", lambda c, t: bounds.ucb_e(c.problem, t), Status.CITED, drawn=False),
+    "uniform, near misses": Claim("uniform", uniform_near, Status.CITED, NearMiss(0.0), asks=True, drawn=False),
+    **theorem_e("psst, fresh", "fresh"),
+    **theorem_e("psst", "blocks"),
+    **theorem_e("psst, equal pulls", "pulls"),
 }
 """Name -> guarantee."""
+
+
+def add(name: str, claim: Claim) -> None:
+    """Add a guarantee of another module or file to the registry; once more the same one changes nothing.
+
+    Raises:
+        ValueError: the name belongs to another one, or the rule has none.
+    """
+    if CLAIMS.get(name, claim) != claim:
+        raise ValueError(f"claim {name!r} is there already, with another bound; give yours a name of its own")
+    if claim.rule not in rules.RULES:
+        raise ValueError(f"claim {name!r} is about the rule {claim.rule!r}; known are {'; '.join(rules.RULES)}")
+    CLAIMS[name] = claim
+
+
+def at(tolerance: float = 0.0) -> dict[str, Claim]:
+    """All guarantees where so much regret may be ignored; at 0, those that need to be told are left out."""
+    return {name: claim.at(tolerance) for name, claim in CLAIMS.items() if tolerance > 0 or not claim.asks}
 
 
 class Exact(NamedTuple):
@@ -132,17 +231,29 @@ def exact_failure(rule: str, data: Dataset, budget: int) -> Exact | None:
     Nor is it known where there are so many pulls that the simulator's rounding makes different means equal.
     """
     means = bernoulli_means(data)
-    if means is None or len(means) > MAX_ARMS or rule not in ("psst, fresh", "uniform"):
+    if means is None or len(means) > MAX_ARMS or rule not in _EXACT:
         return None
-    problem = case_of(data).problem
-    pulls = halving_pulls(len(means), budget, spread=True) if rule == "psst, fresh" else (budget // len(means),)
+    pulls_of, law = _EXACT[rule]
+    problem, pulls = case_of(data).problem, pulls_of(len(means), budget)
     if problem.slack[0] * max(pulls) >= problem.width[0] or not problem.blurs[0].keeps_ties:
         return None
-    if rule == "psst, fresh":
-        found = halving_error(means, pulls)
-        return Exact(found.total, found.by_round)
-    total = one_batch_error(means, pulls[0])
-    return Exact(total, np.array([total]))
+    return law(means, pulls)
+
+
+def _halving(means: tuple[float, ...], pulls: tuple[int, ...]) -> Exact:
+    found = halving_error(means, pulls)
+    return Exact(found.total, found.by_round)
+
+
+def _one_batch(means: tuple[float, ...], pulls: tuple[int, ...]) -> Exact:
+    return Exact(one_batch_error(means, pulls[0]), np.zeros(0))
+
+
+_EXACT: dict[str, tuple[Callable[[int, int], tuple[int, ...]], Callable[..., Exact]]] = {
+    "psst, fresh": (partial(halving_pulls, spread=True), _halving),
+    "uniform": (lambda arms, budget: (budget // arms,), _one_batch),
+}
+"""Rule -> pulls of every arm in each round, of a number of arms and a budget, and the law of means and pulls."""
 
 
 def bernoulli_means(data: Dataset) -> tuple[float, ...] | None:
@@ -182,7 +293,7 @@ def case_of(data: Dataset) -> Case:
 def values_of(case: Case, budget: int) -> dict[str, float | str]:
     """Every guarantee at one budget: a number, or the sentence that says why it has none here."""
     found: dict[str, float | str] = {}
-    for name, claim in CLAIMS.items():
+    for name, claim in at().items():
         try:
             found[name] = claim.of(case, budget)
         except ValueError as error:

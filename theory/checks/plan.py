@@ -1,8 +1,12 @@
-"""What budget to buy: what each guarantee asks for, and what simulation says suffices.
+"""Budget planning: the budget that each guarantee asks for, and the one that simulation says suffices.
 
 Three aims. Miss: some context's answer is not a best arm, the event that guarantees are about. Near miss: some
 context's simple regret exceeds epsilon, the aim that makes sense where the best arms are near ties. Mean regret: the
 expected simple regret, averaged over contexts, exceeds epsilon. All are about one query law: that of all queries.
+
+    >>> from theory import plan
+    >>> plan.smallest_budget(lambda budget: 100 / budget, 0.5)
+    200
 """
 
 import math
@@ -17,8 +21,9 @@ from sim.core import Algorithm
 from sim.engine import runner
 from sim.envs.dataset import Dataset
 from sim.envs.sources import fixed
-from theory import bounds, exact, near_misses
-from theory.checks.claims import CLAIMS, Case
+from theory import exact
+from theory.checks import claims
+from theory.checks.claims import Case, Claim
 from theory.checks.verdicts import FEW, clopper_pearson
 
 LARGEST = 10**16
@@ -32,11 +37,10 @@ _COMPLETIONS = 100_000_000
 _MOST_TRIALS = 8192
 _LEAST_TRIALS = 64
 _CLOSE = 1.1
-_OF_MEANS = {data: f"theorem E, {data}, mean regret" for data in near_misses.DATA}
 
 
 class Asked(NamedTuple):
-    """What one guarantee asks for.
+    """Budget that one guarantee asks for.
 
     Attributes:
         claim: its name.
@@ -55,7 +59,7 @@ class Asked(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """What simulation says at one budget: per aim an estimate with its interval.
+    """Simulation at one budget: per aim an estimate with its interval.
 
     Intervals are simultaneous, by Bonferroni: with confidence `CONFIDENCE` those of all aims cover, and in a search
     those of all budgets that it might have tried (`reachable`). Those of probabilities are Clopper and Pearson's, which
@@ -77,7 +81,7 @@ class Probe(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What simulation says of one aim.
+    """Budget that simulation finds for one aim.
 
     Attributes:
         aim: one of `AIMS`.
@@ -97,10 +101,8 @@ class Found(NamedTuple):
 def asked(case: Case, delta: float, epsilon: float = 0.0) -> list[Asked]:
     """The budget that each guarantee asks for so that a miss (or near miss) has probability at most delta.
 
-    A guarantee against misses is one against near misses. With a tolerance there are also some about those alone:
-    Theorem E for halving (`near_misses.near_miss`), and for `uniform` the sum over the arms that fall short by more
-    than epsilon, since the answer's estimate has reached the best arm's. Those whose names end in "mean regret" are
-    about that, in mean over contexts: they ask for at most epsilon (`near_misses.mean_regret`).
+    A guarantee against misses is one against near misses. With a tolerance there are also some about those alone, and
+    some on the mean regret, in mean over contexts: they ask for at most epsilon (`theory.checks.claims.at`).
 
     Args:
         case: the world.
@@ -110,8 +112,8 @@ def asked(case: Case, delta: float, epsilon: float = 0.0) -> list[Asked]:
     if not 0 < delta < 1:
         raise ValueError(f"delta is {delta}; a probability strictly between 0 and 1 is needed")
     found = []
-    for name, rule, of in _guarantees(epsilon):
-        target = epsilon if name in _OF_MEANS.values() else delta
+    for name, claim in _guarantees(epsilon).items():
+        rule, of, target = claim.rule, claim.of, claim.event.target(delta, epsilon)
         try:
             budget = smallest_budget(lambda t, of=of: of(case, t), target, case.problem.num_arms + 1)
             bound = math.nan if budget is None else of(case, budget)
@@ -123,7 +125,7 @@ def asked(case: Case, delta: float, epsilon: float = 0.0) -> list[Asked]:
 
 
 def promised(case: Case, budget: int, epsilon: float = 0.0) -> list[Asked]:
-    """What each guarantee promises at a budget.
+    """Promise of each guarantee at a budget.
 
     Args:
         case: the world.
@@ -131,12 +133,12 @@ def promised(case: Case, budget: int, epsilon: float = 0.0) -> list[Asked]:
         epsilon: regret that may be ignored.
     """
     found = []
-    for name, rule, of in _guarantees(epsilon):
+    for name, claim in _guarantees(epsilon).items():
         try:
-            bound = of(case, budget)
-            found.append(Asked(name, rule, budget, bound, case.problem.unresolved if bound >= 1 else ""))
+            bound = claim.of(case, budget)
+            found.append(Asked(name, claim.rule, budget, bound, case.problem.unresolved if bound >= 1 else ""))
         except ValueError as error:
-            found.append(Asked(name, rule, None, math.nan, str(error)))
+            found.append(Asked(name, claim.rule, None, math.nan, str(error)))
     return found
 
 
@@ -296,23 +298,6 @@ def _between(low: int, high: int) -> int:
     return round(math.sqrt(low * high))
 
 
-def _guarantees(epsilon: float) -> list[tuple[str, str, Callable[[Case, int], float]]]:
-    """Names, rules and bounds; with a tolerance, also what is known of near misses alone."""
-    found = [(name, claim.rule, claim.of) for name, claim in CLAIMS.items()]
-    if epsilon > 0:
-
-        def near(case: Case, budget: int) -> float:
-            given = case.exponents("all")
-            return bounds.uniform(case.problem, np.where(given.gap > epsilon, given.chernoff, np.inf), budget)
-
-        found.append(("uniform, near misses", "uniform", near))
-        for rule, data in (("psst, fresh", "fresh"), ("psst", "blocks"), ("psst, equal pulls", "pulls")):
-
-            def halving(case: Case, budget: int, data: str = data) -> float:
-                return near_misses.near_miss(case.problem, budget, epsilon, data=data)
-
-            def mean(case: Case, budget: int, data: str = data) -> float:
-                return near_misses.mean_regret(case.problem, budget, epsilon, data=data)
-
-            found += [(f"theorem E, {data}", rule, halving), (_OF_MEANS[data], rule, mean)]
-    return found
+def _guarantees(epsilon: float) -> dict[str, Claim]:
+    """What is known of misses; with a tolerance, also of near misses alone, and of the mean regret."""
+    return {name: claim for name, claim in claims.at(epsilon).items() if claim.event.serves(epsilon)}

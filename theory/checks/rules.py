@@ -1,18 +1,18 @@
-"""Algorithms that guarantees are about and that `sim.algorithms` does not name, and a witness of where a run fails."""
+"""Rules that guarantees are about, beyond those that `sim.algorithms` names, and a witness of where a run fails."""
 
-from dataclasses import replace
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool
 
-from sim.algorithms import psst, successive_rejects, ucb_e, uniform
+from sim.algorithms import successive_rejects, ucb_e, uniform
 from sim.algorithms.prompt_halving import PromptHalving
 from sim.algorithms.psst import PSST
-from sim.core import Algorithm, Allocation, Key, Policy, Spec, Stats
+from sim.core import Algorithm, Allocation, Key, Spec, Stats
 from sim.envs.dataset import Dataset
 from theory.classical import largest_exploration
 from theory.problem import problem_of
@@ -58,109 +58,68 @@ RULES: dict[str, Algorithm] = {
 
 def rule_of(name: str, data: Dataset, budget: int) -> Algorithm:
     """The rule of this name as it is run on a world: UCB-E explores as much as its bound allows."""
-    rule = RULES[name]
-    if not isinstance(rule, ucb_e.UCBE):
-        return rule
+    fit = _FITTED.get(name)
+    return RULES[name] if fit is None else fit(data, budget)
+
+
+def _most_exploring(data: Dataset, budget: int) -> Algorithm:
     problem = problem_of(data)
     most = np.float32(largest_exploration(problem, budget) * problem.width[0] ** 2)
-    return replace(rule, exploration=jnp.asarray(np.nextafter(most, np.float32(0))))  # an array: one program for all
+    return ucb_e.UCBE(exploration=jnp.asarray(np.nextafter(most, np.float32(0))))  # an array: one program for all
+
+
+_FITTED: dict[str, Callable[[Dataset, int], Algorithm]] = {"ucb-e": _most_exploring}
+"""Rules whose constants depend on the world and the budget."""
 
 
 def program(name: str) -> str:
-    """What compiled programs of a rule have in common: equal for rules that differ in data only."""
+    """Static part of a rule's compiled programs: equal for rules that differ in data only."""
     return str(jax.tree.structure(RULES[name]))
 
 
-class WitnessState(NamedTuple):
-    """An algorithm's state, its rounds so far, and the round in which each context lost its right arms (0: none)."""
-
-    own: Any
-    rounds: Int[Array, ""]
-    fell: Int[Array, " context"]
-
-
-class Witness(Algorithm):
-    """Another algorithm, answering where it failed: `prompt` is 1 for a wrong answer, `scale` the round it fell in.
-
-    The round counts from 1. It is 0 where a right arm was still active at the end.
+class Witness(eqx.Module):
+    """Observe in which contexts the right arms of a run are all lost after a round (`sim.engine.turn.Observe`).
 
     Attributes:
-        algorithm: what is run, unchanged.
+        algorithm: what is run.
         right: arms that count as right.
     """
 
     algorithm: Algorithm
     right: Bool[Array, "context arm"]
 
-    @property
-    def queries(self) -> str:  # type: ignore[override]
-        """As the algorithm."""
-        return self.algorithm.queries
-
-    @property
-    def estimator(self) -> str:  # type: ignore[override]
-        """As the algorithm."""
-        return self.algorithm.estimator
-
-    def max_pull(self, spec: Spec) -> int:
-        """As the algorithm."""
-        return self.algorithm.max_pull(spec)
-
-    def num_rows(self, spec: Spec) -> int:
-        """As the algorithm."""
-        return self.algorithm.num_rows(spec)
-
-    def min_budget(self, spec: Spec) -> int:
-        """As the algorithm."""
-        return self.algorithm.min_budget(spec)
-
-    def init(self, spec: Spec, budget: Int[Array, ""]) -> WitnessState:
-        """The algorithm's, nothing lost."""
-        nothing = jnp.zeros(spec.num_contexts, jnp.int32)
-        return WitnessState(self.algorithm.init(spec, budget), jnp.int32(0), nothing)
-
-    def finished(self, spec: Spec, state: WitnessState) -> Bool[Array, ""]:
-        """As the algorithm."""
-        return self.algorithm.finished(spec, state.own)
-
-    def allocate(self, key: Key, spec: Spec, state: WitnessState) -> Allocation:
-        """As the algorithm."""
-        return self.algorithm.allocate(key, spec, state.own)
-
-    def update(self, key: Key, spec: Spec, state: WitnessState, allocation: Allocation, stats: Stats) -> WitnessState:
-        """The algorithm's, and a look at which right arms were left before: looking after would compile far longer."""
-        rounds = state.rounds + (~self.finished(spec, state)).astype(jnp.int32)
-        own = self.algorithm.update(key, spec, state.own, allocation, stats)
-        return WitnessState(own, rounds, self._fell(spec, state))
-
-    def recommend(self, key: Key, spec: Spec, state: WitnessState) -> Policy:
-        """Whether the algorithm's answer is wrong, and the round in which it fell."""
-        answer = self.algorithm.recommend(key, spec, state.own)
-        arm = answer.prompt * spec.max_scale + answer.scale - 1
-        right = jnp.take_along_axis(self.right, arm[:, None], axis=1)[:, 0]
-        return Policy((~right).astype(jnp.int32), self._fell(spec, state))
-
-    def _fell(self, spec: Spec, state: WitnessState) -> Int[Array, " context"]:
-        """The rounds so far where a context has just lost its last right arm."""
-        if isinstance(state.own, psst.State):
-            active = psst.active_arms(spec, state.own)
-        elif hasattr(state.own, "active"):
-            active = state.own.active
-        else:
-            return state.fell
-        each = jnp.repeat(active, self.right.shape[1] // active.shape[1], axis=1)
-        lost = ~jnp.any(each & self.right, axis=1)
-        return jnp.where((state.fell == 0) & lost, state.rounds, state.fell)
+    def __call__(self, spec: Spec, before: Any, after: Any) -> Bool[Array, " context"]:
+        """Whether no right arm is active any more; never where the algorithm drops none."""
+        now = self.algorithm.standing(spec, after)
+        if now is None or now.active is None:
+            return jnp.zeros(len(self.right), bool)
+        each = jnp.repeat(now.active, self.right.shape[1] // now.active.shape[1], axis=1)
+        return ~jnp.any(each & self.right, axis=1)
 
 
-def witness(algorithm: Algorithm, right: Bool[np.ndarray, "context prompt scale"]) -> Witness:
-    """The algorithm with a witness.
+def witness(algorithm: Algorithm, spec: Spec, right: Bool[np.ndarray, "context prompt scale"]) -> Witness | None:
+    """Who sees in which round a run fails; None for a rule that drops no arm before it answers.
 
     Args:
         algorithm: what is run.
+        spec: what it knows of the world.
         right: arms that count as right.
     """
+    if algorithm.num_rounds(spec) is None:  # nothing dropped in a round: a budget's worth of rounds need not be kept
+        return None
     return Witness(algorithm, jnp.asarray(right.reshape(len(right), -1)))
+
+
+def fell(lost: Bool[np.ndarray, "run round context"] | None, wrong: Bool[np.ndarray, "run context"]) -> np.ndarray:
+    """The round, from 1, after which each context had lost its right arms; 0 where it had not.
+
+    Args:
+        lost: what a `Witness` saw; None if nobody looked.
+        wrong: whether the answers are wrong, of the shape of the result.
+    """
+    if lost is None or lost.shape[1] == 0:
+        return np.zeros(wrong.shape, np.int64)
+    return np.where(lost.any(axis=1), lost.argmax(axis=1) + 1, 0)
 
 
 def canonical(rule: str, num_prompts: int, num_queries: int, max_scale: int, num_contexts: int) -> str:

@@ -8,7 +8,9 @@ import numpy as np
 
 from sim.comparison import store
 from theory.checks import claims, families, verdicts
-from theory.checks.verdicts import Truth
+from theory.checks.events import MISS, Event
+from theory.checks.tasks import Kind, Task
+from theory.checks.verdicts import Source, Truth
 from theory.runs import rare
 
 if TYPE_CHECKING:
@@ -21,15 +23,20 @@ COLUMNS = (
     *("since", "exponent", "exponent_se", "exponent_source"),
     *("verdict", "against", "truth_low", "truth_high"),
 )
-"""A row without a claim is about the rule's failure itself: in all, in one context or in one round ("answer": after the
-last). Intervals of estimates are of 95 %; `truth_low` and `truth_high` are the simultaneous ones that a verdict rests
-on, `against` says of what. `exponent` is the error exponent per completion since the budget `since`."""
+"""A row without a claim is about the rule's failure itself, a miss: in all, in one context or in one round ("answer":
+after the last). A row with one has the truth of the event that it bounds, a mean regret as its share of the worst there
+is (`theory.checks.events`). Intervals of estimates are of 95 %; `truth_low` and `truth_high` are the simultaneous ones
+that a verdict rests on, `against` says of what. `exponent` is the error exponent per completion since the budget
+`since`."""
 _FEWEST = 20
 """Failures below which no exponent is estimated."""
 
 
 class Entry(NamedTuple):
-    """All that is known of one rule on one world at one budget."""
+    """All that is known of one rule on one world at one budget.
+
+    `claims` are bounds on a miss, `others` bounds on other events, each with what is known of its event.
+    """
 
     family: str
     instance: str
@@ -42,20 +49,23 @@ class Entry(NamedTuple):
     replicates: np.ndarray | None
     note: str
     claims: dict[str, float]
+    others: tuple[tuple[str, float, Truth], ...] = ()
 
 
-def build(cells: Iterable[Any], load: Callable[[Any], store.Content]) -> tuple["pd.DataFrame", int]:
+def build(tasks: Iterable[Task], load: Callable[[Task], store.Content]) -> tuple["pd.DataFrame", int]:
     """The table, and how many simultaneous intervals its verdicts rest on.
 
     Args:
-        cells: `theory.checks.verify.Cell`s, all finished.
+        tasks: `theory.checks.tasks.Task`s, all finished.
         load: reads the result of one.
     """
     import pandas as pd
 
-    entries = _believed(list(_entries(list(cells), load)))
+    entries = _believed(list(_entries(list(tasks), load)))
     weighed = [entry for entry in entries if any(bound < 1 for bound in entry.claims.values())]
     judged = [entry.truth._replace(replicates=entry.replicates) for entry in weighed]  # those not believed count too
+    for entry in entries:
+        judged += {id(truth): truth for _, bound, truth in entry.others if bound < 1}.values()
     alpha, number = verdicts.level(judged)
     text = ("splitting_note", "exponent_source", "verdict", "against")
     rows: list[dict[str, Any]] = [dict.fromkeys(text, "") | row for entry in entries for row in _rows(entry, alpha)]
@@ -80,47 +90,58 @@ def summary(table: "pd.DataFrame") -> "pd.DataFrame":
     rows = []
     parts: dict[Any, Any] = dict(iter(table[table["claim"] != ""].groupby(["claim", "family", "instance"], sort=False)))
     for (claim, family, instance), part in parts.items():
-        counts = {name: int((part["verdict"] == name).sum()) for name in verdicts.ORDER}
+        counts = {name.value: int((part["verdict"] == name).sum()) for name in verdicts.ORDER}
         known = part["exact"].fillna(part["simulated"].where(part["failures"] >= verdicts.FEW))
         known = known.fillna(part["splitting"].where(part["splitting_note"] == ""))
         clear = part["verdict"].isin([verdicts.HOLDS, verdicts.VIOLATED])
         ratio = (part["bound"] / known)[clear & (known > 0)].min()
-        rows.append((claim, family, instance, verdicts.together(part["verdict"]), *counts.values(), ratio))
-    found = pd.DataFrame(rows, columns=["claim", "family", "instance", "verdict", *verdicts.ORDER, "ratio"])
+        rows.append((claim, family, instance, verdicts.together(part["verdict"]).value, *counts.values(), ratio))
+    found = pd.DataFrame(rows, columns=["claim", "family", "instance", "verdict", *map(str, verdicts.ORDER), "ratio"])
     order = {name: place for place, name in enumerate(claims.CLAIMS)}
     return found.sort_values("claim", key=lambda column: column.map(order), kind="stable", ignore_index=True)
 
 
 def by_family(summary: "pd.DataFrame") -> "pd.DataFrame":
     """A `summary` with all worlds of a family in one row."""
-    counts = dict.fromkeys(verdicts.ORDER, "sum")
+    counts = dict.fromkeys(map(str, verdicts.ORDER), "sum")
     parts: Any = summary.groupby(["claim", "family"], sort=False)
-    return parts.agg({"verdict": verdicts.together, **counts, "ratio": "min"}).reset_index()
+    return parts.agg({"verdict": lambda said: str(verdicts.together(said)), **counts, "ratio": "min"}).reset_index()
 
 
-def _entries(cells: list[Any], load: Callable[[Any], store.Content]) -> Iterator[Entry]:
-    """What the cells hold, by rule and budget."""
-    at = {(cell.kind, cell.family, cell.number, cell.rule, cell.budget): cell for cell in cells}
-    simulated = [cell for cell in cells if cell.kind == "simulation"]
-    place = {name: i for i, name in enumerate(dict.fromkeys(cell.family for cell in cells))}
-    for cell in sorted(simulated, key=lambda cell: (place[cell.family], cell.number, cell.rule, cell.budget)):
-        data, counts = cell.data, load(cell)
-        known = load(at["claims", cell.family, cell.number, "", cell.budget])
-        exact = known.arrays.get(cell.rule)
-        if (every := at.get(("enumeration", cell.family, cell.number, cell.rule, cell.budget))) is not None:
-            exact = load(every).arrays["exact"]
-        bounds = {
-            name: value
-            for name, value in known.record["claims"].items()
-            if not isinstance(value, str) and families.law(claims.CLAIMS[name].rule, data) == cell.rule
-        }
-        split = at.get(("splitting", cell.family, cell.number, cell.rule, cell.budget))
-        content = None if split is None else load(split)
+def _entries(tasks: list[Task], load: Callable[[Task], store.Content]) -> Iterator[Entry]:
+    """What the tasks found, by rule and budget."""
+    at = {(task.kind, task.family, task.number, task.rule, task.budget, task.event): task for task in tasks}
+    simulated = [task for task in tasks if task.kind is Kind.SIMULATION and task.event == MISS]
+    place = {name: i for i, name in enumerate(dict.fromkeys(task.family for task in tasks))}
+    for task in sorted(simulated, key=lambda task: (place[task.family], task.number, task.rule, task.budget)):
+
+        def found(kind: Kind, rule: str = task.rule, event: Event = MISS, task: Task = task) -> store.Content | None:
+            one = at.get((kind, task.family, task.number, rule, task.budget, event))
+            return None if one is None else load(one)
+
+        counts, known = load(task), found(Kind.CLAIMS, "")
+        assert known is not None
+        exact = known.arrays.get(task.rule)
+        if (every := found(Kind.ENUMERATION)) is not None:
+            exact = every.arrays["exact"]
+        bounds: dict[str, float] = {}
+        others: list[tuple[str, float, Truth]] = []
+        truths: dict[Event, Truth] = {}
+        for name, claim in claims.at().items():
+            value = known.record["claims"][name]
+            if isinstance(value, str) or families.law(claim.rule, task.data) != task.rule:
+                continue
+            if claim.event == MISS:
+                bounds[name] = value
+            elif (seen := found(Kind.SIMULATION, event=claim.event)) is not None:
+                truth = truths.setdefault(claim.event, Truth(None, seen.record["failures"], seen.record["trials"]))
+                others.append((name, claim.event.share(value, claims.case_of(task.data).worst), truth))
+        content = found(Kind.SPLITTING)
         yield Entry(
-            cell.family,
-            data.name,
-            cell.rule,
-            cell.budget,
+            task.family,
+            task.data.name,
+            task.rule,
+            task.budget,
             Truth(None if exact is None else float(exact[0]), counts.record["failures"], counts.record["trials"]),
             None if exact is None else exact[1:],
             counts.arrays["by_context"],
@@ -128,6 +149,7 @@ def _entries(cells: list[Any], load: Callable[[Any], store.Content]) -> Iterator
             None if content is None else content.arrays["replicates"],
             "" if content is None else "; ".join(content.record["doubts"]),
             bounds,
+            tuple(others),
         )
 
 
@@ -171,16 +193,24 @@ def _rows(entry: Entry, alpha: float) -> Iterator[dict[str, Any]]:
     exact = entry.exact_by_round
     last = max(last, 0 if exact is None else len(exact))
     for r in range(1, last + 1):
-        if entry.rule != "uniform":
-            share = None if exact is None else float(exact[r - 1])
-            yield head | {"round": str(r), "exact": share} | _simulated(int(entry.by_round[r]), truth.trials)
+        share = None if exact is None else float(exact[r - 1])
+        yield head | {"round": str(r), "exact": share} | _simulated(int(entry.by_round[r]), truth.trials)
     if entry.by_round[0]:
         yield head | {"round": "answer"} | _simulated(int(entry.by_round[0]), truth.trials)
-    low, high = truth.interval(alpha)
     for name, bound in entry.claims.items():
-        said = verdicts.verdict(bound, truth, alpha)
-        judged = {"verdict": said, "against": truth.source, "truth_low": low, "truth_high": high}
-        yield whole | {"claim": name, "bound": bound} | (judged if said != verdicts.VACUOUS else {"verdict": said})
+        yield whole | {"claim": name} | _judged(bound, truth, alpha)
+    for name, bound, own in entry.others:
+        yield head | {"claim": name} | _simulated(own.failures, own.trials) | _judged(bound, own, alpha)
+
+
+def _judged(bound: float, truth: Truth, alpha: float) -> dict[str, Any]:
+    """A bound, the verdict on it, and what that rests on."""
+    said = verdicts.verdict(bound, truth, alpha)
+    found = {"bound": bound, "verdict": said.value}
+    if said is verdicts.VACUOUS:
+        return found
+    low, high = truth.interval(alpha)
+    return found | {"against": truth.source.value, "truth_low": low, "truth_high": high}
 
 
 def _simulated(failures: int, trials: int) -> dict[str, Any]:
@@ -237,7 +267,7 @@ def _standard_error(truth: Truth) -> float | None:
     """Standard error of the estimate, 0 for an exact one; None where too little is known for a logarithm."""
     if truth.exact is not None:
         return 0.0 if truth.exact > 0 else None
-    if truth.source == "splitting" and truth.replicates is not None:
+    if truth.source is Source.SPLITTING and truth.replicates is not None:
         each = truth.replicates
         return float(each.std(ddof=1) / np.sqrt(len(each))) if each.mean() > 0 else None
     if truth.failures < _FEWEST:

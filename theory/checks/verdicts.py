@@ -8,6 +8,7 @@ exact; Student's t, over skewed replicates, is approximate.
 """
 
 from collections.abc import Iterable
+from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
@@ -19,13 +20,32 @@ ALPHA = 0.05
 """Probability that some verdict is wrong."""
 FEW = 10
 """Fewer failures in simulation than this, and splitting has the word."""
-HOLDS, VIOLATED, VACUOUS, OPEN = "holds", "violated", "vacuous", "not resolved"
-ORDER = (VIOLATED, HOLDS, OPEN, VACUOUS)
 _ROUNDING = 1e-9
 
 
+class Verdict(StrEnum):
+    """What is said of a bound, by the names that tables use; of many verdicts the first of these is the whole's."""
+
+    VIOLATED = "violated"
+    HOLDS = "holds"
+    OPEN = "not resolved"
+    VACUOUS = "vacuous"
+
+
+class Source(StrEnum):
+    """What a verdict rests on, by the names that tables use."""
+
+    EXACT = "exact"
+    SPLITTING = "splitting"
+    SIMULATION = "simulation"
+    NOTHING = ""
+
+
+VIOLATED, HOLDS, OPEN, VACUOUS = ORDER = tuple(Verdict)
+
+
 class Truth(NamedTuple):
-    """What is known of one failure probability.
+    """Knowledge of one failure probability.
 
     Attributes:
         exact: None where it is not known.
@@ -40,19 +60,19 @@ class Truth(NamedTuple):
     replicates: np.ndarray | None = None
 
     @property
-    def source(self) -> str:
-        """What a verdict rests on: exact, splitting, simulation or nothing."""
+    def source(self) -> Source:
+        """Source of a verdict: exact, splitting, simulation or nothing."""
         if self.exact is not None:
-            return "exact"
+            return Source.EXACT
         if self.replicates is not None and self.failures < FEW:
-            return "splitting"
-        return "simulation" if self.trials else ""
+            return Source.SPLITTING
+        return Source.SIMULATION if self.trials else Source.NOTHING
 
     def interval(self, alpha: float) -> tuple[float, float]:
         """An interval that covers the probability with confidence 1 - alpha."""
         if self.exact is not None:
             return self.exact, self.exact
-        if self.source == "splitting" and self.replicates is not None:
+        if self.source is Source.SPLITTING and self.replicates is not None:
             return rare.t_interval(self.replicates, 1 - alpha)
         return clopper_pearson(self.failures, self.trials, 1 - alpha)
 
@@ -61,7 +81,7 @@ class Truth(NamedTuple):
         """The exact value or the point estimate; NaN without one."""
         if self.exact is not None:
             return self.exact
-        if self.source == "splitting" and self.replicates is not None:
+        if self.source is Source.SPLITTING and self.replicates is not None:
             return float(self.replicates.mean())
         return self.failures / self.trials if self.trials else float("nan")
 
@@ -86,7 +106,7 @@ def level(truths: Iterable[Truth]) -> tuple[float, int]:
     return ALPHA / max(number, 1), number
 
 
-def verdict(bound: float, truth: Truth, alpha: float) -> str:
+def verdict(bound: float, truth: Truth, alpha: float) -> Verdict:
     """Whether a bound holds, by an interval of confidence 1 - alpha.
 
     Args:
@@ -102,10 +122,9 @@ def verdict(bound: float, truth: Truth, alpha: float) -> str:
     return HOLDS if high <= bound * (1 + _ROUNDING) else OPEN
 
 
-def together(verdicts: Iterable[str]) -> str:
+def together(verdicts: Iterable[str]) -> Verdict:
     """The verdict over many budgets and worlds: violated by one is violated, else held by one is held."""
-    found = set(verdicts)
-    return next((one for one in ORDER if one in found), "")
+    return min(map(Verdict, verdicts), key=ORDER.index)
 
 
 def agree(truth: Truth, replicates: np.ndarray, confidence: float = 0.999) -> bool:

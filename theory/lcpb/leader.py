@@ -22,7 +22,7 @@ _BLOCK = 1 << 17
 
 @runtime_checkable
 class Rivals(Protocol):
-    """What beats the leader."""
+    """Rivals that may beat the leader."""
 
     num_scales: int
 

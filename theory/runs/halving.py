@@ -76,6 +76,11 @@ def halving_error(means: Sequence[float], pulls: Sequence[int]) -> HalvingError:
 
     The law of the survivors is carried from round to round: P(S survives, then T) = P(S) P(T is the top half of S),
     since fresh samples make rounds independent given the survivors.
+
+    Example:
+        >>> from theory import halving_error
+        >>> round(halving_error((0.55, 0.45), (1,)).total, 6)  # .45 * .45, and half of the ties
+        0.45
     """
     success = np.asarray(means, np.float64)
     if not 2 <= len(success) <= MAX_ARMS:

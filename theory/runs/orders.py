@@ -1,21 +1,22 @@
-"""Exact averages over an algorithm's own random words, where they put items in a random order.
+"""Exact averages over the random orders of an algorithm: ties at random, and which prompts a poor round pulls.
 
-Ties at random, and which prompts a poor round pulls, are such orders: with k words in a row all k! orders are equally
-likely. An algorithm takes its words from `sim.kernels.counter.bits`; here that function answers with given words while
-the algorithm is traced.
+With k items in a row all k! orders are equally likely. An algorithm takes its orders from `sim.draws.order`; here they
+are given while it is traced.
 """
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from itertools import permutations, product
 from math import factorial, prod
-from typing import Any
-from unittest import mock
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.ad_checkpoint import checkpoint_name
 
-from sim.kernels import counter
+from sim import draws
+from sim.core import Key
 from theory.runs.rows import merge, pick, size, table
 
 CHUNK = 1024
@@ -23,10 +24,41 @@ MAX_ORDERS = 6_000
 _GAP = 1 << 20
 """Distance between the words of neighbours in an order: more than `select.distinct` rounds off."""
 _KEYS = ((0, 1), (2, 3))
+_MARK = "random words "
+"""Marks words in what is traced, with the number of their request: none may be used by two draws."""
+
+
+class Script(draws.Answers):
+    """Words given in advance, request after request; zeros without any, to find out what is requested."""
+
+    def __init__(self, given: Any = None) -> None:
+        self.given, self.shapes = given, []
+
+    def words(self, key: Key, shape: tuple[int, ...]) -> Any:
+        """The next words, whether for an order or for other draws."""
+        first, number = sum(map(prod, self.shapes)), len(self.shapes)
+        self.shapes.append(shape)
+        flat = jnp.zeros(prod(shape), jnp.uint32) if self.given is None else self.given[first : first + prod(shape)]
+        return checkpoint_name(flat, f"{_MARK}{number}").reshape(shape)
+
+    order = words
+
+    def seldom(self, condition: Any, rare: Callable[..., Any], often: Any, *given: Any) -> Any:
+        """Both, and one is selected: what is drawn must not stay inside a loop."""
+        return jax.tree.map(lambda a, b: jnp.where(condition, a, b), rare(*given), often)
+
+
+class Words(NamedTuple):
+    """Words for all requests, in ascending order along the last axis of each or descending, the lowest or highest."""
+
+    low: np.ndarray
+    low_descending: np.ndarray
+    high: np.ndarray
+    high_descending: np.ndarray
 
 
 class Orders:
-    """A function of a key and some arrays, averaged over all orders of the words it draws.
+    """A function of a key and some arrays, averaged over all orders that it draws.
 
     Attributes:
         function: takes a key and a tree; arrays of fixed shape in and out.
@@ -50,22 +82,16 @@ class Orders:
         Returns:
             Row of the input, output and conditional probability given the row, for every distinct pair.
         """
-        rows = np.arange(size(inputs))
-        if self._shapes is None:
-            self._shapes = self._requests(pick(inputs, rows[:1]))
-        width = sum(map(prod, self._shapes))
-        ranks = np.concatenate([np.indices(shape)[-1].ravel() for shape in self._shapes] + [np.zeros(0, int)])
-        sizes = np.concatenate([np.full(prod(shape), shape[-1]) for shape in self._shapes] + [np.zeros(0, int)])
-        forward = self._evaluate(inputs, rows, _low(ranks), 0)
-        other = self._evaluate(inputs, rows, (2**32 - _GAP * (sizes - ranks)).astype(np.uint32), 1)
-        if not np.array_equal(table(forward), table(other)):
+        rows, given = np.arange(size(inputs)), self.given(inputs)
+        forward = self._evaluate(inputs, rows, given.low, 0)
+        if not np.array_equal(table(forward), table(self._evaluate(inputs, rows, given.high, 1))):
             raise ValueError(
                 f"{self.name} uses random words as more than an order; exact enumeration needs an algorithm that draws "
-                "by counter.integer, counter.chance, trim.draw_arm or the order of ties"
+                "by the functions of sim.draws alone"
             )
-        if width == 0:
+        if len(given.low) == 0:
             return rows, forward, np.ones(len(rows))
-        backward = self._evaluate(inputs, rows, _low(sizes - 1 - ranks), 0)
+        backward = self._evaluate(inputs, rows, given.low_descending, 0)
         matters = (table(forward) != table(backward)).any(axis=1)
         settled, open_rows = rows[~matters], rows[matters]
         if len(open_rows) == 0:
@@ -80,29 +106,28 @@ class Orders:
         joined = jax.tree.map(lambda *leaves: np.concatenate(leaves), *outputs)
         return np.concatenate(origins), joined, np.concatenate(weights)
 
+    def given(self, inputs: Any) -> Words:
+        """Words that answer all that the function requests."""
+        if self._shapes is None:
+            asked = Script()
+            with draws.answered_by(asked):
+                traced = jax.make_jaxpr(self.function)(jnp.zeros(2, jnp.uint32), pick(inputs, 0))
+            if max(Counter(_drawn(traced.jaxpr)).values(), default=0) > 1:
+                raise ValueError(
+                    f"{self.name} draws in a loop, or calls twice a compiled function that draws; exact enumeration "
+                    "needs each draw written out"
+                )
+            self._shapes = [shape for shape in asked.shapes if prod(shape)]
+        none = np.zeros(0, int)
+        ranks = np.concatenate([none, *(np.indices(shape)[-1].ravel() for shape in self._shapes)])
+        sizes = np.concatenate([none, *(np.full(prod(shape), shape[-1]) for shape in self._shapes)])
+        descending = sizes - 1 - ranks
+        return Words(_low(ranks), _low(descending), _low(ranks - sizes), _low(descending - sizes))
+
     def _one(self, key: Any, inputs: Any, words: Any) -> Any:
         """The function with its words given, one flat array for all its requests."""
-        first = 0
-
-        def bits(_: Any, shape: tuple[int, ...]) -> Any:
-            nonlocal first
-            taken, first = words[first : first + prod(shape)], first + prod(shape)
-            return taken.reshape(shape)
-
-        with mock.patch.object(counter, "bits", bits):
+        with draws.answered_by(Script(words)):
             return self.function(key, inputs)
-
-    def _requests(self, one: Any) -> list[tuple[int, ...]]:
-        """Shapes of the words the function asks for; the last axis is what is put in order."""
-        shapes = []
-
-        def bits(_: Any, shape: tuple[int, ...]) -> Any:
-            shapes.append(shape)
-            return jnp.zeros(shape, jnp.uint32)
-
-        with mock.patch.object(counter, "bits", bits):
-            jax.eval_shape(self.function, jnp.zeros(2, jnp.uint32), pick(one, 0))
-        return [shape for shape in shapes if prod(shape)]
 
     def _all_orders(self) -> np.ndarray:
         """Words for every joint order, a row each."""
@@ -132,5 +157,18 @@ class Orders:
 
 
 def _low(ranks: np.ndarray) -> np.ndarray:
-    """Words in the order of the ranks, the lowest possible."""
+    """Words in the order of the ranks: the lowest possible, or from below 0 the highest (modulo 2**32)."""
     return (ranks * _GAP).astype(np.uint32)
+
+
+def _drawn(jaxpr: Any, times: int = 1) -> Iterator[str]:
+    """Marks of the words that a traced function uses, each as often as it does; in a loop twice."""
+    for step in jaxpr.eqns:
+        name = str(step.params.get("name", ""))
+        if step.primitive.name == "name" and name.startswith(_MARK):
+            yield from [name] * times
+        often = 2 if step.primitive.name in ("scan", "while") else times
+        for value in step.params.values():
+            for part in value if isinstance(value, tuple | list) else (value,):
+                if hasattr(inner := getattr(part, "jaxpr", part), "eqns"):
+                    yield from _drawn(inner, often)

@@ -62,7 +62,7 @@ class PullLaws:
                 for _ in range(int(allocation.pulls[row])):
                     law = _sum(law, one)
         total = (law.values * np.asarray(self.world.spec.unit, np.float64)[:, None]).astype(np.float32)
-        exact = Allocation(*(jnp.asarray(leaf) for leaf in allocation))
+        exact = jax.tree.map(jnp.asarray, allocation)
         blocks = np.asarray(rounds.block_counts(exact, rounds.Pulling.of(self.algorithm, self.world.spec)))
         leaves: list[Any] = [total, np.broadcast_to(blocks, (len(total), *blocks.shape))]
         return Stats(*leaves), law.probability

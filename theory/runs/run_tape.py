@@ -7,6 +7,7 @@ stay as they are. The law of a run is the simulator's: distinct keys are indepen
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -15,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from sim import estimators, evaluate
-from sim.algorithms import psst
-from sim.core import Algorithm, Allocation, Environment, Key, Queries, Spec, Stats
-from sim.engine import runner
+from sim import evaluate
+from sim.core import Algorithm, Allocation, Environment, Key, Queries, Spec, Standing, Stats
+from sim.engine import runner, turn
+from sim.engine.turn import Turn
 from sim.envs.dataset import Dataset
 from sim.kernels import counter, rounds
 from theory import exact
@@ -49,7 +50,7 @@ class RunMove(NamedTuple):
 
 
 class Made(NamedTuple):
-    """What was asked for and what came back, per block of pulls."""
+    """Record of a run: what was asked for and what came back, per block of pulls."""
 
     prompt: Int[Array, "particle round row block"]
     scale: Int[Array, "particle round row block"]
@@ -115,44 +116,59 @@ class RunTape(Tape):
             cache = self._nothing(num)
             changed = jnp.ones(cells.pulls.shape[:-1], bool)
 
-        def finished(states: Any) -> Array:
-            return jax.vmap(lambda state: algorithm.finished(spec, state))(states)
+        def going(turns: Turn) -> Array:
+            return jax.vmap(partial(turn.going, algorithm, spec))(turns)
 
         def running(carry: Any) -> Array:
-            index, states, _, _ = carry
-            return (index < self.num_rounds) & ~jnp.all(finished(states))
+            index, turns, _, _ = carry
+            return (index < self.num_rounds) & jnp.any(going(turns))
 
         def one_round(carry: Any) -> Any:
             index, before, score, made = carry
             keys = cells.own[:, index]
             asking, learning = (jax.vmap(counter.fold, in_axes=(0, None))(keys, use) for use in (_ASK, _LEARN))
-            allocation = jax.vmap(lambda key, state: algorithm.allocate(key, spec, state))(asking, before)
+            still = going(before)
+            asked = jax.vmap(partial(turn.ask, algorithm, spec))(asking, before, still)
             part = jax.tree.map(lambda leaf: leaf[:, index], made)
-            stats, part = self._pull(cells.pulls[:, index], changed[:, index], part, allocation)
+            stats, part = self._pull(cells.pulls[:, index], changed[:, index], part, asked)
             made = jax.tree.map(lambda leaf, own: leaf.at[:, index].set(own), made, part)
-            update = jax.vmap(lambda key, *given: algorithm.update(key, spec, *given))
-            after = update(learning, before, allocation, stats)
-            margin = jax.vmap(lambda old, new: self._margin(spec, old, new))(before, after)
-            return index + 1, after, jnp.where(finished(before), score, jnp.minimum(score, margin)), made
+            after = jax.vmap(partial(turn.tell, algorithm, spec))(learning, before, asked, stats)
+            margin = jax.vmap(self._margin)(before.state, after.state)
+            return index + 1, after, jnp.where(still, jnp.minimum(score, margin), score), made
 
-        first = algorithm.init(spec, self.budget)
-        states = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (num, *leaf.shape)), first)
-        start = (jnp.int32(0), states, jnp.full(num, jnp.inf), cache)
-        _, states, score, made = jax.lax.while_loop(running, one_round, start)
-        if self.margin is None and not _trims(first, self.right):
-            score = jax.vmap(lambda state: _answer_margin(spec, self.right, state))(states)
-        policy = jax.vmap(lambda own, state: algorithm.recommend(own[-1], spec, state))(cells.own, states)
+        first = turn.begin(algorithm, spec, self.budget, None)
+        turns = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (num, *leaf.shape)), first)
+        start = (jnp.int32(0), turns, jnp.full(num, jnp.inf), cache)
+        _, turns, score, made = jax.lax.while_loop(running, one_round, start)
+        if self.margin is None and self._trimming(first.state) is None:
+            score = jax.vmap(self._answer_margin)(turns.state)
+        policy = jax.vmap(partial(turn.answer, algorithm, spec))(cells.own[:, -1], turns).policy
         arm = policy.prompt * spec.max_scale + policy.scale - 1
         contexts = jnp.arange(spec.num_contexts, dtype=jnp.int32)[None]
         failed = ~jnp.all(self.right[contexts, arm], axis=1)
         jitter = counter.to_uniform(cells.own[:, -1, 0]) * jnp.float32(_JITTER)
         score = jnp.where(failed, FAILED, jnp.maximum(score, 0.0) + jitter)
-        return jnp.where(finished(states), score, jnp.nan), made
+        return jnp.where(going(turns), jnp.nan, score), made
 
-    def _margin(self, spec: Spec, before: Any, after: Any) -> Array:
+    def _margin(self, before: Any, after: Any) -> Array:
+        spec = self.world.spec
         if self.margin is not None:
             return self.margin(spec, self.right, before, after)
-        return survival_margin(spec, self.right, before, after) if _trims(before, self.right) else jnp.float32(jnp.inf)
+        was, now = (self._trimming(state) for state in (before, after))
+        return jnp.float32(jnp.inf) if was is None or now is None else survival_margin(self.right, was, now)
+
+    def _answer_margin(self, state: Any) -> Array:
+        """`survival_margin` of a recommendation by estimates; 0 for an algorithm that tells none."""
+        last = self.algorithm.standing(self.world.spec, state)
+        if last is None:
+            return jnp.float32(0.0)
+        place = jnp.ones(len(self.right), jnp.int32)
+        return jnp.min(_lead(last.score, last.blocks, self.right, ~self.right, place))
+
+    def _trimming(self, state: Any) -> Standing | None:
+        """Where an algorithm stands that drops arms one by one; None for any other."""
+        found = self.algorithm.standing(self.world.spec, state)
+        return None if found is None or found.active is None or found.active.shape != self.right.shape else found
 
     def _nothing(self, num: int) -> Made:
         rows = self.algorithm.num_rows(self.world.spec)
@@ -179,7 +195,7 @@ class RunTape(Tape):
         shape = (num * blocks, rows) if self._common else (num * rows * blocks, 1)
         laid = jax.tree.map(lambda leaf: (leaf.swapaxes(1, 2) if self._common else leaf).reshape(shape), asked)
         train = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (shape[0], *leaf.shape)), self.train)
-        world = rounds.World(self.world, 0)
+        world = rounds.MergedWorld(self.world, 0)
         total = rounds.run_round(world, train, keys.reshape(-1, 2), laid, self._how).total
         if self._common:
             total = total.reshape(num, blocks, rows, *total.shape[2:]).swapaxes(1, 2)
@@ -189,41 +205,24 @@ class RunTape(Tape):
         return stats, Made(prompt, scale, share, total)
 
 
-def survival_margin(spec: Spec, right: Bool[Array, "context arm"], before: Any, after: Any) -> Float[Array, ""]:
+def survival_margin(right: Bool[Array, "context arm"], before: Standing, after: Standing) -> Float[Array, ""]:
     """How narrowly the right arms survived a trimming: smallest over contexts of sqrt(L) (right - rival).
 
     `right` is the best estimate among the active right arms, L its number of blocks, and `rival` the m-th best
     estimate among the other active arms with m the number of arms kept. Right arms are all lost only if this is <= 0.
+    Infinite where nothing is dropped.
 
     Args:
-        spec: what the learner knows.
         right: arms that count as right.
-        before: state of PSST, or one with `active`.
-        after: the same, with `score` or `table`.
+        before: where an algorithm that drops arms stood.
+        after: the same, after the trimming.
     """
-    score, blocks = _scores(spec, after)
-    active, still = _active(spec, before), _active(spec, after)
-    kept = jnp.sum(still.astype(jnp.int32), axis=1)
-    trims = kept < jnp.sum(active.astype(jnp.int32), axis=1)
-    margin = _lead(score, blocks, active & right, active & ~right, kept)
+    if before.active is None or after.active is None:
+        return jnp.float32(jnp.inf)
+    kept = jnp.sum(after.active.astype(jnp.int32), axis=1)
+    trims = kept < jnp.sum(before.active.astype(jnp.int32), axis=1)
+    margin = _lead(after.score, after.blocks, before.active & right, before.active & ~right, kept)
     return jnp.min(jnp.where(trims, margin, jnp.inf))
-
-
-def _answer_margin(spec: Spec, right: Array, state: Any) -> Array:
-    """`survival_margin` of a recommendation by estimates; 0 for a state that holds none."""
-    if not hasattr(state, "table"):
-        return jnp.float32(0.0)
-    score, blocks = _scores(spec, state)
-    return jnp.min(_lead(score, blocks, right, ~right, jnp.ones(len(right), jnp.int32)))
-
-
-def _scores(spec: Spec, state: Any) -> tuple[Array, Array]:
-    """Estimates and numbers of blocks (1 where a state does not tell), each (context, arm)."""
-    shape = (spec.num_contexts, spec.num_arms)
-    if not hasattr(state, "table"):
-        return state.score, jnp.ones(shape)
-    blocks = jnp.broadcast_to(state.table.blocks.reshape(1, -1), shape)
-    return estimators.value(spec, state.table).reshape(shape), blocks
 
 
 def _lead(score: Array, blocks: Array, right: Array, others: Array, place: Array) -> Array:
@@ -235,20 +234,6 @@ def _lead(score: Array, blocks: Array, right: Array, others: Array, place: Array
     rival = jnp.take_along_axis(ranked, place[:, None] - 1, axis=1)[:, 0]
     weight = jnp.sqrt(jnp.take_along_axis(blocks, top, axis=1)[:, 0])
     return jnp.where(rival == -jnp.inf, jnp.inf, weight * jnp.where(leader == -jnp.inf, -1.0, leader - rival))
-
-
-def _trims(state: Any, right: Array) -> bool:
-    """Whether the algorithm keeps a set of active arms per context, and estimates."""
-    active = getattr(state, "active", None)
-    told = hasattr(state, "score") or hasattr(state, "table")
-    return isinstance(state, psst.State) or (told and active is not None and active.shape[-2:] == right.shape)
-
-
-def _active(spec: Spec, state: Any) -> Bool[Array, "context arm"]:
-    """The mask of a state's active arms."""
-    if isinstance(state, psst.State):
-        return psst.active_arms(spec, state)
-    return state.active
 
 
 def run_tape(
@@ -277,8 +262,8 @@ def run_tape(
     values = exact.values(data, ids)
     right = exact.gaps(values) <= tolerance + evaluate.tolerance(values)[:, None, None]
     train = data.queries(np.arange(data.num_queries) if ids is None else ids)
-    known = getattr(algorithm, "num_rounds", None)  # finding out takes a compilation for every guess
-    num_rounds = 1 if known is None else known(world.spec)
+    known = algorithm.num_rounds(world.spec)  # finding out takes a compilation for every guess
+    num_rounds = max(known or 1, 1)
     while True:
         tape = RunTape(
             world,

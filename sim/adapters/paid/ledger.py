@@ -1,4 +1,4 @@
-"""A ledger of what may still be spent: an attempt's worst case is reserved before it is sent, and settled at its end.
+"""Caps on spending: the worst case of an attempt is reserved before it is sent, and settled when it is over.
 
 The sums live in one asyncio thread: between the check and the reservation nothing else runs.
 """

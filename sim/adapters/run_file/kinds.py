@@ -9,8 +9,11 @@ import re
 import sys
 import unicodedata
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
+
+from sim.whole import whole as read_whole
 
 _NO_NAME = ("Cc", "Cs", "Zl", "Zp")
 """Unicode categories that no name may hold: controls, halves of characters, ends of lines and paragraphs."""
@@ -141,6 +144,18 @@ def whole(low: int = 1, high: int = 2**53) -> Kind:
         return value
 
     return Kind(check, {"type": "integer", "minimum": low, "maximum": high})
+
+
+def written(high: int) -> Kind:
+    """A whole number from 1 to `high`, also as people write it: 1e4, "5k" or "1,000"."""
+    plain = whole(1, high)
+
+    def check(value: Any) -> int:
+        with suppress(ValueError):  # which says less than the refusal below
+            value = read_whole(value)
+        return plain.check(value)
+
+    return Kind(check, {"anyOf": [dict(plain.schema), {"type": "number"}, {"type": "string"}]})
 
 
 def number(low: float | int = -math.inf, high: float | int = math.inf, above: bool = False) -> Kind:

@@ -25,6 +25,7 @@ from sim.adapters.run_file.kinds import (
     numbers,
     whole,
     word,
+    written,
 )
 from sim.adapters.run_file.toml_table import Closed
 from sim.adapters.run_file.urls import ADDRESS
@@ -334,7 +335,7 @@ class ContextGrid(Closed):
 class Tune(Closed):
     """The algorithm, and the budget and scales that it may use."""
 
-    budget: Annotated[int, whole(high=MAX_BUDGET)]
+    budget: Annotated[int, written(MAX_BUDGET)]
     max_scale: Annotated[int, whole(high=MAX_SCALE)]
     algorithm: Annotated[str, TEXT] = "psst"
 

@@ -53,13 +53,18 @@ class Code(Scorer):
             raise table.wrong("function", f"is {target!r}, but {module} cannot be imported ({error})") from None
         if not callable(function):
             raise table.wrong("function", f"is {target!r}, but {module} has no function {name}")
+        return cls.of(table, "function", target, function)
+
+    @classmethod
+    def of(cls, table: TomlTable, key: str, target: str, function: Callable[..., Any]) -> "Code":
+        """A function that a key of the configuration names, with the options beside it."""
         try:
             signature = inspect.signature(function)
             referring = "reference" in signature.parameters
             signature.bind("query", None, "completion", **({"reference": None} if referring else {}))
         except (TypeError, ValueError):
             problem = f"is {target!r}; it must take (query, gold, completion) and perhaps reference"
-            raise table.wrong("function", problem) from None
+            raise table.wrong(key, problem) from None
         known = {"target": target, "version": _version(function), "function": function, "referring": referring}
         return table.options(cls, **known)
 

@@ -1,8 +1,17 @@
-"""Scorers by name. To add one: a file with a `Scorer` that has `read`, and a line in `SCORERS`."""
+"""Scorers by name, and anybody's by file or module.
 
+To try one of your own, write scorer = "mine.py:Mine" in a run file beside it. To add one to the project: a file with a
+`Scorer` that has `read`, and a line in `SCORERS`.
+"""
+
+import inspect
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-from sim.adapters.run_file.kinds import word
+from sim import plugins
+from sim.adapters import trust
+from sim.adapters.run_file.kinds import ANY_TEXT, FLAG, Kind, later, number, whole, word
 from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.scorers.code import Code
 from sim.adapters.scorers.judge import Judge
@@ -26,6 +35,61 @@ SCORERS: dict[str, Callable[[TomlTable], Scorer]] = {
 """Name in the configuration -> what reads its options."""
 
 
+def names() -> list[str]:
+    """Registered names, and those that installed packages give."""
+    return list(dict.fromkeys([*SCORERS, *plugins.names("scorer")]))
+
+
 def read(table: TomlTable) -> Scorer:
-    """The scorer that a table names, with its options."""
-    return SCORERS[table.value("scorer", word(*SCORERS))](table)
+    """The scorer that a table names, with its options; code must have been allowed (`sim.adapters.trust`)."""
+    text = table.value("scorer", later({}))
+    if isinstance(text, str) and text not in SCORERS and (plugins.is_code(text) or text in plugins.names("scorer")):
+        return _own(table, text)
+    return SCORERS[table.value("scorer", word(*names()))](table)
+
+
+def get(text: str) -> Scorer:
+    """The scorer that a text names, with options after a colon: as a run file in the working folder would."""
+    return read(TomlTable(Path("options"), "", {"scorer": text}))
+
+
+def fits(thing: object) -> bool:
+    """Whether an object is a scorer, or a class of them."""
+    return isinstance(thing, Scorer) or (isinstance(thing, type) and issubclass(thing, Scorer))
+
+
+def scores(thing: object) -> bool:
+    """Whether an object is a function that can score: it takes (query, gold, completion)."""
+    return inspect.isfunction(thing) and {"gold", "completion"} <= set(plugins.parameters(thing))
+
+
+def _own(table: TomlTable, text: str) -> Scorer:
+    """The scorer that somebody's code makes; its options are keys of the table, or follow a colon."""
+    reference, folder = plugins.split(text), trust.folder_of(table)
+    try:
+        with trust.search_path(folder):
+            thing = plugins.load("scorer", plugins.everywhere(text, folder), fits)
+        if not fits(thing) and callable(thing):
+            return Code.of(table, "scorer", reference.base, thing)
+        if isinstance(thing, type) and issubclass(thing, Scorer):
+            if inspect.isabstract(thing):
+                missing = ", ".join(sorted(thing.__abstractmethods__))
+                raise ValueError(f"it has not all that a scorer needs: {missing}; see sim.adapters.scorers.scoring")
+            own_read = getattr(thing, "read", None)
+            if own_read is not None:
+                return own_read(table)
+            known = plugins.parameters(thing)
+            given = plugins.read_options(reference.base, reference.options, known)
+            given |= {key: _option(table, key, known[key]) for key in known if key in table.content}
+            return plugins.make(reference.base, thing, given)
+        if isinstance(thing, Scorer):
+            return thing
+        raise ValueError(f"it is an object of class {type(thing).__name__}; expected a Scorer, or a function")
+    except ValueError as error:
+        raise table.wrong("scorer", f"is {text!r}, which cannot be used: {error}") from error
+
+
+def _option(table: TomlTable, key: str, default: Any) -> Any:
+    """A key of a table, read as what the option is by default."""
+    kinds: dict[type, Kind] = {bool: FLAG, int: whole(-(2**53)), float: number(), str: ANY_TEXT}
+    return table.value(key, kinds.get(default if isinstance(default, type) else type(default), later({})))

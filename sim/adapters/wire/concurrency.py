@@ -1,4 +1,4 @@
-"""How many requests are under way: additive increase, multiplicative decrease.
+"""Number of requests under way: additive increase, multiplicative decrease.
 
 After a throttled reply the limit falls to four fifths, once per cooldown; it grows by one for every `limit` replies
 that came while at least four fifths of it were in use.

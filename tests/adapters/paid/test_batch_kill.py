@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from batch_server import BatchModel, batching
+from journal_files import query
 from kill_child import PULLS
 from nursery import Nursery
-from test_kill import query
 
 pytest.importorskip("openai", reason="the extra [llm] is not installed")
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from batch_server import BatchModel, batching
+from draw_runs import FREE, PRICES, PROMPT, PULLS, right, wants
 from live_runs import RUN, batch_run, digit, iapo, write
 from live_server import KEY
-from test_sampler import FREE, PRICES, PROMPT, PULLS, right, wants
 
 from sim.adapters.paid.batches import PATIENCE, Batches, Waiting
 from sim.adapters.paid.journal import Journal

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from journal_files import CELL, WORST, kept
 
 from sim.adapters.live import token_counts
 from sim.adapters.paid import journal as room
@@ -23,8 +24,6 @@ from sim.adapters.scorers.scoring import Scored
 from sim.adapters.wire.protocol import Usage
 from sim.adapters.wire.retry import Stopped
 
-CELL = Asked("tune", "http://x/v1", "m", "{}", (("user", "hello"),), "p", "q")
-WORST = Amount(2, 100, 5000)
 USAGE = Usage(4, 6)
 HOSTILE = [
     "\x00",
@@ -210,21 +209,6 @@ def test_files_that_are_no_journals_are_refused(tmp_path: Path):
     journal.close()
     with pytest.raises(ValueError, match="has version 99"):
         Journal(tmp_path / "new")
-
-
-def kept(path: Path) -> Path:
-    """A journal with a cell, a draw, its score and an attempt that is still open."""
-
-    async def fill() -> None:
-        attempt = await journal.begin(CELL, 0, 2, 5, WORST)
-        await journal.end(attempt, room.SETTLED, WORST, [Draw("seven", "stop"), None])
-        await journal.keep_scores(CELL, 0, b"scorer", [Scored("ok", "7", 1.0)])
-        await journal.begin_batch("there", [(CELL, 2, 1, None, WORST)])
-
-    journal = Journal(path)
-    asyncio.run(fill())
-    journal.close()
-    return path
 
 
 @pytest.mark.parametrize(

@@ -5,29 +5,17 @@ The end is the same as without a kill.
 
 import random
 import signal
-import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from journal_files import UNDER_WAY, query
 from kill_child import PULLS
 from live_server import Model, serving, words
 from nursery import Nursery
 
-UNDER_WAY = 8 * 4
-"""Completions that may be under way at a kill: requests at a time, times choices of a request."""
-
 pytest.importorskip("openai", reason="the extra [llm] is not installed")
-
-
-def query(path: Path, sql: str) -> list[Any]:
-    base = sqlite3.connect(path)
-    try:
-        return base.execute(sql).fetchall()
-    finally:
-        base.close()
 
 
 NEEDED = sum(scale for _, scale in PULLS)

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from journal_files import query
 from nursery import ROOT
-from test_kill import query
 
 pytest.importorskip("openai", reason="the extra [llm] is not installed")
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")

@@ -2,110 +2,25 @@
 
 import asyncio
 import random
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from draw_runs import BILLED, FREE, HOSTILE, PRICES, PULLS, UNBILLED, endpoint, right, sample, wants
 from live_runs import iapo
-from live_server import KEY, Model, serving, words
+from live_server import Model, serving, words
 
 from sim.adapters.paid.entries import Draw
 from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.ledger import Amount, Ledger
-from sim.adapters.paid.sampler import REFUSED, Sampler, Want, cell_of
-from sim.adapters.run_file.settings import Caps, Concurrency, Endpoint, Prices, Prompt
-from sim.adapters.wire.openai_client import OpenAIClient
+from sim.adapters.paid.sampler import REFUSED, Sampler
+from sim.adapters.run_file.settings import Caps
 from sim.adapters.wire.protocol import Completion, Reply, Request, Usage
 from sim.adapters.wire.retry import Clock, Stopped
 
 pytest.importorskip("openai", reason="the extra [llm] is not installed")
-
-PROMPT = Prompt("p", "{query}?", "", "m", 30, 1.0, None, None)
-PRICES = {"m": Prices(3, 7)}
-FREE = Caps(10**9, None, None)
-
-
-def endpoint(url: str, max_n: int = 16, timeout: float = 600.0) -> Endpoint:
-    return Endpoint(url, "", timeout, 1000.0, max_n, "max_tokens", True, 64, Concurrency(16, 1, 64))
-
-
-def wants(url_endpoint: Endpoint, pulls: Sequence[tuple[str, int]], base: int = 1000) -> list[Want]:
-    """Pulls (query, scale) as an algorithm plans them: seeds in one row, numbers within a cell one after the other."""
-    used: Counter[str] = Counter()
-    made, seed = [], base
-    for query, scale in pulls:
-        made.append(Want(PROMPT, cell_of("tune", url_endpoint, PROMPT, query), used[query], scale, seed))
-        used[query] += scale
-        seed += scale
-    return made
-
-
-class Outcome:
-    """What a run of some pulls left behind."""
-
-    def __init__(self, draws: list, spent: Amount, limit: int):
-        self.draws, self.spent, self.limit = draws, spent, limit
-
-    @property
-    def texts(self) -> list[list[str]]:
-        return [[draw.text for draw in pull] for pull in self.draws]
-
-
-def sample(
-    model: Model,
-    pulls: Sequence[tuple[str, int]],
-    path: Path | str = ":memory:",
-    caps: Caps = FREE,
-    max_n: int = 16,
-    timeout: float = 600.0,
-    key: str = KEY,
-    check: Callable[[Sampler], None] = lambda sampler: None,
-    most: int = 64,
-) -> Outcome:
-    """All pulls at once, with waits that take no time."""
-
-    async def quick(seconds: float) -> None:
-        now[0] += seconds
-        await asyncio.sleep(0)
-
-    now = [0.0]
-
-    async def everything(url: str) -> Outcome:
-        where = replace(endpoint(url, max_n, timeout), concurrency=Concurrency(min(16, most), 1, most))
-        journal, client = Journal(path), OpenAIClient(where, key)
-        ledger = Ledger(caps, journal.charged())
-        clock = Clock(lambda: now[0], quick, random.Random(0))
-        sampler = Sampler(client, where, PRICES, journal, ledger, clock)
-        try:
-            found = await asyncio.gather(*map(sampler.draws, wants(where, pulls)), return_exceptions=True)
-            for one in found:
-                if isinstance(one, BaseException):
-                    raise one
-            check(sampler)
-            assert ledger.held == Amount()
-            assert journal.charged() == ledger.spent
-            return Outcome(found, ledger.spent, sampler.most_choices("m"))
-        finally:
-            await client.close()
-            journal.close()
-
-    with serving(model) as url:
-        return asyncio.run(everything(url))
-
-
-PULLS = [("a", 5), ("b", 20), ("a", 3), ("c", 1)]
-
-
-def right(model: Model, pulls: Sequence[tuple[str, int]] = PULLS) -> list[list[str]]:
-    """What a server with sub-seeds answers when every draw has its own seed."""
-    texts, seed = [], 1000
-    for query, scale in pulls:
-        texts.append([model.answer(f"{query}?", seed + j) for j in range(scale)])
-        seed += scale
-    return texts
 
 
 @pytest.mark.parametrize("choices", ["n", "one", "half"])
@@ -211,9 +126,6 @@ def test_a_server_that_breaks_its_limits_ends_the_run(usage: str, choices: str):
         sample(Model(usage=usage, choices=choices), [("a", 4)])
 
 
-HOSTILE = ["\x00", "\ud800", "\x1b[31m", "'; DROP TABLE draws; --", "=1+1", "a\r\nb", "\u202e", "", "x" * 10**6]
-
-
 def test_hostile_answers_come_through_as_they_were(tmp_path: Path):
     """Query and answer over HTTP and out of the journal again."""
     model = Model(answer=lambda prompt, number: HOSTILE[number % len(HOSTILE)])
@@ -234,19 +146,6 @@ def storm(seed: int, share: float, kinds: Sequence[str]) -> Callable:
         return rng.choice(kinds) if rng.random() < share else None
 
     return fault
-
-
-UNBILLED = ("429", "503")
-BILLED = (
-    "billed-408",
-    "billed-500",
-    "billed-502",
-    "billed-reset",
-    "half",
-    "billed-html",
-    "billed-null",
-    "billed-empty",
-)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -338,10 +237,10 @@ def test_a_refused_prompt_is_an_outcome_and_counts_as_billed():
 def test_a_pull_has_one_deadline_for_all_its_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Every request meets waits well below the deadline. Seen to go on for all sixteen with a deadline for each."""
     moments, real = iter(range(0, 10**6, 90)), Clock
-    monkeypatch.setattr("test_sampler.Clock", lambda now, *rest: real(lambda: float(next(moments)), *rest))
+    monkeypatch.setattr("draw_runs.Clock", lambda now, *rest: real(lambda: float(next(moments)), *rest))
     model = Model(choices="one")
     with serving(model) as url:
-        monkeypatch.setattr("test_sampler.serving", lambda served: _same(url))
+        monkeypatch.setattr("draw_runs.serving", lambda served: _same(url))
         with pytest.raises(
             Stopped, match=r"a pull is not complete after 1000 s \(endpoint.deadline\).* \(prompt 'p', qu"
         ):
@@ -426,7 +325,7 @@ def test_what_was_paid_for_is_not_asked_again(tmp_path: Path, monkeypatch: pytes
     """The second run has half of one pull, and all of another, from the first."""
     model = Model()
     with serving(model) as url:
-        monkeypatch.setattr("test_sampler.serving", lambda served: _same(url))
+        monkeypatch.setattr("draw_runs.serving", lambda served: _same(url))
         first = sample(model, PULLS[:1], tmp_path / "j")
         assert len(model.requests) == 1
         again = sample(model, PULLS[:1], tmp_path / "j")

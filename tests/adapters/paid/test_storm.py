@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from batch_server import BatchModel, batching
+from draw_runs import BILLED, UNBILLED
+from journal_files import query
 from live_runs import RUN, batch_run, digit, iapo, quick, write
 from live_server import Model, serving, words
-from test_kill import query
-from test_sampler import BILLED, UNBILLED
-from test_tune_kill import DRAWS
+from tune_runs import DRAWS
 
 from sim.cli import common
 

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("openai", reason="the extra [llm] is not installed")
 
-from test_sampler import FREE, PRICES, endpoint, wants
+from draw_runs import FREE, PRICES, endpoint, wants
 
 from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.ledger import Ledger

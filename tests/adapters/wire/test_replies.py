@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import draw_runs
 import pytest
-import test_sampler
+from draw_runs import FREE, PROMPT, sample
 from hypothesis import given
 from hypothesis import strategies as st
 from live_runs import RUN, digit, iapo, write
 from live_server import Model, serving
-from test_sampler import FREE, PROMPT, sample
 
 from sim.adapters.paid.entries import Asked, Draw
 from sim.adapters.paid.journal import Journal
@@ -289,7 +289,7 @@ GROK = {"prompt_tokens": 20, "completion_tokens": 6, "total_tokens": 326}
 
 def test_tokens_are_charged_as_they_are_billed_and_caps_hold_against_that(monkeypatch: pytest.MonkeyPatch):
     """Three requests at 326 tokens, where ten at 26 would fit. Seen to ask on: a cap was exceeded six times over."""
-    monkeypatch.setattr(test_sampler, "PROMPT", replace(PROMPT, max_tokens=310))
+    monkeypatch.setattr(draw_runs, "PROMPT", replace(PROMPT, max_tokens=310))
     model, found = served({"content": "4"}, GROK)
     assert found.spent == Amount(3, 3 * 326, 3 * (20 * 3 + 306 * 7))
     worst = 310 + len("0?") + 8 + 64
@@ -449,7 +449,7 @@ def test_without_a_probe_the_first_completions_are_looked_at(folder: Path):
     said = r"all of the first \d+ completions are empty \(the server's text is in reasoning\); what came is kept; .*"
     with serving(model) as url:
         file = write(folder, url, RUN.replace("max_tokens", "cost = 5\nmax_tokens"))
-        for command in (("tune",), ("record", "--to", folder / "made.npz", "-n", 4)):
+        for command in (("tune",), ("record", "--out", folder / "made.npz", "-n", 4)):
             before = model.completions
             stopped = iapo(command[0], file, *command[1:], "--yes")
             assert stopped.exit_code == common.USER_ERROR, stopped.output

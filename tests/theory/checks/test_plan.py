@@ -13,7 +13,7 @@ from sim.cli import app
 from sim.core import Spec
 from sim.envs import families
 from theory import bounds
-from theory.checks import plan
+from theory.checks import claims, plan
 from theory.checks.claims import CLAIMS, Case
 from theory.runs import enumerate as enum
 
@@ -55,7 +55,9 @@ def test_no_budget_suffices_where_best_arms_tie_and_finding_out_takes_no_memory(
 def test_near_misses_ask_for_less(monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted bug seen: arms within epsilon kept in the sum."""
     case = Case(families.bon_two_scales())
-    monkeypatch.setattr(plan, "CLAIMS", {"uniform, Chernoff": CLAIMS["uniform, Chernoff"]})
+    monkeypatch.setattr(
+        claims, "CLAIMS", {name: CLAIMS[name] for name in ("uniform, Chernoff", "uniform, near misses")}
+    )
     near = {one.claim: one.budget for one in plan.asked(case, 0.05, epsilon=0.3)}
     assert near["uniform, near misses"] is not None
     assert near["uniform, Chernoff"] is not None

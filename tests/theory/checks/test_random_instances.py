@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from plain_halving import MODES, Halving, random_world
+from random_worlds import budget_for, verdict
 from scipy import stats
 
 from sim.envs import families
@@ -16,11 +17,6 @@ from theory.runs.enumerate import sequential_halving_error
 
 Bounds = dict[str, Callable[[int], float]]
 TRIALS, MOST = 1000, 256_000
-VISIBLE = 1e-3
-"""Smaller bounds are beyond so many trials; each budget is chosen so that some bound is larger."""
-LARGEST_BUDGET = 2_000_000
-LEVEL = 1e-8
-"""One-sided level at which a bound counts as violated; some 40,000 comparisons are made."""
 
 
 def bounds_of(data: Dataset, mode: str) -> Bounds:
@@ -59,31 +55,11 @@ def best_of(data: Dataset) -> np.ndarray:
     return ~bounds.problem_of(data).competitors.reshape(data.num_contexts, -1)
 
 
-def budget_for(bound: Callable[[int], float], target: float) -> int:
-    """A budget near which a bound reaches a target; the largest allowed where it does not."""
-    low, high = 1, LARGEST_BUDGET
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if bound(middle) <= target else (middle, high)
-    return high
-
-
 def least_budget(data: Dataset, mode: str) -> int:
     """The smallest budget with a pull of every prompt in the first round."""
     arms = data.num_prompts * (data.max_scale if mode in MODES[:5] else 1)
     rounds = 1 if mode == "uniform" else max(1, int(np.ceil(np.log2(arms))))
     return rounds * data.num_prompts * data.max_scale
-
-
-def verdict(bound: float, failures: int, trials: int) -> str:
-    """Clopper-Pearson limits of the failure probability against a bound."""
-    if bound >= 1:
-        return "vacuous"
-    if bound < VISIBLE and not failures:
-        return "too small to see"
-    if failures and stats.beta.ppf(LEVEL, failures, trials - failures + 1) > bound:
-        return "violated"
-    return "holds" if stats.beta.ppf(0.975, failures + 1, trials - failures) <= bound else "unresolved"
 
 
 def examine(seed: int) -> Counter:

@@ -10,6 +10,7 @@ from own_code import Folder
 from sim import program
 from sim.algorithms import PSST
 from theory.checks import claims, families, rules, table, verify
+from theory.checks.tasks import Kind, Task
 
 
 @pytest.fixture
@@ -32,13 +33,13 @@ def test_a_bound_that_is_edited_is_computed_again(
     """And nothing else is. Seen to fail (the old value, from the old cell) with the text of this project's modules."""
     plan = verify.Plan(quick=True, families=("two-arm",))
 
-    def work() -> dict[str, list[verify.Cell]]:
-        cells_of = list(verify.cells_of(plan, str(tmp_path)))
-        return {kind: [cell for cell in cells_of if cell.kind == kind] for kind in ("claims", "simulation")}
+    def work() -> dict[str, list[Task]]:
+        cells_of = list(verify.tasks_of(plan, str(tmp_path)))
+        return {kind.value: [cell for cell in cells_of if cell.kind == kind] for kind in (Kind.CLAIMS, Kind.SIMULATION)}
 
     def known() -> tuple[float, bool]:
         mine = folder.load("mine").bound
-        monkeypatch.setitem(claims.CLAIMS, "mine", claims.Claim("psst", mine, ours=False))
+        monkeypatch.setitem(claims.CLAIMS, "mine", claims.Claim("psst", mine))
         cell = work()["claims"][0]
         if not (there := cell.path.exists()):
             verify.run_group([cell])
@@ -63,7 +64,7 @@ def test_a_bound_that_is_edited_is_computed_again(
 def test_a_bound_without_a_readable_text_is_said_and_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: dict[str, Any] = {"__name__": "nowhere"}
     exec("def bound(case, budget): return 0.5", made)
-    monkeypatch.setitem(claims.CLAIMS, "mine", claims.Claim("psst", made["bound"], ours=False))
+    monkeypatch.setitem(claims.CLAIMS, "mine", claims.Claim("psst", made["bound"]))
     monkeypatch.setattr(verify, "_run", lambda missing, executor: [(missing[:1], verify.run_group(missing[:1]))])
     monkeypatch.setattr(table, "build", lambda cells, load: (_ for _ in ()).throw(KeyboardInterrupt))
     plan = verify.Plan(quick=True, families=("two-arm",))

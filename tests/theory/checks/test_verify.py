@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import agrees
+from helpers import agrees, same
 from typer.testing import CliRunner
 
 from figures import style
@@ -22,6 +22,7 @@ from sim.kernels import counter
 from theory import exact
 from theory.checks import claims, rules, table, verdicts, verify
 from theory.checks import families as checked
+from theory.checks.tasks import Kind, Task
 from theory.checks.verdicts import HOLDS, OPEN, VACUOUS, VIOLATED, Truth
 
 
@@ -134,14 +135,14 @@ def test_the_witness_names_the_round_of_the_failure() -> None:
     """Against the exact law by round. Planted bug seen: rounds counted from 0."""
     data = families.graded_halving()
     source, right = fixed(data, 1.0).source, verify.right_arms(data)
-    trials = 8192
-    seen = runner.run_trials(
-        source, rules.witness(rules.RULES["psst, fresh"], right), 300, seed=1, trials=trials, chunk=1024
-    )
+    trials, rule = 8192, rules.RULES["psst, fresh"]
+    witness = rules.witness(rule, runner.spec_of(source), right)
+    found = runner.run_trials(source, rule, 300, seed=1, trials=trials, chunk=1024, observe=witness)
+    fell = rules.fell(found.seen, found.prompt > 0)
     known = claims.exact_failure("psst, fresh", data, 300)
     assert known is not None
     for r, share in enumerate(known.by_round, start=1):
-        assert agrees((seen.scale == r).mean(), share, np.sqrt(share * (1 - share) / trials))
+        assert agrees((fell == r).mean(), share, np.sqrt(share * (1 - share) / trials))
 
 
 @pytest.mark.slow
@@ -150,9 +151,11 @@ def test_a_witness_changes_no_run_and_no_rule_spends_more_than_its_budget(rule: 
     data = families.bon_query_effects()
     source, right = fixed(data, 1.0).source, verify.right_arms(data)
     found = runner.run_trials(source, rules.RULES[rule], 77, seed=1, trials=256)
-    seen = runner.run_trials(source, rules.witness(rules.RULES[rule], right), 77, seed=1, trials=256)
-    np.testing.assert_array_equal(seen.prompt == 0, right[np.arange(2), found.prompt, found.scale - 1])
-    np.testing.assert_array_equal(seen.spent, found.spent)
+    witness = rules.witness(rules.RULES[rule], runner.spec_of(source), right)
+    seen = runner.run_trials(source, rules.RULES[rule], 77, seed=1, trials=256, observe=witness)
+    assert same(seen._replace(seen=None), found)
+    wrong = ~right[np.arange(2), found.prompt, found.scale - 1]
+    assert not (rules.fell(seen.seen, wrong).astype(bool) & ~wrong).any()
     assert found.spent.max() <= 77
     assert ((found.prompt == 0).mean(axis=0) > 0.4).all()
 
@@ -168,8 +171,8 @@ def test_theorem_1_is_violated_and_ours_hold(quick: tuple[Path, verify.Result]) 
     """The acceptance of the whole: the false bound is caught and no true one is."""
     said = quick[1].verdicts.set_index("claim")["verdict"]
     assert said["theorem 1 as printed"] == VIOLATED
-    for name, claim in claims.CLAIMS.items():
-        if claim.ours:
+    for name, claim in claims.at().items():
+        if claim.status is claims.Status.PROVED:
             assert said[name] == HOLDS, name
 
 
@@ -200,7 +203,7 @@ def test_finished_cells_are_kept_and_damaged_ones_made_again(quick: tuple[Path, 
     again = verify.verify(plan, out, report=steps.append)
     assert steps == []
     pd.testing.assert_frame_equal(again.table, before.table)
-    claims = next(cell for cell in verify.cells_of(plan, str(out / "cells")) if cell.kind == "claims")
+    claims = next(cell for cell in verify.tasks_of(plan, str(out / "cells")) if cell.kind is Kind.CLAIMS)
     claims.path.write_bytes(b"damaged")
     with pytest.raises(ValueError, match="damaged"):
         verify.verify(plan, out)
@@ -213,8 +216,8 @@ def test_a_stop_keeps_what_is_done(quick: tuple[Path, verify.Result]) -> None:
 
     out, _ = quick
     plan = verify.Plan(quick=True, families=("two-arm",))
-    for cell in verify.cells_of(plan, str(out / "cells")):
-        if cell.kind == "claims":
+    for cell in verify.tasks_of(plan, str(out / "cells")):
+        if cell.kind is Kind.CLAIMS:
             cell.path.unlink()
     with pytest.raises(verify.Interrupted, match=r"stopped with \d+ of \d+ cells finished"):
         verify.verify(plan, out, report=stop)
@@ -243,12 +246,12 @@ def test_errors_are_one_sentence(tmp_path: Path) -> None:
 
 
 def test_work_is_cut_into_parts_that_hold_each_cell_once() -> None:
-    cells = list(verify.cells_of(verify.Plan(families=("graded halving",)), "nowhere"))
+    cells = list(verify.tasks_of(verify.Plan(families=("graded halving",)), "nowhere"))
     parts = list(verify._parts(cells))
     assert [cell for part in parts for cell in part] == cells
     assert len(parts) > 2
     for part in parts:
-        assert len(part) == 1 or sum(map(verify._cost, part)) <= verify._PART
+        assert len(part) == 1 or verify._cost(part) <= verify._PART
 
 
 @pytest.mark.slow
@@ -288,7 +291,7 @@ def test_equal_pulls_weigh_a_pull_as_one_block() -> None:
 @pytest.mark.parametrize("budget", [7, 12])
 def test_enumeration_is_the_exact_law_of_two_arms(budget: int) -> None:
     """Of all runs there are, against the recursion of independent arms: in all and by round."""
-    found, _ = verify._enumeration_cell(verify.Cell("enumeration", "two-arm", 0, "psst", budget, 0, 0, None, "", ""))
+    found, _ = verify._enumeration_task(Task(Kind.ENUMERATION, "two-arm", 0, "psst", budget, 0, 0, None, "", ""))
     known = claims.exact_failure("psst, fresh", families.two_arm(), budget)
     assert known is not None
     np.testing.assert_allclose(found["exact"], [known.total, *known.by_round], rtol=1e-12)
@@ -313,5 +316,7 @@ def test_the_quick_run_says_that_ours_hold_on_every_family(tmp_path: Path) -> No
     said = table.by_family(verify.verify(verify.Plan(quick=True), tmp_path).verdicts)
     printed = said[said["claim"] == "theorem 1 as printed"].set_index("family")["verdict"]
     assert printed["two-arm"] == VIOLATED
-    ours: Any = said[said["claim"].map({name: claim.ours for name, claim in claims.CLAIMS.items()})]
+    ours: Any = said[
+        said["claim"].map({name: claim.status is claims.Status.PROVED for name, claim in claims.CLAIMS.items()})
+    ]
     assert (ours["verdict"] == HOLDS).all(), ours[ours["verdict"] != HOLDS]

@@ -207,11 +207,6 @@ def test_simulation_follows_the_enumerated_law(name: str) -> None:
         assert chi_square(pooled[0][kept], pooled[1][kept])
 
 
-def test_the_oracle_is_told_the_truth() -> None:
-    runs = enum.enumerate_runs(two_prompts(), algorithms.get("oracle"), 1)
-    assert enum.failure_probability(runs, exact.values(two_prompts()))[0] == 0
-
-
 @pytest.mark.slow
 def test_training_queries_are_those_asked_for() -> None:
     data = two_prompts()

@@ -1,0 +1,117 @@
+"""`iapo check`: whether an algorithm, an environment, a scorer or a figure keeps what all must keep."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sim.cli import common
+from sim.cli.new import Kind
+
+if TYPE_CHECKING:
+    from sim.conformance.checks import Check
+
+FAILED = 1
+"""Exit code where a check fails."""
+
+
+@common.command
+def check(
+    text: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="mine.py:Name, module:Name or a registered name; options follow a colon."),
+    ],
+    kind: Annotated[Kind | None, typer.Option(help="What it is.", show_default="found out")] = None,
+) -> None:
+    """Check that something keeps what all of its kind must keep, and say in words what fails and what to do.
+
+    The project's own tests run the same checks. Exit code 1 where one fails, 2 where there is nothing to check.
+
+    Example: iapo check mine.py:Mine
+    """
+    from sim.conformance import checks
+    from sim.mistakes import telling
+
+    with telling(text):
+        found = kind or _kind(text)
+    with TemporaryDirectory(prefix="iapo-") as folder:
+        suite, make = _suite(found, text, Path(folder))
+        with telling(text):
+            make()  # what cannot even be made is one sentence
+        typer.echo(f"{common.plain(text)}: {found}")
+        failed, skipped = 0, 0
+        for verdict in checks.run(suite, make, text):
+            skipped += not verdict.tried
+            if verdict.tried:
+                typer.echo(f"  {'ok  ' if verdict.problem is None else 'FAIL'}  {verdict.check.promise}")
+            if verdict.problem is not None:
+                failed += 1
+                typer.echo(f"        {common.plain(' '.join(verdict.problem.split()))}")
+                typer.echo(f"        hint: {verdict.check.hint}")
+    if failed:
+        left = f"; {skipped} more can be tried then" if skipped else ""
+        typer.echo(f"{failed} of {len(suite)} checks failed{left}")
+        raise typer.Exit(FAILED)
+    typer.echo(f"all {len(suite)} checks passed")
+
+
+def _kind(text: str) -> Kind:
+    """What a text names."""
+    from figures import registry
+    from sim import algorithms, envs, plugins
+    from sim.adapters.scorers import registry as scorers
+
+    names = {Kind.algorithm: algorithms.names(), Kind.environment: envs.names(), Kind.scorer: scorers.names()}
+    reference = plugins.split(text, [name for of in names.values() for name in of])
+    if not reference.place:
+        names[Kind.figure] = registry.names()
+        found = [kind for kind, known in names.items() if reference.name in known or text in known]
+        return found[0] if found else Kind.environment if Path(text).exists() else Kind.algorithm
+    fits = {
+        Kind.algorithm: algorithms.fits,
+        Kind.scorer: scorers.fits,
+        Kind.figure: registry.fits,
+        Kind.environment: envs.fits,
+    }
+    if not reference.name:
+        module = plugins.load_file(reference.place)
+        if registry.fits(module):
+            return Kind.figure
+        own = [thing for thing in vars(module).values() if getattr(thing, "__module__", "") == module.__name__]
+        counts = {kind: sum(map(one, own)) for kind, one in fits.items()}
+        return next((kind for kind, count in counts.items() if count), Kind.algorithm)
+    thing = plugins.load("algorithm", text, lambda _: False)
+    for kind, one in fits.items():
+        if kind is not Kind.environment and one(thing):
+            return kind
+    if scorers.scores(thing):
+        return Kind.scorer
+    if callable(thing) and not isinstance(thing, type) and algorithms.fits(plugins.call(text, thing, "")):
+        return Kind.algorithm
+    return Kind.environment
+
+
+def _suite(kind: Kind, text: str, folder: Path) -> "tuple[Sequence[Check], Callable[[], Any]]":
+    """The checks of a kind, and what makes one."""
+    if kind is Kind.algorithm:
+        from sim import algorithms
+        from sim.conformance import algorithms as suite
+
+        return suite.CHECKS, lambda: algorithms.get(text)
+    if kind is Kind.environment:
+        from sim import envs
+        from sim.conformance import environments
+        from theory.truth import whole_values
+
+        return environments.checks(whole_values), lambda: envs.get(text)
+    if kind is Kind.scorer:
+        from sim.adapters.scorers import registry as scorers
+        from sim.conformance import scorers as suite
+
+        return suite.CHECKS, lambda: scorers.get(text)
+    from figures import conformance, registry
+    from figures.inputs import Lab
+
+    return conformance.checks(Lab({}, folder, {}), folder), lambda: registry.module(registry.bring(text))

@@ -1,0 +1,89 @@
+"""`iapo new`: a commented file to start from, which passes `iapo check` as it is."""
+
+import ast
+import keyword
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sim.cli import common
+
+_FOLDER = Path(__file__).parent / "skeletons"
+
+
+class Kind(StrEnum):
+    """What can be begun."""
+
+    algorithm = "algorithm"
+    environment = "environment"
+    scorer = "scorer"
+    figure = "figure"
+
+
+_NEXT = {
+    Kind.algorithm: ("iapo check {text}", "iapo compare --env crossover --algorithm psst --algorithm {text}"),
+    Kind.environment: ("iapo check {text}", "iapo compare --env {text} --algorithm psst --algorithm uniform"),
+    Kind.scorer: ("iapo check {text}", 'scorer = "{text}" in a run file for iapo tune'),
+    Kind.figure: ("iapo check {text}", "iapo figures {text} --out results"),
+}
+
+
+@common.command
+def new(
+    kind: Annotated[Kind, typer.Argument(help="What to begin.")],
+    name: Annotated[str, typer.Argument(help="Its name; mine makes mine.py with the class Mine.")],
+    out: Annotated[Path, typer.Option(help="Folder for the file.")] = Path(),
+) -> None:
+    """Write a commented file to start from, which passes `iapo check` as it is. Never overwrites one.
+
+    Example: iapo new algorithm mine
+    """
+    path = out / f"{stem_of(name)}.py"
+    text = skeleton(kind, path.name)
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise ValueError(f"{path}: exists; choose another name, or move it away") from None
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be written ({error.strerror})") from None
+    reference = f"{path}{named(kind, path.stem)}"
+    typer.echo(f"wrote {common.plain(path)}, {len(text.splitlines())} lines. Next:")
+    for line in _NEXT[kind]:
+        typer.echo(f"  {common.plain(line.format(text=reference))}")
+
+
+def skeleton(kind: Kind, file: str) -> str:
+    """The text of a skeleton for a file of this name."""
+    stem = file.removesuffix(".py")
+    text = (_FOLDER / f"{kind}.py.txt").read_text(encoding="utf-8")
+    tree = ast.parse(text.format(file=file, name="_", Name="_"))
+    used = {getattr(node, key, None) for node in ast.walk(tree) for key in ("id", "name", "arg", "attr")}
+    for name in (stem, _class(stem)):
+        if name in used:
+            raise ValueError(f"{name} is the name of something else in a new {kind}; choose another name")
+    return text.format(file=file, name=stem, Name=_class(stem))
+
+
+def named(kind: Kind, stem: str) -> str:
+    """What follows the file in a reference: the name in it, empty for a figure, which is the file."""
+    return {Kind.environment: f":{stem}", Kind.figure: ""}.get(kind, f":{_class(stem)}")
+
+
+def stem_of(name: str) -> str:
+    """The name of the file without its ending; a name that Python cannot use is refused."""
+    stem = name.removesuffix(".py").replace("-", "_")
+    if not stem.isidentifier() or keyword.iskeyword(stem) or not stem.isascii():
+        raise ValueError(f"{name!r} is no name for a file and a class; use letters, digits and _, as in my_rule")
+    if stem in sys.stdlib_module_names:
+        raise ValueError(
+            f"{stem}.py would hide the module {stem} of Python from scripts beside it; choose another name"
+        )
+    return stem
+
+
+def _class(stem: str) -> str:
+    return "".join(part[:1].upper() + part[1:] for part in stem.split("_")) or stem

@@ -1,0 +1,125 @@
+"""Contenders of a comparison: algorithms, which pull and learn, and reference policies, which are told the truth."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sim import algorithms, origins, program, references
+from sim.conformance import algorithms as conformance
+from sim.core import Algorithm, Environment, Source
+from sim.engine import runner
+from sim.engine.runner import Trials
+from sim.program import Program
+from sim.references import REFERENCES
+
+
+class Learner(NamedTuple):
+    """An algorithm, which never sees the truth."""
+
+    algorithm: Algorithm
+
+    @property
+    def program(self) -> Program:
+        """That of the algorithm and of what runs it."""
+        return algorithm_program(self.algorithm)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The algorithm's fields."""
+        return {field.name: getattr(self.algorithm, field.name) for field in fields(self.algorithm)}
+
+    @property
+    def summary(self) -> str:
+        """The first line of what its class says of it."""
+        return (type(self.algorithm).__doc__ or "").partition("\n")[0]
+
+    def check_budget(self, shape: Environment, budget: int) -> None:
+        """Refuse a budget that is too small for the algorithm, or too large for all."""
+        runner.check_budget(self.algorithm, shape.spec, budget)
+
+    def check_world(self, shape: Environment) -> None:
+        """Refuse worlds for which its estimator's tables are too large."""
+        runner.check_estimator(self.algorithm, shape)
+
+    def check_contract(self, about: str, shape: Environment) -> None:
+        """Refuse an algorithm of somebody else whose answers have other shapes and types than they must have."""
+        if not origins.own(type(self.algorithm).__module__):
+            problem = conformance.contract(self.algorithm, shape.spec)
+            if problem is not None:
+                raise ValueError(f"{about}: {problem}; `iapo check` says more")
+
+    def warm_up(self, source: Source, trials: int, chunk: int | None) -> None:
+        """Compile without running a trial."""
+        runner.warm_up(source, self.algorithm, trials, chunk)
+
+    def trials(
+        self, source: Source, budget: int, train: np.ndarray, *, seed: int, trials: int, first: int, chunk: int | None
+    ) -> Trials:
+        """Trials of the algorithm, to which `train` is not shown."""
+        return runner.run_trials(source, self.algorithm, budget, seed=seed, trials=trials, first=first, chunk=chunk)
+
+
+class Reference(NamedTuple):
+    """A reference policy: it reads the truth, pulls nothing and spends nothing."""
+
+    policy: Callable[[np.ndarray], references.Arms]
+
+    @property
+    def program(self) -> Program:
+        """That of the policy and of how trials are scored."""
+        return program.behind(self.policy, modules=("sim.evaluate",))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """None."""
+        return {}
+
+    @property
+    def summary(self) -> str:
+        """The first line of what the function says of itself."""
+        return (self.policy.__doc__ or "").partition("\n")[0]
+
+    def check_budget(self, shape: Environment, budget: int) -> None:
+        """Any budget will do."""
+
+    def check_world(self, shape: Environment) -> None:
+        """Any world will do."""
+
+    def check_contract(self, about: str, shape: Environment) -> None:
+        """It makes no answers inside jit."""
+
+    def warm_up(self, source: Source, trials: int, chunk: int | None) -> None:
+        """Nothing is compiled."""
+
+    def trials(
+        self, source: Source, budget: int, train: np.ndarray, *, seed: int, trials: int, first: int, chunk: int | None
+    ) -> Trials:
+        """Its arms in every trial."""
+        prompt, scale = (np.broadcast_to(part, (trials, part.shape[1])) for part in self.policy(train))
+        return Trials(prompt, scale, np.zeros(trials, np.int32))
+
+
+Contender = Learner | Reference
+"""Whatever a comparison runs under one name."""
+
+
+def get(text: str) -> Contender:
+    """The contender of a name with options.
+
+    Raises:
+        ValueError: unknown name or option, or a value of the wrong kind.
+    """
+    name = references.named(text)
+    return Learner(algorithms.get(text)) if name is None else Reference(REFERENCES[name])
+
+
+def names() -> tuple[str, ...]:
+    """All registered names: algorithms, then reference policies."""
+    return (*algorithms.names(), *REFERENCES)
+
+
+def algorithm_program(algorithm: Algorithm) -> Program:
+    """All that results of an algorithm depend on, its options among them."""
+    return program.behind(algorithm, modules=("sim.engine.runner", "sim.evaluate"))

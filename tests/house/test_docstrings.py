@@ -1,0 +1,40 @@
+"""First lines of docstrings: a noun or a verb phrase that a stranger would search for, in one line."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+QUESTIONS = re.compile(r"(What|How|Why|Whether|Where|When|Whose|Who|Which|Does|Is|Are|In how many)\b")
+"""How a first line must not begin: nobody searches for it, and in a list of files it hides the subject."""
+FILES = sorted(path for room in ("sim", "theory", "figures") for path in (ROOT / room).rglob("*.py"))
+NAMED = [path for path in FILES if (ROOT / "sim" / "adapters") not in path.parents]
+
+
+def first_line(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+    return (ast.get_docstring(node) or "").split("\n", 1)[0]
+
+
+def public(tree: ast.Module) -> Iterator[ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+            yield node
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_file_says_in_its_first_line_what_it_is(path: Path) -> None:
+    """Seen to fail with "What lanes of a batch have in common.", with two lines, and with no full stop."""
+    line = first_line(ast.parse(path.read_text(encoding="utf-8")))
+    assert line, "has no docstring"
+    assert not QUESTIONS.match(line), line
+    assert line.endswith((".", ":")), line
+    assert len(line) <= 120, line
+
+
+@pytest.mark.parametrize("path", NAMED, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_what_is_not_the_subject_of_a_public_name(path: Path) -> None:
+    lines = {node.name: first_line(node) for node in public(ast.parse(path.read_text(encoding="utf-8")))}
+    assert not {name: line for name, line in lines.items() if re.match(r"What\b", line)}
