@@ -62,7 +62,7 @@ def tune(
     Example: iapo tune --example --out run.toml, then iapo tune run.toml --plan
     """
     if schema:
-        return _write_schema(out or config)
+        return _write_schema(out)
     if example:
         return _write_example(out, config)
     if out is not None:
