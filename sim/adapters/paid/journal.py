@@ -196,7 +196,7 @@ class Journal:
             *(SETTLED, AMBIGUOUS, LOST, VOID),
         )
 
-    def copies(self) -> dict[tuple[str, str, str], tuple[int, int]]:
+    def copies(self) -> dict[tuple[str, str, str], Any]:
         """Draws by stream, model and prompt, and how many of them have the text of another one of their cell."""
         rows = self.rows(
             "SELECT stream, model, prompt, count(*), count(*) - count(DISTINCT hex(cell) || hex(text)) "
