@@ -110,7 +110,7 @@ def _say_unresolved(plan: "Plan") -> None:
     from theory.truth import unresolved, whole_values
 
     console = common.console()
-    for name in plan.envs:
+    for name in map(str, plan.envs):
         world = envs.get(name)
         if not world.source.fresh:
             for sentence in unresolved(world, whole_values(world), cells.context_names(world)):
@@ -190,7 +190,7 @@ def _table(console: "Console", env: str, rows: "pd.DataFrame", plan: "Plan", res
     body = []
     every = rows["acr_mean"].to_numpy()
     number = shown(every, max(float(np.ptp(every)), float(rows["acr_sem"].to_numpy().max())))
-    for text in plan.algorithms:
+    for text in map(str, plan.algorithms):
         entries = []
         for budget in plan.budgets:
             cell = cast(Any, cells.loc[text, budget])

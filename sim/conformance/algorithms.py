@@ -39,23 +39,23 @@ def contract(algorithm: Algorithm, spec: Spec) -> str | None:
     algorithm, key, rows = algorithm.traced(), runner.trial_key(0, 0), algorithm.num_rows(spec)
     state = eqx.filter_eval_shape(lambda spec: algorithm.init(spec, jnp.int32(45)), spec)
     over = eqx.filter_eval_shape(algorithm.finished, spec, state)
-    ask = eqx.filter_eval_shape(algorithm.allocate, key, spec, state)
+    ask: Any = eqx.filter_eval_shape(algorithm.allocate, key, spec, state)
     contexts = (spec.num_contexts,)
     problem = _unlike("finished", over, jax.ShapeDtypeStruct((), jnp.bool_))
     if problem is None and not isinstance(ask, Allocation):
         problem = f"allocate returns a {type(ask).__name__}; it must be an Allocation"
-    problem = problem or _unlike(
-        "allocate", Allocation(*ask[:3]), Allocation(*[jax.ShapeDtypeStruct((rows,), jnp.int32)] * 3)
-    )
+    whole: Any = [jax.ShapeDtypeStruct((rows,), jnp.int32)] * 3
+    problem = problem or _unlike("allocate", Allocation(*ask[:3]), Allocation(*whole))
     if problem:
         return problem
     scales = algorithm.num_scales(spec)
-    sums = jax.ShapeDtypeStruct((rows, spec.num_tasks, scales), jnp.float32)
-    stats = Stats(sums, jax.ShapeDtypeStruct((rows, scales), jnp.float32))
+    sums: Any = [jax.ShapeDtypeStruct((rows, *shape), jnp.float32) for shape in ((spec.num_tasks, scales), (scales,))]
+    stats = Stats(*sums)
     later = eqx.filter_eval_shape(algorithm.update, key, spec, state, ask, stats)
     policy = eqx.filter_eval_shape(algorithm.recommend, key, spec, state)
     problem = _unlike("update", later, state, "the state of init")
-    problem = problem or _unlike("recommend", policy, Policy(*[jax.ShapeDtypeStruct(contexts, jnp.int32)] * 2))
+    arms: Any = [jax.ShapeDtypeStruct(contexts, jnp.int32)] * 2
+    problem = problem or _unlike("recommend", policy, Policy(*arms))
     if problem:
         return problem
     pairs = zip(jax.tree.leaves(state), jax.tree.leaves(later), strict=True)
@@ -116,7 +116,8 @@ def _loops(make: Make) -> str | None:
     return None
 
 
-_begin, _going, _ask, _tell, _answer = map(eqx.filter_jit, (turn.begin, turn.going, turn.ask, turn.tell, turn.answer))
+_jit: Any = eqx.filter_jit
+_begin, _going, _ask, _tell, _answer = map(_jit, (turn.begin, turn.going, turn.ask, turn.tell, turn.answer))
 
 
 @eqx.filter_jit
@@ -255,11 +256,12 @@ def compiled() -> Iterator[list[str]]:
         if event == "/jax/core/compile/backend_compile_duration":
             names.append(about["fun_name"])
 
-    jax.monitoring.register_event_duration_secs_listener(note)
+    listening: Any = note
+    jax.monitoring.register_event_duration_secs_listener(listening)
     try:
         yield names
     finally:
-        jax.monitoring.unregister_event_duration_listener(note)
+        jax.monitoring.unregister_event_duration_listener(listening)
 
 
 def _programs(make: Make) -> str | None:

@@ -178,7 +178,7 @@ def _call(
         found = whole.run(*head, jnp.int32(first), jnp.int32(count), slots, lanes, observer)
     else:
         mesh = jax.make_mesh((len(devices),), ("trial",), axis_types=(jax.sharding.AxisType.Auto,))
-        numbers = (jnp.asarray(first + starts, jnp.int32), jnp.asarray(counts, jnp.int32))
+        numbers: Any = (jnp.asarray(first + starts, jnp.int32), jnp.asarray(counts, jnp.int32))
         found = whole.run_sharded(mesh, *head, *numbers, slots, lanes, observer)
     kept = np.concatenate([device * slots + np.arange(size) for device, size in enumerate(counts)])
     own = jax.tree.map(lambda leaf: np.asarray(leaf)[kept], found)

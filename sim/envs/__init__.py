@@ -37,7 +37,7 @@ class Entry(NamedTuple):
     """A registered environment: one line for people, and what builds it."""
 
     description: str
-    build: Callable[[], Dataset | Source | NamedSource]
+    build: Callable[..., Dataset | Source | NamedSource]
 
 
 ENVS: dict[str, Entry] = {

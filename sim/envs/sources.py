@@ -139,7 +139,8 @@ def shuffled(
         share = query_weights / query_weights.sum()
         # At least one unit each; the sum stays within 2**24.
         weights = jnp.asarray(np.maximum(np.floor(share * (_WEIGHT_UNITS - size)), 1.0), jnp.int32)
-    return FixedSource(environment, jnp.asarray(context_probs, jnp.float32), weights, num_train)
+    probs = jnp.asarray(context_probs, jnp.float32)
+    return FixedSource(environment=environment, context_probs=probs, query_weights=weights, num_train=num_train)
 
 
 def num_train_queries(size: int, train_fraction: float) -> int:

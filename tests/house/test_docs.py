@@ -109,6 +109,8 @@ def test_files_that_texts_name_are_there(path: Path) -> None:
 
 
 COMMANDS = typer.main.get_command(app)
+
+
 def lines(path: Path) -> list[str]:
     """Calls of `iapo` in a text's shell blocks, and in its quoted commands."""
     shown = [line for block in blocks(path, "sh") for line in block.splitlines()]

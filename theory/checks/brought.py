@@ -44,10 +44,11 @@ def claim_of(text: str) -> Claim:
     if isinstance(thing, Claim):
         claim = thing
     elif callable(thing):
+        bound: Any = thing
         parameters = plugins.parameters(thing)
         if len(parameters) < 2:
             raise ValueError(f"{text} takes {', '.join(parameters) or 'nothing'}; a bound takes a case and a budget")
-        claim = Claim(str(parameters.get("rule", getattr(thing, "rule", _RULE))), thing)
+        claim = Claim(str(parameters.get("rule", getattr(thing, "rule", _RULE))), bound)
     else:
         raise ValueError(f"{text} is an object of class {type(thing).__name__}; expected a function or a Claim")
     if claim.rule not in rules.RULES:

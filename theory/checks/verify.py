@@ -304,7 +304,12 @@ def _trials_of(task: Task, algorithm: Algorithm, observe: Observe | None = None)
     """The trials of a simulation in batches, each with the number of its first."""
     source = fixed(task.data, 1.0).source
     for first in range(0, task.effort, _BATCH):
-        numbers = {"seed": task.seed, "trials": min(_BATCH, task.effort - first), "first": first, "chunk": _CHUNK}
+        numbers: dict[str, Any] = {
+            "seed": task.seed,
+            "trials": min(_BATCH, task.effort - first),
+            "first": first,
+            "chunk": _CHUNK,
+        }
         yield first, runner.run_trials(source, algorithm, task.budget, observe=observe, **numbers)
 
 
