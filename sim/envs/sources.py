@@ -140,7 +140,7 @@ def shuffled(
         # At least one unit each; the sum stays within 2**24.
         weights = jnp.asarray(np.maximum(np.floor(share * (_WEIGHT_UNITS - size)), 1.0), jnp.int32)
     probs = jnp.asarray(context_probs, jnp.float32)
-    return FixedSource(environment=environment, context_probs=probs, query_weights=weights, num_train=num_train)
+    return FixedSource(environment=environment, context_probs=probs, weights=weights, num_train=num_train)
 
 
 def num_train_queries(size: int, train_fraction: float) -> int:
