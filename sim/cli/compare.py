@@ -220,7 +220,10 @@ def algorithms() -> None:
     from sim.comparison import contenders
 
     def about(name: str) -> Text:
-        found = contenders.get(name)
+        try:
+            found = contenders.get(name)
+        except ValueError as error:  # of a package that is broken: the others are listed
+            return Text(str(error))
         options = ", ".join(f"{option}={value}" for option, value in found.options.items())
         return Text(f"{found.summary}\n  {options}" if options else found.summary)
 

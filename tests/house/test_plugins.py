@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from sim import algorithms, envs, mistakes, plugins
 from sim.algorithms import ALGORITHMS
 from sim.cli import app
-from sim.comparison import cells
+from sim.comparison import cells, contenders
 from theory.truth import exact_values
 
 RULE = '''
@@ -377,3 +377,14 @@ def test_a_rule_of_ones_own_runs_in_other_processes_and_its_mistakes_come_back(h
     result = CliRunner().invoke(app, [*start, "wrong.py:Branches"])
     assert result.exit_code == 2
     assert "error: wrong.py, line 12: TracerBoolConversionError" in result.stderr
+
+
+def test_lists_hold_what_packages_give_broken_or_not(offered: Path) -> None:
+    """Seen to end with exit code 2 and no list where a package is broken."""
+    result = CliRunner().invoke(app, ["algorithms"])
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.stdout.split())
+    assert "theirs A uniform rule with options." in said
+    assert "broken algorithm 'broken' of the package lab cannot be loaded (lab_rules:Absent)" in said
+    result = CliRunner().invoke(app, ["env", "list"])
+    assert "from the package lab" in result.stdout
