@@ -1,0 +1,1 @@
+"""Pictures of results that commands write: drawn only, nothing is computed."""
