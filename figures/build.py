@@ -21,7 +21,7 @@ from figures import registry, style
 from figures.inputs import SEED, SUFFIX, Lab
 from sim import algorithms, envs, plugins, program
 from sim import origins as modules
-from sim.comparison import cells, store, tables
+from sim.comparison import cells, contenders, store, tables
 from theory import truth
 from theory.checks import verify
 
