@@ -121,6 +121,8 @@ def _own(text: str) -> NamedSource:
     thing = plugins.load("environment", text, fits, ENVS)
     title, options = plugins.label(reference.base), reference.options
     made = thing
+    if isinstance(thing, type) and issubclass(thing, Source):
+        _refuse_abstract(reference.base, thing)
     if callable(thing) and not isinstance(thing, _WORLDS):
         has_options = bool(plugins.parameters(thing))
         made = plugins.call(reference.base, thing, options if has_options else "")
@@ -131,17 +133,19 @@ def _own(text: str) -> NamedSource:
         is_ = "is" if made is thing else "makes"
         kinds = "expected a Dataset, a Source or a NamedSource, or a function that makes one"
         raise ValueError(f"{reference.base} {is_} an object of class {type(made).__name__}; {kinds}")
-    if isinstance(made, Source):
-        _refuse_abstract(reference.base, made)
     world = _named(title, made)
     return _with_options(world, options) if options else world
 
 
-def _refuse_abstract(title: str, source: Source) -> None:
-    missing = [name for name in ("world", "split") if getattr(type(source), name) is getattr(Source, name)]
-    missing += [] if hasattr(source, "context_probs") else ["context_probs"]
+def _refuse_abstract(title: str, kind: type[Source]) -> None:
+    own = {name for base in kind.__mro__ if base is not Source for name in (*vars(base), *_annotations(base))}
+    missing = [name for name in ("world", "split", "context_probs") if name not in own]
     if missing:
         raise ValueError(f"{title} has not all that a Source needs: {', '.join(missing)}; see sim.envs.sources")
+
+
+def _annotations(base: type) -> dict[str, Any]:
+    return vars(base).get("__annotations__", {})
 
 
 def _with_options(world: NamedSource, text: str) -> NamedSource:

@@ -15,7 +15,7 @@ import pytest
 from own_code import Folder
 
 from sim import algorithms, envs, origins, program
-from sim.comparison import cells, compare, store
+from sim.comparison import cells, compare, contenders, store
 from sim.comparison.compare import Plan
 from sim.envs.sources import NamedSource, fixed
 from theory.truth import exact_values
