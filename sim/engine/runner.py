@@ -182,7 +182,7 @@ def _call(
         found = whole.run_sharded(mesh, *head, *numbers, slots, lanes, observer)
     kept = np.concatenate([device * slots + np.arange(size) for device, size in enumerate(counts)])
     own = jax.tree.map(lambda leaf: np.asarray(leaf)[kept], found)
-    return Trials(*own.policy, own.spent, own.seen)
+    return Trials(own.policy.prompt, own.policy.scale, own.spent, own.seen)
 
 
 def observer_of(algorithm: Algorithm, spec: Spec, budget: int, observe: Observe | None) -> Observer | None:
