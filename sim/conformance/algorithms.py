@@ -45,7 +45,7 @@ def contract(algorithm: Algorithm, spec: Spec) -> str | None:
     if problem is None and not isinstance(ask, Allocation):
         problem = f"allocate returns a {type(ask).__name__}; it must be an Allocation"
     whole: Any = [jax.ShapeDtypeStruct((rows,), jnp.int32)] * 3
-    problem = problem or _unlike("allocate", Allocation(*ask[:3]), Allocation(*whole))
+    problem = problem or _unlike("allocate", Allocation(ask.prompt, ask.scale, ask.pulls), Allocation(*whole))
     if problem:
         return problem
     scales = algorithm.num_scales(spec)
