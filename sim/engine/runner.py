@@ -171,14 +171,14 @@ def _call(
     each = -(-count // len(devices))
     starts = np.minimum(np.arange(len(devices)) * each, count)
     counts = np.minimum(each, count - starts)
-    head: Any = (source, algorithm.traced(), jnp.int32(budget), counter.from_seed(seed))
+    head = (source, algorithm.traced(), jnp.int32(budget), counter.from_seed(seed))
     if not fused:
         found = stepwise.run(*head, jnp.int32(first), jnp.int32(count), lanes, observer)
     elif len(devices) == 1:
         found = whole.run(*head, jnp.int32(first), jnp.int32(count), slots, lanes, observer)
     else:
         mesh = jax.make_mesh((len(devices),), ("trial",), axis_types=(jax.sharding.AxisType.Auto,))
-        numbers: Any = (jnp.asarray(first + starts, jnp.int32), jnp.asarray(counts, jnp.int32))
+        numbers = (jnp.asarray(first + starts, jnp.int32), jnp.asarray(counts, jnp.int32))
         found = whole.run_sharded(mesh, *head, *numbers, slots, lanes, observer)
     kept = np.concatenate([device * slots + np.arange(size) for device, size in enumerate(counts)])
     own = jax.tree.map(lambda leaf: np.asarray(leaf)[kept], found)
