@@ -234,6 +234,7 @@ def test_no_climb_breaks_a_bound(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("name", list(BOUNDS))
 def test_no_long_climb_breaks_a_bound(name: str, record_property: Any) -> None:
     """Bounds are attacked where they say something: at least once each. Reports the largest exact / bound."""
