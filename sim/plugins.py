@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.machinery import PathFinder
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -167,8 +167,11 @@ def find(kind: str, text: str, fits: Callable[[Any], bool], known: Collection[st
     return None if entry is None else _load_entry(kind, entry)
 
 
-def names(kind: str) -> dict[str, EntryPoint]:
-    """Entry points of installed packages of a kind, by name. Reads their metadata, and imports nothing."""
+def names(kind: str) -> dict[str, Any]:
+    """Entry points of installed packages of a kind, by name. Reads their metadata, and imports nothing.
+
+    They need not be of the standard library's class: other readers of metadata may be installed.
+    """
     return {entry.name: entry for entry in sorted(entry_points(group=KINDS[kind]), key=lambda entry: entry.name)}
 
 
@@ -383,7 +386,7 @@ def _load_module(name: str, kind: str, registered: Collection[str]) -> ModuleTyp
     return module
 
 
-def _load_entry(kind: str, entry: EntryPoint) -> Any:
+def _load_entry(kind: str, entry: Any) -> Any:
     package = "" if entry.dist is None else f" of the package {entry.dist.name}"
     try:
         with telling(entry.module):

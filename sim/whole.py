@@ -20,6 +20,7 @@ def whole(written: object) -> int:
         ValueError: anything else; the sentence begins with "is", for the name of what holds it to go before.
 
     Example:
+        >>> from sim.whole import whole
         >>> [whole(text) for text in ("5k", "1e4", "1,000", "1_000", "2.5M")]
         [5000, 10000, 1000, 1000, 2500000]
     """

@@ -25,7 +25,9 @@ def check(
     ],
     kind: Annotated[Kind | None, typer.Option(help="What it is.", show_default="found out")] = None,
 ) -> None:
-    """Check that something keeps what all of its kind must keep, and say in words what fails and what to do.
+    """Check an algorithm, environment, scorer or figure.
+
+    Says in words what fails, and what to do.
 
     The project's own tests run the same checks. Exit code 1 where one fails, 2 where there is nothing to check.
 

@@ -37,7 +37,9 @@ def new(
     name: Annotated[str, typer.Argument(help="Its name; mine makes mine.py with the class Mine.")],
     out: Annotated[Path, typer.Option(help="Folder for the file.")] = Path(),
 ) -> None:
-    """Write a commented file to start from, which passes `iapo check` as it is. Never overwrites one.
+    """Write a commented file to start from.
+
+    It passes `iapo check` as it is. Never overwrites one.
 
     Example: iapo new algorithm mine
     """

@@ -99,10 +99,10 @@ def test_a_place_that_cannot_be_written_to_is_refused_before_the_work(tmp_path: 
 
 
 def test_without_a_temporary_folder_programs_are_not_shared(monkeypatch: pytest.MonkeyPatch):
-    def nowhere(**_: object) -> None:
+    def nowhere() -> str:
         raise FileNotFoundError("No usable temporary directory found")
 
-    monkeypatch.setattr(workers, "TemporaryDirectory", nowhere)
+    monkeypatch.setattr(workers, "gettempdir", nowhere)
     with workers._folder_of_programs() as folder:
         assert folder is None
 

@@ -71,7 +71,7 @@ def sample(
     now = [0.0]
 
     async def everything(url: str) -> Outcome:
-        where = replace(endpoint(url, max_n, timeout), concurrency=(min(16, most), 1, most))
+        where = replace(endpoint(url, max_n, timeout), concurrency=Concurrency(min(16, most), 1, most))
         journal, client = Journal(path), OpenAIClient(where, key)
         ledger = Ledger(caps, journal.charged())
         clock = Clock(lambda: now[0], quick, random.Random(0))

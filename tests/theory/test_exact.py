@@ -15,6 +15,7 @@ from sim.kernels import counter
 from sim.utilities import TIES
 from theory import exact
 from theory.blocks import best_of_n, majority
+from theory.blocks import law as laws
 from theory.moments import block_mean_variance
 
 
@@ -217,7 +218,7 @@ def test_shared_outcomes_give_the_same_values_as_tables_of_them() -> None:
 def test_blocks_of_rows_and_prompts_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     worlds = [dyadic_mix(("mv",), [[1.0]], labels=True), dyadic_mix(("bon", "mean"), [[0.75, 0.25]], labels=False)]
     whole = [exact.values(data) for data in worlds]
-    for module in (majority, best_of_n, law):
+    for module in (majority, best_of_n, laws):
         monkeypatch.setattr(module, "_BLOCK", 4)
     for data, expected in zip(worlds, whole, strict=True):
         np.testing.assert_allclose(exact.values(data), expected, atol=1e-14)

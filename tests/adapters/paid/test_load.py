@@ -42,7 +42,9 @@ MILLISECONDS = 2.0
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    server = subprocess.Popen([sys.executable, str(ROOT / "tests" / "load_server.py")], stdout=subprocess.PIPE)
+    server = subprocess.Popen(
+        [sys.executable, str(ROOT / "tests" / "support" / "load_server.py")], stdout=subprocess.PIPE
+    )
     try:
         assert server.stdout is not None
         yield int(server.stdout.readline())
@@ -53,7 +55,7 @@ def port() -> Iterator[int]:
 
 def measured(*arguments: object) -> dict[str, float]:
     """What `load_child` says."""
-    command = [sys.executable, str(ROOT / "tests" / "load_child.py"), *map(str, arguments)]
+    command = [sys.executable, str(ROOT / "tests" / "support" / "load_child.py"), *map(str, arguments)]
     done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     print(done.stdout.splitlines()[-1])

@@ -16,7 +16,7 @@ from sim.adapters.paid.entries import Draw
 from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.ledger import Amount, Ledger
 from sim.adapters.paid.sampler import REFUSED, Sampler
-from sim.adapters.run_file.settings import Caps
+from sim.adapters.run_file.settings import Caps, Concurrency
 from sim.adapters.wire.protocol import Completion, Reply, Request, Usage
 from sim.adapters.wire.retry import Clock, Stopped
 

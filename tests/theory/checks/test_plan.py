@@ -170,8 +170,8 @@ def test_errors_are_one_sentence() -> None:
         (["synth-bernoulli", "--delta", "0.1"], "fixed finite environment"),
         (["two-arm", "--delta", "0.1", "--algorithm", "oracle"], "told the truth"),
         (["nothing", "--delta", "0.1"], "nothing"),
-        (["two-arm", "--budget", "0"], "budget 0 is too small"),
-        (["two-arm", "--delta", "0.1", "--most", "-5"], "budget -5 is too small"),
+        (["two-arm", "--budget", "0"], "--budget is 0; it must be at least 1"),
+        (["two-arm", "--delta", "0.1", "--most", "-5"], "--most is -5; it must be at least 1"),
     ):
         found = run(app, ["plan", *options])
         assert found.exit_code == 2, options
