@@ -19,9 +19,9 @@ import matplotlib as mpl
 
 from figures import registry, style
 from figures.inputs import SEED, SUFFIX, Lab
-from sim import algorithms, envs, plugins, program
+from sim import algorithms, digests, envs, plugins, program
 from sim import origins as modules
-from sim.comparison import cells, contenders, store, tables
+from sim.comparison import cells, contenders, tables
 from theory import truth
 from theory.checks import verify
 
@@ -271,7 +271,7 @@ def _refuse_to_leave_out(name: str, asked: Asked, lab: Lab) -> None:
 def _inputs(name: str, asked: Asked, lab: Lab) -> dict[str, Any]:
     """What a table is computed from, comparable after a round trip through JSON."""
     sweep = sweep_of(name, asked)
-    held = {env: store.digest(data) for env in lab.at_hand(_names(sweep)) if (data := lab.get(env).data) is not None}
+    held = {env: digests.digest(data) for env in lab.at_hand(_names(sweep)) if (data := lab.get(env).data) is not None}
     needs = {need: _content(asked.where(need)) for need in registry.FIGURES[name].needs}
     theirs = registered(registry.FIGURES[name].module, sweep)
     return json.loads(json.dumps({"sweep": sweep, "environments": held, "tables": needs} | theirs))

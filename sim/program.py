@@ -35,8 +35,7 @@ from typing import Any, NamedTuple, get_args
 import jax
 import numpy as np
 
-from sim import origins
-from sim.comparison import store
+from sim import digests, origins
 from sim.origins import Origin, own, plain, top
 
 _DIGITS = 64
@@ -84,13 +83,13 @@ def behind(*things: Any, modules: tuple[str, ...] = (), shapes: Any = None, piec
     for name in modules:
         walk.module(name)
     try:
-        options = store.describe(list(things))
+        options = digests.describe(list(things))
     except TypeError as error:
         options, walk.unread = None, walk.unread | {str(error): None}
     loaded = {name: sorted(map(json.dumps, values)) for name, values in walk.loaded.items()}
-    code = store.digest({"texts": walk.texts_digest(), "loaded": loaded})
-    key, unread, foreign = store.digest([options, code]), tuple(walk.unread), tuple(sorted(walk.foreign))
-    found = Program(f"{key}-{secrets.token_hex(8)}" if unread else key, code, store.digest(options), unread, foreign)
+    code = digests.digest({"texts": walk.texts_digest(), "loaded": loaded})
+    key, unread, foreign = digests.digest([options, code]), tuple(walk.unread), tuple(sorted(walk.foreign))
+    found = Program(f"{key}-{secrets.token_hex(8)}" if unread else key, code, digests.digest(options), unread, foreign)
     _taken[found.key] = found.options
     return found
 
@@ -147,7 +146,7 @@ class _Walk:
     def texts_digest(self) -> str:
         """SHA-256 of all texts."""
         theirs = {name: sorted(map(_sha, texts)) for name, texts in self.foreign.items()}
-        return store.digest({name: _own_sha(name) for name in self.own} | theirs)
+        return digests.digest({name: _own_sha(name) for name in self.own} | theirs)
 
     def root(self, thing: Any) -> None:
         """Visit an object whose package counts even where it is installed."""
@@ -217,9 +216,9 @@ class _Walk:
             self.module(kind.__module__)
         elif self._counts(kind.__module__, home):
             self.module(kind.__module__, home)
-            name, origin = f"class {store.name_of(kind)}", self._find(kind.__module__, home)
+            name, origin = f"class {digests.name_of(kind)}", self._find(kind.__module__, home)
             self.loaded.setdefault(name, []).append(
-                [*map(store.name_of, kind.__mro__), str(vars(kind).get("__annotations__"))]
+                [*map(digests.name_of, kind.__mro__), str(vars(kind).get("__annotations__"))]
             )
             for part, value in vars(kind).items():
                 if not part.startswith("__") and part != "_abc_impl":
@@ -242,7 +241,7 @@ class _Walk:
             self.module(home)
         elif self._counts(home, namespace):
             self.module(home, namespace)
-            name, origin = store.name_of(function), self._find(home, namespace)
+            name, origin = digests.name_of(function), self._find(home, namespace)
             if not _readable(function, origin):
                 self.unread[f"the source of {name.removeprefix('__main__:')} cannot be read"] = None
             self._value(f"function {name}", function, origin)
@@ -290,10 +289,10 @@ class _Walk:
         def opaque(part: Any) -> str:
             if text is None and not isinstance(part, _INERT) and not list(_functions([part])):
                 self.unread[f"what {name.removeprefix('class ').removeprefix('__main__:')} holds cannot be read"] = None
-            return f"a {store.name_of(type(part))}"
+            return f"a {digests.name_of(type(part))}"
 
         try:
-            described = store.describe(value, opaque)
+            described = digests.describe(value, opaque)
         except RecursionError:
             described = opaque(value)
         known = self.loaded.setdefault(name, [])

@@ -14,7 +14,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from sim import evaluate, mistakes, plugins, program
+from sim import digests, evaluate, mistakes, plugins, program
 from sim.comparison import given, store
 from sim.comparison.given import Held
 from sim.envs.sources import NamedSource
@@ -53,7 +53,7 @@ class Block(NamedTuple):
     def path(self, **what: Any) -> Path:
         """Where the result is kept that depends on these trials and on `what` else."""
         parts = (self.digest, self.seed, self.first, self.trials)
-        return Path(self.folder) / f"{store.digest([parts, what])}.npz"
+        return Path(self.folder) / f"{digests.digest([parts, what])}.npz"
 
     @property
     def exact_path(self) -> Path:

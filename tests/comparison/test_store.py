@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sim import algorithms, envs, program
+from sim import algorithms, digests, envs, program
 from sim.comparison import store
 
 ARRAYS = {"a": np.arange(6).reshape(2, 3), "b": np.array([0.1, 0.2])}
@@ -54,17 +54,17 @@ def test_digests_tell_apart_what_numbers_depend_on():
         *(np.zeros(2), np.zeros((2, 1)), np.zeros(2, np.float32), np.ones(2)),
         *(0, 1, True, "1", None, [], [0], {"0": 0}),
     ]
-    digests = [store.digest(thing) for thing in things]
-    assert len(set(digests)) == len(things)
-    assert [store.digest(thing) for thing in things] == digests
+    found = [digests.digest(thing) for thing in things]
+    assert len(set(found)) == len(things)
+    assert [digests.digest(thing) for thing in things] == found
 
 
 def test_equal_content_has_equal_digests():
-    assert store.digest(algorithms.get("psst")) == store.digest(algorithms.get("psst:ties=random"))
-    assert store.digest(envs.get("crossover").source) == store.digest(envs.get("crossover").source)
-    assert store.digest(jnp.arange(3)) == store.digest(np.arange(3, dtype=np.int32))
+    assert digests.digest(algorithms.get("psst")) == digests.digest(algorithms.get("psst:ties=random"))
+    assert digests.digest(envs.get("crossover").source) == digests.digest(envs.get("crossover").source)
+    assert digests.digest(jnp.arange(3)) == digests.digest(np.arange(3, dtype=np.int32))
     with pytest.raises(TypeError, match="cannot be described"):
-        store.digest(object())
+        digests.digest(object())
 
 
 def test_algorithms_do_not_depend_on_each_other():
@@ -85,11 +85,11 @@ def test_a_program_is_what_a_module_imports(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "stale_too.py").write_text("")
     monkeypatch.syspath_prepend(str(tmp_path))
 
-    def digests() -> list[str]:
+    def programs() -> list[str]:
         return [program.behind(modules=(name,)).key for name in ("stale.a", "stale.b", "stale.d", "stale_too", "numpy")]
 
-    before = digests()
+    before = programs()
     assert len(set(before)) == 5
     (tmp_path / "stale_too.py").write_text("x = 1")
-    assert [old == new for old, new in zip(before, digests(), strict=True)] == [False, False, True, False, True]
+    assert [old == new for old, new in zip(before, programs(), strict=True)] == [False, False, True, False, True]
     assert "stale" not in sys.modules, "nothing is run in order to look"

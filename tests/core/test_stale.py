@@ -14,8 +14,8 @@ import jax
 import pytest
 from own_code import Folder
 
-from sim import algorithms, envs, origins, program
-from sim.comparison import cells, compare, contenders, store
+from sim import algorithms, digests, envs, origins, program
+from sim.comparison import cells, compare, contenders
 from sim.comparison.compare import Plan
 from sim.envs.sources import NamedSource, fixed
 from theory.truth import exact_values
@@ -357,13 +357,13 @@ def test_functions_are_described_by_what_they_compute() -> None:
     def make(by: int) -> Callable[[int], int]:
         return lambda x: x + by
 
-    one, same, other = store.digest(make(1)), store.digest(make(1)), store.digest(make(2))
+    one, same, other = digests.digest(make(1)), digests.digest(make(1)), digests.digest(make(2))
     assert one == same != other
-    assert store.digest(len) != store.digest(max)
+    assert digests.digest(len) != digests.digest(max)
 
     def loops(n: int) -> int:
         return loops(n - 1) if n else 0
 
-    assert store.digest(loops)
-    assert store.digest({1: 0}) != store.digest({"1": 0})
-    assert store.digest(jax.random.key(0)) == store.digest(jax.random.key(0)) != store.digest(jax.random.key(1))
+    assert digests.digest(loops)
+    assert digests.digest({1: 0}) != digests.digest({"1": 0})
+    assert digests.digest(jax.random.key(0)) == digests.digest(jax.random.key(0)) != digests.digest(jax.random.key(1))

@@ -4,7 +4,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from sim.comparison import store
+from sim import digests
 from sim.envs.dataset import Dataset
 from theory.checks import families
 from theory.checks.events import MISS, Event
@@ -60,7 +60,7 @@ class Task(NamedTuple):
     def path(self) -> Path:
         """Where the result is kept: under a digest of all it depends on."""
         what = (self.kind, self.data, self.rule, self.budget, self.effort, self.seed, self.program, self.event)
-        return Path(self.folder) / f"{store.digest(what)}.npz"
+        return Path(self.folder) / f"{digests.digest(what)}.npz"
 
     @property
     def needs(self) -> tuple[Kind, str, Event]:
