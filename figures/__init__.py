@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING
 from sim.public import lazily
 
 if TYPE_CHECKING:
+    from figures import style as style
     from figures.anew import draw_figure as draw_figure
     from figures.results.compare import draw as draw_comparison
 
-__all__ = ["draw_comparison", "draw_figure"]
+__all__ = ["draw_comparison", "draw_figure", "style"]
 
-_HOMES = {"draw_comparison": "figures.results.compare:draw", "draw_figure": "figures.anew:draw_figure"}
+_HOMES = {
+    "draw_comparison": "figures.results.compare:draw",
+    "draw_figure": "figures.anew:draw_figure",
+    "style": "figures.style",
+}
 
 __getattr__, __dir__ = lazily(__name__, _HOMES)

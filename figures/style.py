@@ -2,6 +2,10 @@
 
 An algorithm has the same colour, marker and label in every figure, whatever else is in it. Exact values are lines,
 simulation is markers with intervals (thin lines guide the eye), bounds are dashed.
+
+    >>> from figures import style
+    >>> style.look("psst").label, style.COLUMN
+    ('PSST', 3.3)
 """
 
 import io

@@ -6,7 +6,7 @@ The public names are those in `__all__`. They are imported when they are first u
 * Environments: `envs` (`envs.get` by name or file), `Dataset`, `Source`, `NamedSource`, `fixed`, `load`, `save`,
   `from_log` (with `Columns` and `Contexts`).
 * Algorithms: `algorithms` (`algorithms.get` by name), and what one is made of: `Algorithm`, `Allocation`, `Policy`,
-  `Spec`, `Stats`, `estimators`, `schedules`, `trim`.
+  `Spec`, `Stats`, `estimators`, `schedules`, `trim`. Scorers of your own are made of `AnswerScorer`.
 * Scores: `evaluate`. Exact values come from `theory`, which this package never imports: where they are needed, they are
   an argument.
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from sim import evaluate as evaluate
     from sim import schedules as schedules
     from sim import trim as trim
+    from sim.adapters.scorers.scoring import AnswerScorer as AnswerScorer
     from sim.comparison import tables as tables
     from sim.comparison.api import compare as compare
     from sim.comparison.api import run_one as run_one
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Algorithm",
     "Allocation",
+    "AnswerScorer",
     "Columns",
     "Contexts",
     "Dataset",
@@ -88,6 +90,7 @@ __all__ = [
 _HOMES = {
     "Algorithm": "sim.core:Algorithm",
     "Allocation": "sim.core:Allocation",
+    "AnswerScorer": "sim.adapters.scorers.scoring:AnswerScorer",
     "Columns": "sim.envs.logs:Columns",
     "Contexts": "sim.envs.logs:Contexts",
     "Dataset": "sim.envs.dataset:Dataset",

@@ -9,6 +9,7 @@ The public names are those in `__all__`; `sim` says what semantic versioning cov
 * Exact error probabilities: `enumerate_runs` and `failure_probability` (every run of a small world), `halving_error`.
 * Checks: `verify` (every guarantee against exact truth, simulation and splitting), `plan` (the budget that each asks
   for, and the one that simulation says suffices).
+* `Claim`: a bound of your own, with the rule and the event that it is about (`iapo verify --bound`).
 * `agnostic`: whether prompts may be chosen without regard to the inference strategy, and the loss.
 
 Other rooms, for those who read the code: `exact`, `moments`, `continuous`, `truth`, `blocks`; `lcpb` (a computed bound,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from theory import hardness as hardness
     from theory.checks import plan as plan
     from theory.checks import verify as verify
+    from theory.checks.claims import Claim as Claim
     from theory.exact import best_arms as best_arms
     from theory.exact import gaps as gaps
     from theory.exact import values as values
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from theory.truth import exact_values as exact_values
 
 __all__ = [
+    "Claim",
     "agnostic",
     "best_arms",
     "bounds",
@@ -61,6 +64,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Claim": "theory.checks.claims:Claim",
     "agnostic": "theory.agnostic",
     "best_arms": "theory.exact:best_arms",
     "bounds": "theory.bounds",

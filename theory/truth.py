@@ -1,4 +1,4 @@
-"""Exact values for the command line, from `theory`: the one place where the two packages meet."""
+"""Exact values of environments on training and test queries: the function by which comparisons score answers."""
 
 from collections.abc import Sequence
 from dataclasses import replace

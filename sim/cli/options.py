@@ -56,6 +56,14 @@ EnvPlace = Annotated[
         show_default=False,
     ),
 ]
+Bounds = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--bound",
+        metavar="FILE:NAME",
+        help="A bound of your own too, as mine.py:my_bound.",
+    ),
+]
 Env = Annotated[
     str | None,
     typer.Option(

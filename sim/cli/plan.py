@@ -44,6 +44,7 @@ def plan(
     most: Annotated[
         int, typer.Option(parser=options.positive, metavar="T", help="Largest budget that is simulated.")
     ] = 300_000,
+    bound: options.Bounds = None,
     seed: options.Seed = 0,
     out: options.Table = None,
 ) -> None:
@@ -60,9 +61,11 @@ def plan(
     if (delta is None) == (budget is None):
         raise ValueError("give either --delta (find budgets) or --budget (what it achieves), one of them")
     from sim import algorithms, envs
+    from theory.checks import brought
     from theory.checks import plan as room
     from theory.checks.claims import Case
 
+    brought.bring(bound or ())
     data, learner = envs.get(env).data, algorithms.get(algorithm)
     if data is None:
         raise ValueError(f"{env}: draws its worlds or scores afresh; a plan needs a fixed finite environment")

@@ -33,10 +33,7 @@ def verify(
             autocompletion=completion.families,
         ),
     ] = None,
-    bound: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FILE:NAME", help="Test a bound of your own too, as mine.py:my_bound; once per bound."),
-    ] = None,
+    bound: options.Bounds = None,
     processes: workers.Workers = None,
     dask: workers.Dask = None,
     cache_dir: workers.CacheDir = None,

@@ -85,6 +85,12 @@ class Claim(NamedTuple):
         asks: whether `of` takes as a third argument how much regret may be ignored; where that is not named, as in
             `iapo verify`, the claim then says nothing, and `event` is that of a tolerance of 0.
         drawn: whether the figures `bounds` and `regret` draw it; tables hold all.
+
+    Example:
+        >>> from theory import Claim
+        >>> claim = Claim("uniform", lambda case, budget: 2.0 ** -(budget / case.problem.num_arms))
+        >>> claim.rule, claim.status.name
+        ('uniform', 'STATED')
     """
 
     rule: str

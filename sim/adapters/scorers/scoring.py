@@ -84,7 +84,16 @@ class Scorer(abc.ABC):
 
 
 class AnswerScorer(Scorer):
-    """A scorer that reads an answer by a rule and scores 1 where it is the right one."""
+    """A scorer that reads an answer by a rule and scores 1 where it is the right one.
+
+    Example:
+        >>> from sim import AnswerScorer
+        >>> class Last(AnswerScorer):
+        ...     def answer(self, text):
+        ...         return text.split()[-1] if text.split() else None
+        >>> Last().answer("I think it is 42"), Last().answer(" ")
+        ('42', None)
+    """
 
     @abc.abstractmethod
     def answer(self, text: str) -> str | None:
