@@ -152,13 +152,7 @@ def _with_options(world: NamedSource, text: str) -> NamedSource:
     """The environment with fields changed."""
     thing = world.source if world.data is None else world.data
     known = {"tie": world.data.tie} if world.data is not None else _numbers(thing)
-    changes = {}
-    for item in text.split(","):
-        option, _, value = item.partition("=")
-        if option not in known:
-            allowed = f"allowed are {', '.join(known)}" if known else "it has none"
-            raise ValueError(f"{world.name} has no option {option!r}; {allowed}")
-        changes[option] = _parsed(f"{world.name}: {option}", value, known[option])
+    changes = plugins.read_options(world.name, text, known)
     name = f"{world.name}:{text}"
     if world.data is not None:
         return fixed(replace(world.data, name=name, **changes), 0.8 if holds_out(world.source) else 1.0)
@@ -176,16 +170,6 @@ def _numbers(source: Any) -> dict[str, Any]:
         for name, value in found.items()
         if isinstance(value, int | float) or (isinstance(value, tuple) and isinstance(value[0], float))
     }
-
-
-def _parsed(what: str, text: str, default: Any) -> Any:
-    try:
-        if isinstance(default, tuple):
-            return tuple(float(part) for part in text.split("+"))
-        return type(default)(text)
-    except ValueError:
-        kinds = {int: "a whole number", float: "a number", tuple: "numbers joined by +"}
-        raise ValueError(f"{what} is {text!r}; expected {kinds[type(default)]}") from None
 
 
 def _named(name: str, built: Dataset | Source | NamedSource) -> NamedSource:

@@ -393,8 +393,8 @@ def test_environments_take_options(tmp_path: Path):
     assert world.data is not None
     assert (world.name, world.data.tie) == ("crossover:tie=half", "half")
     for text, sentence in (
-        ("synth-bernoulli:prompts=4", "synth-bernoulli has no option 'prompts'; allowed are num_prompts, max_scale"),
-        ("crossover:max_scale=4", "crossover has no option 'max_scale'; allowed are tie"),
+        ("synth-bernoulli:prompts=4", "synth-bernoulli has no option 'prompts'; did you mean 'num_prompts'"),
+        ("crossover:max_scale=4", "crossover has no option 'max_scale'; known: tie"),
         ("synth-bernoulli:num_prompts=four", "num_prompts is 'four'; expected a whole number"),
         ("crosover:tie=half", "no environment is called 'crosover'"),
     ):
