@@ -27,7 +27,7 @@ for name in (
 ):
     importlib.import_module(name)
 
-PURE = [(runner, name) for name in ("_init", "_finished", "_allocate", "_update", "_recommend", "_round_keys")]
+PURE = [(runner, name) for name in ("_begin", "_going", "_ask", "_tell", "_answer")]
 PURE += [(runner, "trial_key"), (counter, "fold"), (rounds, "block_counts"), (rounds, "pass_limits")]
 PURE += [(live, "_draw"), (live, "_pull_units"), (subsets, "blocks_of"), (tune, "describe"), (rounds, "advance")]
 """What a run computes with JAX: functions of their arguments alone, which know no journal and no server."""
