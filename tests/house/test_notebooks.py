@@ -117,9 +117,9 @@ def test_names_that_are_not_public_are_found():
     """Of every form of import, and of an attribute."""
     text = (
         "import theory\nimport sim.engine.runner\nfrom sim.core import Spec\nfrom sim import compare, kernels\n"
-        "theory.values\ntheory.exact\nimport figures as f\nf.style"
+        "theory.values\ntheory.exact\nimport figures as f\nf.panels"
     )
-    assert private(text) == ["sim.engine.runner", "sim.core.Spec", "sim.kernels", "theory.exact", "figures.style"]
+    assert private(text) == ["sim.engine.runner", "sim.core.Spec", "sim.kernels", "theory.exact", "figures.panels"]
 
 
 def test_thirty_lines_are_thirty():
