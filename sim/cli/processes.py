@@ -55,9 +55,11 @@ class Processes(Executor):
                 resource_tracker.ensure_running()  # which would unblock signals if it began later
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Compute something as soon as a process is idle."""
+        """Compute something as soon as a process is idle. After `kill` it is never computed: this process is ending."""
         future: Future[Any] = Future()
         with self._lock:
+            if self._killed:
+                return future
             if self._closed:
                 raise RuntimeError("no task can be added after the end")
             self._open.add(future)

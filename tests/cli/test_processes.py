@@ -67,6 +67,13 @@ def test_what_waits_is_computed_before_the_end(tmp_path: Path):
         made.submit(os.getpid)
 
 
+def test_a_task_that_comes_after_the_kill_says_nothing():
+    """The main thread may still add tasks while another ends the process. Seen to fail: a traceback beside "stopped"."""
+    made = Processes(1, workers._begin_worker, (None, None))
+    made.kill()
+    assert not made.submit(os.getpid).done()
+
+
 def test_a_complaint_of_another_process_is_a_sentence_and_a_bug_is_not(pool: Processes):
     """Of the complaint only the text of the traceback comes back. Seen to fail by this process's own frames alone."""
     complaint, bug = pool.submit(read_key, "NO_SUCH_KEY", "here"), pool.submit(int, "x")
