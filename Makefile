@@ -1,15 +1,20 @@
-# make run: set up and run the main job. make test: set up and run the tests. Needs python3 (>= 3.11) and make.
+# make run: set up and show a first result. make compare: all algorithms. make test: set up and run the tests.
+# Needs python3 (>= 3.11) and make.
 # Each installs what it needs and no more: run the package alone, test what tests need, lint the linters too.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-OUT ?= results/compare
 PARALLEL := --numprocesses=auto --maxprocesses=8 --dist=loadfile
 
-.PHONY: run test test-slow lint docs setup clean
+.PHONY: run compare test test-slow lint docs setup clean
 .NOTPARALLEL:
 
+run: OUT ?= results/quickstart
 run: $(VENV)/run
+	$(BIN)/iapo quickstart --out $(OUT)
+
+compare: OUT ?= results/compare
+compare: $(VENV)/run
 	$(BIN)/iapo compare --out $(OUT)
 
 test: $(VENV)/test

@@ -4,11 +4,25 @@ from typing import Annotated
 
 import typer
 
-from sim.cli import check, compare, data, evaluate, figures, journal, live, new, plan, theory, verify, worlds
+from sim.cli import (
+    check,
+    compare,
+    data,
+    evaluate,
+    figures,
+    journal,
+    live,
+    new,
+    plan,
+    quickstart,
+    theory,
+    verify,
+    worlds,
+)
 from sim.cli.usage import App
 
 SECTIONS = {
-    "Simulate": ("compare", "values", "figures", "claims"),
+    "Simulate": ("quickstart", "compare", "values", "figures", "claims"),
     "Guarantees": ("hardness", "agnostic", "plan", "verify"),
     "Live models": ("tune", "ask", "evaluate", "record", "replay", "journal"),
     "Data": ("env", "data"),
@@ -20,7 +34,7 @@ app = App(
     SECTIONS,
     name="iapo",
     help="Choose a prompt and an inference scale together (IAPO): compare selection algorithms with exact scoring.",
-    epilog="A first try: iapo compare crossover --algorithm psst --algorithm uniform --trials 50",
+    epilog="A first try: iapo quickstart",
 )
 env_app = App(help="List, show and import environments.")
 data_app = App(help="Fetch the environments that the paper's authors released.")
@@ -48,6 +62,7 @@ def _root(
     pass
 
 
+app.command("quickstart")(quickstart.quickstart)
 app.command("compare")(compare.compare)
 app.command("values")(worlds.values)
 app.command("hardness")(theory.hardness)

@@ -12,6 +12,7 @@ from sim.cli import common, completion, interrupt, options, workers
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
     from rich.console import Console
 
     from sim.comparison.compare import Plan, Result, Step
@@ -72,7 +73,6 @@ def compare(
     """
     from sim import plugins
     from sim.comparison import compare as driver
-    from theory.truth import exact_values
 
     named = [*(place or ()), *(env or ())] or ENVS
     texts, unable = (tuple(algorithm), {}) if algorithm else driver.able(named)
@@ -84,22 +84,37 @@ def compare(
         texts, reference = tuple(map(plugins.everywhere, texts)), plugins.everywhere(reference)
     named, out = [workers.everywhere(name, dask) for name in named], out if dask is None else out.resolve()
     plan = driver.Plan(tuple(named), texts, tuple(budget), trials, seed, reference, chunk)
+    result = carry_out(plan, out, processes, dask, cache_dir)
+    from figures.results import compare as figure
+
+    pictures = save_pictures(figure.draw(result.summary), out, "compare")
+    _show(plan, result)
+    _say_unresolved(plan)
+    typer.echo(f"\nIn {out}: {', '.join((*driver.FILES, *pictures))}")
+
+
+def carry_out(
+    plan: "Plan", out: Path, processes: int | None, dask: str | None = None, cache_dir: Path | None = None
+) -> "Result":
+    """Run a plan with progress on stderr, and write its tables; a run that is ended says what is kept."""
+    from sim.comparison import compare as driver
+    from theory.truth import exact_values
+
     standing = common.Standing(out)
     interrupt.last_words(standing)
     try:
         with workers.pool(processes, dask, cache_dir) as pool, progress() as report:
-            result = driver.compare(plan, out, exact_values, executor=pool, report=standing.watching(report))
+            return driver.compare(plan, out, exact_values, executor=pool, report=standing.watching(report))
     except driver.Interrupted as stopped:
         kept = f"{stopped.kept} of {stopped.total} cells are kept in {out}"
         common.stop(f"stopped: {kept}; the same command goes on from there", common.INTERRUPTED)
-    from figures import style
-    from figures.results import compare as figure
 
-    picture = figure.draw(result.summary)
-    pictures = [style.save(picture, out / f"compare.{kind}").name for kind in ("png", "pdf")]
-    _show(plan, result)
-    _say_unresolved(plan)
-    typer.echo(f"\nIn {out}: {', '.join((*driver.FILES, *pictures))}")
+
+def save_pictures(picture: "Figure", out: Path, name: str, **look: Any) -> list[str]:
+    """Write a picture as .png and .pdf; the names of the files. `look` is as in `figures.style.save`."""
+    from figures import style
+
+    return [style.save(picture, out / f"{name}.{kind}", **look).name for kind in ("png", "pdf")]
 
 
 def _say_unresolved(plan: "Plan") -> None:
@@ -166,7 +181,7 @@ def _show(plan: "Plan", result: "Result") -> None:
     console = common.console()
     for env, rows in result.summary.groupby("env", sort=False):
         console.print()
-        _table(console, str(env), rows, plan, result)
+        show_table(console, str(env), rows, plan, result)
         over = rows[rows["spent_max"] > rows["budget"]]
         for text, budget, spent in zip(over["algorithm"], over["budget"], over["spent_max"], strict=True):
             console.print(f"{text} spent up to {spent:,} completions with a budget of {budget:,}")
@@ -177,36 +192,59 @@ def _show(plan: "Plan", result: "Result") -> None:
     )
 
 
-def _table(console: "Console", env: str, rows: "pd.DataFrame", plan: "Plan", result: "Result") -> None:
-    """Mean ACR and standard error, algorithm by budget, with the seconds of every algorithm."""
+def show_table(
+    console: "Console", env: str, rows: "pd.DataFrame", plan: "Plan", result: "Result", seconds: bool = True
+) -> None:
+    """Print mean ACR and standard error, algorithm by budget, best first, with the seconds of every algorithm.
+
+    Args:
+        console: where to.
+        env: name of the environment.
+        rows: of its summary.
+        plan: what was compared.
+        result: what came out.
+        seconds: whether to show them.
+    """
     import numpy as np
     from rich.text import Text
 
     from sim.cli.digits import shown
 
     cells = rows.set_index(["algorithm", "budget"])
-    learners = rows[~rows["algorithm"].str.startswith("oracle")]
-    best = {budget: learners.loc[learners["budget"] == budget, "acr_mean"].max() for budget in plan.budgets}
-    body = []
-    every = rows["acr_mean"].to_numpy()
+    oracle = rows["algorithm"].str.startswith("oracle")
+    best = rows[~oracle].groupby("budget")["acr_mean"].max()
+    every, marks = rows["acr_mean"].to_numpy(), {}
+    for at, cell in cells.iterrows():
+        text, budget = cast(tuple[str, int], at)
+        top = not text.startswith("oracle") and cell["acr_mean"] == best[budget]
+        marks[text, budget] = ("^" if top else "") + ("*" if cell["p_holm"] < SIGNIFICANT else "")
+    width = max(map(len, marks.values()))
     number = shown(every, max(float(np.ptp(every)), float(rows["acr_sem"].to_numpy().max())))
-    for text in map(str, plan.algorithms):
+    body = []
+    for text in best_first(rows):
         entries = []
         for budget in plan.budgets:
-            cell = cast(Any, cells.loc[text, budget])
-            mark = "*" if cell["p_holm"] < SIGNIFICANT else " "
-            entry = f"{number(cell['acr_mean'])} ±{number(cell['acr_sem'])}{mark}"
-            entries.append(Text(entry, "bold" if cell["acr_mean"] == best[budget] else ""))
-        seconds = result.seconds[env, text]
-        body.append((text, *entries, f"{seconds.compile:.1f}", f"{seconds.run:.1f}"))
+            cell, mark = cast(Any, cells.loc[text, budget]), marks[text, budget]
+            entry = f"{number(cell['acr_mean'])} ±{number(cell['acr_sem'])}{mark:{width}}"
+            entries.append(Text(entry, "bold" if "^" in mark else ""))
+        spent = result.seconds[env, text]
+        body.append((text, *entries, *((f"{spent.compile:.1f}", f"{spent.run:.1f}") if seconds else ())))
     queries = "held-out queries" if result.held_out[env] else "the training queries (there is no split)"
+    apart = ", the oracle apart" if oracle.any() else ""
     common.show(
         console,
         f"{env}: average contextual return on {queries}, mean ± standard error over {plan.trials:,} trials",
-        ("algorithm", *(f">T = {budget:,}" for budget in plan.budgets), ">compile s", ">run s"),
+        ("algorithm", *(f">T = {budget:,}" for budget in plan.budgets), *((">compile s", ">run s") if seconds else ())),
         body,
-        f"* differs from {plan.reference} (Wilcoxon signed-rank, Holm-corrected, p < {SIGNIFICANT})",
+        f"Best first at T = {max(plan.budgets):,}. ^ best at its budget{apart}; * differs from {plan.reference} "
+        f"(Wilcoxon signed-rank, Holm-corrected, p < {SIGNIFICANT})",
     )
+
+
+def best_first(rows: "pd.DataFrame") -> list[str]:
+    """Algorithms of one environment by their mean ACR at the largest budget; equal ones stay in their order."""
+    last = rows[rows["budget"] == rows["budget"].max()]
+    return list(map(str, last.sort_values("acr_mean", ascending=False, kind="stable")["algorithm"]))
 
 
 @common.command

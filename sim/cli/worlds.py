@@ -60,12 +60,14 @@ def values(
     """Show exact values: the best arm of every context.
 
     And what choosing prompts by single answers would give. Values are averages over all queries of the environment.
-    Contexts, and prompts without a name, count from 0. With --context every prompt is shown. --out writes every value
-    (context, prompt, scale, value).
+    Contexts, and prompts without a name, count from 0. With --context every prompt is shown, best first.
+    --out writes every value (context, prompt, scale, value).
 
     Example: iapo values crossover
     """
     env = options.environment(place, env)
+    import numpy as np
+
     from sim import envs
     from sim.cli.digits import shown
     from sim.comparison import cells
@@ -94,10 +96,12 @@ def values(
         common.show(console, title, columns, rows, caption)
     else:
         columns = (labels.column("prompt"), ">value at N = 1", ">best N", ">value")
-        rows, text = [], shown(table[context])
-        for prompt, of_prompt in enumerate(table[context]):
-            rows.append((labels(prompt), text(of_prompt[0]), of_prompt.argmax() + 1, text(of_prompt.max())))
-        common.show(console, f"{title}, context {names[context]}", columns, rows)
+        rows, text, own = [], shown(table[context]), table[context]
+        first, top = own[:, 0], own.max(axis=1)
+        for prompt in np.argsort(-top, kind="stable"):
+            alone, best = (f"{text(of[prompt])}{'^' if of[prompt] == of.max() else ' '}" for of in (first, top))
+            rows.append((labels(prompt), alone, own[prompt].argmax() + 1, best))
+        common.show(console, f"{title}, context {names[context]}", columns, rows, "Best first. ^ best of its column.")
     _say(console, unresolved(world, table, names, seed))
     say_few(world)
     if out is not None:

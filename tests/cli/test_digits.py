@@ -51,8 +51,8 @@ def test_commands_show_values_in_any_unit(tmp_path: Path, weight: float, best: s
     files.save(replace(p1200(weight), name="unit"), place)
     listed = iapo("values", place, "--context", "0").stdout.splitlines()
     assert [line.split() for line in listed if line.split()[:1] in (["0"], ["1"])] == [
+        ["1", f"{best}^", "1", f"{best}^"],
         ["0", other, "1", other],
-        ["1", best, "1", best],
     ]
     for command in (("values", place), ("hardness", place), ("agnostic", place), ("hardness", place, "--context", "0")):
         result = iapo(*command)

@@ -45,8 +45,8 @@ def test_the_front_door_is_one_page_in_order() -> None:
         "Read on",
     ]
     assert len(re.findall(r"!\[.+\]\(", text)) == 1
-    assert "\nmake run " in text
-    assert "\nmake test " in text
+    for target in ("run", "compare", "test"):
+        assert f"\nmake {target} " in text, target
 
 
 def anchors(path: Path) -> set[str]:
@@ -151,6 +151,7 @@ def test_running_installs_no_linters_and_no_browsers() -> None:
     makefile = read(ROOT / "Makefile")
     assert re.search(r"^\$\(VENV\)/run: EXTRAS :=$", makefile, re.MULTILINE)
     assert re.search(r"^run: \$\(VENV\)/run$", makefile, re.MULTILINE)
+    assert re.search(r"^compare: \$\(VENV\)/run$", makefile, re.MULTILINE)
     assert re.search(r"^test: \$\(VENV\)/test$", makefile, re.MULTILINE)
 
 

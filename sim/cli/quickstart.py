@@ -1,0 +1,107 @@
+"""`iapo quickstart`: a first result in a minute of one core."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sim.cli import common, compare
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+ENV = "long-scales"
+"""Fixed and without a split: one table of exact values is the truth of every trial."""
+ALGORITHMS = ("psst", "uniform", "psst+k1", "triple-n1", "oracle")
+BUDGETS = (2000, 5000, 20000, 50000)
+TRIALS = 100
+NEXT = (
+    ("iapo compare --env FILE", "your own environment, made of your logs by iapo env import (docs/format.md)"),
+    ("make compare", "every algorithm on both synthetic worlds, which takes minutes (iapo compare)"),
+    ("docs/index.md", "words, results, guarantees, live models"),
+)
+"""What to run next, and what it gives."""
+
+
+@common.command
+def quickstart(
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the results.")] = Path("results/quickstart"),
+) -> None:
+    """Show a first result in a minute: who finds the best arm.
+
+    Four algorithms on the world long-scales, in a minute of one core: a picture (prompts cross over N, the best pair at
+    every cost, who finds it), a sentence that says who won, and what to run next. Writes trials.parquet, summary.csv,
+    contexts.csv, quickstart.png, quickstart.pdf and provenance.json. What is finished is kept: the same command goes on
+    where it was stopped.
+
+    Example: iapo quickstart --out first
+    """
+    from sim.comparison import compare as driver
+    from sim.envs import hard
+    from theory import exact
+
+    plan = driver.Plan((ENV,), ALGORITHMS, BUDGETS, TRIALS, seed=0, reference=ALGORITHMS[0])
+    result = compare.carry_out(plan, out, processes=1)  # others would import and compile the same once more
+    world = hard.HARD[ENV]()
+    values, costs = exact.values(world), world.cost_weights * world.costs.mean()
+    from figures import style
+    from figures.results import quickstart as figure
+
+    pictures = compare.save_pictures(
+        figure.draw(values, costs, result.summary), out, "quickstart", rc=style.PAPER, dpi=style.PRINT_DPI
+    )
+    typer.echo(f"\n{crossing(values[int(costs.argmin())])}\n")
+    compare.show_table(common.console(), ENV, result.summary, plan, result, seconds=False)
+    typer.echo(f"\n{verdict(result.trials)}")
+    typer.echo(f"\nIn {out}: {', '.join((*driver.FILES, *pictures))}\n\nNext:")
+    for command, gives in NEXT:
+        typer.echo(f"  {command:25}{gives}")
+
+
+def crossing(values: "np.ndarray") -> str:
+    """The sentence on two prompts that change places.
+
+    Args:
+        values: exact, shape (prompt, scale), of the context in which completions cost least; the best prompt is another
+            than by single answers.
+    """
+    from sim.cli.digits import shown
+
+    prompt, scale = divmod(int(values.argmax()), values.shape[1])
+    alone = int(values[:, 0].argmax())
+    number = shown(values)
+    return (
+        f"Prompt {alone} is best alone, with {number(values[alone, 0])}, and reaches {number(values[alone].max())} at "
+        f"its best N. Prompt {prompt} has {number(values[prompt, 0])} alone, and {number(values[prompt, scale])} with "
+        f"N = {scale + 1}."
+    )
+
+
+def verdict(trials: "pd.DataFrame") -> str:
+    """The sentence on who won at the largest budget, by how much, and whether that is beyond its error.
+
+    The difference to the next is paired by trial, with its standard error. The test is that of the table's stars, with
+    the winner as the reference.
+
+    Args:
+        trials: of one environment without a split, as `sim.comparison.tables.trial_rows` makes them: of the oracle and
+            of two algorithms at least.
+    """
+    from sim.cli.digits import shown
+    from sim.comparison import tables
+    from sim.references import REFERENCES
+
+    learners = trials[~trials["algorithm"].isin(REFERENCES)]
+    budget, possible = learners["budget"].max(), trials.loc[trials["algorithm"] == "oracle", "acr"].mean()
+    last = learners[learners["budget"] == budget].pivot(index="trial", columns="algorithm", values="acr")
+    best, second = last.mean().sort_values(ascending=False, kind="stable").index[:2]
+    apart = (last[best] - last[second]).to_numpy()
+    p: Any = tables.summarise(learners, best).set_index(["algorithm", "budget"]).loc[(second, budget), "p_holm"]
+    number = shown([*last.mean(), possible])
+    worth = f"at T = {budget:,} its arms are worth {number(last[best].mean())} of {number(possible)} at best"
+    difference = f"{number(apart.mean())} ± {number(float(tables.sem(apart)))}"
+    basis = f"({len(apart)} paired trials, p = {p:.2g})"
+    if p < compare.SIGNIFICANT:
+        return f"{best} won: {worth}, {difference} more than {second}'s {basis}."
+    return f"{best} leads, but nobody won: {worth}; its {difference} over {second} are not beyond their error {basis}."
