@@ -130,7 +130,9 @@ def against_budget(axes: Axes, rows: "pd.DataFrame", what: str = "acr") -> None:
 def _limit(axes: Axes, reach: dict[str, tuple[float, float]], highest: dict[str, float]) -> None:
     """The range of what learns and of the oracle; what lies far below all others is named at the edge."""
     inside = {name: ends for name, ends in reach.items() if style.look(name).marker or name.startswith("oracle")}
-    for name in [name for name in inside if len(inside) > 2]:
+    for name in list(inside):
+        if len(inside) <= 2:  # two level lines are drawn however far apart they are
+            break
         low, high = (f(ends[i] for other, ends in inside.items() if other != name) for i, f in enumerate((min, max)))
         if inside[name][1] < low - 0.5 * (high - low):
             del inside[name]

@@ -68,7 +68,7 @@ def test_what_waits_is_computed_before_the_end(tmp_path: Path):
 
 
 def test_a_task_that_comes_after_the_kill_says_nothing():
-    """The main thread may still add tasks while another ends the process. Seen to fail: a traceback beside "stopped"."""
+    """The main thread may still add tasks while another ends the process. Seen to fail: a traceback is printed."""
     made = Processes(1, workers._begin_worker, (None, None))
     made.kill()
     assert not made.submit(os.getpid).done()

@@ -260,3 +260,18 @@ def test_environments_whose_files_are_not_at_hand_have_the_sizes_of_the_paper():
     assert not any("not at hand" in text for text in all_there)
     other = [text.get_text() for text in drawn("environments", table[:1].assign(env="crossover")).axes[0].texts]
     assert "MATH" not in other
+
+
+def test_two_level_lines_stay_however_far_apart_the_series_are():
+    """Rules worth the same at both budgets: the two below are left out, then no more. Seen to end in a ValueError."""
+    worth = {"ucb": 0.1, "uniform": 0.5, "psst": 0.9, "oracle": 1.0}
+    rows = [
+        {"algorithm": name, "budget": budget, "acr_mean": value, "acr_sem": 0.0}
+        for name, value in worth.items()
+        for budget in (100, 1000)
+    ]
+    axes = Figure().subplots()
+    panels.against_budget(axes, pd.DataFrame(rows))
+    low, high = axes.get_ylim()
+    assert 0.85 < low < 0.9
+    assert high > 1.0
