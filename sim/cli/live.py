@@ -257,12 +257,10 @@ def connected(run: "Asking", journal: str | None = None, capped: bool = True) ->
 
 def say_policy(policy: "PolicyFile", run: "Asking") -> None:
     """Say of a policy, which may come from anywhere, where it sends which key, and whether a cap cut its run short."""
-    from sim.adapters.scorers.rewards import RewardModel
-
     if policy.stopped is not None:
         _say(f"note: {policy.file} is of a run that a cap stopped ({policy.stopped}); it holds the best arms so far")
     goes = {run.endpoint.base_url: run.endpoint.key_variable}
-    goes |= {one.scorer.url: one.scorer.key_variable for one in run.objectives if isinstance(one.scorer, RewardModel)}
+    goes |= {url: key for one in run.objectives for url, key in one.scorer.requests.servers}
     sent = [f"to {url} {f'with the key in {name}' if name else 'without a key'}" for url, name in goes.items()]
     _say(f"note: requests go {', and '.join(sent)}, as {policy.file} says")
 
