@@ -308,6 +308,11 @@ class Source(eqx.Module):
     context_probs: eqx.AbstractVar[Float[Array, " context"]]
     """Distribution over contexts."""
 
+    @property
+    def query_weights(self) -> Int[Array, " query"] | None:
+        """Relative frequency of each query of a fixed world, None where all are as frequent."""
+        return None
+
     def world(self, key: Key) -> Environment:
         """The world of the trial with this key."""
         raise NotImplementedError
