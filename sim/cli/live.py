@@ -51,7 +51,7 @@ def tune(
     yes: options.Yes = False,
     accept_unreadable: Unreadable = False,
 ) -> None:
-    """Choose a prompt and a scale for a live model, within hard caps.
+    """Choose a prompt and a scale for a live model, within caps.
 
     Checks everything first; says what a small probe costs, asks, and measures by it what completions cost; says what
     the run costs at most and about; asks; and ends with the arm of every context, an interval and the runner-up.
@@ -143,7 +143,7 @@ def ask(
     trust: options.Trust = False,
     module: options.Modules = None,
 ) -> None:
-    """Answer one query with the arm that a policy chose for a context.
+    """Answer one query with the arm that a policy chose.
 
     The policy file is all it needs, besides the key in the environment variable that the file names. A policy whose
     scorer is a Python function imports its module: which, and of what file, is said, and you are asked.
