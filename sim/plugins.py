@@ -37,7 +37,7 @@ KINDS = {
     "figure": "iapo.figures",
     "claim": "iapo.claims",
 }
-"""What can be brought along -> its group of entry points."""
+"""Kinds that can be brought along -> their groups of entry points."""
 
 _modules: dict[Path, tuple[str, ModuleType]] = {}
 """Files that were run -> the module name they had, and the module."""

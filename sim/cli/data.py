@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sim.envs.logs import Columns, Contexts
 
 LOGS = (".csv", ".parquet", ".jsonl", ".json", ".eval")
-"""What logs end in; all but .parquet and .eval may be packed (.jsonl.gz)."""
+"""Endings of logs; all but .parquet and .eval may be packed (.jsonl.gz)."""
 
 
 @common.command

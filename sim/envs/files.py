@@ -136,7 +136,7 @@ def load(path: str | Path) -> Dataset:
 
 
 PARTS: set[Path] = set()
-"""What `write_whole` is writing: to be removed by whoever ends the process in the middle of it."""
+"""Files that `write_whole` is writing: to be removed by whoever ends the process in the middle of it."""
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], T]) -> T:
