@@ -10,7 +10,7 @@ from sim.adapters.scorers import patterns
 from sim.adapters.scorers.model_scorer import ModelScorer
 from sim.adapters.scorers.patterns import Patterns
 from sim.adapters.scorers.scoring import OK, TIMEOUT, UNREADABLE, Item, Requests, Scored
-from sim.adapters.scorers.text import Number, canonical_number
+from sim.adapters.scorers.text import canonical_number
 
 _SLOTS = re.compile(r"\{(query|completion|gold|reference)\}")
 
@@ -63,12 +63,11 @@ class Judge(ModelScorer):
     async def reading(self, text: str) -> Scored:
         """The score in a judgement."""
         if self.pattern is None:
-            number = Number().answer(text)
-        else:
-            (found,) = await self._patterns.last(self.pattern, 1, [text], self.timeout)
-            if found is None:
-                return Scored(TIMEOUT)
-            number = canonical_number(found)
+            return await super().reading(text)
+        (found,) = await self._patterns.last(self.pattern, 1, [text], self.timeout)
+        if found is None:
+            return Scored(TIMEOUT)
+        number = canonical_number(found)
         return Scored(UNREADABLE) if number is None else Scored(OK, None, float(number))
 
     async def close(self) -> None:

@@ -15,7 +15,8 @@ from sim.adapters.paid.sampler import Want, cell_of
 from sim.adapters.run_file.kinds import TEXT, number, whole
 from sim.adapters.run_file.settings import Prompt
 from sim.adapters.scorers.reader import hollow
-from sim.adapters.scorers.scoring import Item, Requests, Scored, Scorer
+from sim.adapters.scorers.scoring import OK, UNREADABLE, Item, Requests, Scored, Scorer
+from sim.adapters.scorers.text import Number
 
 FIRST = 8
 """Judgements that are looked at before more are asked for."""
@@ -28,6 +29,15 @@ class ModelScorer(Scorer):
     Attributes:
         model: who is asked.
         max_tokens, temperature: of the reply.
+
+    Example:
+        >>> from sim.adapters.scorers.model_scorer import ModelScorer
+        >>> class Polite(ModelScorer):
+        ...     def question(self, item, completion):
+        ...         return f"How polite is this, from 0 to 1? {completion}"
+        >>> judge = Polite("a-model", max_tokens=50)
+        >>> judge.requests.models, judge.number("I would say 0.8")
+        (('a-model',), 0.8)
     """
 
     model: Annotated[str, TEXT]
@@ -43,9 +53,15 @@ class ModelScorer(Scorer):
     def question(self, item: Item, completion: str) -> str:
         """The user message about a completion to a query."""
 
-    @abc.abstractmethod
+    def number(self, text: str) -> float | None:
+        """The score in a reply, None where there is none: by default the last number."""
+        found = Number().answer(text)
+        return None if found is None else float(found)
+
     async def reading(self, text: str) -> Scored:
-        """The score in a reply."""
+        """The finding in a reply: its number."""
+        found = self.number(text)
+        return Scored(UNREADABLE) if found is None else Scored(OK, None, found)
 
     @property
     def requests(self) -> Requests:

@@ -20,17 +20,16 @@ from sim.conformance import scorers as scorer_checks
 pytest.importorskip("openai", reason="the extra [llm] is not installed")
 
 MINE = '''
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from sim.adapters.scorers.model_scorer import ModelScorer
-from sim.adapters.scorers.scoring import OK, UNREADABLE, Requests, Scored, Scorer
+from sim.adapters.scorers.scoring import OK, Requests, Scored, Scorer
 
-@dataclass(frozen=True)
 class Mine(ModelScorer):
     def question(self, item, completion):
         return f"Q: {item.text} A: {completion} Score 0 to 1."
 
-    async def reading(self, text):
-        return Scored(OK, None, float(text)) if text[:1].isdigit() else Scored(UNREADABLE)
+    def number(self, text):
+        return float(text) if text[:1].isdigit() else None
 
 class Twice(Mine):
     """Asks about the query too, and says so."""
