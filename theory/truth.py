@@ -51,6 +51,19 @@ class PerQuery(NamedTuple):
 def exact_values(world: NamedSource, seed: int, first: int, trials: int) -> tuple[np.ndarray, np.ndarray]:
     """Exact values on the train and on the test queries of each trial, as `sim.comparison.cells.Exact` says.
 
+    Args:
+        world: the environment.
+        seed: root of all randomness, as in `run_trials`.
+        first: number of the first trial.
+        trials: how many.
+
+    Returns:
+        Values on train and on test, each (trial, context, prompt, scale); a leading axis of one where all trials share
+        them.
+
+    Raises:
+        ValueError: exact values of its type of world are not known.
+
     Example:
         >>> from sim import envs
         >>> from theory import exact_values
