@@ -79,7 +79,9 @@ def trial_rows(env: str, algorithm: str, budget: int, scores: Scores, spent: np.
     """A row per trial of one cell, columns `TRIALS`; trials are numbered from 0.
 
     Args:
-        env, algorithm, budget: of the cell.
+        env: name of the environment.
+        algorithm: its name in tables.
+        budget: completions T.
         scores: of its trials.
         spent: completions that each trial spent, shape (trial,).
     """
@@ -94,7 +96,9 @@ def context_rows(env: str, algorithm: str, budget: int, contexts: tuple[str, ...
     """A row per context of one cell, columns `CONTEXTS`.
 
     Args:
-        env, algorithm, budget: of the cell.
+        env: name of the environment.
+        algorithm: its name in tables.
+        budget: completions T.
         contexts: labels of the contexts.
         scores: of its trials.
     """
