@@ -11,7 +11,7 @@ from sim.comparison import tables
 from sim.conformance.checks import Check, Make
 
 NEEDED = ("SWEEP", "compute", "draw")
-"""What a figure has; SMOKE, a small sweep, is wise."""
+"""Names that a figure has; SMOKE, a small sweep, is wise."""
 
 
 def checks(lab: Lab, folder: Path) -> tuple[Check, ...]:

@@ -12,7 +12,7 @@ COMPARATORS = {
     "TRIPLE at N = 1 (prompt-only)": ("triple-n1", 0.5, "best prompt at N = 1"),
     "TRIPLE at a random N (prompt-only)": ("triple-random", 0.5, ""),
 }
-"""What a gain is over -> the algorithm, the gain that the paper gives, what it tends to in the table of `awareness`."""
+"""Baseline of a gain -> the algorithm, the gain that the paper gives, what it tends to in the table of `awareness`."""
 LEVEL = 0.05
 SAFE = 10
 """A mean is safely positive, and may divide, where it is above so many standard errors."""

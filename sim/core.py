@@ -1,8 +1,7 @@
 """The value types of the story and its two abstract classes. Imports no other room.
 
-environment -> allocation -> pulls -> statistics -> trim -> policy. An algorithm says what to pull
-(`Allocation`), is told what came back (`Stats`) and answers (`Policy`); it never touches the
-environment, so the same object runs inside jit over thousands of trials and against a live model.
+environment -> allocation -> pulls -> statistics -> trim -> policy. An algorithm says what to pull (`Allocation`), is
+told what came back (`Stats`) and answers (`Policy`). It never meets the environment: it serves trials and live models.
 """
 
 from typing import Any, ClassVar, NamedTuple
@@ -307,6 +306,10 @@ class Source(eqx.Module):
 
     context_probs: eqx.AbstractVar[Float[Array, " context"]]
     """Distribution over contexts."""
+
+    @property
+    def query_weights(self) -> Int[Array, " query"] | None:
+        """Relative frequency of each query of a fixed world, None where all are as frequent."""
 
     def world(self, key: Key) -> Environment:
         """The world of the trial with this key."""

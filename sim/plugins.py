@@ -37,10 +37,10 @@ KINDS = {
     "figure": "iapo.figures",
     "claim": "iapo.claims",
 }
-"""What can be brought along -> its group of entry points."""
+"""Kinds that can be brought along -> their groups of entry points."""
 
-_modules: dict[Path, tuple[str, ModuleType]] = {}
-"""Files that were run -> the module name they had, and the module."""
+_modules: dict[Path, tuple[str, ModuleType, list[Path]]] = {}
+"""Files that were run -> the module name they had, the module, and the files beside them that they import."""
 
 
 class Reference(NamedTuple):
@@ -266,6 +266,15 @@ def load_file(file: str | Path) -> ModuleType:
     return _run(path, name, beside)
 
 
+def files_named(pickled: bytes) -> dict[str, str]:
+    """Files that were run here and that a pickle refers to, or to what they import from beside: module name -> path."""
+    return {
+        name: str(path)
+        for path, (name, _, beside) in _modules.items()
+        if any(word.encode() in pickled for word in (name, *(one.stem for one in beside)))
+    }
+
+
 def files_beside(path: Path) -> list[Path]:
     """A file and those beside it that it imports, however indirectly, by what their import statements say."""
     folder, found, waiting = path.parent, {path: None}, [path]
@@ -312,7 +321,7 @@ def _run(path: Path, name: str, beside: list[Path]) -> ModuleType:
     except BaseException:
         sys.modules.pop(name, None)
         raise
-    _modules[path] = (name, module)
+    _modules[path] = (name, module, beside[1:])
     return module
 
 

@@ -95,11 +95,6 @@ def affinities(
     return [_affinity(facts, context, scale) for scale in range(1, facts.law.max_scale + 1)]
 
 
-def affine_scales(world: Dataset | TabularWorld, context: int, ids: Int[np.ndarray, " id"] | None = None) -> list[int]:
-    """The scales at which prompt-only optimisation is safe by the proposition."""
-    return [n for n, found in enumerate(affinities(world, context, ids), start=1) if found.affine]
-
-
 def agnostic_values(
     values: Float64[np.ndarray, "context prompt scale"],
 ) -> Float64[np.ndarray, "context prompt"]:

@@ -5,6 +5,8 @@ Beta(a, 1) it is a N / (a N + 1), for Beta(1, b) it is 1 - B(1/b, N + 1) / b; ot
 Objectives that are averaged need their mean only.
 """
 
+from functools import singledispatch
+
 import numpy as np
 from jaxtyping import Float64
 from scipy import special
@@ -31,48 +33,76 @@ def task_values(world: ContinuousWorld) -> Float64[np.ndarray, "task prompt quer
     weights = np.asarray(strategy.weights, np.float64)
     values = np.zeros((len(weights), *law.shape[:2], max_scale))
     for objective in strategy.columns("mean"):
-        values += weights[:, objective, None, None, None] * _means(law)[..., objective][..., None]
+        values += weights[:, objective, None, None, None] * mean_scores(law)[..., objective][..., None]
     for objective in best:
         for task, weight in enumerate(weights[:, objective].tolist()):
-            values[task] += abs(weight) * _best(law, objective, max_scale, upwards=weight >= 0)
+            values[task] += abs(weight) * largest_scores(law, objective, max_scale, upwards=weight >= 0)
     return values
 
 
-def _means(law: ScoreLaw) -> np.ndarray:
-    """Mean score, shape (prompt, query, objective)."""
-    if isinstance(law, BetaScores):
-        a, b = np.asarray(law.a, np.float64), np.asarray(law.b, np.float64)
-        return a / (a + b)
-    if isinstance(law, GaussianMixtureScores):
-        weights, means, sds, ends = _mixture(law)
-        start, stop = ((end - means) / sds for end in ends)
-        density = [np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) for z in (start, stop)]
-        component = means + sds * (density[0] - density[1]) / _mass(start, stop)
-        return (weights[..., None] * component).sum(axis=2)
+@singledispatch
+def mean_scores(law: ScoreLaw) -> np.ndarray:
+    """Mean score, shape (prompt, query, objective), by the type of law; `mean_scores.register` adds one.
+
+    Raises:
+        ValueError: it is not known.
+    """
     raise _unknown(law)
 
 
-def _best(law: ScoreLaw, objective: int, max_scale: int, upwards: bool) -> np.ndarray:
-    """Expected largest of N scores, or of N negated scores, shape (prompt, query, scale)."""
+@mean_scores.register(BetaScores)
+def _(law: BetaScores) -> np.ndarray:
+    a, b = np.asarray(law.a, np.float64), np.asarray(law.b, np.float64)
+    return a / (a + b)
+
+
+@mean_scores.register(GaussianMixtureScores)
+def _(law: GaussianMixtureScores) -> np.ndarray:
+    weights, means, sds, ends = _mixture(law)
+    start, stop = ((end - means) / sds for end in ends)
+    density = [np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) for z in (start, stop)]
+    component = means + sds * (density[0] - density[1]) / _mass(start, stop)
+    return (weights[..., None] * component).sum(axis=2)
+
+
+@singledispatch
+def largest_scores(law: ScoreLaw, objective: int, max_scale: int, upwards: bool) -> np.ndarray:
+    """Expected largest of N scores by the type of law, as `mean_scores`; shape (prompt, query, scale).
+
+    Args:
+        law: of the scores.
+        objective: whose scores.
+        max_scale: the largest N.
+        upwards: False takes the largest of N negated scores.
+
+    Raises:
+        ValueError: it is not known.
+    """
+    raise _unknown(law)
+
+
+@largest_scores.register(BetaScores)
+def _(law: BetaScores, objective: int, max_scale: int, upwards: bool) -> np.ndarray:
     scales = np.arange(1, max_scale + 1)
-    if isinstance(law, BetaScores):
-        a, b = (np.asarray(part, np.float64)[:, :, objective, None] for part in (law.a, law.b))
-        if not upwards:  # 1 - score is Beta(b, a)
-            return _best_beta(b, a, scales) - 1.0
-        return _best_beta(a, b, scales)
-    if isinstance(law, GaussianMixtureScores):
-        weights, means, sds, (low, high) = _mixture(law)
-        mean, sd = (part[..., objective, None] for part in (means, sds))
-        low, high = low[objective], high[objective]
-        if not upwards:
-            mean, low, high = -mean, -high, -low
-        start, stop = (low - mean) / sd, (high - mean) / sd
+    a, b = (np.asarray(part, np.float64)[:, :, objective, None] for part in (law.a, law.b))
+    if not upwards:  # 1 - score is Beta(b, a)
+        return _best_beta(b, a, scales) - 1.0
+    return _best_beta(a, b, scales)
 
-        def cdf(points: np.ndarray) -> np.ndarray:
-            return (weights[..., None] * _mass(start, (points - mean) / sd) / _mass(start, stop)).sum(axis=2)
 
-        return best_of_n_from_cdf(cdf, low, high, max_scale)
-    raise _unknown(law)
+@largest_scores.register(GaussianMixtureScores)
+def _(law: GaussianMixtureScores, objective: int, max_scale: int, upwards: bool) -> np.ndarray:
+    weights, means, sds, (low, high) = _mixture(law)
+    mean, sd = (part[..., objective, None] for part in (means, sds))
+    low, high = low[objective], high[objective]
+    if not upwards:
+        mean, low, high = -mean, -high, -low
+    start, stop = (low - mean) / sd, (high - mean) / sd
+
+    def cdf(points: np.ndarray) -> np.ndarray:
+        return (weights[..., None] * _mass(start, (points - mean) / sd) / _mass(start, stop)).sum(axis=2)
+
+    return best_of_n_from_cdf(cdf, low, high, max_scale)
 
 
 def _best_beta(a: np.ndarray, b: np.ndarray, scales: np.ndarray) -> np.ndarray:

@@ -54,12 +54,24 @@ def task_values(data: Dataset) -> Float64[np.ndarray, "task prompt query scale"]
 
 
 def task_moments(data: Dataset) -> Moments:
-    """Mean and variance of the task reward of one block on every query, each (task, prompt, query, scale)."""
+    """Mean and variance of the task reward of one block on every query, each (task, prompt, query, scale).
+
+    Args:
+        data: a finite environment with any mix of aggregates.
+    """
     return per_query_moments(law_of_data(data))
 
 
 def task_means(data: Dataset, ids: Int[np.ndarray, " id"] | None = None) -> Float64[np.ndarray, "task prompt scale"]:
-    """`task_values` averaged over the queries `ids` (all when None), in bounded memory."""
+    """`task_values` averaged over the queries of a split, in bounded memory.
+
+    Args:
+        data: a finite environment.
+        ids: the queries of the split, drawn by the data's query weights; all queries when None.
+
+    Raises:
+        ValueError: `ids` holds no query, or one that the data lacks.
+    """
     return averages(law_of_data(data), query_law(data, ids)[None])[0]
 
 
@@ -75,6 +87,9 @@ def values(
         ids: the queries of the split, drawn by the data's query weights; all queries when None.
         per_query: `task_values(data)` where at hand already, as when many splits of one data set are scored.
 
+    Raises:
+        ValueError: `ids` holds no query, or one that the data lacks.
+
     Example:
         >>> from sim import envs
         >>> from theory import values
@@ -89,6 +104,13 @@ def values(
 
 def variance(data: Dataset, ids: Int[np.ndarray, " id"] | None = None) -> Float64[np.ndarray, "context prompt scale"]:
     """Variance of the utility of one block on a random query: E_x Var(reward | x) + Var_x E(reward | x).
+
+    Args:
+        data: a finite environment.
+        ids: the queries of the split, drawn by the data's query weights; all queries when None.
+
+    Raises:
+        ValueError: `ids` holds no query, or one that the data lacks.
 
     Example:
         >>> from sim import envs
@@ -124,12 +146,25 @@ def combine(
 def average(
     per_query: Float64[np.ndarray, "*rows query scale"], law: Float64[np.ndarray, " query"]
 ) -> Float64[np.ndarray, "*rows scale"]:
-    """Mean over queries under a query law."""
+    """Mean over queries under a query law.
+
+    Args:
+        per_query: a number for every query and scale.
+        law: probability of every query.
+    """
     return np.matmul(law, per_query)
 
 
 def query_law(data: Dataset, ids: Int[np.ndarray, " id"] | None = None) -> Float64[np.ndarray, " query"]:
-    """Probability of every query of the data in the split that holds `ids`; zero outside it."""
+    """Probability of every query of the data in a split; zero outside it.
+
+    Args:
+        data: a finite environment.
+        ids: the queries of the split; all queries when None.
+
+    Raises:
+        ValueError: `ids` holds no query, or one that the data lacks.
+    """
     if ids is None:
         return data.query_distribution
     if len(ids) == 0 or ids.min() < 0 or ids.max() >= data.num_queries:
@@ -144,14 +179,24 @@ def world_task_values(world: TabularWorld) -> Float64[np.ndarray, "task prompt q
 
 
 def world_values(world: TabularWorld, queries: Queries) -> Float64[np.ndarray, "context prompt scale"]:
-    """Exact value of every arm of a world under the query law of one split."""
+    """Exact value of every arm of a world under the query law of one split.
+
+    Args:
+        world: a finite world.
+        queries: the split.
+    """
     return world_values_by_split(world, [queries])[0]
 
 
 def world_values_by_split(
     world: TabularWorld, splits: Sequence[Queries]
 ) -> Float64[np.ndarray, "split context prompt scale"]:
-    """`world_values` under several query laws, for little more than the time of one."""
+    """`world_values` under several query laws, for little more than the time of one.
+
+    Args:
+        world: a finite world.
+        splits: the query laws.
+    """
     laws = np.stack([_law_of_queries(queries, world.num_queries) for queries in splits])
     spec = world.known
     task_weight, cost = np.asarray(spec.task_weight, np.float64), np.asarray(spec.cost, np.float64)

@@ -54,14 +54,6 @@ def components(data: Dataset, ids: Int[np.ndarray, " id"] | None = None) -> Comp
     return Components(mean, average((expected - mean[..., None, :]) ** 2, law), average(variance, law))
 
 
-def between_within(
-    data: Dataset, ids: Int[np.ndarray, " id"] | None = None
-) -> tuple[Float64[np.ndarray, "task prompt scale"], Float64[np.ndarray, "task prompt scale"]]:
-    """The variance components (Vb, Vw) of `components`."""
-    found = components(data, ids)
-    return found.between, found.within
-
-
 def block_mean_variance(data: Dataset, pull_scale: int, ids: Int[np.ndarray, " id"] | None = None) -> Estimate:
     """Exact mean and variance of the mean task reward of the disjoint blocks of one pull on a random query.
 
@@ -78,14 +70,3 @@ def block_mean_variance(data: Dataset, pull_scale: int, ids: Int[np.ndarray, " i
     mean, between, within = (part[..., :pull_scale] for part in components(data, ids))
     blocks = pull_scale // np.arange(1, pull_scale + 1)
     return Estimate(mean, between + within / blocks)
-
-
-def independent_equivalents(
-    between: Float64[np.ndarray, "*rows"], within: Float64[np.ndarray, "*rows"], blocks: Int[np.ndarray, "*rows"] | int
-) -> Float64[np.ndarray, "*rows"]:
-    """Number of blocks on independent queries that estimate as well as `blocks` blocks of one pull.
-
-    (Vb + Vw) / (Vb + Vw / b), between 1 and b; NaN where nothing varies.
-    """
-    with np.errstate(invalid="ignore"):
-        return (between + within) / (between + within / blocks)

@@ -17,7 +17,7 @@ from theory.problem import Problem, halving_sizes, pulls_at_least
 
 _ROUNDING = 1e-12
 DATA = ("fresh", "pulls", "blocks")
-"""What estimates rest on: the round's pulls; all pulls, weighing the same; all blocks, weighing the same."""
+"""Data that estimates rest on: the round's pulls; all pulls, weighing the same; all blocks, weighing the same."""
 
 
 def near_miss(problem: Problem, budget: int, epsilon: float, *, data: str = "blocks") -> float:

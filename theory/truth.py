@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, singledispatch
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -16,7 +16,7 @@ from sim.engine import runner
 from sim.envs import contexts
 from sim.envs.continuous import ContinuousWorld
 from sim.envs.dataset import Dataset
-from sim.envs.sources import FixedSource, NamedSource
+from sim.envs.sources import NamedSource
 from sim.envs.tabular import TabularWorld
 from sim.utilities import TIES, tasks_of
 from theory import continuous, exact
@@ -51,6 +51,19 @@ class PerQuery(NamedTuple):
 def exact_values(world: NamedSource, seed: int, first: int, trials: int) -> tuple[np.ndarray, np.ndarray]:
     """Exact values on the train and on the test queries of each trial, as `sim.comparison.cells.Exact` says.
 
+    Args:
+        world: the environment.
+        seed: root of all randomness, as in `run_trials`.
+        first: number of the first trial.
+        trials: how many.
+
+    Returns:
+        Values on train and on test, each (trial, context, prompt, scale); a leading axis of one where all trials share
+        them.
+
+    Raises:
+        ValueError: exact values of its type of world are not known.
+
     Example:
         >>> from sim import envs
         >>> from theory import exact_values
@@ -61,7 +74,7 @@ def exact_values(world: NamedSource, seed: int, first: int, trials: int) -> tupl
     keys = _trial_keys(seed, jnp.arange(first, first + trials, dtype=jnp.int32))
     if world.source.fresh:
         instances = (_draw(world.source, key) for key in keys)
-        both = [exact.world_values_by_split(_finite(one.world), [one.train, one.test]) for one in instances]
+        both = [exact.world_values_by_split(_tables(one.world), [one.train, one.test]) for one in instances]
         train, test = (np.stack(part) for part in zip(*both, strict=True))
         return train, test
     values = per_query(world)
@@ -88,24 +101,44 @@ def per_query(world: NamedSource) -> PerQuery:
         cost = data.cost_weights[:, None] * data.costs
         return PerQuery(exact.task_values(data), tasks.index, tasks.factor, cost, data.query_distribution)
     environment = source.world(jnp.zeros(2, jnp.uint32))
-    weights = np.ones(environment.num_queries)
-    if isinstance(source, FixedSource) and source.weights is not None:
-        weights = np.asarray(source.weights, np.float64)
+    given = source.query_weights
+    weights = np.ones(environment.num_queries) if given is None else np.asarray(given, np.float64)
     spec = environment.spec
     task_weight, cost = np.asarray(spec.task_weight, np.float64), np.asarray(spec.cost, np.float64)
-    return PerQuery(_task_values(environment), spec.task, task_weight, cost, weights)
+    return PerQuery(task_values(environment), spec.task, task_weight, cost, weights)
 
 
-def _task_values(environment: Environment) -> np.ndarray:
-    if isinstance(environment, ContinuousWorld):
-        return continuous.task_values(environment)
-    return exact.world_task_values(_finite(environment))
+@singledispatch
+def finite(environment: Environment) -> TabularWorld | None:
+    """The tables of a world that has any, None for other types of world; `finite.register` adds a type."""
+    return None
 
 
-def _finite(environment: Environment) -> TabularWorld:
-    if not isinstance(environment, TabularWorld):
-        raise ValueError(f"exact values of a {type(environment).__name__} are not known; it cannot be scored")
+@finite.register(TabularWorld)
+def _(environment: TabularWorld) -> TabularWorld:
     return environment
+
+
+@singledispatch
+def task_values(environment: Environment) -> np.ndarray:
+    """Expected task rewards of a world, shape (task, prompt, query, scale), by its type.
+
+    A type that is not finite says its values by `task_values.register`, as continuous worlds do.
+
+    Raises:
+        ValueError: they are not known.
+    """
+    return exact.world_task_values(_tables(environment))
+
+
+task_values.register(ContinuousWorld)(continuous.task_values)
+
+
+def _tables(environment: Environment) -> TabularWorld:
+    found = finite(environment)
+    if found is None:
+        raise ValueError(f"exact values of a {type(environment).__name__} are not known; it cannot be scored")
+    return found
 
 
 def whole_values(world: NamedSource, seed: int = 0, tie: str | None = None) -> np.ndarray:
@@ -123,7 +156,7 @@ def whole_values(world: NamedSource, seed: int = 0, tie: str | None = None) -> n
     if not world.source.fresh:
         values = per_query(world)
         return values.average(np.arange(len(values.weights))[None])[0]
-    drawn = _finite(draw_first(world, seed).world)
+    drawn = _tables(draw_first(world, seed).world)
     if tie is not None:
         drawn = replace(drawn, strategy=replace(drawn.strategy, tie=tie))
     return exact.world_values(drawn, Queries(jnp.arange(drawn.num_queries, dtype=jnp.int32)))
@@ -133,19 +166,16 @@ def finite_world(world: NamedSource, seed: int = 0) -> Dataset | TabularWorld | 
     """The world itself where it is finite; that of trial 0 of a seed where worlds are drawn afresh."""
     if world.data is not None:
         return world.data
-    drawn = draw_first(world, seed).world
-    return drawn if isinstance(drawn, TabularWorld) else None
+    return finite(draw_first(world, seed).world)
 
 
 def reward_widths(world: NamedSource, seed: int = 0) -> np.ndarray:
     """Range of the task reward in each context, NaN where it is not known."""
-    known = finite_world(world, seed)
-    if known is None:
-        return np.full(len(whole_values(world, seed)), np.nan)
-    if isinstance(known, TabularWorld):
-        return world_width(known)
-    low, high = reward_range(known)
-    return high - low
+    if world.data is not None:
+        low, high = reward_range(world.data)
+        return high - low
+    drawn = finite(draw_first(world, seed).world)
+    return np.full(len(whole_values(world, seed)), np.nan) if drawn is None else world_width(drawn)
 
 
 def unresolved(world: NamedSource, values: np.ndarray, names: Sequence[str], seed: int = 0) -> list[str]:
@@ -186,7 +216,7 @@ def draw_first(world: NamedSource, seed: int) -> Instance:
 
 def drawn_per_query(world: NamedSource, seed: int, trial: int) -> PerQuery:
     """Exact values on every query of the world that a trial of a seed faces, where worlds are drawn afresh."""
-    drawn = _finite(_draw(world.source, runner.trial_key(seed, trial)).world)
+    drawn = _tables(_draw(world.source, runner.trial_key(seed, trial)).world)
     known = drawn.known
     task_weight, cost = np.asarray(known.task_weight, np.float64), np.asarray(known.cost, np.float64)
     return PerQuery(exact.world_task_values(drawn), known.task, task_weight, cost, np.ones(drawn.num_queries))

@@ -39,7 +39,6 @@ from sim.adapters.run_file.settings import (
 )
 from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.scorers import registry
-from sim.adapters.scorers.judge import Judge
 from sim.adapters.trust import Trust
 from sim.core import Algorithm
 from sim.utilities import AGGREGATES
@@ -86,7 +85,7 @@ def _config(path: Path, content: dict[str, Any], may_import: Trust) -> Config:
     endpoint = _endpoint(top, made.endpoint)
     prompts = _prompts(top, made.prompts, made.endpoint.model)
     objectives = _objectives(top, made, may_import)
-    judges = [one.scorer.model for one in objectives if isinstance(one.scorer, Judge)]
+    judges = _judges(objectives)
     if judges and endpoint.batch is not None:
         raise top.wrong(
             "endpoint.mode", "is 'batch', but a judge asks one request at a time at other prices; use 'sync'"
@@ -131,9 +130,8 @@ def _config(path: Path, content: dict[str, Any], may_import: Trust) -> Config:
     for objective in objectives:
         if objective.aggregate != "mv" and objective.scorer.needs_gold and config.queries.gold is None:
             raise top.wrong("queries.gold", f"is missing; the scorer of {objective.name!r} needs right answers")
-        template = objective.scorer.template if isinstance(objective.scorer, Judge) else ""
-        for slot in ("gold", "reference"):
-            if f"{{{slot}}}" in template and getattr(config.queries, slot) is None:
+        for slot in objective.scorer.requests.slots:
+            if getattr(config.queries, slot) is None:
                 problem = f"is missing; the template of {objective.name!r} has a {{{slot}}} slot"
                 raise top.wrong(f"queries.{slot}", problem)
     return config
@@ -164,12 +162,11 @@ def of_policy(policy: PolicyFile, may_import: Trust | None = None) -> Asking:
     made = top.fill(AnsweringFile)
     beside = replace(top, file=origin if os.path.exists(origin) else policy.file)
     objectives = _objectives(beside, made, may_import)
-    judges = {one.scorer.model for one in objectives if isinstance(one.scorer, Judge)}
     for context in policy.contexts:
         if len(context.weights) != len(objectives):
             numbers = f"{len(context.weights)} numbers; expected {len(objectives)}, one for each objective"
             raise ValueError(f"{policy.file}: contexts.{context.name}.weights holds {numbers}")
-    models = {prompt.model for prompt in policy.prompts.values()} | judges
+    models = {prompt.model for prompt in policy.prompts.values()} | set(_judges(objectives))
     if not models <= set(policy.prices):
         raise ValueError(f"{policy.file}: prices lack the model {min(models - set(policy.prices))!r}")
     return Asking(
@@ -199,8 +196,7 @@ def of_tuning(policy: PolicyFile, may_import: Trust | None = None) -> tuple[Conf
     """
     path, may_import = Path(policy.config), may_import or trust.only()
     content, asked = _toml(path, policy.file), of_policy(policy, may_import)
-    judges = {one.scorer.model for one in asked.objectives if isinstance(one.scorer, Judge)}
-    models = {prompt.model for prompt in asked.prompts} | judges
+    models = {prompt.model for prompt in asked.prompts} | set(_judges(asked.objectives))
     prices = {}
     for model in models:
         prices[model] = {key: units * 10**6 / MONEY for key, units in asdict(asked.prices[model]).items()}
@@ -325,6 +321,11 @@ def _objectives(top: TomlTable, made: AnsweringFile, may_import: Trust) -> tuple
     if sum(objective.aggregate == "mv" for objective in found) > 1:
         raise top.wrong("objectives", "hold 'mv' more than once; one objective can be voted on")
     return tuple(found)
+
+
+def _judges(objectives: Sequence[Objective]) -> list[str]:
+    """Models that scorers ask, an entry for each completion that is asked of them about one completion."""
+    return [model for one in objectives for model in one.scorer.requests.models]
 
 
 def _contexts(top: TomlTable, made: ContextGrid | Sequence[ContextTable], size: int) -> tuple[Context, ...]:

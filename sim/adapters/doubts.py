@@ -5,10 +5,8 @@ from typing import NamedTuple
 
 from sim.adapters.paid.entries import Draw
 from sim.adapters.run_file.settings import Config
-from sim.adapters.scorers.judge import Judge
 from sim.adapters.scorers.reader import TRUNCATED, Reader, ending, hollow
-from sim.adapters.scorers.rewards import RewardModel
-from sim.adapters.scorers.scoring import OK, Item
+from sim.adapters.scorers.scoring import OK, Item, Requests
 from sim.adapters.tune import Session, probe_wants
 from sim.adapters.wire.complaints import visible
 
@@ -41,7 +39,7 @@ def of_probe(live: Session[Config], items: Sequence[Item]) -> tuple[list[str], l
 
 
 async def _read(live: Session[Config], items: Sequence[Item]) -> list[_Read]:
-    objectives = [one for one in live.config.objectives if not isinstance(one.scorer, Judge | RewardModel)]
+    objectives = [one for one in live.config.objectives if one.scorer.requests == Requests()]
     reader, by_text = Reader(objectives, live.journal), {item.text: item for item in items}
     found = []
     for want in probe_wants(live, items):

@@ -5,6 +5,7 @@ one, asked for alone. A request for n completions sends its prompt once and so c
 """
 
 import functools
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -16,9 +17,8 @@ from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.ledger import Amount
 from sim.adapters.paid.sampler import Sampler, Want, cell_of
 from sim.adapters.run_file.settings import Asking, Caps, Config
-from sim.adapters.scorers.judge import Judge
 from sim.adapters.scorers.reader import blank
-from sim.adapters.scorers.scoring import Item
+from sim.adapters.scorers.scoring import Item, Scorer
 from sim.adapters.tune import Costs, Session, run_key, unmeasured, world
 from sim.core import Allocation, Key, Spec, Stats
 from sim.engine import runner
@@ -151,7 +151,7 @@ def bound(config: Config, items: Sequence[Item], sampler: Sampler) -> Amount:
     )
     text = JUDGED * max(prompt.max_tokens for prompt in config.prompts)
     for judge in _judges(config):
-        each = each.plus(_largest(sampler.worst(*judge.request(item, text), 1) for item in items))
+        each = each.plus(_largest(_judged(sampler, judge, item, text) for item in items))
     return Amount(*(config.budget * part for part in each))
 
 
@@ -171,7 +171,7 @@ def need(live: Session, wants: Sequence[Want], items: Sequence[Item] = ()) -> Ne
         one = live.sampler.worst(want.prompt, want.cell, 1)
         for judge in judges:
             worst = worst.plus(live.loop.run(_unjudged(live, judge, items[place], have.values())))
-            one = one.plus(live.sampler.worst(*judge.request(items[place], JUDGED * want.prompt.max_tokens), 1))
+            one = one.plus(_judged(live.sampler, judge, items[place], JUDGED * want.prompt.max_tokens))
         numbers = range(want.first, want.first + want.count)
         missing = len(set(numbers) - have.keys() - coming.get(want.cell.digest, set()))
         kept += want.count - missing
@@ -187,15 +187,42 @@ def _coming(journal: Journal) -> dict[bytes, set[int]]:
     return found
 
 
-async def _unjudged(live: Session, judge: Judge, item: Item, draws: Iterable[Draw]) -> Amount:
+async def _unjudged(live: Session, judge: Scorer, item: Item, draws: Iterable[Draw]) -> Amount:
     """Largest cost of the judgements of draws that the journal lacks: a run may have stopped before them."""
-    asked = {judge.request(item, draw.text) for draw in draws if not blank(draw)}
-    missing = [one for one in asked if not await live.journal.draws(one[1], 0, 1)]
-    return functools.reduce(Amount.plus, (live.sampler.worst(*one, 1) for one in missing), Amount())
+    asked = {want for draw in draws if not blank(draw) for want in _wants(judge, item, draw.text)}
+    lacking = {want: want.count - len(await live.journal.draws(want.cell, want.first, want.count)) for want in asked}
+    return _sum(_each(live.sampler, want, count) for want, count in lacking.items())
 
 
-def _judges(config: Asking) -> list[Judge]:
-    return [one.scorer for one in config.objectives if isinstance(one.scorer, Judge)]
+def _judges(config: Asking) -> list[Scorer]:
+    """Scorers that ask models of the run's endpoint: judges, and such as are brought along."""
+    return [one.scorer for one in config.objectives if one.scorer.requests.models]
+
+
+def _wants(judge: Scorer, item: Item, completion: str) -> Sequence[Want]:
+    """Draws that a scorer asks for about a completion, which must be no more than it says of itself."""
+    wants = judge.wants(item, completion)
+    asked = Counter(want.prompt.model for want in wants for _ in range(want.count))
+    for model in asked - Counter(judge.requests.models):
+        raise ValueError(
+            f"the scorer {type(judge).__name__} wants {asked[model]} completions of {model!r} about one, and its "
+            f"`requests` name {model!r} {judge.requests.models.count(model)} times; caps and prices follow those"
+        )
+    return wants
+
+
+def _judged(sampler: Sampler, judge: Scorer, item: Item, completion: str) -> Amount:
+    """Largest cost of scoring a completion by a scorer that asks models."""
+    return _sum(_each(sampler, want, want.count) for want in _wants(judge, item, completion))
+
+
+def _each(sampler: Sampler, want: Want, count: int) -> Amount:
+    """Largest cost of some draws of a want, each asked for alone."""
+    return Amount(*(count * part for part in sampler.worst(want.prompt, want.cell, 1)))
+
+
+def _sum(amounts: Iterable[Amount]) -> Amount:
+    return functools.reduce(Amount.plus, amounts, Amount())
 
 
 def _largest(amounts: Iterable[Amount]) -> Amount:

@@ -4,7 +4,7 @@ import ast
 import re
 from collections.abc import Callable, Sequence
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -22,25 +22,49 @@ _OWN = ("correct", "is_correct", "exact_match", "acc", "accuracy", "passed", "su
 _TRUTH = {"1": 1.0, "1.0": 1.0, "true": 1.0, "0": 0.0, "0.0": 0.0, "false": 0.0}
 
 
-def reader(answers: str, letters: str | None) -> "AnswerScorer":
-    """The scorer that reads answers as the option --answers says."""
+class Reading(NamedTuple):
+    """A way to read completions of a log.
+
+    Attributes:
+        scorer: reads one, and right answers.
+        all_of: answers of many completions, None where there is none.
+        lists: whether a completion that is a list can be one answer.
+        hint: end of a sentence about a right answer that it cannot read.
+    """
+
+    scorer: "AnswerScorer"
+    all_of: Callable[[Sequence[str]], Sequence[str | None]]
+    lists: bool
+    hint: str = ""
+
+
+def reader(answers: str, letters: str | None) -> Reading:
+    """The way to read answers that the option --answers names.
+
+    Raises:
+        ValueError: an option is none of those that can be.
+    """
+    from sim.adapters.scorers import patterns
     from sim.adapters.scorers.text import Exact, Letter, Number, Regex
+
+    def singly(scorer: "AnswerScorer", lists: bool = False, hint: str = "") -> Reading:
+        return Reading(scorer, lambda texts: [scorer.answer(one) for one in texts], lists, hint)
 
     if answers == "choice":
         known = Letter.letters if letters is None else letters.upper()
         if len(set(known)) != len(known) or not known.isalpha() or len(known) < 2:
             raise ValueError(f"--letters is {letters!r}; expected two or more different letters, as in ABCDEFGHIJ")
-        return Letter(known)
-    simple = {"number": Number, "exact": Exact}
-    if answers in simple:
-        return simple[answers]()
+        return singly(Letter(known), hint="; --letters names other letters")
+    if answers in ("number", "exact"):
+        return singly(Number()) if answers == "number" else singly(Exact(), lists=True)
     try:
         groups = re.compile(answers).groups
     except re.error as error:
         raise ValueError(f"--answers is {answers!r}, which is no regular expression ({error})") from None
     if groups < 1:
         raise ValueError(f"--answers is {answers!r}; expected number, choice, exact or a pattern with a group")
-    return Regex(answers)
+    task = {"pattern": answers, "group": 1}
+    return Reading(Regex(answers), lambda texts: patterns.matched(f"--answers is {answers!r}", task, texts), lists=True)
 
 
 def spread(frame: "pd.DataFrame", drawn: Sequence[str], say: Say) -> "pd.DataFrame":
@@ -117,11 +141,8 @@ def accepted(column: Sequence[Any], gold: str, say: Say) -> list[Any]:
     return found
 
 
-def read(frame: "pd.DataFrame", scorer: "AnswerScorer", text: str, gold: str | None, say: Say) -> None:
+def read(frame: "pd.DataFrame", reading: Reading, text: str, gold: str | None, say: Say) -> None:
     """Read completions into `answer`, right answers likewise, and say in `right` which agree."""
-    from sim.adapters.scorers import patterns
-    from sim.adapters.scorers.text import Letter, Number, Regex
-
     if text not in frame.columns:
         raise ValueError(
             f"--text is {text!r}, but the log has no such column; it has {', '.join(map(str, frame.columns))}"
@@ -129,20 +150,15 @@ def read(frame: "pd.DataFrame", scorer: "AnswerScorer", text: str, gold: str | N
     texts = _texts(list(frame[text]), text, say)
     if all(map(_several, texts)):
         told = f"column {text!r} holds text that is a list in every row, as {texts[0][:60]!r}"
-        if isinstance(scorer, Number | Letter):
+        if not reading.lists:
             raise ValueError(
                 f"{told}: several completions, or none that is one answer; write a row per completion, or .jsonl with "
                 "lists"
             )
         say(f"{told}: each is read as one completion")
-    if isinstance(scorer, Regex):
-        task = {"pattern": scorer.pattern, "group": 1}
-        found = patterns.matched(f"--answers is {scorer.pattern!r}", task, texts)
-    else:
-        found = [scorer.answer(one) for one in texts]
-    frame["answer"] = objects([one or UNREAD for one in found])
+    frame["answer"] = objects([one or UNREAD for one in reading.all_of(texts)])
     if gold is not None and gold in frame.columns:
-        rights = _rights(list(frame[gold]), gold, scorer)
+        rights = _rights(list(frame[gold]), gold, reading)
         frame[gold] = objects([one if len(one) > 1 else one[0] for one in rights])
         frame["right"] = [float(one in right) for one, right in zip(frame["answer"], rights, strict=True)]
 
@@ -191,10 +207,8 @@ def _shown(cell: Any) -> str:
     )
 
 
-def _rights(column: Sequence[Any], gold: str, scorer: "AnswerScorer") -> list[list[str]]:
+def _rights(column: Sequence[Any], gold: str, reading: Reading) -> list[list[str]]:
     """The right answers in the form in which the reader gives answers; of several, those that it can read."""
-    from sim.adapters.scorers.text import Letter
-
     known: dict[str, list[str]] = {}
     found = []
     for row, cell in enumerate(column, start=1):
@@ -203,12 +217,11 @@ def _rights(column: Sequence[Any], gold: str, scorer: "AnswerScorer") -> list[li
             labels, problem = [], None
             for one in cell if isinstance(cell, list) else [cell]:
                 try:
-                    labels.append(scorer.right(str(one)))
+                    labels.append(reading.scorer.right(str(one)))
                 except ValueError as error:
                     problem = error
             if not labels:
-                hint = "; --letters names other letters" if isinstance(scorer, Letter) else ""
-                raise ValueError(f"column {gold!r}, row {row}: {problem}{hint}")
+                raise ValueError(f"column {gold!r}, row {row}: {problem}{reading.hint}")
             known[key] = list(dict.fromkeys(labels))
         found.append(known[key])
     return found

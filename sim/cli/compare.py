@@ -73,6 +73,7 @@ def compare(
     """
     from sim import plugins
     from sim.comparison import compare as driver
+    from sim.comparison import given
 
     named = [*(place or ()), *(env or ())] or ENVS
     texts, unable = (tuple(algorithm), {}) if algorithm else driver.able(named)
@@ -80,10 +81,11 @@ def compare(
         typer.echo(f"{name} is left out; {common.plain(why)}", err=True)
     if reference is None:
         reference = "psst" if "psst" in texts else texts[0]
+    rules, places, out = texts, tuple(named), out if dask is None else out.resolve()
     if dask is not None:
-        texts, reference = tuple(map(plugins.everywhere, texts)), plugins.everywhere(reference)
-    named, out = [workers.everywhere(name, dask) for name in named], out if dask is None else out.resolve()
-    plan = driver.Plan(tuple(named), texts, tuple(budget), trials, seed, reference, chunk)
+        rules = tuple(given.placed(text, plugins.everywhere(text)) for text in texts)
+        places = tuple(given.placed(name, workers.everywhere(name, dask)) for name in named)
+    plan = driver.Plan(places, rules, tuple(budget), trials, seed, reference, chunk)
     result = carry_out(plan, out, processes, dask, cache_dir)
     from figures.results import compare as figure
 

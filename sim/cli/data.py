@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sim.envs.logs import Columns, Contexts
 
 LOGS = (".csv", ".parquet", ".jsonl", ".json", ".eval")
-"""What logs end in; all but .parquet and .eval may be packed (.jsonl.gz)."""
+"""Endings of logs; all but .parquet and .eval may be packed (.jsonl.gz)."""
 
 
 @common.command
@@ -99,7 +99,7 @@ def import_(
         ),
     ] = False,
 ) -> None:
-    """Convert an environment, or logs of completions, to the open format.
+    """Convert an environment, or logs, to the open format.
 
     Example: iapo env import log.csv --out mine.npz --objective answer:mv --gold right --cost tokens
     --context free=1,0 --context dear=1,0.002 --max-scale 32

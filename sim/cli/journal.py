@@ -166,7 +166,7 @@ def export(
 
 @common.command
 def compact(journal: Place) -> None:
-    """Forget requests that cost nothing, and give room back to the disk.
+    """Forget requests that cost nothing, and give room back.
 
     Completions and charges stay.
     """

@@ -51,7 +51,7 @@ def tune(
     yes: options.Yes = False,
     accept_unreadable: Unreadable = False,
 ) -> None:
-    """Choose a prompt and a scale for a live model, within hard caps.
+    """Choose a prompt and a scale for a live model, within caps.
 
     Checks everything first; says what a small probe costs, asks, and measures by it what completions cost; says what
     the run costs at most and about; asks; and ends with the arm of every context, an interval and the runner-up.
@@ -143,7 +143,7 @@ def ask(
     trust: options.Trust = False,
     module: options.Modules = None,
 ) -> None:
-    """Answer one query with the arm that a policy chose for a context.
+    """Answer one query with the arm that a policy chose.
 
     The policy file is all it needs, besides the key in the environment variable that the file names. A policy whose
     scorer is a Python function imports its module: which, and of what file, is said, and you are asked.
@@ -257,12 +257,10 @@ def connected(run: "Asking", journal: str | None = None, capped: bool = True) ->
 
 def say_policy(policy: "PolicyFile", run: "Asking") -> None:
     """Say of a policy, which may come from anywhere, where it sends which key, and whether a cap cut its run short."""
-    from sim.adapters.scorers.rewards import RewardModel
-
     if policy.stopped is not None:
         _say(f"note: {policy.file} is of a run that a cap stopped ({policy.stopped}); it holds the best arms so far")
     goes = {run.endpoint.base_url: run.endpoint.key_variable}
-    goes |= {one.scorer.url: one.scorer.key_variable for one in run.objectives if isinstance(one.scorer, RewardModel)}
+    goes |= {url: key for one in run.objectives for url, key in one.scorer.requests.servers}
     sent = [f"to {url} {f'with the key in {name}' if name else 'without a key'}" for url, name in goes.items()]
     _say(f"note: requests go {', and '.join(sent)}, as {policy.file} says")
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FILES = ("trials.parquet", "summary.csv", "contexts.csv", "provenance.json")
-"""What a comparison writes."""
+"""Files that a comparison writes."""
 
 _BLOCK_TRIALS = runner.CALL
 _BLOCK_BYTES = 2**29

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from sim import algorithms, envs
+from sim import algorithms, envs, plugins
 from sim.comparison import contenders
 from sim.core import Algorithm, Source
 from sim.envs.dataset import Dataset
@@ -28,10 +28,15 @@ class Held:
     """An object that travels with plain data: what identifies the data is its digest, so that all are equal here.
 
     Attributes:
-        thing: an `Algorithm` or a `NamedSource`.
+        thing: an `Algorithm`, a `NamedSource`, or the text by which other processes find it.
     """
 
     thing: Any = field(compare=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """With the files of somebody's code behind the object, which another process runs first."""
+        pickled = pickle.dumps(self.thing)
+        return _opened, (plugins.files_named(pickled), pickled)
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class Given:
 
     Attributes:
         name: what tables call it.
-        thing: an `Algorithm` or a `NamedSource`.
+        thing: an `Algorithm`, a `NamedSource`, or the text by which other processes find it.
     """
 
     name: str
@@ -58,12 +63,14 @@ def held(given: str | Given) -> Held | None:
 
 def contender(name: str, of: Held | None) -> contenders.Contender:
     """The contender behind a name."""
-    return contenders.get(name) if of is None else contenders.Learner(of.thing)
+    found = name if of is None else of.thing
+    return contenders.get(found) if isinstance(found, str) else contenders.Learner(found)
 
 
 def world(name: str, of: Held | None) -> NamedSource:
     """The environment behind a name."""
-    return envs.get(name) if of is None else of.thing
+    found = name if of is None else of.thing
+    return envs.get(found) if isinstance(found, str) else found
 
 
 def algorithms_of(items: Any) -> tuple[str | Given, ...]:
@@ -102,6 +109,18 @@ def check_travels(items: Iterable[str | Given]) -> None:
             pickle.dumps(item.thing)
         except Exception as error:  # whatever an object raises that cannot be written down
             raise ValueError(f"{lost} ({error}); define it at the top of a file, or leave workers at 1") from None
+
+
+def placed(name: str, text: str) -> str | Given:
+    """A name as the user gave it, which other processes look up by another text, such as one with the whole path."""
+    return name if text == name else Given(name, text)
+
+
+def _opened(files: dict[str, str], pickled: bytes) -> Held:
+    for module, file in files.items():
+        if plugins.load_file(file).__name__ != module:
+            raise ValueError(f"{file} is not what it was where its object was made (edited since); start again")
+    return Held(pickle.loads(pickled))
 
 
 def _each(items: Any, kind: str, read: Callable[[Any], str | Given]) -> tuple[str | Given, ...]:

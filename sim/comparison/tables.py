@@ -55,6 +55,9 @@ def of_trials(found: "Trials", first: int = 0, contexts: Sequence[str] = ()) -> 
         first: number of the first.
         contexts: labels of the contexts; their numbers, from 0, where there are none.
 
+    Raises:
+        ValueError: there are labels, but not one for each context.
+
     Example:
         >>> from sim import algorithms, envs, run_trials, tables
         >>> trials = run_trials(envs.get("two-arm").source, algorithms.get("uniform"), 40, seed=0, trials=3)
@@ -73,7 +76,15 @@ def of_trials(found: "Trials", first: int = 0, contexts: Sequence[str] = ()) -> 
 
 
 def trial_rows(env: str, algorithm: str, budget: int, scores: Scores, spent: np.ndarray) -> "pd.DataFrame":
-    """A row per trial of one cell, columns `TRIALS`; trials are numbered from 0."""
+    """A row per trial of one cell, columns `TRIALS`; trials are numbered from 0.
+
+    Args:
+        env: name of the environment.
+        algorithm: its name in tables.
+        budget: completions T.
+        scores: of its trials.
+        spent: completions that each trial spent, shape (trial,).
+    """
     import pandas as pd
 
     columns = (env, algorithm, budget, np.arange(len(spent)), scores.acr, scores.regret, scores.error, spent)
@@ -82,7 +93,15 @@ def trial_rows(env: str, algorithm: str, budget: int, scores: Scores, spent: np.
 
 
 def context_rows(env: str, algorithm: str, budget: int, contexts: tuple[str, ...], scores: Scores) -> "pd.DataFrame":
-    """A row per context of one cell, columns `CONTEXTS`."""
+    """A row per context of one cell, columns `CONTEXTS`.
+
+    Args:
+        env: name of the environment.
+        algorithm: its name in tables.
+        budget: completions T.
+        contexts: labels of the contexts.
+        scores: of its trials.
+    """
     import pandas as pd
 
     regret, error = scores.context_regret, scores.context_error
@@ -100,6 +119,9 @@ def summarise(frame: "pd.DataFrame", reference: str) -> "pd.DataFrame":
     Args:
         frame: rows of `trial_rows`.
         reference: the algorithm that the others are compared with.
+
+    Raises:
+        ValueError: it has no trials where another has.
     """
     import pandas as pd
 
@@ -189,7 +211,12 @@ def sem(values: Float[np.ndarray, "trial *rest"]) -> Float64[np.ndarray, "*rest"
 
 
 def provenance(settings: Mapping[str, Any], timing: Mapping[str, Any]) -> dict[str, Any]:
-    """Versions, device, settings and timing: what it takes to get the same tables again."""
+    """Versions, device, settings and timing: what it takes to get the same tables again.
+
+    Args:
+        settings: of the comparison.
+        timing: seconds, by what took them.
+    """
     import jax
 
     device = jax.devices()[0]
@@ -212,6 +239,9 @@ def _version(package: str) -> str:
 def cell_folder(out: Path) -> Path:
     """The folder of kept cells inside a folder for results, made if need be.
 
+    Args:
+        out: the folder for results.
+
     Raises:
         ValueError: `out` cannot be made or written to; better now than after the work.
     """
@@ -232,6 +262,16 @@ def save(table: "pd.DataFrame | Mapping[str, Any]", path: Path) -> Path:
     """Write a table as .parquet or .csv, or provenance as .json; it appears whole or not at all.
 
     In CSV, text that a spreadsheet would compute gets an apostrophe in front (`sim.envs.rows`); `load` takes it off.
+
+    Args:
+        table: what is written.
+        path: the file; its ending says how. Any but .parquet is CSV for a table.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: the file cannot be written.
     """
 
     def write(file: BinaryIO) -> None:

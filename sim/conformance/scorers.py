@@ -2,8 +2,12 @@
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Sequence
 
+from sim.adapters.paid.entries import Draw
+from sim.adapters.paid.sampler import Want
+from sim.adapters.run_file.settings import Endpoint
 from sim.adapters.scorers.scoring import OK, TIMEOUT, UNREADABLE, Item, Scored, Scorer
 from sim.conformance.checks import Check, Make
 
@@ -21,9 +25,22 @@ _TEXTS = (
 _GOLDS = ("12", "A", "0.5", "yes")
 
 
-def _scored(scorer: Scorer, item: Item, texts: Sequence[str]) -> list[Scored]:
+class _Echo:
+    """Sampler of a model that says 1, whatever it is asked, and remembers what that was."""
+
+    def __init__(self) -> None:
+        self.endpoint, self.asked = Endpoint("http://localhost:1/v1"), list[Want]()
+
+    async def draws(self, want: Want) -> list[Draw]:
+        """As many as are wanted."""
+        self.asked.append(want)
+        return [Draw("1", "stop")] * want.count
+
+
+def _scored(scorer: Scorer, item: Item, texts: Sequence[str], model: _Echo | None = None) -> list[Scored]:
     async def all_of() -> list[Scored]:
         try:
+            scorer.attach(model or _Echo())
             await scorer.start()
             return list(await scorer.score(item, "", texts))
         finally:
@@ -100,6 +117,19 @@ def _right(make: Make) -> str | None:
     return None
 
 
+def _requests(make: Make) -> str | None:
+    for item in _items(make()):
+        scorer, model = make(), _Echo()
+        _scored(scorer, item, _TEXTS[:1], model)
+        planned = {want.cell.digest for want in scorer.wants(item, _TEXTS[0])}
+        asked = Counter(want.prompt.model for want in model.asked for _ in range(want.count))
+        for name in asked - Counter(scorer.requests.models):
+            return f"it asks {name!r} for {asked[name]} completions about one, which `requests.models` does not say"
+        if any(want.cell.digest not in planned for want in model.asked):
+            return "it asks what `wants` does not say"
+    return None
+
+
 def _equal(make: Make) -> str | None:
     return None if make() == make() else "two scorers with the same options are not equal"
 
@@ -119,5 +149,11 @@ CHECKS: tuple[Check, ...] = (
         _right,
     ),
     Check("equal", "two with the same options are equal", "make it a frozen dataclass of its options", _equal),
+    Check(
+        "requests",
+        "it asks a model for no more than it says",
+        "`requests.models` and `wants` must hold all that `score` asks of the sampler: caps and plans follow them",
+        _requests,
+    ),
 )
-"""Every scorer that asks no model passes these."""
+"""Every scorer passes these; one that asks a model is answered 1 to all. Reward models need their server."""

@@ -63,6 +63,12 @@ _HEADER_NEEDED = ("name", "aggregate", "max_scale")
 def read(path: str | Path) -> Dataset:
     """Read an environment file: .npz in the open format, .pkl as released by the paper's authors.
 
+    Args:
+        path: the file; its ending says which.
+
+    Raises:
+        ValueError: it cannot be read, or something in it is wrong; the sentence names the file and what that is.
+
     Example:
         >>> from pathlib import Path
         >>> from tempfile import TemporaryDirectory
@@ -82,6 +88,13 @@ def read(path: str | Path) -> Dataset:
 
 def save(data: Dataset, path: str | Path) -> None:
     """Write an environment in the open format; the file appears whole or not at all.
+
+    Args:
+        data: the environment.
+        path: the file, whose name ends in .npz; one that is there is replaced.
+
+    Raises:
+        ValueError: the name ends otherwise, or the environment holds what the format cannot.
 
     Example:
         >>> from pathlib import Path
@@ -113,7 +126,14 @@ def save(data: Dataset, path: str | Path) -> None:
 
 
 def load(path: str | Path) -> Dataset:
-    """Read an environment in the open format; a ValueError names the file and what is wrong in it."""
+    """Read an environment in the open format.
+
+    Args:
+        path: the file.
+
+    Raises:
+        ValueError: it cannot be read, or something in it is wrong; the sentence names the file and what that is.
+    """
     path = Path(path)
     arrays, checksums = _read_arrays(path)
     if "header" not in arrays:
@@ -136,11 +156,22 @@ def load(path: str | Path) -> Dataset:
 
 
 PARTS: set[Path] = set()
-"""What `write_whole` is writing: to be removed by whoever ends the process in the middle of it."""
+"""Files that `write_whole` is writing: to be removed by whoever ends the process in the middle of it."""
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], T]) -> T:
-    """Write a file that appears whole or not at all: beside its place first, then renamed; what `write` gave."""
+    """Write a file that appears whole or not at all: beside its place first, then renamed.
+
+    Args:
+        path: the file.
+        write: puts the content into an open file.
+
+    Returns:
+        What `write` gave.
+
+    Raises:
+        ValueError: the folder is missing, or the file cannot be written.
+    """
     if not path.parent.is_dir():
         raise ValueError(f"{path}: the folder {path.parent} does not exist")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _FORMULAS = tuple("=+-@\t\r\n'\uff1d\uff0b\uff0d\uff20")
-"""What a formula begins with, full-width signs included; and the apostrophe, so that quoting can be undone."""
+"""Signs that a formula begins with, also of full width; and the apostrophe, so that quoting can be undone."""
 _AT_ONCE = 4096
 """Rows of a Parquet file that are unpacked before their size is looked at."""
 

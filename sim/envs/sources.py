@@ -43,6 +43,11 @@ class FixedSource(Source):
     weights: Int[Array, " query"] | None
     num_train: int = eqx.field(static=True)
 
+    @property
+    def query_weights(self) -> Int[Array, " query"] | None:
+        """The weights, None for a uniform law."""
+        return self.weights
+
     def world(self, key: Key) -> Environment:
         """The one world; the key is ignored."""
         return self.environment

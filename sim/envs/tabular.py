@@ -89,9 +89,3 @@ class TabularWorld(Environment):
             atoms = flat(atoms) if atoms.ndim == 5 else atoms[0]
         strategy = jax.tree.map(lambda leaf: leaf[0], self.strategy)
         return TabularWorld(flat(self.thresholds), atoms, strategy, self.known)
-
-
-def thresholds_of(probabilities: Float[Array, "*shape category"]) -> UInt32[Array, "*shape last"]:
-    """Device-side thresholds from float32 probabilities that sum to 1 (resolution 2**-24)."""
-    below = jnp.clip(jnp.cumsum(probabilities, axis=-1)[..., :-1], 0.0, 1.0)
-    return jnp.minimum(below * 2.0**24, 2.0**24 - 1).astype(jnp.uint32) << 8

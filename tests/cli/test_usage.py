@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from test_cli import iapo, refused
+from typer import Context
 from typer.main import get_command
 from typer.models import ArgumentInfo, OptionInfo
 
@@ -37,6 +38,26 @@ def every_command() -> Iterator[tuple[str, Any]]:
         waiting += [(f"{path} {name}", one) for name, one in inner.items()]
         if not inner:
             yield path, command
+
+
+def groups() -> list[tuple[str, Any]]:
+    """All commands that hold others, with their paths."""
+    found, waiting = [], [("iapo", get_command(app))]
+    while waiting:
+        path, group = waiting.pop()
+        inner: dict[str, Any] = getattr(group, "commands", {})
+        waiting += [(f"{path} {name}", one) for name, one in inner.items()]
+        found += [(path, group)] if inner else []
+    return found
+
+
+@pytest.mark.parametrize(("path", "group"), groups())
+def test_no_summary_in_a_list_of_commands_is_cut(path: str, group: Any):
+    """On a terminal of 80 columns, of which two stay free. Seen to fail with "... a live model, within hard caps."."""
+    shown = group.get_help(Context(group, info_name=path, terminal_width=78))
+    rows = dict(re.findall(r"^  (\w+)  +(\S.*)$", shown, re.MULTILINE))
+    assert set(group.commands) <= set(rows)
+    assert [row for row in rows.values() if row.endswith("...") or not row.endswith(".")] == []
 
 
 @pytest.mark.parametrize(

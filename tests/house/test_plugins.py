@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+import sim
 from sim import algorithms, envs, mistakes, plugins
 from sim.algorithms import ALGORITHMS
 from sim.cli import app
-from sim.comparison import cells, contenders
+from sim.comparison import cells, compare, contenders, given
 from theory.truth import exact_values
 
 RULE = '''
@@ -377,6 +378,48 @@ def test_a_rule_of_ones_own_runs_in_other_processes_and_its_mistakes_come_back(h
     result = CliRunner().invoke(app, [*start, "wrong.py:Branches"])
     assert result.exit_code == 2
     assert "error: wrong.py, line 12: TracerBoolConversionError" in result.stderr
+
+
+def test_an_object_of_a_file_is_found_again_where_it_is_handed_to(here: Path) -> None:
+    """Another process runs the file first. Seen to fail (no module named mine_...) when the object alone was sent."""
+    rule: Any = algorithms.get("mine.py:Rule:rho=0.3")
+    world = envs.get("place.py:Fresh")
+    sent = pickle.dumps([given.Held(rule), given.Held(world)])
+    for name in (type(rule).__module__, type(world.source).__module__, "near"):
+        del sys.modules[name]
+    plugins._modules.clear()
+    again, fresh = (one.thing for one in pickle.loads(sent))
+    assert (type(again).__qualname__, again.rho, again.kept) == ("Rule", 0.3, rule.kept)
+    assert type(again).__module__ == type(rule).__module__
+    assert (type(fresh.source).__qualname__, fresh.name) == ("Fresh", world.name)
+    (here / "mine.py").write_text(RULE + "number = 8\n")
+    with pytest.raises(ValueError, match=r"mine\.py is not what it was where its object was made \(edited since\)"):
+        pickle.loads(sent)
+
+
+def test_tables_call_it_what_the_user_did_wherever_others_find_it(here: Path, tmp_path: Path) -> None:
+    """As with --dask, where other processes work in other folders. Seen to fail (whole paths) with the text alone."""
+    texts = ("mine.py:Rule:rho=0.3", "uniform")
+    rules = tuple(given.placed(text, plugins.everywhere(text)) for text in texts)
+    assert rules[1] == "uniform"
+    assert given.held(rules[0]) == given.Held(str(here / "mine.py") + ":Rule:rho=0.3")
+    places = (given.placed("place.py:world", plugins.everywhere("place.py:world")),)
+    found = compare.run(compare.Plan(places, rules, (9,), 2, 0, "uniform"), tmp_path / "placed", exact_values)
+    named = compare.run(
+        compare.Plan(("place.py:world",), texts, (9,), 2, 0, "uniform"), tmp_path / "named", exact_values
+    )
+    assert found.trials.equals(named.trials)
+    assert found.summary["algorithm"].tolist() == list(texts)
+    assert not [column for column in found.trials.astype(str).to_numpy().ravel() if str(here) in column]
+
+
+@pytest.mark.slow
+def test_objects_of_files_run_in_other_processes(here: Path) -> None:
+    """Seen to fail (a worker ended before its work did) when the objects alone were sent."""
+    rules = [algorithms.get("mine.py:Rule:rho=0.3"), "uniform"]
+    options: dict[str, Any] = {"trials": 2, "exact": exact_values, "reference": "uniform"}
+    alone, apart = (sim.compare(rules, "two-arm", [9], workers=workers, **options) for workers in (1, 2))
+    assert alone.trials.equals(apart.trials)
 
 
 def test_lists_hold_what_packages_give_broken_or_not(offered: Path) -> None:

@@ -15,7 +15,7 @@ from sim.core import Algorithm, Environment, Key, Pull, Queries, Source, Spec
 from sim.engine import runner
 from sim.engine.turn import Observe
 from sim.envs.dataset import Dataset
-from sim.envs.tabular import TabularWorld, thresholds_of
+from sim.envs.tabular import TabularWorld
 from sim.kernels import counter, subsets
 from sim.utilities import Strategy
 
@@ -120,7 +120,8 @@ class Drawn(Source):
         *shape, last = self.like.thresholds.shape
         raw = counter.uniform(counter.fold(key, 1), (*shape, last + 1)) ** 2
         cost = counter.uniform(counter.fold(key, 2), self.like.known.cost.shape) * jnp.float32(0.2)
-        thresholds = thresholds_of(raw / jnp.sum(raw, axis=-1, keepdims=True))
+        below = jnp.cumsum(raw / jnp.sum(raw, axis=-1, keepdims=True), axis=-1)[..., :-1]
+        thresholds = jnp.minimum(below * 2.0**24, 2.0**24 - 1).astype(jnp.uint32) << 8
         return eqx.tree_at(lambda w: (w.thresholds, w.known.cost), self.like, (thresholds, cost))
 
     def split(self, key: Key) -> tuple[Queries, Queries]:

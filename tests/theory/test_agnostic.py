@@ -85,15 +85,20 @@ def test_checker_agrees_with_every_tape() -> None:
     assert min(seen.values()) > 50
 
 
+def affine_scales(data: Dataset, context: int) -> list[int]:
+    """The scales at which prompts may be chosen alone."""
+    return [n for n, found in enumerate(agnostic.affinities(data, context), start=1) if found.affine]
+
+
 def test_three_cases() -> None:
     vote, best = families.crossover(), families.bon_two_scales()
-    assert agnostic.affine_scales(vote, 0) == [1, 2]
-    assert agnostic.affine_scales(best, 0) == [1]
+    assert affine_scales(vote, 0) == [1, 2]
+    assert affine_scales(best, 0) == [1]
     mean = replace(best, aggregate=("mean",))
-    assert agnostic.affine_scales(mean, 0) == agnostic.affine_scales(mean, 1) == [1, 2]
+    assert affine_scales(mean, 0) == affine_scales(mean, 1) == [1, 2]
     dear = replace(mean, costs=np.array([1.0, 2.0, 1.0, 1.0]))
-    assert agnostic.affine_scales(dear, 0) == [1, 2]  # its cost weight is 0
-    assert agnostic.affine_scales(dear, 1) == [1]
+    assert affine_scales(dear, 0) == [1, 2]  # its cost weight is 0
+    assert affine_scales(dear, 1) == [1]
     assert "differ in cost" in agnostic.affinity(dear, 1, 2).reason
     assert "mix on query 0 under prompt 0" in agnostic.affinity(vote, 0, 3).reason
 
@@ -104,7 +109,7 @@ def test_affine_strategies_lose_nothing_on_prompts() -> None:
         data = random_world(rng)
         found = agnostic.losses(exact.values(data))
         assert (found.fixed >= -1e-12).all()
-        for scale in agnostic.affine_scales(data, 0):
+        for scale in affine_scales(data, 0):
             assert found.fixed[0, scale - 1] == pytest.approx(0, abs=1e-9)
 
 

@@ -1,12 +1,23 @@
 """Exact values of continuous worlds against quadrature of the laws as scipy knows them."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import integrate, stats
 
+from sim.core import Environment
 from sim.envs import continuous
-from sim.envs.continuous import ScoreLaw, beta_scores, continuous_world, gaussian_scores
-from theory.continuous import task_values
+from sim.envs.continuous import (
+    BetaScores,
+    GaussianMixtureScores,
+    ScoreLaw,
+    beta_scores,
+    continuous_world,
+    gaussian_scores,
+)
+from sim.envs.sources import NamedSource, shuffled
+from theory import truth
+from theory.continuous import largest_scores, mean_scores, task_values
 
 MAX_SCALE = 6
 ENDS = (-1.0, 2.0)
@@ -81,3 +92,59 @@ def test_registered_worlds_are_covered():
         values = task_values(source.environment)
         assert values.shape == (1, 8, 20, 16)
         assert np.isfinite(values).all()
+
+
+class Sure(ScoreLaw):
+    """Scores that are all 1/2: a law of one's own."""
+
+    shape = (2, 3, 1)
+    ends = (np.zeros(1), np.ones(1))
+
+    def draw(self, key, prompt, query, size):
+        return jnp.full((size, 1), 0.5)
+
+
+def test_a_law_of_ones_own_says_its_values_or_is_refused():
+    """By type. Seen to fail where the two laws of the package alone were asked for."""
+    with pytest.raises(ValueError, match="exact values of Sure are not known; known are Beta and Gaussian mixture"):
+        values_of(Sure(), ((1.0,),))
+    known, best = dict(mean_scores.registry), largest_scores.registry
+    assert {BetaScores, GaussianMixtureScores} <= set(known) & set(best)
+
+    class Known(Sure):
+        pass
+
+    mean_scores.register(Known)(lambda law: np.full(law.shape, 0.5))
+    largest_scores.register(Known)(
+        lambda law, objective, most, upwards: np.full((2, 3, most), 0.5 if upwards else -0.5)
+    )
+    assert np.all(values_of(Known(), ((1.0,),)) == 0.5)
+    assert np.all(values_of(Known(), ((1.0,),), aggregate=("mean",)) == 0.5)
+
+
+class Odd(Environment):
+    """A world of one's own without tables: it knows as much as another, and answers no pulls here."""
+
+    inner: Environment
+
+    @property
+    def spec(self):
+        return self.inner.spec
+
+    @property
+    def num_queries(self):
+        return self.inner.num_queries
+
+
+def test_a_world_of_ones_own_says_its_values_or_is_refused():
+    """Weights of queries are asked of its source. Seen to fail where that says none."""
+    uniform = beta_scores(np.ones((1, 2, 1)), np.ones((1, 2, 1)))
+    world = continuous_world(uniform, np.ones((1, 1)), np.zeros(1), np.zeros(1), MAX_SCALE)
+    named = NamedSource("odd", shuffled(Odd(world), 1.0, query_weights=np.array([1.0, 3.0]), name="odd"))
+    assert truth.finite_world(named) is None
+    with pytest.raises(ValueError, match="exact values of a Odd are not known; it cannot be scored"):
+        truth.whole_values(named)
+    truth.task_values.register(Odd)(lambda odd: task_values(odd.inner) * np.array([0.0, 1.0])[:, None])
+    found = truth.whole_values(named)
+    np.testing.assert_allclose(found[0, 0], 0.75 * np.arange(1, MAX_SCALE + 1) / np.arange(2, MAX_SCALE + 2), rtol=1e-6)
+    assert np.isnan(truth.reward_widths(named)).all()

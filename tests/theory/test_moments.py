@@ -31,7 +31,7 @@ def small(aggregate: str = "mv", **more: object) -> Dataset:
 @pytest.mark.parametrize("aggregate", ["mv", "bon", "mean"])
 def test_components_add_up_to_the_variance_of_one_block(aggregate: str) -> None:
     data = small(aggregate)
-    between, within = moments.between_within(data)
+    _, between, within = moments.components(data)
     np.testing.assert_allclose(between + within, exact.variance(data), atol=1e-14)
     per_query = exact.task_moments(data)
     np.testing.assert_allclose(between, per_query.mean.var(axis=2), atol=1e-14)
@@ -85,24 +85,18 @@ def test_block_means_of_a_pull_vary_as_computed(aggregate: str) -> None:
         assert np.abs(z).max() <= 5, z
 
 
-def test_independent_equivalents() -> None:
-    found = moments.independent_equivalents(np.array([0.0, 1, 1]), np.array([1.0, 0, 1]), 4)
-    np.testing.assert_allclose(found, [4, 1, 1.6])
-
-
 def test_pull_scale_out_of_range_is_named() -> None:
     with pytest.raises(ValueError, match="pull_scale is 9; small allows 1 to 8"):
         moments.block_mean_variance(small(), 9)
 
 
 def test_released_math_table(math_path: Path) -> None:
-    """Averages over prompts on the training queries: 32 blocks of one pull are worth 2.10 independent ones at k = 1."""
+    """Averages over prompts on the training queries."""
     data = read_released(math_path)
-    between, within = (part[0].mean(axis=0) for part in moments.between_within(data, np.flatnonzero(~data.test)))
+    found = moments.components(data, np.flatnonzero(~data.test))
+    between, within = (part[0].mean(axis=0) for part in (found.between, found.within))
     k = np.array([1, 3, 5, 8, 11, 16, 32])
     vb, vw = between[k - 1], within[k - 1]
     np.testing.assert_allclose(vb, [0.0891, 0.1023, 0.1085, 0.1139, 0.1177, 0.1215, 0.1281], atol=5.1e-5)
     np.testing.assert_allclose(vw, [0.1049, 0.0589, 0.0464, 0.0368, 0.0338, 0.0287, 0.0220], atol=5.1e-5)
     np.testing.assert_allclose(vb / (vb + vw), [0.46, 0.635, 0.70, 0.76, 0.78, 0.81, 0.85], atol=5.1e-3)
-    worth = moments.independent_equivalents(vb, vw, 32 // k)
-    np.testing.assert_allclose(worth, [2.10, 1.49, 1.33, 1.22, 1.13, 1.11, 1.0], atol=5.1e-3)

@@ -104,8 +104,7 @@ class Claim(NamedTuple):
         """The claim where so much regret may be ignored."""
         if not self.asks:
             return self
-        event = NearMiss(tolerance) if isinstance(self.event, NearMiss) else self.event
-        return self._replace(of=partial(self.of, tolerance=tolerance), event=event, asks=False)
+        return self._replace(of=partial(self.of, tolerance=tolerance), event=self.event.at(tolerance), asks=False)
 
 
 def printed(case: Case, budget: int) -> float:

@@ -39,6 +39,10 @@ class Event:
         """The bound on the mean simple regret, over trials and contexts, that follows."""
         raise NotImplementedError
 
+    def at(self, tolerance: float) -> "Event":
+        """The event for someone who ignores so much regret."""
+        return self
+
     def serves(self, tolerance: float) -> bool:
         """Whether a bound on this is a guarantee for someone who ignores so much regret."""
         return True
@@ -65,6 +69,10 @@ class NearMiss(Event):
     def regret(self, bound: float, worst: float) -> float:
         """The tolerance, and the worst where it is exceeded."""
         return min(worst, self.tolerance + worst * min(bound, 1.0))
+
+    def at(self, tolerance: float) -> "NearMiss":
+        """A near miss of that tolerance."""
+        return NearMiss(tolerance)
 
     def serves(self, tolerance: float) -> bool:
         """If it ignores no more."""

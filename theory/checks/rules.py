@@ -53,7 +53,7 @@ RULES: dict[str, Algorithm] = {
     "successive rejects": successive_rejects.SuccessiveRejects(),
     "ucb-e": ucb_e.UCBE(),
 }
-"""What guarantees are about, by the names that tables use."""
+"""Rules that guarantees are about, by the names that tables use."""
 
 
 def rule_of(name: str, data: Dataset, budget: int) -> Algorithm:

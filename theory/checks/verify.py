@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FILES = ("verify.parquet", "verify.csv", "verdicts.csv", "provenance.json")
-"""What a run writes."""
+"""Files that a run writes."""
 QUICK, FULL = 4_000_000, 60_000_000
 """Completions simulated per task."""
 QUICK_PARTICLES = 500
@@ -56,7 +56,7 @@ _PROGRAMS = {
     Kind.SIMULATION: ("sim.engine.runner", "sim.envs.sources"),
     Kind.SPLITTING: ("theory.runs.rare", "theory.runs.halving"),
 }
-"""What the result of each kind of task depends on, besides the rules and this file."""
+"""Modules that the result of each kind of task depends on, besides the rules and this file."""
 _HALVING = {"psst, fresh": True, "psst": False}
 """Rules that on independent arms are halving: whether they forget."""
 _ANSWER = 63

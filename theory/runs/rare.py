@@ -48,7 +48,7 @@ LEAST_ACCEPTANCE, LEAST_FRACTION, MOST_SPREAD, LEAST_ANCESTORS = 0.05, 0.02, 1.0
 OVERLAP, SIGMAS = 50, 4
 """Plain runs that must reach a level for it to be compared, and standard errors within which it must agree."""
 PILOT, PLAIN, REPLICATE = 0, 1, 2
-"""What the root key is folded with."""
+"""Numbers that the root key is folded with."""
 
 
 class Levels(NamedTuple):

@@ -29,7 +29,7 @@ from theory.runs.tapes import FAILED, Tape
 Margin = Callable[[Spec, Bool[Array, "context arm"], Any, Any], Float[Array, ""]]
 """How far one step was from losing the right arms: (spec, right arms, state before, state after) to a number."""
 _ASK, _LEARN = 1, 2
-"""What a round's own key is folded with."""
+"""Numbers that a round's own key is folded with."""
 _JITTER = 2.0**-10
 """Spread of the random part that parts runs of equal score, so that levels can be set between them."""
 

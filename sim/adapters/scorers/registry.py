@@ -7,7 +7,7 @@ To try one of your own, write scorer = "mine.py:Mine" in a run file beside it. T
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_origin
 
 from sim import plugins
 from sim.adapters import trust
@@ -91,5 +91,7 @@ def _own(table: TomlTable, text: str) -> Scorer:
 
 def _option(table: TomlTable, key: str, default: Any) -> Any:
     """A key of a table, read as what the option is by default."""
+    if get_origin(default) is Annotated:
+        return table.value(key, default.__metadata__[0])
     kinds: dict[type, Kind] = {bool: FLAG, int: whole(-(2**53)), float: number(), str: ANY_TEXT}
     return table.value(key, kinds.get(default if isinstance(default, type) else type(default), later({})))

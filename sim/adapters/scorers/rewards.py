@@ -18,7 +18,7 @@ from typing import Annotated, Any, TypeVar
 from sim.adapters.run_file.kinds import FLAG, TEXT, VARIABLE, finite, number, whole
 from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.run_file.urls import ADDRESS
-from sim.adapters.scorers.scoring import OK, Item, Scored, Scorer
+from sim.adapters.scorers.scoring import OK, Item, Requests, Scored, Scorer
 from sim.adapters.scorers.threads import apart
 from sim.adapters.wire.openai_client import retry_after
 from sim.adapters.wire.protocol import Ambiguous, CallError, Fatal, Transient, failure
@@ -75,6 +75,11 @@ class RewardModel(Scorer):
         if made.template.index("{query}") > made.template.index("{completion}"):
             raise table.wrong("template", "must hold {query} before {completion}")
         return made
+
+    @property
+    def requests(self) -> Requests:
+        """Those to the server of the reward model."""
+        return Requests(servers=((self.url, self.key_variable),))
 
     def texts(self, query: str, completions: Sequence[str]) -> list[str]:
         """Texts that are scored. Slots are filled at once: braces inside a query or a completion mean nothing."""

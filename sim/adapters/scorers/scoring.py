@@ -47,6 +47,22 @@ class Scored(NamedTuple):
     value: float | None = None
 
 
+class Requests(NamedTuple):
+    """Requests that scoring one completion makes, at most: by default none.
+
+    Attributes:
+        models: models of the run's own endpoint, one entry for each completion that is asked of them. They have prices,
+            are part of every plan, and count against the caps.
+        servers: other addresses, each with the environment variable of its key ("" for none). They are named before a
+            policy from elsewhere sends anything, and not counted.
+        slots: fields of a query, "gold" or "reference", for which the template of the requests has a slot.
+    """
+
+    models: tuple[str, ...] = ()
+    servers: tuple[tuple[str, str], ...] = ()
+    slots: tuple[str, ...] = ()
+
+
 class Scorer(abc.ABC):
     """Reads completions. Frozen dataclasses of their options; anything they hold open is closed by `close`."""
 
@@ -56,6 +72,19 @@ class Scorer(abc.ABC):
     """Whether its scores need the right answer."""
     kept: bool = False
     """Whether its results are kept in the journal: where they are slow, or may differ from call to call."""
+
+    @property
+    def requests(self) -> Requests:
+        """Requests that scoring a completion makes."""
+        return Requests()
+
+    def wants(self, item: Item, completion: str) -> Sequence[Any]:
+        """Draws (`sampler.Want`) that scoring a completion asks of the models in `requests`, for plans and their costs.
+
+        Raises:
+            ValueError: the query lacks what the requests need.
+        """
+        return ()
 
     @abc.abstractmethod
     async def score(self, item: Item, prompt: str, texts: Sequence[str]) -> list[Scored]:

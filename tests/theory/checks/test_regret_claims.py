@@ -94,6 +94,12 @@ def test_failures_by_event_by_hand() -> None:
     assert MeanRegret() != MISS
 
 
+def test_only_a_near_miss_depends_on_how_much_is_ignored() -> None:
+    """Asked of the event, so that one of your own says it too. Seen to fail where a near miss keeps its tolerance."""
+    assert NearMiss(0.5).at(0.1) == NearMiss(0.1)
+    assert (MISS.at(0.1), MeanRegret().at(0.1)) == (MISS, MeanRegret())
+
+
 def test_a_claim_that_asks_for_a_tolerance_is_left_out_without_one() -> None:
     assert "theorem E, fresh" not in claims.at()
     near = claims.at(0.1)["theorem E, fresh"]
