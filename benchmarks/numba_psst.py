@@ -35,7 +35,7 @@ class Problem(NamedTuple):
     Attributes:
         thresholds: distribution function over answers, in units of 2**-32, shape (prompt, query, answer - 1).
         num_train: training queries of a trial.
-        credit: units of reward by how many other answers tie, shape (answer,).
+        credit: units of reward by how many other answers tie, shape (16,); nothing from 8 on, where one has more votes.
         unit: reward of a unit.
         weight: weight of the vote in every context, shape (context,).
         grid: step of estimates, shape (context,).
@@ -68,12 +68,14 @@ def problem_of(named: NamedSource) -> Problem:
     share = np.float32(1.0) / np.arange(1, strategy.num_answers + 1, dtype=np.float32)
     if strategy.tie == "half":
         share[1:] = 0.5
+    credit = np.zeros(16, np.int32)
+    credit[: len(share)] = np.rint(np.asarray(strategy.in_units)[0, 0] * share)
     empty = estimators.empty(spec)
     free = estimators.steps(spec, empty._replace(blocks=empty.blocks + 1.0))
     return Problem(
         np.asarray(world.thresholds),
         source.num_train,
-        np.rint(np.asarray(strategy.in_units)[0, 0] * share).astype(np.int32),
+        credit,
         np.float32(spec.unit[0]),
         np.asarray(spec.task_weight),
         np.asarray(spec.grid),
@@ -235,13 +237,16 @@ def _keep(scores, places, size, kept, key0, key1, offset, index_bits, kind, scra
 @njit
 def _prefix(words, size, thresholds, prefix):
     """Votes of the first i completions, a byte for every answer."""
-    votes = uint64(0)
     for i in range(size):
-        label = 0
-        for m in range(thresholds.shape[0]):
-            label += words[i] >= thresholds[m]
-        votes = uint64(votes + (uint64(1) << uint64(8 * label)))
-        prefix[i + 1] = votes
+        prefix[i + 1] = 0
+    for m in range(thresholds.shape[0]):
+        threshold = thresholds[m]
+        for i in range(size):
+            prefix[i + 1] += uint64(8) if words[i] >= threshold else uint64(0)
+    for i in range(size):
+        prefix[i + 1] = uint64(1) << prefix[i + 1]
+    for i in range(size):
+        prefix[i + 1] += prefix[i]
 
 
 @njit
@@ -259,10 +264,10 @@ def _blocks(prefix, size, wanted, others, credit, units):
             before = after
             gold = uint64(votes & uint64(255))
             ahead = uint64(uint64(uint64(gold * low) | high) - uint64(votes & others))
-            if uint64(ahead & high) == high and gold > 0:
-                apart = uint64(ahead ^ high)
-                level = uint64(~uint64(apart + uint64(low * uint64(127))) & high)
-                total += credit[0] if level == 0 else credit[_ones(level)]
+            apart = uint64(ahead ^ high)
+            level = uint64(~uint64(apart + uint64(low * uint64(127))) & high)
+            beaten = (uint64(ahead & high) != high) | (gold == 0)
+            total += credit[_ones(level) + 8 * np.int64(beaten)]
         units[k - 1] += total
 
 
@@ -287,6 +292,8 @@ def _run(
     query_bits, prompt_bits = _bits_of(num_queries), _bits_of(num_prompts)
     arms, places = np.zeros((2, num_contexts, num_arms), np.int64)
     total, blocks = np.zeros((2, num_prompts, max_scale), np.float32)
+    every = np.arange(num_arms)
+    prompt_of, scale_of = every // max_scale, every % max_scale  # looked up: dividing takes longer
     wanted, largest = np.zeros((num_prompts, max_scale), np.bool_), np.zeros(num_prompts, np.int64)
     scale, pulls, order = np.zeros((3, num_prompts), np.int64)
     scores, scratch, tied = np.zeros((3, num_arms), np.int64)
@@ -328,7 +335,7 @@ def _run(
             wanted[:], largest[:] = False, 0
             for c in range(num_contexts):
                 for i in range(size):
-                    p, n = arms[c, i] // max_scale, arms[c, i] % max_scale
+                    p, n = prompt_of[arms[c, i]], scale_of[arms[c, i]]
                     wanted[p, n] = True
                     largest[p] = max(largest[p], n + 1)
             allowance = budget * (turn + 1) // num_rounds - budget * turn // num_rounds
@@ -366,7 +373,7 @@ def _run(
             for c in range(num_contexts):
                 for i in range(size):
                     arm = arms[c, i]
-                    p, n = arm // max_scale, arm % max_scale
+                    p, n = prompt_of[arm], scale_of[arm]
                     if blocks[p, n] > 0:
                         reward = np.float32(total[p, n] / blocks[p, n]) * weight[c]
                         scores[i] = np.int64(np.rint(np.float32(reward / grid[c]))) - cost[c, arm]
