@@ -16,10 +16,8 @@ import numpy as np
 from numba import njit, uint32, uint64
 
 from sim import estimators
-from sim.core import Environment
-from sim.engine import turn
-from sim.engine.runner import trial_key
 from sim.envs.sources import NamedSource
+from sim.envs.tabular import TabularWorld
 from sim.kernels import counter
 
 SPARSE = 8
@@ -61,10 +59,13 @@ def problem_of(named: NamedSource) -> Problem:
     """
     source: Any = named.source
     world: Any = source.environment
+    if not isinstance(world, TabularWorld) or world.strategy.aggregate != ("mv",) or world.spec.num_tasks > 1:
+        raise ValueError(f"{named.name}: the Numba twin runs worlds with one vote alone")
     spec, strategy = world.spec, world.strategy
-    fits = isinstance(world, Environment) and strategy.aggregate == ("mv",) and spec.num_tasks == 1
-    if not fits or source.weights is not None or strategy.num_answers > 8 or spec.max_scale > 127:
-        raise ValueError(f"{named.name}: the Numba twin knows one vote, 8 answers and 127 completions at most")
+    if source.weights is not None or strategy.num_answers > 8 or spec.max_scale > 127:
+        raise ValueError(
+            f"{named.name}: the Numba twin knows 8 answers and 127 completions at most, and a uniform query law"
+        )
     share = np.float32(1.0) / np.arange(1, strategy.num_answers + 1, dtype=np.float32)
     if strategy.tie == "half":
         share[1:] = 0.5
@@ -277,7 +278,7 @@ def _ones(bits):
     return np.int64(uint64(uint64(bits >> uint64(7)) * uint64(LOW)) >> uint64(56))
 
 
-@njit(nogil=True)
+@njit(cache=True)
 def _run(
     thresholds, num_train, credit, unit, weight, grid, cost, max_scale, budget, root0, root1, first, kind, answer, spent
 ):
@@ -328,17 +329,17 @@ def _run(
                 arms[c, i], places[c, i] = i, i
         size, listed, spent[trial] = num_arms, False, 0
         width = num_arms
-        for turn in range(num_rounds):
-            allocate0, allocate1 = _fold(run0, run1, uint32(turn), uint32(1), kind)
-            pull0, pull1 = _fold(run0, run1, uint32(turn), uint32(2), kind)
-            update0, update1 = _fold(run0, run1, uint32(turn), uint32(3), kind)
+        for done in range(num_rounds):
+            allocate0, allocate1 = _fold(run0, run1, uint32(done), uint32(1), kind)
+            pull0, pull1 = _fold(run0, run1, uint32(done), uint32(2), kind)
+            update0, update1 = _fold(run0, run1, uint32(done), uint32(3), kind)
             wanted[:], largest[:] = False, 0
             for c in range(num_contexts):
                 for i in range(size):
                     p, n = prompt_of[arms[c, i]], scale_of[arms[c, i]]
                     wanted[p, n] = True
                     largest[p] = max(largest[p], n + 1)
-            allowance = budget * (turn + 1) // num_rounds - budget * turn // num_rounds
+            allowance = budget * (done + 1) // num_rounds - budget * done // num_rounds
             together = largest.sum()
             if allowance >= together:
                 for p in range(num_prompts):

@@ -77,7 +77,7 @@ def kernels(text: str) -> Kernels:
 
 
 def traces(source: Source, algorithm: Algorithm, budget: int, seed: int) -> int:
-    """How many functions JAX traces while an algorithm is lowered: none if an equal one was, whatever budget and seed."""
+    """Functions that JAX traces while an algorithm is lowered: none if an equal one was, whatever budget and seed."""
     seen: list[str] = []
 
     def note(event: str, _: float, **__: Any) -> None:

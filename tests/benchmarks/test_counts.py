@@ -4,8 +4,8 @@ import json
 
 import counts
 import jax
-import pytest
 import programs
+import pytest
 
 from sim import algorithms
 
