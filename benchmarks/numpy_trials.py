@@ -1,7 +1,7 @@
 """PSST in NumPy, vectorised over trials: the second of two NumPy programs that `sim` is timed against.
 
-The first, `psst_numpy` in `tests/support/reference.py`, runs one trial at a time. Here all trials of a chunk share every
-array operation, so that what Python itself costs is divided among them.
+The first, `psst_numpy` in `tests/support/reference.py`, runs one trial at a time. Here all trials of a chunk share
+every array operation, so that what Python itself costs is divided among them, and votes are counted in bytes.
 """
 
 import numpy as np
