@@ -56,7 +56,7 @@ def in_child(name: str, world: Path | None, stepwise: bool, cache: Path | None) 
 
 def main(
     world: Annotated[
-        Path | None, typer.Option(exists=True, help="A voting world's file; a MATH-shaped world by default.")
+        Path | None, typer.Option(exists=True, help="A voting world's file; by default MATH-shaped.")
     ] = None,
     algorithm: Annotated[list[str] | None, typer.Option(help="Only this one; may be repeated.")] = None,
     stepwise: Annotated[

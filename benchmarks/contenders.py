@@ -125,6 +125,8 @@ def disagreement(named: NamedSource, left: Contender, right: Contender, trials: 
 
     Returns are exact values on all queries, averaged over contexts.
     """
+    if named.data is None:
+        raise ValueError(f"{named.name}: only returns of a data set are known exactly")
     values = exact.values(named.data)
     means, variances = [], []
     for seed, side in ((1, left), (2, right)):

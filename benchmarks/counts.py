@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import jax
-import jaxlib
+import jaxlib.version
 import programs
 import typer
 import worlds
@@ -35,7 +35,7 @@ def source() -> Source:
 
 def versions() -> dict[str, str]:
     """What counts belong to."""
-    return {"jax": jax.__version__, "jaxlib": jaxlib.__version__}
+    return {"jax": jax.__version__, "jaxlib": jaxlib.version.__version__}
 
 
 def of_lowered(world: Source) -> dict[str, dict[str, int]]:

@@ -73,7 +73,7 @@ def _chunk(
         allowance = budget * (done + 1) // num_rounds - budget * done // num_rounds
         size, pulls = _equal_pulls(allowance, largest, rng)
         spent += (size * pulls).sum(axis=1)
-        _pull(below, train, size.ravel(), pulls.ravel(), wanted.any(axis=(0, 1)), total, blocks, rng)
+        _pull(below, train, size.ravel(), pulls.ravel(), np.any(wanted, axis=(0, 1)), total, blocks, rng)
         seen = blocks.reshape(trials, num_arms)[trial[:, :, None], arms]
         sums = total.reshape(trials, num_arms)[trial[:, :, None], arms]
         score = weight[:, None] * (sums / np.maximum(seen, 1)) - costs[context, arms]

@@ -80,7 +80,7 @@ def traces(source: Source, algorithm: Algorithm, budget: int, seed: int) -> int:
     """Functions that JAX traces while an algorithm is lowered: none if an equal one was, whatever budget and seed."""
     seen: list[str] = []
 
-    def note(event: str, _: float, **__: Any) -> None:
+    def note(event: str, duration_secs: float, **kwargs: str | int) -> None:
         seen.append(event)
 
     jax.monitoring.register_event_duration_secs_listener(note)

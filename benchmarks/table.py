@@ -59,11 +59,9 @@ def check(named: NamedSource, sides: list[Contender]) -> None:
 
 def main(
     world: Annotated[
-        Path | None, typer.Option(exists=True, help="A voting world's file; a MATH-shaped world by default.")
+        Path | None, typer.Option(exists=True, help="A voting world's file; by default MATH-shaped.")
     ] = None,
-    reference_code: Annotated[
-        Path | None, typer.Option("--reference", exists=True, help="Root of the released code.")
-    ] = None,
+    reference_code: Annotated[Path | None, typer.Option("--reference", exists=True, help="The released code.")] = None,
     budget: Annotated[int, typer.Option(min=1, help="Completions T.")] = 5000,
     trials: Annotated[int, typer.Option(min=1, help="Trials per measurement.")] = 1024,
     repeats: Annotated[int, typer.Option(min=1, help="Measurements of each side, in turn.")] = 9,
