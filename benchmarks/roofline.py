@@ -42,6 +42,10 @@ class Work(NamedTuple):
     bytes: float
 
 
+class NoStanding(Exception):
+    """The algorithm does not say where it stands."""
+
+
 class Seen(NamedTuple):
     """What a round did: pulls, blocks of all scales, and arms that were scored."""
 
@@ -59,13 +63,13 @@ class Look(eqx.Module):
         """Counts of one round."""
         old, new = self.algorithm.standing(spec, before), self.algorithm.standing(spec, after)
         if old is None or new is None:
-            raise ValueError("the algorithm does not say where it stands")
+            raise NoStanding
         shape = (spec.num_contexts, spec.num_prompts, spec.max_scale)
         added = (new.blocks - old.blocks).reshape(shape)
         added = jnp.where(jnp.all(added == added[:1]), added.at[1:].set(0.0), added)  # statistics that contexts share
-        scales = jnp.arange(1, spec.max_scale + 1)
-        largest = jnp.max(jnp.where(added > 0, scales, 0), axis=2)
-        pulls = jnp.sum(jnp.where(scales == largest[:, :, None], added, 0.0))
+        scales = jnp.broadcast_to(jnp.arange(1, spec.max_scale + 1), shape)
+        largest = jnp.max(jnp.where(added > 0, scales, 0), axis=2, keepdims=True)
+        pulls = jnp.sum(jnp.where(scales == largest, added, 0.0))
         if self.algorithm.one_at_a_time:
             scored = jnp.float32(spec.num_contexts * spec.max_scale)
         elif old.active is None:
@@ -87,7 +91,7 @@ def work(named: NamedSource, name: str, budget: int, trials: int = 64) -> Work |
     rule, source = algorithms.get(name), named.source
     try:
         found = runner.run_trials(source, rule, budget, seed=0, trials=trials, fused=True, observe=Look(rule))
-    except ValueError:
+    except NoStanding:
         return None
     spec: Any = runner.spec_of(source)
     environment: Any = runner.shape_of(source)
