@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt32
 
 from sim.core import Algorithm, Allocation, Environment, Queries, Spec, Stats
-from sim.kernels import counter, subsets
+from sim.kernels import counter, select, subsets
 
 PASS_COMPLETIONS = 2**14
 """Completions of one allocation row that are summed before the int32 sums are folded into float32."""
@@ -260,8 +260,7 @@ def _one_pass(
     def step(carry: tuple[Array, Array]) -> tuple[Array, Array]:
         first, sums = carry
         item = first + jnp.arange(block, dtype=jnp.int32)
-        slot = jnp.searchsorted(ends, item, side="right", method="scan").astype(jnp.int32)
-        slot = jnp.minimum(slot, num_trials * num_rows - 1)
+        slot = select.owners(ends, item)
         units = units_of(slot, item - starts[slot] + before[slot], item < ends[-1])
         return first + block, sums.at[slot].add(units, indices_are_sorted=True)
 

@@ -62,8 +62,49 @@ def test_best_of_many_whole_numbers(size: int, spread: int) -> None:
         np.testing.assert_array_equal(*_select(size)(*arguments))
 
 
-@pytest.mark.parametrize("size", [1, 31, 32, 33, 800])
+@pytest.mark.parametrize("kept", [0, 1, 9, 20])
+def test_best_of_few_is_the_same_by_pairs_and_by_bisection(kept: int, monkeypatch) -> None:
+    """Forty rows: scores in seven steps, all equal, or never estimated. Seen to fail with `>=` between tie-breaks."""
+    rng = np.random.default_rng(kept)
+    score = rng.integers(-3, 4, (40, 21)).astype(np.float32)
+    score[:10], score[5:20, ::3] = 1.0, -np.inf
+    mask = np.stack([rng.permutation(21) < 20 for _ in score])
+    arguments = [
+        jnp.asarray(x) for x in (score, rng.permuted(np.tile(np.arange(21, dtype=np.uint32), (40, 1)), axis=1), mask)
+    ]
+    by_pairs = jax.vmap(select.best, in_axes=(0, 0, 0, None))(*arguments, jnp.int32(kept))
+    monkeypatch.setattr(select, "PAIRS", 0)
+    by_bits = jax.vmap(select.best, in_axes=(0, 0, 0, None))(*arguments, jnp.int32(kept))
+    np.testing.assert_array_equal(by_pairs, by_bits)
+    assert np.all(np.asarray(by_pairs).sum(axis=1) == kept)
+
+
+@pytest.mark.parametrize("pairs", [0, select.PAIRS])
+def test_items_fit_from_the_highest_word_down(pairs: int, monkeypatch) -> None:
+    """By hand: costs are added in the order's turn until one is too much. Seen to fail with `<` the allowance."""
+    monkeypatch.setattr(select, "PAIRS", pairs)
+    rng = np.random.default_rng(2)
+    order = rng.permuted(np.tile(np.arange(9, dtype=np.uint32), (60, 1)), axis=1)
+    cost, allowance = rng.integers(0, 5, (60, 9)).astype(np.int32), np.arange(60, dtype=np.int32) % 30
+    found = np.asarray(jax.vmap(select.that_fit)(*(jnp.asarray(x) for x in (order, cost, allowance))))
+    for row, fits in enumerate(found):
+        turn = np.argsort(order[row])[::-1]
+        expected = turn[(np.cumsum(cost[row][turn]) <= allowance[row]) & (cost[row][turn] > 0)]
+        assert set(np.flatnonzero(fits)) == set(expected)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 64, 1600, select.MANY + 3])
+def test_owners_are_found_by_their_ends(size: int) -> None:
+    """Many owners have nothing; beyond the last end the last one answers. Seen to fail with `<` an item's number."""
+    ends = np.cumsum(np.random.default_rng(size).integers(0, 3, size)).astype(np.int32)
+    items = np.arange(ends[-1] + 3, dtype=np.int32)
+    expected = np.minimum(np.searchsorted(ends, items, side="right"), size - 1)
+    np.testing.assert_array_equal(select.owners(jnp.asarray(ends), jnp.asarray(items)), expected)
+
+
+@pytest.mark.parametrize("size", [1, 31, 32, 33, 800, 1500])
 def test_listed_are_the_places_of_the_set_items(size: int) -> None:
+    """Lines full, empty and cut short, few and many. Seen to fail with `>` for `>=` between halves of a line."""
     rng = np.random.default_rng(size)
     for share in (0.1, 0.5, 1.0):
         mask = rng.random(size) < share
