@@ -7,7 +7,7 @@ oracle.
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, UInt32
+from jaxtyping import Array, Bool, Float, Int, Shaped, UInt32
 
 _LINE = 32
 """Counts add up lines of this many bytes: one vector register."""
@@ -58,6 +58,18 @@ def plain(
     return mask & (place < num_kept)
 
 
+def first(score: Float[Array, " item"], tiebreak: UInt32[Array, " item"], mask: Bool[Array, " item"]) -> Int[Array, ""]:
+    """The best item inside a mask: higher score first, then higher tiebreak, of words made `distinct`.
+
+    Maxima are taken over a table of lines, which CPUs do by lanes; an argmax would draw every word anew for each item.
+    """
+    size = score.shape[0]
+    score, tiebreak, mask = (_in_lines(items) for items in (score, tiebreak, mask))
+    score = jnp.where(mask, score, -jnp.inf)
+    best = mask & (score == jnp.max(score))
+    return _item_of(jnp.max(jnp.where(best, tiebreak, jnp.uint32(0))), size)
+
+
 def sortable(score: Float[Array, "*shape"] | Int[Array, "*shape"]) -> UInt32[Array, "*shape"]:
     """Words that order as the scores do (0.0 and -0.0 alike)."""
     if jnp.issubdtype(score.dtype, jnp.integer):
@@ -70,7 +82,7 @@ def sortable(score: Float[Array, "*shape"] | Int[Array, "*shape"]) -> UInt32[Arr
 def distinct(words: UInt32[Array, " item"]) -> UInt32[Array, " item"]:
     """Make random words distinct by writing the item's index into the low bits."""
     size = words.shape[0]
-    index_bits = max(1, (size - 1).bit_length())
+    index_bits = _index_bits(size)
     return ((words >> index_bits) << index_bits) | jnp.arange(size, dtype=jnp.uint32)
 
 
@@ -80,8 +92,8 @@ def listed(mask: Bool[Array, " item"], size: int) -> Int[Array, " size"]:
     Lines of 32 items are words of 32 bits. An item's line is found by counting the set items of whole lines, its place
     there by counting those of halves of the line, of halves of a half, and so on.
     """
-    num_lines = -(-mask.shape[0] // _LINE)
-    lines = jnp.pad(mask, (0, num_lines * _LINE - mask.shape[0])).reshape(num_lines, _LINE).astype(jnp.uint32)
+    lines = _in_lines(mask).astype(jnp.uint32)
+    num_lines = lines.shape[0]
     words = jnp.sum(lines << jnp.arange(_LINE, dtype=jnp.uint32)[None], axis=1, dtype=jnp.uint32)
     inside = _num_set(words)
     wanted = jnp.arange(size, dtype=jnp.int32)
@@ -142,6 +154,22 @@ def owners(ends: Int[Array, " owner"], items: Int[Array, " item"]) -> Int[Array,
     line = jnp.minimum(passed, lines.shape[0] - 1)
     inside = jnp.sum((lines[line] <= items[:, None]).astype(jnp.int32), axis=1)
     return jnp.minimum(line * length + inside, last)
+
+
+def _in_lines(items: Shaped[Array, " item"]) -> Shaped[Array, "line width"]:
+    """Items in lines of 32, the last filled up with zeros."""
+    num_lines = -(-items.shape[0] // _LINE)
+    return jnp.pad(items, (0, num_lines * _LINE - items.shape[0])).reshape(num_lines, _LINE)
+
+
+def _index_bits(size: int) -> int:
+    """Low bits of `distinct` words that hold an item's index."""
+    return max(1, (size - 1).bit_length())
+
+
+def _item_of(word: UInt32[Array, ""], size: int) -> Int[Array, ""]:
+    """The item that a `distinct` word belongs to."""
+    return (word & jnp.uint32((1 << _index_bits(size)) - 1)).astype(jnp.int32)
 
 
 def _num_set(words: UInt32[Array, "*shape"]) -> Int[Array, "*shape"]:

@@ -65,6 +65,17 @@ def test_the_first_words_do_not_depend_on_how_many_are_asked_for() -> None:
         np.testing.assert_array_equal(rows[:, row], counter.bits(own, (7,)))
 
 
+@pytest.mark.parametrize("width", [1, 2, 5, 32])
+def test_categories_count_the_thresholds_that_a_word_reaches(width: int) -> None:
+    """Every row has thresholds of its own, some met exactly. Seen to fail with the two words of a pair exchanged."""
+    keys = jax.vmap(counter.fold, in_axes=(None, 0))(counter.from_seed(7), jnp.arange(9))
+    words = np.asarray(counter.bits_rows(keys, width))
+    thresholds = np.sort(np.random.default_rng(1).integers(0, 2**32, (4, 9), np.uint32), axis=0)
+    thresholds[1] = words[width // 2]
+    found = blocks.categories(keys, jnp.asarray(thresholds), width)
+    np.testing.assert_array_equal(found, (words[None] >= thresholds[:, None]).sum(axis=0))
+
+
 def test_keys_derived_from_one_key_share_no_word() -> None:
     """Folded keys, folded twice, and the words of `bits`: 3,000 words from one key, all distinct.
 

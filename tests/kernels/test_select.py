@@ -79,6 +79,23 @@ def test_best_of_few_is_the_same_by_pairs_and_by_bisection(kept: int, monkeypatc
     assert np.all(np.asarray(by_pairs).sum(axis=1) == kept)
 
 
+@pytest.mark.parametrize("size", [1, 2, 31, 32, 33, 800])
+def test_first_is_the_best_of_one(size: int) -> None:
+    """Scores in seven steps, all equal or never estimated. Seen to fail without the mask."""
+    rng = np.random.default_rng(size)
+    score = rng.integers(-3, 4, (60, size)).astype(np.float32)
+    score[:10], score[5:20, ::3], score[55:] = 1.0, -np.inf, -np.inf
+    mask = rng.random((60, size)) < np.linspace(0.1, 1, 60)[:, None]
+    mask[:, rng.integers(size)] = True
+    words = rng.integers(0, 2**32, (60, size), np.uint32) >> rng.integers(0, 32, (60, 1), np.uint32)
+    tiebreak = jax.vmap(select.distinct)(jnp.asarray(words))
+    found = jax.vmap(select.first)(jnp.asarray(score), tiebreak, jnp.asarray(mask))
+    only = jax.vmap(select.plain, in_axes=(0, 0, 0, None))(
+        jnp.asarray(score), tiebreak, jnp.asarray(mask), jnp.int32(1)
+    )
+    np.testing.assert_array_equal(found, np.asarray(only).argmax(axis=1))
+
+
 @pytest.mark.parametrize("pairs", [0, select.PAIRS])
 def test_items_fit_from_the_highest_word_down(pairs: int, monkeypatch) -> None:
     """By hand: costs are added in the order's turn until one is too much. Seen to fail with `<` the allowance."""
