@@ -282,12 +282,27 @@ def _pull_keys(round_keys: UInt32[Array, "trial 2"], trial: Array, row: Array, p
 
 
 def _pull_rows(world: Environment, rows: Rows, how: Pulling) -> Int[Array, "row task scale"]:
-    """Block sums of a pull of every row: the world's `pull_rows`, of the rows' own scales where they are not reused."""
-    units = world.pull_rows(*rows, how.width, how.estimator)
+    """Block sums of a pull of every row, of the rows' own scales where they are not reused.
+
+    The world's `pull_rows`, but no wider than needed where every pull is a single completion.
+    """
+    units = world.pull_rows(*rows, how.width, how.estimator) if _never_single(how) else _by_width(world, rows, how)
     if how.reuse:
         return units
     own = jnp.maximum(rows[-1], 1) - 1
     return jnp.take_along_axis(units, jnp.broadcast_to(own[:, None, None], (*units.shape[:2], 1)), axis=2)
+
+
+def _by_width(world: Environment, rows: Rows, how: Pulling) -> Int[Array, "row task scale"]:
+    def single() -> Array:
+        return jnp.pad(world.pull_rows(*rows, 1), ((0, 0), (0, 0), (0, how.width - 1)))
+
+    return jax.lax.cond(jnp.max(rows[-1]) <= 1, single, lambda: world.pull_rows(*rows, how.width, how.estimator))
+
+
+def _never_single(how: Pulling) -> bool:
+    """Whether single completions are no case of their own: others are no wider, or they say something of all scales."""
+    return how.width == 1 or how.estimator == "plug-in"
 
 
 def _add_rows(
@@ -298,12 +313,12 @@ def _add_rows(
     Where every pull is a single completion, as in a screening, no more is drawn and added. What wider pulls yield
     crosses from one branch to another: fused with the addition, it would be read against its layout.
     """
-    if how.width == 1 or not how.reuse or how.estimator == "plug-in":
+    if _never_single(how) or not how.reuse:
         return sums.at[slot].add(_pull_rows(world, rows, how), indices_are_sorted=True)
     single = jnp.max(rows[-1]) <= 1
 
     def whole() -> Array:
-        return _pull_rows(world, rows, how)
+        return world.pull_rows(*rows, how.width, how.estimator)
 
     nothing = jnp.zeros(jax.eval_shape(whole).shape, jnp.int32)
     units = jax.lax.cond(single, lambda: nothing, whole)
