@@ -11,12 +11,12 @@ Example:
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int, UInt32
+from jaxtyping import Array, Int
 
 from sim import draws
 from sim.core import Key
+from sim.kernels import select
 
 
 def halvings(num_items: int) -> int:
@@ -56,31 +56,10 @@ def equal_pulls(key: Key, allowance: Int[Array, ""], largest: Int[Array, " promp
     """
     pulls = allowance // jnp.maximum(jnp.sum(largest), 1)
     order = draws.order(key, largest.shape)
-    lucky = that_fit(order, largest, allowance)
+    lucky = select.that_fit(order, largest, allowance)
     left = allowance - jnp.sum(jnp.where(lucky, largest, 0))
     rest = (largest > 0) & ~lucky
     following = rest & (order == jnp.max(jnp.where(rest, order, 0)))
     some = jnp.where(lucky, largest, jnp.where(following, jnp.minimum(left, largest), 0))
     scale = jnp.where(pulls > 0, largest, some)
     return Pulls(scale, jnp.where(scale > 0, jnp.maximum(pulls, 1), 0))
-
-
-def that_fit(
-    order: UInt32[Array, " item"], cost: Int[Array, " item"], allowance: Int[Array, ""]
-) -> Bool[Array, " item"]:
-    """The longest run of items, from the highest order word down, whose costs fit the allowance together.
-
-    Args:
-        order: distinct words.
-        cost: >= 0; an item of cost 0 is not wanted.
-        allowance: what the costs may sum to.
-    """
-
-    def step(i: Int[Array, ""], cut: UInt32[Array, ""]) -> UInt32[Array, ""]:
-        trial = cut & ~(jnp.uint32(0x80000000) >> i.astype(jnp.uint32))
-        return jnp.where(jnp.sum(jnp.where(order >= trial, cost, 0)) <= allowance, trial, cut)
-
-    # The smallest cut, found bit by bit: word w is in when w >= cut, and the cut itself may be out.
-    cut = jax.lax.fori_loop(0, 32, step, jnp.uint32(0xFFFFFFFF))
-    fits = jnp.sum(jnp.where(order >= cut, cost, 0)) <= allowance
-    return (cost > 0) & (order >= cut) & fits

@@ -40,10 +40,8 @@ def top_half(
 def pick(
     score: Float[Array, "context item"], tiebreak: UInt32[Array, "context item"], active: Bool[Array, "context item"]
 ) -> Int[Array, " context"]:
-    """Per context the index of the best active item: higher score first, then higher tiebreak (distinct words)."""
-    score = jnp.where(active, score, -jnp.inf)
-    best = active & (score == jnp.max(score, axis=1, keepdims=True))
-    return jnp.argmax(jnp.where(best, tiebreak, jnp.uint32(0)), axis=1).astype(jnp.int32)
+    """Per context the index of the best active item: higher score first, then higher tiebreak (of `draws.order`)."""
+    return jax.vmap(select.first)(score, tiebreak, active)
 
 
 def arms(index: Int[Array, " context"], max_scale: int) -> Policy:

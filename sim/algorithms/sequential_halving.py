@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from sim import draws, estimators, schedules, trim
 from sim.core import Allocation, Estimating, Key, Policy, Spec, Standing, Stats
+from sim.kernels import select
 
 
 class State(NamedTuple):
@@ -60,7 +61,7 @@ class SequentialHalving(Estimating):
             share = schedules.allowance(state.budget, context, spec.num_contexts)
             share = schedules.allowance(share, state.round, self.num_rounds(spec))
             equal = share // jnp.sum(jnp.where(active, scale, 0))
-            some = schedules.that_fit(order, jnp.where(active, scale, 0), share).astype(jnp.int32)
+            some = select.that_fit(order, jnp.where(active, scale, 0), share).astype(jnp.int32)
             return jnp.where(equal > 0, jnp.where(active, equal, 0), some)
 
         pulls = jax.vmap(pulls_of)(contexts, state.active, order)

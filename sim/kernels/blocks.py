@@ -24,8 +24,11 @@ def categories(
         thresholds: distribution function over categories at every pull's prompt and query.
         width: completions to draw per pull.
     """
-    words = counter.bits_rows(keys, width)
-    return jnp.sum((words[None] >= thresholds[:, None]).astype(jnp.int32), axis=0)
+    first, second = (
+        (words[None] >= thresholds[:, None]).astype(jnp.int32) for words in counter.pairs_rows(keys, width)
+    )
+    both = jnp.sum(first | (second << 16), axis=0)  # one sum of two categories: compilers then draw both words once
+    return jnp.stack((both & 0xFFFF, both >> 16), axis=1).reshape(-1, keys.shape[0])[:width]
 
 
 def block_units(strategy: Strategy, outcomes: Array, scales: Int[Array, " row"]) -> Int[Array, "row task width"]:

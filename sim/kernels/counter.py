@@ -55,9 +55,13 @@ def bits(key: Key, shape: tuple[int, ...]) -> UInt32[Array, "..."]:
 
 def bits_rows(keys: UInt32[Array, "row 2"], size: int) -> UInt32[Array, "size row"]:
     """`bits(key, (size,))` for every row's key, rows last."""
+    return jnp.stack(pairs_rows(keys, size), axis=1).reshape(-1, keys.shape[0])[:size]
+
+
+def pairs_rows(keys: UInt32[Array, "row 2"], size: int) -> tuple[UInt32[Array, "half row"], UInt32[Array, "half row"]]:
+    """Words 0, 2, .. and words 1, 3, .. of `bits_rows`, of which an odd size needs one less."""
     counters = jnp.arange((size + 1) // 2, dtype=jnp.uint32)[:, None]
-    pairs = threefry(keys[None, :, 0], keys[None, :, 1], counters, jnp.uint32(STREAM))
-    return jnp.stack(pairs, axis=1).reshape(-1, keys.shape[0])[:size]
+    return threefry(keys[None, :, 0], keys[None, :, 1], counters, jnp.uint32(STREAM))
 
 
 def uniform(key: Key, shape: tuple[int, ...] = ()) -> Float[Array, "..."]:

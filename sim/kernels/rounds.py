@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt32
 
 from sim.core import Algorithm, Allocation, Environment, Queries, Spec, Stats
-from sim.kernels import counter, subsets
+from sim.kernels import counter, select, subsets
 
 PASS_COMPLETIONS = 2**14
 """Completions of one allocation row that are summed before the int32 sums are folded into float32."""
@@ -26,6 +26,10 @@ ROW_BYTES = 2**26
 """About what the rewards of all blocks of a step's rows may take: where they are many, a step has fewer rows."""
 GOLDEN = 0x9E3779B9
 """2**32 divided by the golden ratio: steps of this length around a circle visit every arc nearly in proportion."""
+
+
+Rows = tuple[UInt32[Array, "row 2"], Int[Array, " row"], Int[Array, " row"], Int[Array, " row"]]
+"""Key, prompt, query and scale of pulls."""
 
 
 class MergedWorld(NamedTuple):
@@ -220,14 +224,13 @@ def _one_pass(
     how: Pulling,
 ) -> Int[Array, "trial row task scale"]:
     num_trials, num_rows = take.shape
-    spec = world.world.spec
-    num_tasks = spec.num_tasks
+    num_tasks = world.world.spec.num_tasks
     sums = jnp.zeros((num_trials * num_rows, num_tasks, how.num_scales), jnp.int32)
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1), allocation)
     before, count = done.reshape(-1), take.reshape(-1)
 
-    def units_of(slot: Array, pull: Array, given: Array) -> Array:
-        """Block sums of one pull of each of these rows; nothing where it is not `given`."""
+    def rows_of(slot: Array, pull: Array, given: Array) -> Rows:
+        """One pull of each of these rows; of no completions where it is not `given`."""
         trial, row = slot // num_rows, slot % num_rows
         scale = jnp.where(given, flat.scale[slot], 0)
         met, number = None if train.met is None else train.met[trial], pull
@@ -237,19 +240,14 @@ def _one_pass(
         keys = _pull_keys(round_keys, trial, row, number)
         query_keys = jax.vmap(partial(query_key, how.queries))(round_keys[trial], keys, pull)
         queries = _draw_queries(query_keys, train, trial, pull, met)
-        prompts = flat.prompt[slot] + trial * world.stride
-        units = _pull_rows(world.world, (keys, prompts, queries, scale), how)
-        if how.reuse:
-            return units
-        own = jnp.maximum(scale, 1) - 1
-        return jnp.take_along_axis(units, jnp.broadcast_to(own[:, None, None], (*own.shape, num_tasks, 1)), axis=2)
+        return keys, flat.prompt[slot] + trial * world.stride, queries, scale
 
     if num_rows == 1:  # mostly one pull of every trial, which need not be listed
         slot = jnp.arange(num_trials, dtype=jnp.int32)
 
         def turn(carry: tuple[Array, Array]) -> tuple[Array, Array]:
             index, sums = carry
-            return index + 1, sums + units_of(slot, before + index, index < count)
+            return index + 1, sums + _pull_rows(world.world, rows_of(slot, before + index, index < count), how)
 
         _, sums = jax.lax.while_loop(lambda carry: jnp.any(carry[0] < count), turn, (jnp.int32(0), sums))
         return sums[:, None]
@@ -260,10 +258,9 @@ def _one_pass(
     def step(carry: tuple[Array, Array]) -> tuple[Array, Array]:
         first, sums = carry
         item = first + jnp.arange(block, dtype=jnp.int32)
-        slot = jnp.searchsorted(ends, item, side="right", method="scan").astype(jnp.int32)
-        slot = jnp.minimum(slot, num_trials * num_rows - 1)
-        units = units_of(slot, item - starts[slot] + before[slot], item < ends[-1])
-        return first + block, sums.at[slot].add(units, indices_are_sorted=True)
+        slot = select.owners(ends, item)
+        rows = rows_of(slot, item - starts[slot] + before[slot], item < ends[-1])
+        return first + block, _add_rows(world.world, rows, how, slot, sums)
 
     _, sums = jax.lax.while_loop(lambda carry: carry[0] < ends[-1], step, (jnp.int32(0), sums))
     return sums.reshape(num_trials, num_rows, *sums.shape[1:])
@@ -284,20 +281,52 @@ def _pull_keys(round_keys: UInt32[Array, "trial 2"], trial: Array, row: Array, p
     return jnp.stack(words, axis=1)
 
 
-def _pull_rows(
-    world: Environment, rows: tuple[Array, Array, Array, Array], how: Pulling
-) -> Int[Array, "row task scale"]:
-    """The world's `pull_rows`, but no wider than needed where every pull is a single completion, as in a screening."""
-    width = how.width
+def _pull_rows(world: Environment, rows: Rows, how: Pulling) -> Int[Array, "row task scale"]:
+    """Block sums of a pull of every row, of the rows' own scales where they are not reused.
 
+    The world's `pull_rows`, but no wider than needed where every pull is a single completion.
+    """
+    units = world.pull_rows(*rows, how.width, how.estimator) if _never_single(how) else _by_width(world, rows, how)
+    if how.reuse:
+        return units
+    own = jnp.maximum(rows[-1], 1) - 1
+    return jnp.take_along_axis(units, jnp.broadcast_to(own[:, None, None], (*units.shape[:2], 1)), axis=2)
+
+
+def _by_width(world: Environment, rows: Rows, how: Pulling) -> Int[Array, "row task scale"]:
     def single() -> Array:
-        return jnp.pad(world.pull_rows(*rows, 1), ((0, 0), (0, 0), (0, width - 1)))
+        return jnp.pad(world.pull_rows(*rows, 1), ((0, 0), (0, 0), (0, how.width - 1)))
+
+    return jax.lax.cond(jnp.max(rows[-1]) <= 1, single, lambda: world.pull_rows(*rows, how.width, how.estimator))
+
+
+def _never_single(how: Pulling) -> bool:
+    """Whether single completions are no case of their own: others are no wider, or they say something of all scales."""
+    return how.width == 1 or how.estimator == "plug-in"
+
+
+def _add_rows(
+    world: Environment, rows: Rows, how: Pulling, slot: Array, sums: Int[Array, "slot task scale"]
+) -> Int[Array, "slot task scale"]:
+    """Sums with `_pull_rows` added at every row's slot.
+
+    Where every pull is a single completion, as in a screening, no more is drawn and added. What wider pulls yield
+    crosses from one branch to another: fused with the addition, it would be read against its layout.
+    """
+    if _never_single(how) or not how.reuse:
+        return sums.at[slot].add(_pull_rows(world, rows, how), indices_are_sorted=True)
+    single = jnp.max(rows[-1]) <= 1
 
     def whole() -> Array:
-        return world.pull_rows(*rows, width, how.estimator)
+        return world.pull_rows(*rows, how.width, how.estimator)
 
-    few = width == 1 or how.estimator == "plug-in"
-    return whole() if few else jax.lax.cond(jnp.max(rows[-1]) <= 1, single, whole)
+    nothing = jnp.zeros(jax.eval_shape(whole).shape, jnp.int32)
+    units = jax.lax.cond(single, lambda: nothing, whole)
+    return jax.lax.cond(
+        single,
+        lambda: sums.at[slot, :, :1].add(world.pull_rows(*rows, 1), indices_are_sorted=True),
+        lambda: sums.at[slot].add(units, indices_are_sorted=True),
+    )
 
 
 def _draw_queries(keys: Array, train: Queries, trial: Array, pull: Array, met: Array | None) -> Int[Array, " row"]:

@@ -1,17 +1,22 @@
-"""The m best of a masked list, ties by a word, without sorting: bisection on the bits of the score.
+"""Searches that lanes can share: the m best of a masked list, ties by a word, without sorting; set items; owners.
 
 Sorting costs 40 ns an element on CPU; a vectorised count of a comparison costs a hundredth of that, and some
-twenty of them find the cut. `plain` is the same answer by sorting, the test oracle.
+twenty of them find the cut. Of few items all pairs are compared. `plain` is the same answer by sorting, the test
+oracle.
 """
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, UInt32
+from jaxtyping import Array, Bool, Float, Int, Shaped, UInt32
 
 _LINE = 32
 """Counts add up lines of this many bytes: one vector register."""
 _MOST = 255
 """Lines that a byte can count."""
+MANY = 2**14
+"""From so many owners on they are found by bisection, below by two rounds of comparing."""
+PAIRS = 32
+"""Up to so many items all pairs are compared: faster, and a tenth of the compiling."""
 
 
 def best(
@@ -28,7 +33,11 @@ def best(
         mask: items that take part; at least `num_kept` of them.
         num_kept: how many to keep.
     """
-    rank = _from_one(sortable(score), mask)
+    word = sortable(score)
+    if score.shape[0] <= PAIRS:
+        higher = (word[:, None] > word[None]) | ((word[:, None] == word[None]) & (tiebreak[:, None] > tiebreak[None]))
+        return mask & (jnp.sum((higher & mask[:, None]).astype(jnp.int32), axis=0) < num_kept)
+    rank = _from_one(word, mask)
     cut = _kth_largest(rank, num_kept)
     above = rank > cut
     tied = mask & (rank == cut)
@@ -49,6 +58,18 @@ def plain(
     return mask & (place < num_kept)
 
 
+def first(score: Float[Array, " item"], tiebreak: UInt32[Array, " item"], mask: Bool[Array, " item"]) -> Int[Array, ""]:
+    """The best item inside a mask: higher score first, then higher tiebreak, of words made `distinct`.
+
+    Maxima are taken over a table of lines, which CPUs do by lanes; an argmax would draw every word anew for each item.
+    """
+    size = score.shape[0]
+    score, tiebreak, mask = (_in_lines(items) for items in (score, tiebreak, mask))
+    score = jnp.where(mask, score, -jnp.inf)
+    best = mask & (score == jnp.max(score))
+    return _item_of(jnp.max(jnp.where(best, tiebreak, jnp.uint32(0))), size)
+
+
 def sortable(score: Float[Array, "*shape"] | Int[Array, "*shape"]) -> UInt32[Array, "*shape"]:
     """Words that order as the scores do (0.0 and -0.0 alike)."""
     if jnp.issubdtype(score.dtype, jnp.integer):
@@ -61,23 +82,99 @@ def sortable(score: Float[Array, "*shape"] | Int[Array, "*shape"]) -> UInt32[Arr
 def distinct(words: UInt32[Array, " item"]) -> UInt32[Array, " item"]:
     """Make random words distinct by writing the item's index into the low bits."""
     size = words.shape[0]
-    index_bits = max(1, (size - 1).bit_length())
+    index_bits = _index_bits(size)
     return ((words >> index_bits) << index_bits) | jnp.arange(size, dtype=jnp.uint32)
 
 
 def listed(mask: Bool[Array, " item"], size: int) -> Int[Array, " size"]:
     """Places of the first `size` set items in ascending order; where fewer are set, the rest is the last item.
 
-    Counted in lines: sums along a line are one product with a triangle, and only line totals are scanned.
+    Lines of 32 items are words of 32 bits. An item's line is found by counting the set items of whole lines, its place
+    there by counting those of halves of the line, of halves of a half, and so on.
     """
-    num_lines = -(-mask.shape[0] // _LINE)
-    lines = jnp.pad(mask, (0, num_lines * _LINE - mask.shape[0])).reshape(num_lines, _LINE).astype(jnp.float32)
-    triangle = jnp.triu(jnp.ones((_LINE, _LINE), jnp.float32))
-    within = jnp.dot(lines, triangle, precision=jax.lax.Precision.HIGHEST).astype(jnp.int32)
-    through = within + (jnp.cumsum(within[:, -1]) - within[:, -1])[:, None]
-    wanted = jnp.arange(1, size + 1, dtype=jnp.int32)
-    place = jnp.searchsorted(through.reshape(-1), wanted, side="left", method="scan_unrolled")
-    return jnp.minimum(place, mask.shape[0] - 1).astype(jnp.int32)
+    lines = _in_lines(mask).astype(jnp.uint32)
+    num_lines = lines.shape[0]
+    words = jnp.sum(lines << jnp.arange(_LINE, dtype=jnp.uint32)[None], axis=1, dtype=jnp.uint32)
+    inside = _num_set(words)
+    wanted = jnp.arange(size, dtype=jnp.int32)
+    if num_lines <= _LINE:
+        through = jnp.sum(jnp.triu(jnp.broadcast_to(inside[:, None], (num_lines, num_lines))), axis=0)
+        line = jnp.searchsorted(through, wanted, side="right", method="compare_all")
+    else:
+        through = jnp.cumsum(inside)
+        line = jnp.searchsorted(through, wanted, side="right", method="scan")
+    line = jnp.minimum(line, num_lines - 1).astype(jnp.int32)
+    word, left, place = words[line], wanted - (through - inside)[line], line * _LINE
+    for half in (16, 8, 4, 2, 1):
+        lower = _num_set(word & jnp.uint32((1 << half) - 1))
+        upper = left >= lower
+        word, left = jnp.where(upper, word >> half, word), jnp.where(upper, left - lower, left)
+        place = jnp.where(upper, place + half, place)
+    return jnp.where(wanted < through[-1], place, mask.shape[0] - 1)
+
+
+def that_fit(
+    order: UInt32[Array, " item"], cost: Int[Array, " item"], allowance: Int[Array, ""]
+) -> Bool[Array, " item"]:
+    """The longest run of items, from the highest order word down, whose costs fit the allowance together.
+
+    Args:
+        order: distinct words.
+        cost: >= 0; an item of cost 0 is not wanted.
+        allowance: what the costs may sum to.
+    """
+    if order.shape[0] <= PAIRS:
+        before = order[:, None] >= order[None]
+        return (cost > 0) & (jnp.sum(jnp.where(before, cost[:, None], 0), axis=0) <= allowance)
+
+    def step(i: Int[Array, ""], cut: UInt32[Array, ""]) -> UInt32[Array, ""]:
+        trial = cut & ~(jnp.uint32(0x80000000) >> i.astype(jnp.uint32))
+        return jnp.where(jnp.sum(jnp.where(order >= trial, cost, 0)) <= allowance, trial, cut)
+
+    # The smallest cut, found bit by bit: word w is in when w >= cut, and the cut itself may be out.
+    cut = jax.lax.fori_loop(0, 32, step, jnp.uint32(0xFFFFFFFF))
+    fits = jnp.sum(jnp.where(order >= cut, cost, 0)) <= allowance
+    return (cost > 0) & (order >= cut) & fits
+
+
+def owners(ends: Int[Array, " owner"], items: Int[Array, " item"]) -> Int[Array, " item"]:
+    """The owner of every item: how many ends are at or below its number, the last owner beyond all ends.
+
+    Args:
+        ends: in ascending order; items from one end up to the next belong to the next one's owner.
+        items: numbers of items.
+    """
+    last = ends.shape[0] - 1
+    length = 1 << (last.bit_length() + 1) // 2
+    if last >= MANY:
+        found = jnp.searchsorted(ends, items, side="right", method="scan")
+        return jnp.minimum(found, last).astype(jnp.int32)
+    lines = jnp.pad(ends, (0, -ends.shape[0] % length), mode="edge").reshape(-1, length)
+    passed = jnp.sum((lines[:, -1:] <= items[None]).astype(jnp.int32), axis=0)
+    line = jnp.minimum(passed, lines.shape[0] - 1)
+    inside = jnp.sum((lines[line] <= items[:, None]).astype(jnp.int32), axis=1)
+    return jnp.minimum(line * length + inside, last)
+
+
+def _in_lines(items: Shaped[Array, " item"]) -> Shaped[Array, "line width"]:
+    """Items in lines of 32, the last filled up with zeros."""
+    num_lines = -(-items.shape[0] // _LINE)
+    return jnp.pad(items, (0, num_lines * _LINE - items.shape[0])).reshape(num_lines, _LINE)
+
+
+def _index_bits(size: int) -> int:
+    """Low bits of `distinct` words that hold an item's index."""
+    return max(1, (size - 1).bit_length())
+
+
+def _item_of(word: UInt32[Array, ""], size: int) -> Int[Array, ""]:
+    """The item that a `distinct` word belongs to."""
+    return (word & jnp.uint32((1 << _index_bits(size)) - 1)).astype(jnp.int32)
+
+
+def _num_set(words: UInt32[Array, "*shape"]) -> Int[Array, "*shape"]:
+    """Set bits of every word."""
+    return jax.lax.population_count(words).astype(jnp.int32)
 
 
 def _from_one(word: UInt32[Array, " item"], mask: Bool[Array, " item"]) -> UInt32[Array, " item"]:

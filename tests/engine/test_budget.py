@@ -99,7 +99,7 @@ def test_no_run_overspends_and_a_finished_one_rests(name: str, shape: str) -> No
     An algorithm knows of its world what `Spec` says and what comes back, so drawing both at random covers worlds of
     every kind; the shapes are those of SHAPES.
 
-    Seen to fail with `fits` dropped from `schedules.that_fit`, with `max(share, 1)` for the share in `PSST`, and with
+    Seen to fail with `fits` dropped from `select.that_fit`, with `max(share, 1)` for the share in `PSST`, and with
     the affordability of an arm (`fits`) dropped from `Sequential`.
     """
     algorithm, spec = algorithms.get(name), spec_of(shape)

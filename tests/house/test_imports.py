@@ -23,7 +23,7 @@ ROOMS: dict[str, set[str]] = {
     "envs": CORE | PLUGINS,
     "estimators": {"core"},
     "draws": {"core", "kernels"},
-    "schedules": {"core", "draws"},
+    "schedules": {"core", "kernels", "draws"},
     "trim": {"core", "kernels", "draws"},
     "algorithms": RULES | PLUGINS | {"references"},
     "engine": {"core", "kernels"},

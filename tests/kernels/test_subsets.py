@@ -110,3 +110,12 @@ def test_tables_that_are_too_large_are_refused() -> None:
         votes.table(6, "uniform", 64, 64, "subsets")
     with pytest.raises(ValueError, match="best of up to 256 in pulls of 256 completions need a table"):
         subsets.best_weights(256, 256, "subsets")
+
+
+def test_blocks_are_counted_by_whole_division() -> None:
+    """All pulls up to 2**14 completions and all scales, and a pull of none. Seen to fail without the half."""
+    scales = np.arange(2**14 + 1)
+    found = subsets.blocks_of(jnp.asarray(scales, jnp.int32), 256, "blocks")
+    np.testing.assert_array_equal(found, scales[:, None] // np.arange(1, 257))
+    several = subsets.blocks_of(jnp.asarray([0, 2, 5], jnp.int32), 4, "plug-in")
+    np.testing.assert_array_equal(several, [[0, 0, 0, 0], [2, 1, 1, 1], [5, 2, 1, 1]])
