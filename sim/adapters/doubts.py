@@ -9,7 +9,8 @@ from sim.adapters.scorers.judge import Judge
 from sim.adapters.scorers.reader import TRUNCATED, Reader, ending, hollow
 from sim.adapters.scorers.rewards import RewardModel
 from sim.adapters.scorers.scoring import OK, Item
-from sim.adapters.tune import Session, probe_wants
+from sim.adapters.session import Session
+from sim.adapters.tune import probe_wants
 from sim.adapters.wire.complaints import visible
 
 MOST = 0.5

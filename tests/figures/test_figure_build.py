@@ -28,7 +28,7 @@ from sim.cli import figures as commands
 from sim.comparison import compare, tables
 from sim.comparison.store import Interrupted
 from sim.envs import fetch
-from sim.envs.released import RELEASED, git_blob_id
+from sim.envs.blobs import RELEASED, git_blob_id
 from theory import truth
 
 ROOT = Path(__file__).resolve().parents[2]
