@@ -213,7 +213,7 @@ def registered(module: str, sweep: Any) -> dict[str, str]:
             found |= _brought(text)
         if name in algorithms.ALGORITHMS and not _ours(algorithms.ALGORITHMS[name]):
             found[text] = contenders.algorithm_program(algorithms.get(text)).key
-        if name in envs.ENVS and not _ours(envs.ENVS[name].build):
+        if name in envs.ENVS and not _ours(envs.ENVS[name].maker):
             found[text] = cells.environment_program(envs.get(text), truth.exact_values).key
     if {"families", "rules"} & set(sweep):
         found |= {f"{kind}{rule and ' of '}{rule}": key for (kind, rule), key in verify.foreign_programs().items()}
@@ -231,7 +231,7 @@ def _brought(text: str) -> dict[str, str]:
 
 def _ours(build: Any) -> bool:
     """Whether what builds an algorithm or an environment is part of this project, which `digest` follows."""
-    return modules.own(str(getattr(build, "__module__", "")))
+    return isinstance(build, str) or modules.own(str(getattr(build, "__module__", "")))
 
 
 def _texts(thing: Any) -> Iterator[str]:
@@ -301,7 +301,7 @@ def _table_path(out: Path, name: str) -> Path:
 
 
 def _save(table: "pd.DataFrame", path: Path) -> None:
-    from sim.envs.files import write_whole
     from sim.envs.rows import to_csv
+    from sim.writing import write_whole
 
     write_whole(path, lambda file: file.write(to_csv(table, _DIGITS)))

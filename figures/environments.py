@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from figures import style
 from figures.inputs import SEED, Lab, records
-from sim.envs.released import RELEASED
+from sim.envs.blobs import RELEASED
 from theory import truth
 from theory.agnostic import losses
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from figures import crossing as crossing_figure
 from figures import scale_gain, worlds
@@ -367,6 +366,8 @@ def _tested(rows: "pd.DataFrame") -> "pd.DataFrame":
     Where all trials differ by the same, p is the probability that their signs are equal. The tables' Wilcoxon test is
     one of the median: over skewed differences it may call a mean of the other sign sure.
     """
+    from scipy import stats
+
     mean, sem, trials = (rows[name].to_numpy(float) for name in ("diff_mean", "diff_sem", "trials"))
     with np.errstate(divide="ignore", invalid="ignore"):
         p = 2 * stats.t.sf(np.abs(mean) / sem, np.maximum(trials - 1, 1))

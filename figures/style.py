@@ -22,7 +22,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from PIL import Image
 
 from sim import plugins
-from sim.envs.files import write_whole
+from sim.writing import write_whole
 
 RC: dict[Any, Any] = {
     "font.size": 9,

@@ -19,14 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Float64, Int
 
+from sim.constants import GOLD
 from sim.core import REWARD_UNIT
-
-AGGREGATES = ("mv", "bon", "mean")
-TIES = ("uniform", "half")
-MAX_SCALE = 256
-"""Largest inference scale: block sums of one pull then stay below 2**24 units, exact in float32."""
-GOLD = 0
-"""The label of the right answer inside an environment; labels are renamed query by query."""
 
 
 class Strategy(eqx.Module):

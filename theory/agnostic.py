@@ -29,9 +29,10 @@ import numpy as np
 from jaxtyping import Float64, Int
 
 from sim import evaluate
+from sim.constants import GOLD
 from sim.envs.dataset import Dataset
 from sim.envs.tabular import TabularWorld
-from sim.utilities import GOLD, tasks_of
+from sim.utilities import tasks_of
 from theory.blocks.law import Law, law_of_data, law_of_world
 from theory.exact import query_law
 from theory.reward_laws import IMPOSSIBLE

@@ -9,7 +9,6 @@ from functools import singledispatch
 
 import numpy as np
 from jaxtyping import Float64
-from scipy import special
 
 from sim.envs.continuous import BetaScores, ContinuousWorld, GaussianMixtureScores, ScoreLaw
 from theory.blocks.best_of_n import best_of_n_from_cdf
@@ -106,6 +105,8 @@ def _(law: GaussianMixtureScores, objective: int, max_scale: int, upwards: bool)
 
 
 def _best_beta(a: np.ndarray, b: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    from scipy import special
+
     power, mirrored = a * scales / (a * scales + 1), 1 - special.beta(1 / b, scales + 1) / b
     closed = np.where(b == 1, power, mirrored)
     other = (a != 1) & (b != 1)
@@ -123,6 +124,8 @@ def _mixture(law: GaussianMixtureScores) -> tuple[np.ndarray, np.ndarray, np.nda
 
 def _mass(start: np.ndarray, stop: np.ndarray) -> np.ndarray:
     """Phi(stop) - Phi(start), in the tail that has digits."""
+    from scipy import special
+
     upper = start > 0
     return special.ndtr(np.where(upper, -start, stop)) - special.ndtr(np.where(upper, -stop, start))
 

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 from jaxtyping import Float64, Int
 
+from sim.constants import GOLD
 from sim.envs.dataset import Dataset
-from sim.utilities import GOLD
 from theory.blocks.law import Law, law_of_data
 from theory.exact import query_law
 

@@ -10,9 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int
 
+from sim.constants import GOLD
 from sim.envs.dataset import Dataset
 from sim.envs.tabular import TabularWorld
-from sim.utilities import GOLD, tasks_of
+from sim.utilities import tasks_of
 from theory.blocks.block import normal_rows
 from theory.blocks.law import Law, answer_probs, law_of_data, law_of_world
 from theory.blocks.majority import _poisson, _ways

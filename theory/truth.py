@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sim import evaluate
+from sim.constants import TIES
 from sim.core import Environment, Instance, Queries, Source
 from sim.engine import runner
 from sim.envs import contexts
@@ -18,7 +19,7 @@ from sim.envs.continuous import ContinuousWorld
 from sim.envs.dataset import Dataset
 from sim.envs.sources import NamedSource
 from sim.envs.tabular import TabularWorld
-from sim.utilities import TIES, tasks_of
+from sim.utilities import tasks_of
 from theory import continuous, exact
 from theory.reward_laws import reward_range, world_width
 

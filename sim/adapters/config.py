@@ -7,11 +7,11 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sim import algorithms, plugins, references
+from sim import plugins
 from sim.adapters import trust
 from sim.adapters.policy import PolicyFile
 from sim.adapters.run_file.kinds import number, numbers
@@ -40,8 +40,10 @@ from sim.adapters.run_file.settings import (
 from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.scorers import registry
 from sim.adapters.trust import Trust
-from sim.core import Algorithm
-from sim.utilities import AGGREGATES
+from sim.constants import AGGREGATES
+
+if TYPE_CHECKING:
+    from sim.core import Algorithm
 
 SOURCE = ("strategy", "tie", "endpoint", "objectives", "cost", "tune")
 """Keys that a policy carries along as they are: what answering a query needs, and what its values mean."""
@@ -377,7 +379,9 @@ def _sized(table: TomlTable, key: str, weights: tuple[float, ...], size: int) ->
     return weights
 
 
-def _algorithm(top: TomlTable, text: str, may_import: Trust) -> Algorithm:
+def _algorithm(top: TomlTable, text: str, may_import: Trust) -> "Algorithm":
+    from sim import algorithms, references
+
     table = TomlTable(top.file, "tune", {"algorithm": text})
     if plugins.is_code(text):
         trust.check_code(table, "algorithm", may_import)

@@ -7,7 +7,8 @@ from sim.adapters.paid.entries import Draw
 from sim.adapters.run_file.settings import Config
 from sim.adapters.scorers.reader import TRUNCATED, Reader, ending, hollow
 from sim.adapters.scorers.scoring import OK, Item, Requests
-from sim.adapters.tune import Session, probe_wants
+from sim.adapters.session import Session
+from sim.adapters.tune import probe_wants
 from sim.adapters.wire.complaints import visible
 
 MOST = 0.5

@@ -18,14 +18,14 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
-from scipy import stats
 
 from sim.adapters.live import Step, in_parallel, unit_sums
 from sim.adapters.paid.sampler import REFUSED, Want, consecutive
 from sim.adapters.policy import PolicyFile
 from sim.adapters.run_file.settings import Config
 from sim.adapters.scorers.scoring import Item
-from sim.adapters.tune import LEVEL, Costs, Session, completion_cost, world
+from sim.adapters.session import Session
+from sim.adapters.tune import LEVEL, Costs, completion_cost, world
 
 ROLES = ("policy", "single", "triple")
 STREAM = "evaluate"
@@ -221,6 +221,8 @@ def compare(config: Config, arms: Arms, measured: Measured, pulls: int) -> list[
 
 def interval(values: Float64[np.ndarray, " query"]) -> Interval:
     """Mean over queries with its 95 % interval: Student's t, the standard error computed from the queries' spread."""
+    from scipy import stats
+
     mean, size = float(values.mean()), len(values)
     if size < 2 or np.ptp(values) < _SAME:
         return Interval(mean, None, None)

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from scipy import special
 
 from sim.core import Spec
 from sim.kernels import subsets
@@ -156,6 +155,8 @@ def interval(
         level: of the interval.
         choices: among how many arms it was chosen; the level allows for that.
     """
+    from scipy import special
+
     place = (context, prompt, scale - 1)
     pulls, tail = int(found.pulls[prompt, scale - 1]), (1 - level) / (2 * choices)
     score, se, cost_se = (float(part[place]) for part in (found.score, found.score_se, found.cost_se))
@@ -176,6 +177,8 @@ def within(mean: float, se: float, pulls: int, bounds: tuple[float, float], tail
     is worth as many trials as its standard error says, at Student's t instead of a normal law's. Where no error can be
     told (one pull, or all agree) it is worth as many as there are pulls.
     """
+    from scipy import special
+
     low, high = bounds
     if high <= low:
         return low, high

@@ -5,7 +5,6 @@ draws. A run that was stopped asks for the same draws again, finds those that it
 """
 
 import asyncio
-import hashlib
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -29,8 +28,6 @@ from sim.core import Algorithm, Allocation, Key, Queries, Spec, Stats
 from sim.kernels import rounds, subsets
 from sim.utilities import Strategy
 
-SEED_RANGE = 2**30
-"""Seeds of a run start somewhere below this, and there are fewer of them: all fit 31 bits."""
 GRACE = 30.0
 """Seconds that requests under way are waited for when a run stops."""
 PARTING = 0.5
@@ -276,19 +273,3 @@ async def in_parallel(jobs: Iterator[Callable], sampler: Sampler) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def first_seed(seed: int, offset: int, count: int) -> int:
-    """Where an interval of the journal's global counter lies among the seeds of requests.
-
-    Args:
-        seed: that of the journal's first run; journals of different seeds start at places that a hash decides.
-        offset: the interval's first number (`Journal.span`).
-        count: its length.
-    """
-    if offset + count > SEED_RANGE:
-        raise ValueError(
-            f"the journal has used up {offset:,} of {SEED_RANGE:,} request seeds; use another folder (out)"
-        )
-    base = int.from_bytes(hashlib.sha256(f"request seeds {seed}".encode()).digest()[:8], "big") % SEED_RANGE
-    return base + offset

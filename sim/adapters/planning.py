@@ -19,7 +19,8 @@ from sim.adapters.paid.sampler import Sampler, Want, cell_of
 from sim.adapters.run_file.settings import Asking, Caps, Config
 from sim.adapters.scorers.reader import blank
 from sim.adapters.scorers.scoring import Item, Scorer
-from sim.adapters.tune import Costs, Session, run_key, unmeasured, world
+from sim.adapters.session import Session
+from sim.adapters.tune import Costs, run_key, unmeasured, world
 from sim.core import Allocation, Key, Spec, Stats
 from sim.engine import runner
 from sim.kernels import rounds

@@ -17,8 +17,8 @@ from sim.adapters.run_file.kinds import TEXT, Kind, number, numbers, whole, word
 from sim.adapters.run_file.settings import MONEY, Config, Context, Objective, Prompt
 from sim.adapters.run_file.toml_table import Closed, TomlTable, unknown
 from sim.adapters.scorers.scoring import Scored
-from sim.envs.files import write_whole
-from sim.utilities import MAX_SCALE
+from sim.constants import MAX_SCALE
+from sim.writing import write_whole
 
 SCHEMA, VERSION = "iapo-policy", 2
 

@@ -16,7 +16,8 @@ from sim.adapters.live import Step, in_parallel
 from sim.adapters.paid.entries import Asked, Draw
 from sim.adapters.paid.sampler import Want, cell_of, consecutive
 from sim.adapters.scorers.scoring import Item, Scored
-from sim.adapters.tune import Session, completion_cost
+from sim.adapters.session import Session
+from sim.adapters.tune import completion_cost
 from sim.envs.dataset import Dataset
 from sim.envs.logs import Columns, Contexts, from_log
 

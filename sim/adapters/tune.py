@@ -5,31 +5,23 @@ prompt costs, which is what the algorithm works with; the rounds are the algorit
 values from all pulls together, less what completions of the probe and the rounds took.
 """
 
-import asyncio
-import hashlib
 import random
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from sim.adapters.evidence import Estimate, Paid, interval
-from sim.adapters.live import Desk, Live, Step, first_seed, in_parallel, token_counts, with_answers
-from sim.adapters.paid.batches import Batches
-from sim.adapters.paid.journal import Journal
-from sim.adapters.paid.ledger import Ledger
-from sim.adapters.paid.sampler import Sampler, Want, consecutive
+from sim.adapters.live import Desk, Live, Step, in_parallel, token_counts, with_answers
+from sim.adapters.paid.sampler import Want, consecutive
 from sim.adapters.policy import Arm, Chosen
 from sim.adapters.run_file import queries
-from sim.adapters.run_file.settings import MONEY, Asking, Config, Context, Prompt
-from sim.adapters.scorers.reader import Reader
+from sim.adapters.run_file.settings import MONEY, Config, Context, Prompt
 from sim.adapters.scorers.scoring import Item
-from sim.adapters.wire.batch_api import BatchClient
-from sim.adapters.wire.protocol import Client
-from sim.adapters.wire.retry import Stopped, real_clock
+from sim.adapters.session import Session
+from sim.adapters.wire.retry import Stopped
 from sim.core import Allocation, Key, Queries, Spec, Stats
 from sim.engine import runner
 from sim.envs.contexts import describe
@@ -37,83 +29,6 @@ from sim.kernels import counter, subsets
 from sim.utilities import Strategy
 
 LEVEL = 0.95
-
-
-C = TypeVar("C", bound=Asking)
-
-
-class Session(Generic[C]):
-    """Session of a live command, all that it holds open: journal, connections, scorers, the event loop."""
-
-    def __init__(
-        self,
-        config: C,
-        journal: Journal,
-        client: Client,
-        loop: asyncio.Runner,
-        capped: bool = True,
-        say: Callable[[str], None] = lambda text: None,
-    ):
-        self.config, self.journal, self.client, self.loop = config, journal, client, loop
-        caps, clock = config.caps if capped else None, real_clock(loop.get_loop(), config.seed)
-        self.ledger = Ledger(caps, journal.charged())
-        self.sampler = Sampler(client, config.endpoint, config.prices, journal, self.ledger, clock)
-        if config.endpoint.batch is not None and isinstance(client, BatchClient):
-            batches = Batches(self.sampler, client, config.endpoint.batch, config.out / "batches", say)
-            self.sampler.fetch = batches.fetch
-        self.reader = Reader(config.objectives, journal)
-        for objective in config.objectives:
-            objective.scorer.attach(self.sampler)
-
-    def seeds(self, purpose: str, count: int, *what: object) -> int:
-        """The first of `count` request seeds that belong to this purpose, these prompts and `what` alone.
-
-        `what` must hold all that decides which draws are asked for: draws are kept under their numbers, so that a run
-        that asks for others with the same seeds would get copies of what it has. All intervals of a journal are counted
-        from where the seed of its first run lies, so that an edited seed shares none of them either.
-        """
-        identity = repr((self.config.seed, self.config.prompts, count, what))
-        name = f"{purpose} {hashlib.sha256(identity.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
-        first_run = self.journal.note("seed") or self.journal.note("seed", str(self.config.seed))
-        return first_seed(int(str(first_run)), self.journal.span(name, count), count)
-
-
-@contextmanager
-def session(
-    config: C,
-    connect: Callable[[], Client],
-    journal: str | None = None,
-    capped: bool = True,
-    say: Callable[[str], None] = lambda text: None,
-) -> Iterator[Session[C]]:
-    """Open everything, and close it whatever happens.
-
-    Args:
-        config: the run.
-        connect: makes the client.
-        journal: where to keep what is paid for; the configuration's place when None.
-        capped: whether the configuration's caps hold.
-        say: is told how batches fare.
-    """
-    kept = Journal(config.journal if journal is None else journal)
-    try:
-        left = [] if config.endpoint.batch is not None else kept.unfinished(config.endpoint.base_url)
-        if left and capped:  # what has no caps here sends nothing to go into this journal
-            raise ValueError(
-                f"{config.file}: endpoint.mode is 'sync', but batch {left[0].id} ({left[0].remote or left[0].state}) "
-                f"in {kept.path} is not over and its requests would be paid for twice; run in mode 'batch' until it is"
-            )
-        kept.note("config", str(config.file.resolve()))
-        with asyncio.Runner() as loop:
-            made = Session(config, kept, connect(), loop, capped, say)
-            try:
-                loop.run(made.reader.start())
-                yield made
-            finally:
-                loop.run(made.reader.close())
-                loop.run(made.client.close())
-    finally:
-        kept.close()
 
 
 class Costs(NamedTuple):

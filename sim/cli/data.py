@@ -109,11 +109,11 @@ def import_(
     """
     from sim.cli import answers as room
     from sim.cli import logs
+    from sim.constants import TIES
     from sim.envs import files
     from sim.envs.log_files import kind
     from sim.envs.log_files import name as title
     from sim.envs.logs import few_completions
-    from sim.utilities import TIES
 
     if tie not in (None, *TIES):
         raise ValueError(f"--tie is {tie!r}; allowed are {', '.join(TIES)}")
@@ -238,7 +238,7 @@ def fetch(
     from rich.console import Console
 
     from sim.envs import fetch as room
-    from sim.envs.released import RELEASED
+    from sim.envs.blobs import RELEASED
 
     columns = (common.description(), progress.BarColumn(), progress.DownloadColumn())
     silent = not sys.stderr.isatty()

@@ -121,7 +121,7 @@ def claims(
     """
     from figures import build
     from figures import claims as rooms
-    from sim.envs.files import write_whole
+    from sim.writing import write_whole
 
     rooms.bring(claim or ())
     folder, kept = build.home(SMOKE_OUT if smoke and out is None else out)
@@ -145,7 +145,7 @@ def claims(
 def write_ledger(tables: "dict[str, pd.DataFrame]", asked: "Asked") -> Path:
     """Write the ledger of claims beside the tables; its path."""
     from figures import build, claims
-    from sim.envs.files import write_whole
+    from sim.writing import write_whole
 
     path = asked.out / "tables" / "claims.md"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -189,8 +189,8 @@ def _end(code: int) -> None:
 
 
 def _last_acts() -> None:
-    files = sys.modules.get("sim.envs.files")
-    for part in list(files.PARTS) if files else ():
+    writing = sys.modules.get("sim.writing")
+    for part in list(writing.PARTS) if writing else ():
         with suppress(OSError):
             os.unlink(part)
     for work in reversed(_state.endings):

@@ -83,6 +83,7 @@ def replay(
     """
     from sim.adapters import config as reading
     from sim.adapters import record as room
+    from sim.adapters import session as sessions
     from sim.adapters import tune as driver
     from sim.adapters.paid import journal_tables
     from sim.adapters.wire.protocol import Offline
@@ -95,7 +96,7 @@ def replay(
     if place is None:
         raise ValueError(f"{file}: names no configuration; it was not made by a run")
     run = reading.load(place, file, common.may_import(trust, module))
-    with driver.session(run, Offline, file, capped=False) as live:
+    with sessions.session(run, Offline, file, capped=False) as live:
         data, left = room.replay(live, driver.load_items(run), stream)
     files.save(data, out)
     typer.echo(f"wrote {out}: {common.sizes(data)}; left out: {common.plain(left)}")

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from sim.adapters.policy import Arm, PolicyFile
     from sim.adapters.run_file.settings import Asking, Config
     from sim.adapters.scorers.scoring import Item
-    from sim.adapters.tune import Result, Session
+    from sim.adapters.session import Session
+    from sim.adapters.tune import Result
 
 Unreadable = Annotated[
     bool,
@@ -208,7 +209,7 @@ def _write_example(out: Path | None, config: Path | None) -> None:
     assert path is not None
     from importlib import resources
 
-    from sim.envs.files import write_whole
+    from sim.writing import write_whole
 
     if path.exists():
         raise ValueError(f"{path} exists; name a new file for the example")
@@ -221,7 +222,7 @@ def _write_schema(path: Path | None) -> None:
     import json
 
     from sim.adapters.run_file.schema import json_schema
-    from sim.envs.files import write_whole
+    from sim.writing import write_whole
 
     text = json.dumps(json_schema(), indent=2) + "\n"
     if path is None:
@@ -235,7 +236,7 @@ def _write_schema(path: Path | None) -> None:
 @contextmanager
 def connected(run: "Asking", journal: str | None = None, capped: bool = True) -> "Iterator[Session]":
     """An open session; being stopped says where everything is."""
-    from sim.adapters import tune as driver
+    from sim.adapters import session as sessions
     from sim.adapters.paid.batches import Waiting
     from sim.adapters.wire.openai_client import OpenAIClient
     from sim.adapters.wire.redact import read_key
@@ -246,7 +247,7 @@ def connected(run: "Asking", journal: str | None = None, capped: bool = True) ->
     try:
         with (
             interrupt.gently(),
-            driver.session(run, lambda: OpenAIClient(run.endpoint, key), journal, capped, _say) as live,
+            sessions.session(run, lambda: OpenAIClient(run.endpoint, key), journal, capped, _say) as live,
         ):
             yield live
     except Waiting as error:
@@ -429,8 +430,8 @@ def _save_arms(run: "Config", result: "Result") -> None:
 
     import numpy as np
 
-    from sim.envs.files import write_whole
     from sim.envs.rows import quoted
+    from sim.writing import write_whole
 
     found, text = result.estimate, io.StringIO(newline="")
     rows = csv.writer(text, lineterminator="\n")

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from sim.adapters.paid.ledger import Amount
     from sim.adapters.planning import Need
     from sim.adapters.run_file.settings import Config
-    from sim.adapters.tune import Session
+    from sim.adapters.session import Session
 
 
 def at_most(what: str, judged: bool) -> str:

@@ -21,6 +21,7 @@ from sim.comparison import cells, contenders, given, tables
 from sim.comparison.cells import Block, Cell, Exact, Seconds
 from sim.comparison.given import Given, Held
 from sim.comparison.store import Interrupted
+from sim.constants import MAX_BUDGET
 from sim.engine import runner
 from sim.envs.sources import NamedSource, holds_out
 
@@ -173,7 +174,7 @@ def run(
 def check(plan: Plan) -> dict[str, NamedSource]:
     """The environments of a plan, by the names it gives them; a plan that cannot be carried out is refused."""
     numbers = [("trials", plan.trials, 2**31 - 1), ("chunk", plan.chunk, 2**31 - 1)]
-    numbers += [("budget", budget, runner.MAX_BUDGET) for budget in plan.budgets]
+    numbers += [("budget", budget, MAX_BUDGET) for budget in plan.budgets]
     for name, number, largest in numbers:
         if number is not None and not 1 <= number <= largest:
             raise ValueError(f"{name} is {number}; it must lie in 1..{largest}")

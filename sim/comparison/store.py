@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sim.digests import digest
-from sim.envs.files import write_whole
+from sim.writing import write_whole
 
 SCHEMA = 1
 

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from jaxtyping import Float, Float64, Int64
 
-from sim.envs.files import write_whole
 from sim.envs.rows import each_text, to_csv, unquoted
 from sim.evaluate import Scores
+from sim.writing import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd

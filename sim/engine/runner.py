@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
+from sim.constants import MAX_BUDGET
 from sim.core import Algorithm, Allocation, Environment, Instance, Key, Queries, Source, Spec, Stats, Trial
 from sim.engine import fused as whole
 from sim.engine import stepwise, turn
@@ -35,8 +36,6 @@ _LANES_BYTES = 2**30
 """About what the lanes of a batch may take: a larger world has fewer lanes."""
 _COPIES = 6
 """Arrays of the size of a lane's values, and of a round's statistics, that are alive at a time."""
-MAX_BUDGET = 2**24
-"""Beyond it float32 no longer counts completions one by one."""
 
 
 class Trials(NamedTuple):

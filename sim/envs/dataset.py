@@ -10,10 +10,10 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from sim.constants import AGGREGATES, GOLD, MAX_SCALE, TIES
 from sim.core import Queries
 from sim.envs.contexts import describe
 from sim.envs.tabular import TabularWorld
-from sim.utilities import AGGREGATES, GOLD, MAX_SCALE, TIES
 
 LARGEST = 1e30
 """Largest size of values, weights, costs and their products: trials run in float32, which ends at 3e38, and add them

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from sim.envs.files import check_directory
+from sim.envs.archives import check_directory
 from sim.envs.log_files import (
     filled,
     kind,

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO
 
-from sim.envs.files import write_whole
-from sim.envs.released import RELEASED, git_blob_id
+from sim.envs.blobs import RELEASED, git_blob_id
 from sim.envs.unpickle import MAX_BYTES
+from sim.writing import write_whole
 
 URL = "https://raw.githubusercontent.com/IAPO-AAAI25/IAPO-PSST/main/data"
 """Where the released files are: URL/NAME_final.pkl."""
@@ -42,7 +42,7 @@ def fetch(
     folder that was made for none is removed.
 
     Args:
-        names: names from `sim.envs.released.RELEASED`.
+        names: names from `sim.envs.blobs.RELEASED`.
         source: a folder that holds the files, or another URL in the place of `URL`.
         folder: where to put them; `data_folder()` by default.
         progress: told about the bytes as they come.

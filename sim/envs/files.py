@@ -20,30 +20,24 @@ the lone surrogates of UTF-16, is written as its escape: the six characters \ud8
 
 import hashlib
 import json
-import os
-import struct
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, BinaryIO, TypeVar, cast
+from typing import IO, Any, cast
 
 import numpy as np
 
+from sim.envs.archives import MAX_UNPACKED, check_directory
 from sim.envs.dataset import Dataset
 from sim.envs.released import build_dataset, read_released
 from sim.envs.unpickle import readable_file
-
-T = TypeVar("T")
+from sim.writing import escape, write_whole
 
 SCHEMA = "iapo-environment"
 VERSION = 2
-MAX_UNPACKED = 2**30
-"""Archives that unpack to more bytes are refused."""
 
 _READ = (1, 2)
 _NEEDED = ("probs", "objective_weights", "cost_weights", "costs")
 _OPTIONAL = ("values", "answers", "context_probs", "query_weights", "test", "completions")
-_END = struct.Struct("<4s4H2LH")  # the end of an archive's directory: fifth field, the number of its entries
 _STRING_LISTS = ("aggregate", "prompt_names", "context_names")
 _HEADER: dict[str, tuple[type, str]] = {
     "schema": (str, "a string"),
@@ -155,46 +149,6 @@ def load(path: str | Path) -> Dataset:
     return build_dataset(path, **header, **lists, **arrays)
 
 
-PARTS: set[Path] = set()
-"""Files that `write_whole` is writing: to be removed by whoever ends the process in the middle of it."""
-
-
-def write_whole(path: Path, write: Callable[[BinaryIO], T]) -> T:
-    """Write a file that appears whole or not at all: beside its place first, then renamed.
-
-    Args:
-        path: the file.
-        write: puts the content into an open file.
-
-    Returns:
-        What `write` gave.
-
-    Raises:
-        ValueError: the folder is missing, or the file cannot be written.
-    """
-    if not path.parent.is_dir():
-        raise ValueError(f"{path}: the folder {path.parent} does not exist")
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    PARTS.add(part)
-    try:
-        with part.open("wb") as file:
-            given = write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-        return given
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        part.unlink(missing_ok=True)
-        PARTS.discard(part)
-
-
-def escape(text: str) -> str:
-    """Text that UTF-8 can hold: lone surrogates become the six characters of their escapes."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
 def _escaped(value: Any) -> Any:
     """All text in a JSON value, escaped."""
     if isinstance(value, str):
@@ -249,25 +203,6 @@ def _read_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         problem = " ".join(f"{entry}: {error}".split())[:200]
         raise ValueError(f"{path}: is no complete .npz archive of plain arrays ({problem})") from None
     return arrays, checksums
-
-
-def check_directory(path: Path, archive: zipfile.ZipFile) -> None:
-    """Complain about entries that are not as many as the directory says, of one name, or unpack to too much."""
-    entries = archive.infolist()
-    with path.open("rb") as file:
-        file.seek(-_END.size - len(archive.comment), os.SEEK_END)
-        *_, said, _, _, _ = _END.unpack(file.read(_END.size))
-    if min(len(entries), 0xFFFF) != said:  # of more than that a longer directory tells
-        raise ValueError(f"names {len(entries)} entries and says that they are {said}")
-    names = [info.filename.removesuffix(".npy") for info in entries]
-    if len(set(names)) < len(names):
-        raise ValueError(f"holds the entry {max(names, key=names.count)!r} twice")
-    total = sum(info.file_size for info in entries)
-    if total > MAX_UNPACKED:
-        raise ValueError(f"unpacks to {total} bytes; at most {MAX_UNPACKED} are read")
-    for info in entries:  # what older methods unpack to is not bounded while it is read
-        if info.compress_type in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
-            raise ValueError(f"{info.filename} is compressed by method {info.compress_type}; deflate or store it")
 
 
 def _check_entries(path: Path, said: dict[str, Any], found: dict[str, str]) -> None:

@@ -6,7 +6,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from sim.envs.files import MAX_UNPACKED
+from sim.envs.archives import MAX_UNPACKED
 from sim.envs.unpickle import readable_file
 
 _GZIP = b"\x1f\x8b"

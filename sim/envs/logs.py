@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from sim.constants import AGGREGATES
 from sim.envs.dataset import Dataset
-from sim.utilities import AGGREGATES
 
 if TYPE_CHECKING:
     import pandas

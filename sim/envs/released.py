@@ -6,26 +6,18 @@ Differs from the released code: none of its environments is imported, its genera
 and a tied majority vote is credited 1/t; `dataclasses.replace(data, tie="half")` gives its own rule.
 """
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sim.envs.blobs import RELEASED, git_blob_id
 from sim.envs.dataset import Dataset
 from sim.envs.unpickle import MAX_BYTES, Array, Record, readable_file, unpickle
 
 REPOSITORY = "https://github.com/IAPO-AAAI25/IAPO-PSST"
 PAPER = "arXiv:2508.10030"
-RELEASED = {
-    "MATH": "50a3f35a26c689c611f92a32248624c7e9bcc302",
-    "CQA": "18307bad4f8d71098546fe887e064436015ef3dc",
-    "HH": "d6043f39466a98048c31f75654c84f4c0bf47fa5",
-    "SB": "50b002e6334eab0b1cb6c4bb721bda1b493fbf79",
-    "Summarization": "cfea635c99b5665f3d68aa0d89e91d4a67aa6481",
-}
-"""The released environments and the git blob id of each file, NAME_final.pkl."""
 
 _MOST_NUMBERS = 2**27
 """Numbers taken from a file, 1 GiB in memory: one stretch of it may stand for several arrays."""
@@ -76,15 +68,6 @@ def read_released(path: str | Path, instance: int | None = None) -> Dataset:
     attributes = _Attributes(path, env)
     fields = _common(attributes) | _READERS[env.kind](attributes)
     return build_dataset(path, name=name, provenance=provenance, **fields)
-
-
-def git_blob_id(path: Path) -> str:
-    """The id under which git stores a file: sha1 of "blob <size>", a zero byte and the content."""
-    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
-    with path.open("rb") as file:
-        while chunk := file.read(2**20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def build_dataset(path: Path, **fields: Any) -> Dataset:

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sim.envs.files import MAX_UNPACKED, escape
+from sim.envs.archives import MAX_UNPACKED
 from sim.envs.log_files import content
 from sim.envs.unpickle import readable_file
+from sim.writing import escape
 
 if TYPE_CHECKING:
     import pandas as pd

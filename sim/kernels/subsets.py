@@ -18,9 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from sim.constants import GOLD
 from sim.core import Pull
 from sim.kernels import blocks, votes
-from sim.utilities import GOLD, Strategy, block_units, rounded
+from sim.utilities import Strategy, block_units, rounded
 
 _BITS, _LOW = 22, 8
 """Bits of a weight, and of the lower part of a score: with both, weighted sums of each part fit int32."""

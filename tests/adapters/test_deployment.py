@@ -12,8 +12,9 @@ from live_runs import RUN, digit, iapo, queries, write
 from live_server import Model, serving
 from scipy import stats
 
-from sim.adapters import config, evaluation, tune
+from sim.adapters import config, evaluation
 from sim.adapters import policy as policy_file
+from sim.adapters import session as sessions
 from sim.adapters.evaluation import interval
 from sim.adapters.live import unit_sums
 from sim.adapters.paid.entries import SETTLED, Draw
@@ -143,7 +144,7 @@ def test_values_and_gains_are_those_of_what_the_model_said(folder: Path):
 def test_a_query_without_token_counts_costs_what_the_others_do(folder: Path):
     """Seen to end the run after it was paid for."""
     made = config.load(write(folder, "http://127.0.0.1:9/v1", TEXT))
-    with tune.session(made, Offline, ":memory:") as live:
+    with sessions.session(made, Offline, ":memory:") as live:
         wants = consecutive("evaluate", made.endpoint, made.prompts[:1], ["a", "b", "c"], 1, 0)
 
         async def answer(want: Want, usage: Usage | None) -> None:

@@ -23,7 +23,7 @@ from scipy.stats import binomtest
 
 from sim.adapters.wire.redact import Redactor
 from sim.cli import common
-from sim.envs import files
+from sim.writing import write_whole
 
 pytest.importorskip("openai", reason="the extra [llm] is not installed")
 
@@ -106,9 +106,7 @@ def contents(path: Path) -> bytes:
 
 
 def test_a_key_in_a_packed_file_is_found(tmp_path: Path):
-    files.write_whole(
-        tmp_path / "a.npz", lambda file: np.savez_compressed(file, a=np.frombuffer(100 * KEY.encode(), "u1"))
-    )
+    write_whole(tmp_path / "a.npz", lambda file: np.savez_compressed(file, a=np.frombuffer(100 * KEY.encode(), "u1")))
     pd.DataFrame({"text": [KEY] * 100}).to_parquet(tmp_path / "a.parquet", compression="zstd")
     for path in (tmp_path / "a.npz", tmp_path / "a.parquet"):
         assert contents(path).count(KEY.encode()) == 100

@@ -13,13 +13,14 @@ from helpers import best_of, given, majority, mixed, scripted
 
 from sim import algorithms
 from sim.adapters.evidence import Evidence
-from sim.adapters.live import Desk, Live, Step, first_seed, in_parallel, plan_pulls, unit_sums
+from sim.adapters.live import Desk, Live, Step, in_parallel, plan_pulls, unit_sums
 from sim.adapters.paid.entries import Asked, Draw
 from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.sampler import Sampler, Want
 from sim.adapters.run_file.settings import Concurrency, Endpoint, Objective, Prompt
 from sim.adapters.scorers.reader import Reader
 from sim.adapters.scorers.scoring import OK, Item, Scored, Scorer
+from sim.adapters.session import first_seed
 from sim.adapters.wire.retry import Stopped
 from sim.core import QUERIES, Allocation
 from sim.engine import runner

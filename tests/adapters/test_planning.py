@@ -15,6 +15,7 @@ from live_server import Model, serving
 from sim import algorithms
 from sim.adapters import config as reading
 from sim.adapters import planning
+from sim.adapters import session as sessions
 from sim.adapters import tune as driver
 from sim.adapters.paid.ledger import Amount
 from sim.adapters.paid.sampler import cell_of
@@ -33,7 +34,7 @@ def test_no_allocation_costs_more_than_the_bound(folder: Path):
     text = text.replace("max_tokens = 10", "max_tokens = 30", 1) + "[prices.models.dear]\nprompt = 5.0\n"
     run = reading.load(write(folder, "http://127.0.0.1:9/v1", text))
     items, rng = driver.load_items(run), random.Random(0)
-    with driver.session(run, Offline, ":memory:") as live:
+    with sessions.session(run, Offline, ":memory:") as live:
         bound = planning.bound(run, items, live.sampler)
         for favourite, size in itertools.product(run.prompts, (1, 4)):
             left, spent = run.budget, Amount()
@@ -49,7 +50,7 @@ def test_an_estimate_knows_how_many_choices_the_server_returns(folder: Path):
     """Seen to count each prompt once per pull, four times too seldom."""
     run = reading.load(write(folder, "http://127.0.0.1:9/v1", RUN))
     costs, pulled, pulls = driver.Costs(*np.full((3, 3), 10.0)), np.array([40, 40, 0]), np.array([10, 10, 0])
-    with driver.session(run, Offline, ":memory:") as live:
+    with sessions.session(run, Offline, ":memory:") as live:
         assert planning._likely(run, costs, pulled, pulls, live.sampler).tokens == 20 * 10 + 80 * 10
         live.sampler._remember("m", 1)
         assert planning._likely(run, costs, pulled, pulls, live.sampler).tokens == 80 * 10 + 80 * 10

@@ -17,6 +17,7 @@ from live_server import KEY, Model, serving, words
 
 from sim.adapters import config as reading
 from sim.adapters import live, policy, tune
+from sim.adapters import session as sessions
 from sim.adapters.evidence import Evidence
 from sim.adapters.paid.entries import Draw
 from sim.adapters.paid.journal import Journal
@@ -185,7 +186,7 @@ def test_a_run_that_was_edited_shares_no_seed_with_what_it_was(
     for edited in (text, text.replace(old, new), text):
         run = reading.load(write(folder, "http://127.0.0.1:9/v1", edited))
         spec, strategy = tune.world(run, tune.unmeasured(run))
-        with pytest.raises(KeyboardInterrupt), tune.session(run, Offline) as live:
+        with pytest.raises(KeyboardInterrupt), sessions.session(run, Offline) as live:
             tune.rounds_of(live, tune.load_items(run), spec, strategy, lambda step: None)
     assert abs(starts[1] - starts[0]) >= run.budget
     assert starts[2] == starts[0]

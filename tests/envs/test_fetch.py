@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from sim.envs import fetch as fetching
+from sim.envs.blobs import RELEASED
 from sim.envs.fetch import data_folder, fetch
-from sim.envs.released import RELEASED
 
 CONTENT = bytes(range(256)) * 1000
 """Takes the place of a released file; several reads long."""

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from made_worlds import world
 
-from sim.envs import files
+from sim.envs import archives, files
 from sim.envs.dataset import Dataset
 from sim.envs.released import read_released
 
@@ -229,9 +229,9 @@ def test_damaged_archives_are_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "not a zip file" in complaint(path)
     assert "no such file" in complaint(tmp_path / "absent.npz")
     np.savez_compressed(path, probs=np.zeros(10**5))  # small, but large when unpacked
-    monkeypatch.setattr(files, "MAX_UNPACKED", 100)
+    monkeypatch.setattr(archives, "MAX_UNPACKED", 100)
     assert "at most 100 are read" in complaint(path)
-    monkeypatch.setattr(files, "MAX_UNPACKED", 10_000)
+    monkeypatch.setattr(archives, "MAX_UNPACKED", 10_000)
     assert "unpacks to 800128 bytes; at most 10000 are read" in complaint(path)
 
 

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from released_files import Authors
 
-from sim.envs.released import RELEASED, git_blob_id, read_released
+from sim.envs.blobs import RELEASED, git_blob_id
+from sim.envs.released import read_released
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from sim.cli import app
 from sim.cli import figures as commands
 from sim.comparison import tables
 from sim.envs import fetch
-from sim.envs.released import RELEASED, git_blob_id
+from sim.envs.blobs import RELEASED, git_blob_id
 
 ROOT = Path(__file__).resolve().parents[2]
 GIVEN = ("CQA", "HH", "Summarization")

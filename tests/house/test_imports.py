@@ -8,31 +8,33 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-CORE = {"core", "utilities", "kernels"}
+CORE = {"constants", "writing", "core", "utilities", "kernels"}
 WORLDS = CORE | {"envs"}
 RULES = {"core", "kernels", "estimators", "schedules", "trim", "draws"}
 PLUGINS = {"mistakes", "plugins"}
 
 ROOMS: dict[str, set[str]] = {
+    "constants": set(),
+    "writing": set(),
     "core": set(),
-    "utilities": {"core"},
-    "kernels": {"core", "utilities"},
+    "utilities": {"constants", "core"},
+    "kernels": {"constants", "core", "utilities"},
     "origins": set(),
     "mistakes": {"origins"},
     "plugins": {"origins", "mistakes"},
-    "envs": CORE | PLUGINS,
+    "public": set(),
+    "envs": CORE | PLUGINS | {"public"},
     "estimators": {"core"},
     "draws": {"core", "kernels"},
     "schedules": {"core", "kernels", "draws"},
     "trim": {"core", "kernels", "draws"},
     "algorithms": RULES | PLUGINS | {"references"},
-    "engine": {"core", "kernels"},
+    "engine": {"constants", "core", "kernels"},
     "evaluate": {"core"},
     "references": {"evaluate"},
     "whole": set(),
     "digests": {"origins"},
     "program": {"origins", "digests"},
-    "public": set(),
     "adapters": WORLDS | PLUGINS | {"algorithms", "engine", "origins", "references", "whole"},
     "conformance": WORLDS | PLUGINS | {"algorithms", "engine", "adapters"},
     "comparison": WORLDS
@@ -42,7 +44,7 @@ ROOMS: dict[str, set[str]] = {
 """Room of `sim` -> the other rooms of `sim` that it may import. `cli` may import all of them."""
 
 KERNELS = {"rounds": {"core"}, "counter": {"core"}, "select": set(), "lanes": set(), "votes": set()}
-KERNELS |= {"blocks": {"core", "utilities"}, "subsets": {"core", "utilities"}}
+KERNELS |= {"blocks": {"core", "utilities"}, "subsets": {"constants", "core", "utilities"}}
 """Rooms outside `kernels` that each kernel may import: only blocks and subsets know utilities."""
 
 THEORY = WORLDS | {"engine", "schedules", "estimators", "trim", "draws", "evaluate", "algorithms"}

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from sim.constants import TIES
 from sim.envs.dataset import Dataset
 from sim.envs.released import read_released
 from sim.kernels import counter
-from sim.utilities import TIES
 from theory import exact
 from theory.blocks import best_of_n, majority
 from theory.blocks import law as laws

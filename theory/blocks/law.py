@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sim.constants import AGGREGATES, GOLD
 from sim.envs.dataset import Dataset
 from sim.envs.tabular import TabularWorld
-from sim.utilities import AGGREGATES, GOLD, tasks_of
+from sim.utilities import tasks_of
 from theory.blocks.best_of_n import average_shared_best_of_n, best_of_n_moments, shared_best_of_n
 from theory.blocks.block import Moments
 from theory.blocks.majority import majority_moments

@@ -11,7 +11,7 @@ whoever gets them.
 import numpy as np
 from jaxtyping import Float64
 
-from sim.utilities import GOLD, TIES
+from sim.constants import GOLD, TIES
 from theory.blocks.block import Moments, normal_rows
 
 LARGEST_SCALE = 1024

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from sim import evaluate
 from sim.core import Algorithm
@@ -249,6 +248,8 @@ class Simulation:
 
     def _judged(self, budget: int, intervals: int) -> Probe:
         """What was seen at a budget, with intervals at the level of so many that cover together."""
+        from scipy import stats
+
         trials, misses, near_misses, mean, spread = self._seen[budget]
         confidence = 1 - (1 - CONFIDENCE) / intervals
         (miss_low, miss_high), (near_low, near_high) = (

@@ -12,7 +12,6 @@ from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from theory.runs import rare
 
@@ -88,6 +87,8 @@ class Truth(NamedTuple):
 
 def clopper_pearson(failures: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
     """Clopper and Pearson's exact interval for a probability; all of [0, 1] without a trial."""
+    from scipy import stats
+
     tail = (1 - confidence) / 2
     low = stats.beta.ppf(tail, failures, trials - failures + 1) if failures else 0.0
     high = stats.beta.isf(tail, failures + 1, trials - failures) if failures < trials else 1.0

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int
-from scipy import special
 
 _FLOAT = 1e-12
 """Relative error of float64 values that were computed in a few steps, with room to spare."""
@@ -197,6 +196,8 @@ def power_rows(rows: Float64[np.ndarray, "row point"], count: int) -> Float64[np
 
 def binomial(count: int, success: float, failure: float) -> Float64[np.ndarray, " point"]:
     """Binomial probabilities of 0..count; relative errors near 1e-12 at count 10,000."""
+    from scipy import special
+
     k = np.arange(count + 1)
     ways = special.gammaln(count + 1) - special.gammaln(k + 1) - special.gammaln(count - k + 1)
     chance = np.exp(ways + special.xlogy(k, success) + special.xlogy(count - k, failure))

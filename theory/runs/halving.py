@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
-from scipy import stats
 
 from theory import problem
 
@@ -82,6 +81,8 @@ def halving_error(means: Sequence[float], pulls: Sequence[int]) -> HalvingError:
         >>> round(halving_error((0.55, 0.45), (1,)).total, 6)  # .45 * .45, and half of the ties
         0.45
     """
+    from scipy import stats
+
     success = np.asarray(means, np.float64)
     if not 2 <= len(success) <= MAX_ARMS:
         raise ValueError(f"there are {len(success)} arms; the exact recursion takes 2 to {MAX_ARMS}")

@@ -18,7 +18,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float64, Int
-from scipy import stats
 
 from sim.core import Key
 from sim.kernels import counter
@@ -185,6 +184,8 @@ def t_interval(
     values: Float64[np.ndarray, " replicate"], confidence: float = 0.95, log_scale: bool = False
 ) -> tuple[float, float]:
     """Interval for the mean of independent values by Student's t, cut at 0; on the log scale by the delta method."""
+    from scipy import stats
+
     mean = values.mean()
     half = stats.t.isf((1 - confidence) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
     if log_scale and mean > 0:
@@ -204,6 +205,8 @@ def matches_simulation(estimate: Estimate, failures: int, trials: int, confidenc
         trials: its trials.
         confidence: of both intervals.
     """
+    from scipy import stats
+
     low, high = t_interval(estimate.replicates, confidence)
     tail = (1 - confidence) / 2
     least = stats.beta.ppf(tail, failures, trials - failures + 1) if failures else 0.0

@@ -11,7 +11,6 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
-from scipy import stats
 
 from sim.core import Key
 from sim.kernels import counter
@@ -169,6 +168,8 @@ def halving_tape(means: Sequence[float], pulls: Sequence[int], fresh: bool = Tru
         pulls: pulls per surviving arm in each round (`theory.runs.enumerate.halving_pulls`).
         fresh: judge by the round's own pulls; otherwise by all pulls so far, as PSST does by default.
     """
+    from scipy import stats
+
     success = np.asarray(means, np.float64)
     if not 2 <= len(success) <= 2**_ARM_BITS:
         raise ValueError(f"there are {len(success)} arms; this tape takes 2 to {2**_ARM_BITS}")

@@ -24,7 +24,7 @@ from sim.adapters.run_file.settings import BatchOptions
 from sim.adapters.wire.batch_api import OVER, BatchClient, State, input_line, read_lines, result_of
 from sim.adapters.wire.protocol import Ambiguous, CallError, Fatal, Transient
 from sim.adapters.wire.retry import Stopped, persist
-from sim.envs.files import write_whole
+from sim.writing import write_whole
 
 T = TypeVar("T")
 MOST_ROUNDS = 8

@@ -41,7 +41,7 @@ from sim.adapters.paid.ledger import Amount
 from sim.adapters.scorers.scoring import Scored
 from sim.adapters.wire.protocol import Usage
 from sim.adapters.wire.retry import Stopped
-from sim.envs.files import escape
+from sim.writing import escape
 
 T = TypeVar("T")
 Statement = tuple[str, tuple[Any, ...]]

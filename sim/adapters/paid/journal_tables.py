@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from sim.adapters.paid.journal import Journal
-from sim.envs.files import escape, write_whole
+from sim.writing import escape, write_whole
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,7 @@ sums are exact.
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from sim.adapters.run_file.kinds import (
     ANY_TEXT,
@@ -30,9 +30,10 @@ from sim.adapters.run_file.kinds import (
 from sim.adapters.run_file.toml_table import Closed
 from sim.adapters.run_file.urls import ADDRESS
 from sim.adapters.scorers.scoring import Scorer
-from sim.core import Algorithm
-from sim.engine.runner import MAX_BUDGET
-from sim.utilities import AGGREGATES, MAX_SCALE, TIES
+from sim.constants import AGGREGATES, MAX_BUDGET, MAX_SCALE, TIES
+
+if TYPE_CHECKING:
+    from sim.core import Algorithm
 
 SLOT = "{query}"
 MONEY = 10**12
@@ -293,7 +294,7 @@ class Config(Asking):
     caps: Caps
     queries: QueryFile
     algorithm_text: str
-    algorithm: Algorithm
+    algorithm: "Algorithm"
     budget: int
     max_scale: int
     cost_measure: str

@@ -14,7 +14,7 @@ from sim.adapters.paid.sampler import REFUSED
 from sim.adapters.run_file.settings import Objective
 from sim.adapters.scorers.scoring import OK, UNREADABLE, Item, Scored
 from sim.adapters.wire.protocol import NO_TEXT
-from sim.utilities import GOLD
+from sim.constants import GOLD
 
 FILTERED = ("content_filter", REFUSED)
 TRUNCATED = "length"

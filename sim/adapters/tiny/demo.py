@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from sim.adapters.tiny import task
-from sim.envs.files import write_whole
+from sim.writing import write_whole
 
 TOML = Path(__file__).with_name("tiny.toml")
 ADDRESS = "http://127.0.0.1:8765/v1"

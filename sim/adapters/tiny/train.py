@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Int
 from sim.adapters.tiny import task, weights
 from sim.adapters.tiny.model import Params, forward, init
 from sim.adapters.tiny.tokenizer import VOCABULARY
-from sim.envs.files import write_whole
+from sim.writing import write_whole
 
 MUON_RATE, ADAM_RATE = 0.02, 0.003
 MUON_DECAY, ADAM_DECAYS = 0.95, (0.9, 0.98)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sim.adapters.tiny.model import Params
-from sim.envs.files import write_whole
+from sim.writing import write_whole
 
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
 """The weights that come with the project."""

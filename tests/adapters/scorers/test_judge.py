@@ -11,6 +11,7 @@ from live_runs import iapo
 from live_server import KEY, Model, serving, words
 
 from sim.adapters import config, planning
+from sim.adapters import session as sessions
 from sim.adapters import tune as driver
 from sim.adapters.paid.entries import SETTLED, Asked, Draw
 from sim.adapters.paid.journal import Journal
@@ -104,7 +105,7 @@ def test_a_plan_counts_judgements_that_a_stopped_run_did_not_reach(tmp_path: Pat
     (tmp_path / "run.toml").write_text(RUN.replace("URL", "http://127.0.0.1:9/v1").replace("LIVE_TEST_KEY", ""))
     run = config.load(tmp_path / "run.toml")
     items = driver.load_items(run)
-    with driver.session(run, Offline, ":memory:") as live:
+    with sessions.session(run, Offline, ":memory:") as live:
         (want,) = consecutive("evaluate", run.endpoint, run.prompts[:1], ["a"], 4, 0)
         judge = run.objectives[0].scorer
         assert isinstance(judge, Judge)

@@ -1,0 +1,112 @@
+"""The session of a live command: everything that it holds open, opened and closed together."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Generic, TypeVar
+
+from sim.adapters.paid.batches import Batches
+from sim.adapters.paid.journal import Journal
+from sim.adapters.paid.ledger import Ledger
+from sim.adapters.paid.sampler import Sampler
+from sim.adapters.run_file.settings import Asking
+from sim.adapters.scorers.reader import Reader
+from sim.adapters.wire.batch_api import BatchClient
+from sim.adapters.wire.protocol import Client
+from sim.adapters.wire.retry import real_clock
+
+SEED_RANGE = 2**30
+"""Seeds of a run start somewhere below this, and there are fewer of them: all fit 31 bits."""
+
+C = TypeVar("C", bound=Asking)
+
+
+class Session(Generic[C]):
+    """Session of a live command, all that it holds open: journal, connections, scorers, the event loop."""
+
+    def __init__(
+        self,
+        config: C,
+        journal: Journal,
+        client: Client,
+        loop: asyncio.Runner,
+        capped: bool = True,
+        say: Callable[[str], None] = lambda text: None,
+    ):
+        self.config, self.journal, self.client, self.loop = config, journal, client, loop
+        caps, clock = config.caps if capped else None, real_clock(loop.get_loop(), config.seed)
+        self.ledger = Ledger(caps, journal.charged())
+        self.sampler = Sampler(client, config.endpoint, config.prices, journal, self.ledger, clock)
+        if config.endpoint.batch is not None and isinstance(client, BatchClient):
+            batches = Batches(self.sampler, client, config.endpoint.batch, config.out / "batches", say)
+            self.sampler.fetch = batches.fetch
+        self.reader = Reader(config.objectives, journal)
+        for objective in config.objectives:
+            objective.scorer.attach(self.sampler)
+
+    def seeds(self, purpose: str, count: int, *what: object) -> int:
+        """The first of `count` request seeds that belong to this purpose, these prompts and `what` alone.
+
+        `what` must hold all that decides which draws are asked for: draws are kept under their numbers, so that a run
+        that asks for others with the same seeds would get copies of what it has. All intervals of a journal are counted
+        from where the seed of its first run lies, so that an edited seed shares none of them either.
+        """
+        identity = repr((self.config.seed, self.config.prompts, count, what))
+        name = f"{purpose} {hashlib.sha256(identity.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+        first_run = self.journal.note("seed") or self.journal.note("seed", str(self.config.seed))
+        return first_seed(int(str(first_run)), self.journal.span(name, count), count)
+
+
+@contextmanager
+def session(
+    config: C,
+    connect: Callable[[], Client],
+    journal: str | None = None,
+    capped: bool = True,
+    say: Callable[[str], None] = lambda text: None,
+) -> Iterator[Session[C]]:
+    """Open everything, and close it whatever happens.
+
+    Args:
+        config: the run.
+        connect: makes the client.
+        journal: where to keep what is paid for; the configuration's place when None.
+        capped: whether the configuration's caps hold.
+        say: is told how batches fare.
+    """
+    kept = Journal(config.journal if journal is None else journal)
+    try:
+        left = [] if config.endpoint.batch is not None else kept.unfinished(config.endpoint.base_url)
+        if left and capped:  # what has no caps here sends nothing to go into this journal
+            raise ValueError(
+                f"{config.file}: endpoint.mode is 'sync', but batch {left[0].id} ({left[0].remote or left[0].state}) "
+                f"in {kept.path} is not over and its requests would be paid for twice; run in mode 'batch' until it is"
+            )
+        kept.note("config", str(config.file.resolve()))
+        with asyncio.Runner() as loop:
+            made = Session(config, kept, connect(), loop, capped, say)
+            try:
+                loop.run(made.reader.start())
+                yield made
+            finally:
+                loop.run(made.reader.close())
+                loop.run(made.client.close())
+    finally:
+        kept.close()
+
+
+def first_seed(seed: int, offset: int, count: int) -> int:
+    """Where an interval of the journal's global counter lies among the seeds of requests.
+
+    Args:
+        seed: that of the journal's first run; journals of different seeds start at places that a hash decides.
+        offset: the interval's first number (`Journal.span`).
+        count: its length.
+    """
+    if offset + count > SEED_RANGE:
+        raise ValueError(
+            f"the journal has used up {offset:,} of {SEED_RANGE:,} request seeds; use another folder (out)"
+        )
+    base = int.from_bytes(hashlib.sha256(f"request seeds {seed}".encode()).digest()[:8], "big") % SEED_RANGE
+    return base + offset
