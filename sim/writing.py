@@ -8,7 +8,7 @@ from typing import BinaryIO, TypeVar
 T = TypeVar("T")
 
 PARTS: set[Path] = set()
-"""What `write_whole` is writing: to be removed by whoever ends the process in the middle of it."""
+"""Files that `write_whole` is writing: to be removed by whoever ends the process in the middle of it."""
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], T]) -> T:
@@ -19,7 +19,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], T]) -> T:
         write: puts the content into an open file.
 
     Returns:
-        What `write` gave.
+        The answer of `write`.
 
     Raises:
         ValueError: the folder is missing, or the file cannot be written.

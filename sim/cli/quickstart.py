@@ -21,7 +21,7 @@ NEXT = (
     ("make compare", "every algorithm on both synthetic worlds, which takes minutes (iapo compare)"),
     ("docs/index.md", "words, results, guarantees, live models"),
 )
-"""What to run next, and what it gives."""
+"""Commands to run next, and their use."""
 
 
 @common.command

@@ -8,7 +8,7 @@ from live_runs import iapo
 from live_server import KEY, Model, serving
 from typer.testing import Result
 
-from sim.adapters import config, planning
+from sim.adapters import config, planning, session
 from sim.adapters import tune as driver
 from sim.adapters.paid.ledger import Amount
 from sim.adapters.scorers import registry
@@ -180,7 +180,7 @@ def test_two_requests_about_a_completion_count_twice(here: Path):
     assert run.caps.completions - once.caps.completions == 60 + 6
     found = []
     for one in (config.load(write('scorer = "mine.py:Elsewhere"')), once, run):
-        with driver.session(one, Offline, ":memory:") as live:
+        with session.session(one, Offline, ":memory:") as live:
             found.append(planning.bound(one, items, live.sampler))
     answers, judged, twice = found
     assert twice.minus(answers) == Amount(*(2 * part for part in judged.minus(answers)))
