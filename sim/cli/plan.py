@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sim.cli import common, options
+from sim.cli import common, options, programs
 
 if TYPE_CHECKING:
     from theory.checks.plan import Asked, Found, Probe
@@ -69,6 +69,7 @@ def plan(
     data, learner = envs.get(env).data, algorithms.get(algorithm)
     if data is None:
         raise ValueError(f"{env}: draws its worlds or scores afresh; a plan needs a fixed finite environment")
+    programs.keep()
     case, console = Case(data), common.console()
     with _progress() as report:
         simulation = room.Simulation(data, learner, epsilon, seed, report)
