@@ -42,7 +42,12 @@ def plan(
     ] = 0.01,
     algorithm: options.Algorithm = "psst",
     most: Annotated[
-        int, typer.Option(parser=options.positive, metavar="T", help="Largest budget that is simulated.")
+        int,
+        typer.Option(
+            parser=options.positive,
+            metavar="T",
+            help="Largest budget that is simulated; what asks for more is one line.",
+        ),
     ] = 300_000,
     bound: options.Bounds = None,
     seed: options.Seed = 0,
@@ -84,7 +89,12 @@ def plan(
             probe = None
     title = f"{data.name}: {'budgets for' if delta else 'promised at T = ' + format(budget, ',')}"
     title += f" P(error) <= {delta}" if delta else ""
-    common.show(console, title, ("guarantee", "for", ">budget", ">bound", "~note"), [_promise(p) for p in promises])
+    beyond = [one for one in promises if budget is None and one.budget is not None and one.budget > most]
+    rows = [_promise(one) for one in promises if one not in beyond]
+    common.show(console, title, ("guarantee", "for", ">budget", ">bound", "~note"), rows)
+    if beyond:
+        asks = ", ".join(f"{label} ({size})" for label, _, size, *_ in map(_promise, beyond))
+        console.print(common.plain(f"More than {most:,} completions: {asks}"), soft_wrap=True)
     console.print()
     if probe is not None:
         rows = list(zip(_aims(epsilon), *(map(_number, part) for part in probe[2:]), strict=True))
