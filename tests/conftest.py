@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import jax
 import pytest
 from jaxtyping import install_import_hook
 
+os.environ["IAPO_CACHE_DIR"] = "none"  # of the commands under test, so that none writes to the cache of this user
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 

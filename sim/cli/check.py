@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sim.cli import common
+from sim.cli import common, programs
 from sim.cli.new import Kind
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def check(
     from sim.conformance import checks
     from sim.mistakes import telling
 
+    programs.keep()
     with telling(text):
         found = kind or _kind(text)
     with TemporaryDirectory(prefix="iapo-") as folder:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sim.cli import common, options
+from sim.cli import common, options, programs
 from sim.cli.live import Unreadable, connected, progress, read_text, say_policy
 from sim.cli.spending import amount_text, check_cap, show_need
 
@@ -71,6 +71,7 @@ def evaluate(
         raise ValueError(f"--out is {out}; the name of a table ends in .csv or .parquet")
     if out is not None and not out.resolve().parent.is_dir():
         raise ValueError(f"--out is {out}; its folder {out.resolve().parent} does not exist")
+    programs.keep()
     chosen = file.load(policy)
     tuned, changed = reading.of_tuning(chosen, common.may_import(trust, module))
     if changed:

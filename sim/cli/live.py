@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sim.cli import common, interrupt, options
+from sim.cli import common, interrupt, options, programs
 from sim.cli.spending import amount_columns, amount_text, amounts, at_most, caps_columns
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def tune(
     from sim.adapters import tune as driver
 
     run = reading.load(config)
+    programs.keep()
     driver.check(run)
     items = driver.load_items(run)
     with connected(run) as live:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sim.cli import common, options
+from sim.cli import common, options, programs
 
 if TYPE_CHECKING:
     from theory.checks.plan import Asked, Found, Probe
@@ -42,7 +42,12 @@ def plan(
     ] = 0.01,
     algorithm: options.Algorithm = "psst",
     most: Annotated[
-        int, typer.Option(parser=options.positive, metavar="T", help="Largest budget that is simulated.")
+        int,
+        typer.Option(
+            parser=options.positive,
+            metavar="T",
+            help="Largest budget that is simulated; what asks for more is one line.",
+        ),
     ] = 300_000,
     bound: options.Bounds = None,
     seed: options.Seed = 0,
@@ -69,6 +74,7 @@ def plan(
     data, learner = envs.get(env).data, algorithms.get(algorithm)
     if data is None:
         raise ValueError(f"{env}: draws its worlds or scores afresh; a plan needs a fixed finite environment")
+    programs.keep()
     case, console = Case(data), common.console()
     with _progress() as report:
         simulation = room.Simulation(data, learner, epsilon, seed, report)
@@ -83,7 +89,12 @@ def plan(
             probe = None
     title = f"{data.name}: {'budgets for' if delta else 'promised at T = ' + format(budget, ',')}"
     title += f" P(error) <= {delta}" if delta else ""
-    common.show(console, title, ("guarantee", "for", ">budget", ">bound", "~note"), [_promise(p) for p in promises])
+    beyond = [one for one in promises if budget is None and one.budget is not None and one.budget > most]
+    rows = [_promise(one) for one in promises if one not in beyond]
+    common.show(console, title, ("guarantee", "for", ">budget", ">bound", "~note"), rows)
+    if beyond:
+        asks = ", ".join(f"{label} ({size})" for label, _, size, *_ in map(_promise, beyond))
+        console.print(common.plain(f"More than {most:,} completions: {asks}"), soft_wrap=True)
     console.print()
     if probe is not None:
         rows = list(zip(_aims(epsilon), *(map(_number, part) for part in probe[2:]), strict=True))

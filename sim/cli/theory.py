@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sim.cli import common, options
+from sim.cli import common, options, programs
 from sim.cli.worlds import _say, _which, prompt_labels, say_few
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def hardness(
     if top < 1:
         raise ValueError(f"top is {top}; it must be at least 1")
     runner.check_seed(seed)
+    programs.keep()
     world = envs.get(env)
     labels = prompt_labels(world)
     values, names = whole_values(world, seed), cells.context_names(world)
@@ -140,6 +141,7 @@ def agnostic(
     from theory.truth import finite_world, whole_values
 
     runner.check_seed(seed)
+    programs.keep()
     world = envs.get(env)
     labels = prompt_labels(world)
     values, names = whole_values(world, seed), cells.context_names(world)

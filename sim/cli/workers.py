@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from tempfile import TemporaryFile, gettempdir
+from tempfile import gettempdir
 from typing import Annotated, Any
 
 import typer
 
-from sim.cli import interrupt, options
+from sim.cli import interrupt, options, programs
 
 Workers = Annotated[
     int | None,
@@ -35,11 +35,12 @@ Dask = Annotated[
     ),
 ]
 CacheDir = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         metavar="FOLDER",
-        help="Keep compiled programs here for later runs.",
-        show_default="kept until the command ends",
+        help="Keep compiled programs here for later commands; none: only until this one ends.",
+        envvar=programs.VARIABLE,
+        show_default="this user's cache folder",
     ),
 ]
 
@@ -48,10 +49,10 @@ _PATIENCE = "10s"
 
 
 @contextmanager
-def pool(workers: int | None, dask: str | None, cache_dir: Path | None) -> Iterator[Executor | None]:
+def pool(workers: int | None, dask: str | None, cache_dir: str | Path | None) -> Iterator[Executor | None]:
     """Executor of cells; None for this process. Leaving it in a hurry ends what still runs.
 
-    Processes share what they compile, in a folder that goes with them where none is given.
+    Processes share what they compile: in the folder of `programs.keep`, or in one that goes with them.
 
     Raises:
         ValueError: the options contradict each other, or Dask is not installed.
@@ -62,20 +63,19 @@ def pool(workers: int | None, dask: str | None, cache_dir: Path | None) -> Itera
     workers = min(usable_cores(), 8) if workers is None else workers
     if workers < 1:
         raise ValueError(f"workers is {workers}; it must be at least 1")
-    if cache_dir is not None and dask is None:
-        _check_writable(cache_dir)
-    _use_compilation_cache(cache_dir)
     if dask is not None:
         with _cluster(dask, cache_dir) as executor:
             yield executor
-    elif workers == 1:
+        return
+    kept = programs.keep(cache_dir)
+    if workers == 1:
         yield None
-    else:
-        with (
-            _folder_of_programs() if cache_dir is None else nullcontext() as programs,
-            _processes(workers, cache_dir, programs) as executor,
-        ):
-            yield executor
+        return
+    with (
+        _folder_of_programs() if kept is None else nullcontext() as passing,
+        _processes(workers, kept, passing) as executor,
+    ):
+        yield executor
 
 
 def usable_cores() -> int:
@@ -93,10 +93,10 @@ def everywhere(name: str, dask: str | None) -> str:
 
 
 @contextmanager
-def _processes(workers: int, cache_dir: Path | None, programs: Path | None) -> Iterator[Executor]:
+def _processes(workers: int, kept: Path | None, passing: Path | None) -> Iterator[Executor]:
     from sim.cli.processes import Processes
 
-    pool = Processes(workers, _begin_worker, (cache_dir or programs, None if programs is None else str(programs)))
+    pool = Processes(workers, _begin_worker, (kept or passing, None if passing is None else str(passing)))
     with interrupt.ending(pool.kill):
         try:
             yield pool
@@ -134,7 +134,7 @@ def _remove(folder: Path) -> None:
 
 
 @contextmanager
-def _cluster(scheduler: str, cache_dir: Path | None) -> Iterator[Executor]:
+def _cluster(scheduler: str, cache_dir: str | Path | None) -> Iterator[Executor]:
     try:
         from distributed import Client
     except ImportError:
@@ -150,7 +150,7 @@ def _cluster(scheduler: str, cache_dir: Path | None) -> Iterator[Executor]:
     with client:
         if not client.scheduler_info()["workers"]:
             raise ValueError(f"the Dask scheduler at {scheduler} has no workers yet; start some with `dask worker`")
-        client.run(_use_compilation_cache, cache_dir)
+        client.run(_keep_there, cache_dir)
         executor = client.get_executor(pure=False)
         try:
             yield executor
@@ -159,29 +159,13 @@ def _cluster(scheduler: str, cache_dir: Path | None) -> Iterator[Executor]:
             raise
 
 
-def _check_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ValueError(f"--cache-dir is {folder}, which cannot be written to ({error.strerror})") from None
+def _keep_there(cache_dir: str | Path | None) -> None:
+    """`programs.keep` on a worker of a scheduler, in whose folders nobody else's mistakes are complained about."""
+    with suppress(ValueError):
+        programs.keep(cache_dir)
 
 
-def _use_compilation_cache(folder: Path | None) -> None:
-    """Keep every compiled program in `folder`, and look there first; None changes nothing."""
-    if folder is not None:
-        import warnings
-
-        import jax
-
-        # such a program is compiled again, and a full disk is said where results are written
-        warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache", UserWarning)
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-
-
-def _begin_worker(cache_dir: Path | None, programs: str | None) -> None:
+def _begin_worker(folder: Path | None, passing: str | None) -> None:
     """Leave Ctrl-C to the parent, and end when it ends, however it ends; the folder of programs goes too."""
     import multiprocessing
     import signal
@@ -191,13 +175,14 @@ def _begin_worker(cache_dir: Path | None, programs: str | None) -> None:
         parent = multiprocessing.parent_process()
         if parent is not None:
             parent.join()
-            if programs is not None:
-                _remove(Path(programs))
+            if passing is not None:
+                _remove(Path(passing))
             os._exit(1)
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if programs is not None:
+    if passing is not None:
         with suppress(OSError):  # then every process compiles for itself
-            Path(programs).mkdir(mode=0o700, exist_ok=True)
+            Path(passing).mkdir(mode=0o700, exist_ok=True)
     threading.Thread(target=follow, daemon=True).start()
-    _use_compilation_cache(cache_dir)
+    if folder is not None:
+        programs.use(folder)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sim.cli import common, options
+from sim.cli import common, options, programs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,6 +75,7 @@ def values(
     from theory.truth import unresolved, whole_values
 
     runner.check_seed(seed)
+    programs.keep()
     world = envs.get(env)
     labels = prompt_labels(world)
     table, names = whole_values(world, seed, tie), cells.context_names(world)
@@ -172,6 +173,7 @@ def show(
     from theory.truth import draw_first
 
     runner.check_seed(seed)
+    programs.keep()
     world = envs.get(env)
     drawn = draw_first(world, seed)
     environment: Any = drawn.world  # every world of `sim.envs` has a strategy

@@ -70,6 +70,53 @@ assert not {slow} & set(sys.modules), {slow} & set(sys.modules)
     assert done.stdout.startswith("Usage: iapo")
 
 
+SLOW = ("jax", "pandas", "scipy", "matplotlib", "seaborn", "equinox", "openai")
+PICTURES = ("pandas", "scipy", "matplotlib", "seaborn", "openai")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unused", "code"),
+    [
+        (("--version",), (*SLOW, "numpy", "rich"), 0),
+        (("env", "list"), (*SLOW, "numpy"), 0),
+        (("new", "algorithm", "mine"), (*SLOW, "numpy", "rich"), 0),
+        (("tune", "--schema"), SLOW, 0),
+        (("tune", "--example", "--out", "run.toml"), SLOW, 0),
+        (("tune", "absent.toml"), ("pandas", "matplotlib", "openai"), 2),
+        (("journal", "list", "absent"), SLOW, 2),
+        (("journal", "export", "absent", "--out", "all.jsonl"), SLOW, 2),
+        (("ask", "absent.json", "What?"), SLOW, 2),
+        (("data", "fetch", "absent"), SLOW, 2),
+        (("algorithms",), PICTURES, 0),
+        (("values", "two-arm"), PICTURES, 0),
+        (("env", "show", "two-arm"), PICTURES, 0),
+        (("compare", "two-arm", "--algorithm", "absent"), PICTURES, 2),
+        (("check", "absent"), ("pandas", "scipy", "openai"), 2),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) and "jax" not in value else "",
+)
+def test_commands_import_what_they_use(
+    arguments: tuple[str, ...], unused: tuple[str, ...], code: int, tmp_path: Path
+) -> None:
+    """Imports take a second and more. Seen to fail with a registry that imports every environment."""
+    program = f"""
+import sys
+from sim.cli import main
+sys.argv = ["iapo", *{list(arguments)!r}]
+try:
+    main()
+except SystemExit as done:
+    assert done.code == {code}, done.code
+print(*({{*{unused!r}}} & set(sys.modules)), sep=",", file=sys.stderr)
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.endswith("\n\n") or done.stderr == "\n", done.stderr
+
+
 def test_compare_end_to_end(tmp_path: Path):
     out = tmp_path / "results"
     command = ("compare", "--env", "crossover", *QUICK, "--budget", 10, "--budget", 100, "--seed", 4, "--out", out)

@@ -284,3 +284,15 @@ def test_a_thousand_arms_in_seconds() -> None:
 def test_violated_assumptions_are_named(call, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_sum_that_is_more_than_enough_is_left_off_there() -> None:
+    """One that is not is whole. Seen to fail where terms that nobody computed count as 1."""
+    data = families.bon_two_scales()
+    whole = lcpb.lcpb_terms(data, 300, survivors="worst")
+    for enough in (0.0, 0.6 * whole.sum(), 2 * whole.sum()):
+        part = lcpb.lcpb_terms(data, 300, survivors="worst", enough=enough)
+        assert np.all((part == whole) | (part == 0))
+        assert (part.sum() > enough) or np.array_equal(part, whole)
+    assert np.array_equal(lcpb.lcpb_terms(data, 300, survivors="worst", enough=2 * whole.sum()), whole)
+    assert lcpb.lcpb(data, 300, survivors="worst", enough=0.0) < whole.sum()

@@ -5,6 +5,8 @@ to `CLAIMS`, or `add` it from elsewhere. It is then part of `iapo verify`, of `i
 and `regret`. A ValueError from it says that an assumption does not hold on that world: it is then in no table there.
 """
 
+import copy
+import math
 from collections.abc import Callable
 from enum import Enum
 from functools import cached_property, lru_cache, partial
@@ -34,10 +36,12 @@ class Case:
         data: the world.
         problem: its values and ranges, with what the simulator's rounding may change: bounds here are held against
             simulated runs, and allow for it.
+        enough: a probability above which it does not matter how large a bound is: what takes long stops there.
     """
 
     def __init__(self, data: Dataset) -> None:
         self.data, self.problem = data, problem_of(data, simulated=True)
+        self.enough = math.inf
         self._exponents: dict[tuple[str, str], Exponents] = {}
 
     @cached_property
@@ -63,7 +67,13 @@ class Case:
             raise ValueError(
                 f"{self.data.name}: LCPB is computed for up to {LCPB_ARMS} arms and {LCPB_BUDGET} completions"
             )
-        return lcpb.lcpb(self.data, budget, fresh=fresh, survivors=survivors, simulated=True)
+        return lcpb.lcpb(self.data, budget, fresh=fresh, survivors=survivors, simulated=True, enough=self.enough)
+
+    def up_to(self, enough: float) -> "Case":
+        """The same world, with all that is known of it, where larger bounds than this are as good as one another."""
+        found = copy.copy(self)
+        found.enough = enough
+        return found
 
 
 class Status(Enum):

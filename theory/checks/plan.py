@@ -114,7 +114,8 @@ def asked(case: Case, delta: float, epsilon: float = 0.0) -> list[Asked]:
     for name, claim in _guarantees(epsilon).items():
         rule, of, target = claim.rule, claim.of, claim.event.target(delta, epsilon)
         try:
-            budget = smallest_budget(lambda t, of=of: of(case, t), target, case.problem.num_arms + 1)
+            searched = case.up_to(target)
+            budget = smallest_budget(lambda t, of=of, case=searched: of(case, t), target, case.problem.num_arms + 1)
             bound = math.nan if budget is None else of(case, budget)
             none = case.problem.unresolved or f"more than {LARGEST:.0e} completions"
             found.append(Asked(name, rule, budget, bound, "" if budget else none))
@@ -198,7 +199,9 @@ class Simulation:
         if budget not in self._seen:
             runner.check_budget(self.algorithm, self._spec, budget)
             trials = int(np.clip(_COMPLETIONS // budget, _LEAST_TRIALS, _MOST_TRIALS))
-            self._seen[budget] = self._simulate(budget, trials)
+            # a program for many trials that is there already runs few as well
+            compiled = any(one.trials == _MOST_TRIALS for one in self._seen.values())
+            self._seen[budget] = self._simulate(budget, trials, fused=True if compiled else None)
             if self.report is not None:
                 self.report(self._judged(budget, intervals))
         return self._judged(budget, intervals)
@@ -238,8 +241,8 @@ class Simulation:
         fails = [t for t in tried if probe(t).low[place] > target and (t < high or not reached)]
         return Found(aim, target, max(fails, default=None), high if reached else None, probe(high))
 
-    def _simulate(self, budget: int, trials: int) -> "_Seen":
-        found = runner.run_trials(self._source, self.algorithm, budget, seed=self.seed, trials=trials)
+    def _simulate(self, budget: int, trials: int, fused: bool | None) -> "_Seen":
+        found = runner.run_trials(self._source, self.algorithm, budget, seed=self.seed, trials=trials, fused=fused)
         scores = evaluate.score(found.prompt, found.scale, self._values[None], self.data.context_distribution)
         tie = evaluate.tolerance(self._values)
         missed = [(scores.context_regret > limit + tie).any(axis=1) for limit in (0.0, self.epsilon)]

@@ -13,7 +13,7 @@ of simulated estimates (proofs.md, section 1): a gap that rounding hides makes a
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, as_completed
 from itertools import groupby
 from pathlib import Path
@@ -244,12 +244,12 @@ def run_group(group: list[Task]) -> float:
             raise ValueError(
                 f"{what}: is not what it was when the run began (edited since, or not the same in every process)"
             )
-        arrays, record = _KINDS[task.kind](task)
+        arrays, record = _KINDS[task.kind](task, group)
         store.save(task.path, arrays, record)
     return perf_counter() - start
 
 
-def _claims_task(task: Task) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def _claims_task(task: Task, group: Sequence[Task]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Every guarantee, and the exact failure probability of every rule that has one."""
     record: dict[str, Any] = {"claims": claims.values_of(claims.case_of(task.data), task.budget)}
     arrays = {}
@@ -260,7 +260,7 @@ def _claims_task(task: Task) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return arrays, record
 
 
-def _enumeration_task(task: Task) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def _enumeration_task(task: Task, group: Sequence[Task]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The exact failure probability, and its parts by the round of the first failure, from every run there is."""
     algorithm, right = rules.rule_of(task.rule, task.data, task.budget), right_arms(task.data)
     witness = rules.witness(algorithm, task.data.environment().spec, right)
@@ -271,15 +271,15 @@ def _enumeration_task(task: Task) -> tuple[dict[str, np.ndarray], dict[str, Any]
     return {"exact": np.append(law[1 : _ANSWER + 1].sum(), np.trim_zeros(law[1:_ANSWER], "b"))}, {}
 
 
-def _simulation_task(task: Task) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def _simulation_task(task: Task, group: Sequence[Task]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Failures in all; misses also by context, and by the round of the first failure (place 0: in the answer)."""
     if task.event != MISS:
-        return {}, {"failures": _failures(task), "trials": task.effort}
+        return {}, {"failures": _failures(task, group), "trials": task.effort}
     data, right = task.data, right_arms(task.data)
     algorithm = rules.rule_of(task.rule, data, task.budget)
     witness = rules.witness(algorithm, data.environment().spec, right)
     by_context, by_round, failures = np.zeros(data.num_contexts, np.int64), np.zeros(_ANSWER, np.int64), 0
-    for _, found in _trials_of(task, algorithm, witness):
+    for _, found in _trials_of(task, group, algorithm, witness):
         wrong = _wrong(right, found.prompt, found.scale)
         failures += int(wrong.any(axis=1).sum())
         by_context += wrong.sum(axis=0)
@@ -289,31 +289,38 @@ def _simulation_task(task: Task) -> tuple[dict[str, np.ndarray], dict[str, Any]]
     return counts, {"failures": failures, "trials": task.effort}
 
 
-def _failures(task: Task) -> int:
+def _failures(task: Task, group: Sequence[Task]) -> int:
     """Trials of the rule itself that fail by the task's event."""
     data, values, failures = task.data, exact.values(task.data), 0
     gaps, tie, worst = exact.gaps(values), evaluate.tolerance(values), claims.case_of(task.data).worst
-    for first, found in _trials_of(task, rules.rule_of(task.rule, data, task.budget)):
+    for first, found in _trials_of(task, group, rules.rule_of(task.rule, data, task.budget)):
         regret = gaps[np.arange(data.num_contexts), found.prompt, found.scale - 1]
         answered = Answered(regret, tie, data.context_distribution, worst)
         failures += int(task.event.failed(answered, np.random.default_rng([task.seed, first])).sum())
     return failures
 
 
-def _trials_of(task: Task, algorithm: Algorithm, observe: Observe | None = None) -> Iterator[tuple[int, runner.Trials]]:
-    """The trials of a simulation in batches, each with the number of its first."""
+def _trials_of(
+    task: Task, group: Sequence[Task], algorithm: Algorithm, observe: Observe | None = None
+) -> Iterator[tuple[int, runner.Trials]]:
+    """The trials of a simulation in batches, each with the number of its first.
+
+    The program that many trials of the group need runs few of them too: one compilation and not two.
+    """
     source = fixed(task.data, 1.0).source
+    many = any(one.rule == task.rule and one.effort > runner.CALL for one in group)
     for first in range(0, task.effort, _BATCH):
         numbers: dict[str, Any] = {
             "seed": task.seed,
             "trials": min(_BATCH, task.effort - first),
             "first": first,
             "chunk": _CHUNK,
+            "fused": True if many else None,
         }
         yield first, runner.run_trials(source, algorithm, task.budget, observe=observe, **numbers)
 
 
-def _splitting_task(task: Task) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def _splitting_task(task: Task, group: Sequence[Task]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Replicates of a splitting estimate, and what speaks against it."""
     means = claims.bernoulli_means(task.data)
     if means is not None and task.rule in _HALVING:

@@ -56,9 +56,11 @@ def lcpb(
     fresh: bool = True,
     survivors: str = "auto",
     simulated: bool = False,
+    enough: float = math.inf,
 ) -> float:
     """Bound on the probability that PSST misses the best arm in some context: the sum of `lcpb_terms`."""
-    return float(lcpb_terms(data, budget, ids, fresh=fresh, survivors=survivors, simulated=simulated).sum())
+    terms = lcpb_terms(data, budget, ids, fresh=fresh, survivors=survivors, simulated=simulated, enough=enough)
+    return float(terms.sum())
 
 
 def lcpb_terms(
@@ -69,6 +71,7 @@ def lcpb_terms(
     fresh: bool = True,
     survivors: str = "auto",
     simulated: bool = False,
+    enough: float = math.inf,
 ) -> Float64[np.ndarray, "context round"]:
     """Bound on the probability that a context's best arm falls in each round of PSST.
 
@@ -88,6 +91,7 @@ def lcpb_terms(
             context and fresh data: the bound is then the probability itself. "auto" takes the law where it is known.
         simulated: whether a rival counts as winning where its estimate, as the simulator rounds, may. Otherwise
             estimates are exact, and so are ties but where costs differ: there equal within float64 counts as won.
+        enough: a sum above which no further terms are computed, and are left at 0: nobody asks how large it is then.
 
     Raises:
         ValueError: for a strategy that mixes aggregates, where more schedules may occur than can be added up, or where
@@ -117,7 +121,11 @@ def lcpb_terms(
         if min(possible[r]) > 0 and (fresh or min(possible[0]) > 0)
     }
     own = _OwnPrompt(data, ids, problem, shares, sizes, fresh)
+    for place in schedules:
+        terms[place] = 0
     for (c, r), found in schedules.items():
+        if terms.sum() > enough:
+            break
         cases = ((schedule, contexts[c].leader(schedule, own_sizes)) for schedule, own_sizes in found)
         bound = (1 + ROUNDING) * _round(contexts[c], own, (c, r), cases, sizes[r], problem.num_arms, fresh)
         terms[c, r] = min(1.0, bound)

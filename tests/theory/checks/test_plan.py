@@ -155,6 +155,12 @@ def test_the_command_plans_both_ways() -> None:
     assert found.exit_code == 0
     for part in ("theorem 1 as printed (false)", "suffices", "mean regret"):
         assert part in found.stdout
+    assert "\nMore than" not in found.stdout
+    lines = run(app, ["plan", "two-arm", "--delta", "0.05", "--most", "600"]).stdout.splitlines()
+    assert sum("theorem" in line for line in lines if line.startswith("More than 600 completions: ")) == 1
+    (budgets,) = (line for line in lines if line.startswith("More than 600"))
+    for name in ("theorem 1 corrected", "uniform, Chernoff"):
+        assert (f" {name} (" in budgets) != any(line.split("  ")[0].strip() == name for line in lines)
     found = run(app, ["plan", "two-arm", "--budget", "800"])
     assert found.exit_code == 0
     assert "simulated at T = 800" in found.stdout
