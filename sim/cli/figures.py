@@ -164,7 +164,7 @@ def lab(data: list[Path] | None, asked: "Asked") -> "Lab":
 
 
 def make(
-    names: list[str], asked: "Asked", data: list[Path] | None, processes: int | None, cache_dir: Path | None
+    names: list[str], asked: "Asked", data: list[Path] | None, processes: int | None, cache_dir: str | None
 ) -> "tuple[list[Made], dict[str, pd.DataFrame]]":
     """Make figures with progress on stderr; Ctrl-C says what is kept."""
     from figures import build
