@@ -141,7 +141,7 @@ def test_the_keys_are_nowhere(
     """
     caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("REWARD_TEST_KEY", REWARD_KEY)
-    for place in ("sim.adapters.tune", "sim.adapters.scorers.rewards"):
+    for place in ("sim.adapters.session", "sim.adapters.scorers.rewards"):
         monkeypatch.setattr(f"{place}.real_clock", quick)
     said: list[str] = []
     asked: list[Any] = []

@@ -43,7 +43,7 @@ def spent(out: Path) -> int:
 @pytest.mark.slow
 def test_a_thousand_faults_change_no_policy(folder: Path, monkeypatch: pytest.MonkeyPatch):
     """Every kind of fault, at chance; the run meets a cap on the way and goes on under another."""
-    monkeypatch.setattr("sim.adapters.tune.real_clock", quick)
+    monkeypatch.setattr("sim.adapters.session.real_clock", quick)
     kinds, met = (*UNBILLED, *BILLED, "error200", "billed-nomessage"), Counter[int]()
 
     def fault(number: int, body: dict) -> str | None:
@@ -107,7 +107,7 @@ class Storm:
 def test_a_thousand_faults_of_batches_change_no_policy(folder: Path, monkeypatch: pytest.MonkeyPatch):
     """Every kind of fault of lines, batches and calls; the run is begun anew, a day later, whenever one ends it."""
     now = [0.0]
-    monkeypatch.setattr("sim.adapters.tune.real_clock", quick)
+    monkeypatch.setattr("sim.adapters.session.real_clock", quick)
     monkeypatch.setattr("sim.adapters.paid.batches.time", lambda: now[0])
     out, found, cap, said = folder / "out", [], CAPS[0], []
     calm, stormy = BatchModel(answer=digit), BatchModel(answer=digit)
