@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sim.cli import common, interrupt, options, programs
-from sim.cli.spending import amount_columns, amount_text, amounts, at_most, caps_columns
+from sim.cli.spending import amount_columns, amount_text, amounts, at_most, caps_columns, show_run
 
 if TYPE_CHECKING:
     from sim.adapters.live import Step
@@ -80,9 +80,10 @@ def tune(
     from sim.adapters import tune as driver
 
     run = reading.load(config)
+    items = driver.load_items(run)
     programs.keep()
     driver.check(run)
-    items = driver.load_items(run)
+    show_run(run, len(items))
     with connected(run) as live:
         needed_probe = bool(driver.probe_wants(live, items))
         if no_probe:
@@ -97,7 +98,7 @@ def tune(
             live.reader.look = doubts.first_look
         spec, strategy = driver.world(run, costs)
         planned = planning.plan(run, spec, costs, items, live.sampler)
-        _show_plan(run, planned, live, len(items))
+        _show_plan(run, planned, live)
         if plan:
             return None
         if not yes and not common.agreed("Spend it?"):
@@ -302,14 +303,10 @@ def _check_probe(live: "Session[Config]", items: "Sequence[Item]", accepted: boo
         common.stop("stopped before the first round; the probe is kept", common.INTERRUPTED)
 
 
-def _show_plan(run: "Config", plan: "Plan", live: "Session", num_queries: int) -> None:
+def _show_plan(run: "Config", plan: "Plan", live: "Session") -> None:
     from sim.adapters.planning import within
 
     console = common.console()
-    console.print(
-        f"{common.plain(run.name)}: {run.algorithm_text} on {common.count(len(run.prompts), 'prompt')}, "
-        f"N <= {run.max_scale}, {common.count(num_queries, 'query')}, {common.count(len(run.contexts), 'context')}"
-    )
     if len(plan.rounds) > MOST_ROUNDS or all(step.pulls == 1 for step in plan.rounds):
         pulls = sum(step.pulls for step in plan.rounds)
         single = "; each waits for the one before it" if pulls == len(plan.rounds) else ""

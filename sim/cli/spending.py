@@ -1,5 +1,6 @@
 """Spending of live commands in words and cells of tables: what is needed, the caps, what is spent."""
 
+import sys
 from typing import TYPE_CHECKING
 
 from sim.cli import common
@@ -35,6 +36,15 @@ def check_cap(run: "Config", plan: "Need", spent: "Amount") -> None:
             f"{run.file}: caps.completions is {run.caps.completions:,}; {spent.completions:,} are spent and up to "
             f"{plan.worst.completions:,} are missing: it must be at least {needed:,}, and more where requests fail"
         )
+
+
+def show_run(run: "Config", num_queries: int) -> None:
+    """Say what is run, at once: the plan takes longer."""
+    common.console().print(
+        f"{common.plain(run.name)}: {run.algorithm_text} on {common.count(len(run.prompts), 'prompt')}, "
+        f"N <= {run.max_scale}, {common.count(num_queries, 'query')}, {common.count(len(run.contexts), 'context')}"
+    )
+    sys.stdout.flush()
 
 
 def show_need(run: "Config", plan: "Need", live: "Session", num_queries: int) -> None:

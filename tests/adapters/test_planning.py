@@ -219,3 +219,16 @@ def test_arms_left_are_those_that_may_still_be_recommended(name: str, first: int
     if last is not None:
         one = jnp.zeros_like(state.active).at[:, 1].set(True)
         assert algorithm.arms_left(spec, state._replace(active=one)) == last
+
+
+def test_what_is_run_is_said_before_the_plan_is_made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plan compiles a dry run of the algorithm. Seen to fail with the line at the head of the plan."""
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(planning, "plan", stopped)
+    with serving(Model(answer=digit)) as url:
+        found = iapo("tune", write(folder, url), "--plan", "--no-probe")
+    assert found.stdout == "digits: psst on 3 prompts, N <= 4, 30 queries, 2 contexts\n"
+    assert found.exit_code == common.INTERRUPTED

@@ -291,7 +291,8 @@ def test_equal_pulls_weigh_a_pull_as_one_block() -> None:
 @pytest.mark.parametrize("budget", [7, 12])
 def test_enumeration_is_the_exact_law_of_two_arms(budget: int) -> None:
     """Of all runs there are, against the recursion of independent arms: in all and by round."""
-    found, _ = verify._enumeration_task(Task(Kind.ENUMERATION, "two-arm", 0, "psst", budget, 0, 0, None, "", ""))
+    task = Task(Kind.ENUMERATION, "two-arm", 0, "psst", budget, 0, 0, None, "", "")
+    found, _ = verify._enumeration_task(task, [task])
     known = claims.exact_failure("psst, fresh", families.two_arm(), budget)
     assert known is not None
     np.testing.assert_allclose(found["exact"], [known.total, *known.by_round], rtol=1e-12)
