@@ -96,7 +96,7 @@ def compare(
 
 
 def carry_out(
-    plan: "Plan", out: Path, processes: int | None, dask: str | None = None, cache_dir: Path | None = None
+    plan: "Plan", out: Path, processes: int | None, dask: str | None = None, cache_dir: str | None = None
 ) -> "Result":
     """Run a plan with progress on stderr, and write its tables; a run that is ended says what is kept."""
     from sim.comparison import compare as driver
