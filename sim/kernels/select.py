@@ -14,7 +14,7 @@ _LINE = 32
 _MOST = 255
 """Lines that a byte can count."""
 MANY = 2**14
-"""From so many owners on they are found by bisection, below by two rounds of comparing."""
+"""From so many owners on they are found by bisection; below by comparing: all ends of a line, or in two rounds."""
 PAIRS = 32
 """Up to so many items all pairs are compared: faster, and a tenth of the compiling."""
 
@@ -99,11 +99,9 @@ def listed(mask: Bool[Array, " item"], size: int) -> Int[Array, " size"]:
     wanted = jnp.arange(size, dtype=jnp.int32)
     if num_lines <= _LINE:
         through = jnp.sum(jnp.triu(jnp.broadcast_to(inside[:, None], (num_lines, num_lines))), axis=0)
-        line = jnp.searchsorted(through, wanted, side="right", method="compare_all")
     else:
         through = jnp.cumsum(inside)
-        line = jnp.searchsorted(through, wanted, side="right", method="scan")
-    line = jnp.minimum(line, num_lines - 1).astype(jnp.int32)
+    line = owners(through, wanted)
     word, left, place = words[line], wanted - (through - inside)[line], line * _LINE
     for half in (16, 8, 4, 2, 1):
         lower = _num_set(word & jnp.uint32((1 << half) - 1))
@@ -145,10 +143,10 @@ def owners(ends: Int[Array, " owner"], items: Int[Array, " item"]) -> Int[Array,
         items: numbers of items.
     """
     last = ends.shape[0] - 1
-    length = 1 << (last.bit_length() + 1) // 2
-    if last >= MANY:
-        found = jnp.searchsorted(ends, items, side="right", method="scan")
+    if last < _LINE or last >= MANY:
+        found = jnp.searchsorted(ends, items, side="right", method="scan" if last >= MANY else "compare_all")
         return jnp.minimum(found, last).astype(jnp.int32)
+    length = 1 << (last.bit_length() + 1) // 2
     lines = jnp.pad(ends, (0, -ends.shape[0] % length), mode="edge").reshape(-1, length)
     passed = jnp.sum((lines[:, -1:] <= items[None]).astype(jnp.int32), axis=0)
     line = jnp.minimum(passed, lines.shape[0] - 1)
