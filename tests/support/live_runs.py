@@ -74,6 +74,38 @@ budget = 400
 max_scale = 4
 """
 """A vote over three prompts for `digit`; URL is to be replaced."""
+SCORED = """
+strategy = "bon"
+out = "out"
+[endpoint]
+base_url = "URL"
+model = "m"
+key_variable = "LIVE_TEST_KEY"
+timeout = 900
+deadline = 1800
+[[prompts]]
+name = "short"
+text = "short {query}"
+cost = 1
+max_tokens = 20
+[[prompts]]
+name = "long"
+text = "long {query}"
+cost = 1
+max_tokens = 20
+[queries]
+file = "q.jsonl"
+[[objectives]]
+SCORER
+[contexts]
+cost_weights = [0.0]
+[tune]
+budget = 60
+max_scale = 2
+"""
+"""Best of N over two prompts by one objective; URL is to be replaced, and SCORER by its keys."""
+JUDGE = 'scorer = "judge"\nmodel = "j"\ntemplate = "Q: {query} A: {completion} Score 0 to 1."\nmax_tokens = 9'
+"""A judge as the scorer of `SCORED`."""
 
 
 def digit(prompt: str, number: int) -> str:

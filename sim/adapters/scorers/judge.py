@@ -7,9 +7,9 @@ from typing import Annotated
 from sim.adapters.run_file.kinds import PATTERN, TEXT, number
 from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.scorers import patterns
-from sim.adapters.scorers.model_scorer import ModelScorer
+from sim.adapters.scorers.model_scorer import ModelScorer, valued
 from sim.adapters.scorers.patterns import Patterns
-from sim.adapters.scorers.scoring import OK, TIMEOUT, UNREADABLE, Item, Requests, Scored
+from sim.adapters.scorers.scoring import TIMEOUT, Item, Requests, Scored
 from sim.adapters.scorers.text import canonical_number
 
 _SLOTS = re.compile(r"\{(query|completion|gold|reference)\}")
@@ -68,7 +68,7 @@ class Judge(ModelScorer):
         if found is None:
             return Scored(TIMEOUT)
         number = canonical_number(found)
-        return Scored(UNREADABLE) if number is None else Scored(OK, None, float(number))
+        return valued(None if number is None else float(number))
 
     async def close(self) -> None:
         """End all processes."""

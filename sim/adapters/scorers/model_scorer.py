@@ -60,8 +60,7 @@ class ModelScorer(Scorer):
 
     async def reading(self, text: str) -> Scored:
         """The finding in a reply: its number."""
-        found = self.number(text)
-        return Scored(UNREADABLE) if found is None else Scored(OK, None, found)
+        return valued(self.number(text))
 
     @property
     def requests(self) -> Requests:
@@ -110,3 +109,8 @@ class ModelScorer(Scorer):
             self._first.append(said)
             if len(self._first) == FIRST and (wrong := hollow(self._first)) is not None:
                 raise ValueError(f"judge {self.model!r}: all of its first {FIRST} judgements are {wrong}")
+
+
+def valued(number: float | None) -> Scored:
+    """The finding that a number in a reply is; unreadable where there is none."""
+    return Scored(UNREADABLE) if number is None else Scored(OK, None, number)

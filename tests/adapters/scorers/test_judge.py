@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from live_runs import iapo
+from live_runs import JUDGE, SCORED, iapo
 from live_server import KEY, Model, serving, words
 
 from sim.adapters import config, planning
@@ -26,38 +26,7 @@ from sim.adapters.wire.protocol import Offline
 
 pytest.importorskip("openai", reason="the extra [llm] is not installed")
 
-RUN = """
-strategy = "bon"
-out = "out"
-[endpoint]
-base_url = "URL"
-model = "m"
-key_variable = "LIVE_TEST_KEY"
-timeout = 900
-deadline = 1800
-[[prompts]]
-name = "short"
-text = "short {query}"
-cost = 1
-max_tokens = 20
-[[prompts]]
-name = "long"
-text = "long {query}"
-cost = 1
-max_tokens = 20
-[queries]
-file = "q.jsonl"
-[[objectives]]
-scorer = "judge"
-model = "j"
-template = "Q: {query} A: {completion} Score 0 to 1."
-max_tokens = 9
-[contexts]
-cost_weights = [0.0]
-[tune]
-budget = 60
-max_scale = 2
-"""
+RUN = SCORED.replace("SCORER", JUDGE)
 
 
 def both(prompt: str, number: int) -> str:

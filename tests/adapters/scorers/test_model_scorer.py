@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from live_runs import iapo
+from live_runs import JUDGE, SCORED, iapo
 from live_server import KEY, Model, serving
 from typer.testing import Result
 
@@ -58,36 +58,6 @@ class Elsewhere(Scorer):
     async def score(self, item, prompt, texts):
         return [Scored(OK, None, float(len(text) % 2)) for text in texts]
 '''
-RUN = """
-strategy = "bon"
-out = "out"
-[endpoint]
-base_url = "URL"
-model = "m"
-key_variable = "LIVE_TEST_KEY"
-timeout = 900
-deadline = 1800
-[[prompts]]
-name = "short"
-text = "short {query}"
-cost = 1
-max_tokens = 20
-[[prompts]]
-name = "long"
-text = "long {query}"
-cost = 1
-max_tokens = 20
-[queries]
-file = "q.jsonl"
-[[objectives]]
-SCORER
-[contexts]
-cost_weights = [0.0]
-[tune]
-budget = 60
-max_scale = 2
-"""
-JUDGE = 'scorer = "judge"\nmodel = "j"\ntemplate = "Q: {query} A: {completion} Score 0 to 1."\nmax_tokens = 9'
 OWN = 'scorer = "mine.py:Mine"\nmodel = "j"\nmax_tokens = 9'
 
 
@@ -102,7 +72,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write(scorer: str, more: str = "", url: str = "http://127.0.0.1:9/v1") -> Path:
-    Path("run.toml").write_text(RUN.replace("URL", url).replace("SCORER", scorer) + more)
+    Path("run.toml").write_text(SCORED.replace("URL", url).replace("SCORER", scorer) + more)
     return Path("run.toml")
 
 
