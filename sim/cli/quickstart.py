@@ -37,13 +37,14 @@ def quickstart(
 
     Example: iapo quickstart --out first
     """
+    from sim import envs
     from sim.comparison import compare as driver
-    from sim.envs import hard
     from theory import exact
 
     plan = driver.Plan((ENV,), ALGORITHMS, BUDGETS, TRIALS, seed=0, reference=ALGORITHMS[0])
     result = compare.carry_out(plan, out, processes=1)  # others would import and compile the same once more
-    world = hard.HARD[ENV]()
+    world = envs.get(ENV).data
+    assert world is not None
     values, costs = exact.values(world), world.cost_weights * world.costs.mean()
     from figures import style
     from figures.results import quickstart as figure
