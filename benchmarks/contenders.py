@@ -1,4 +1,4 @@
-"""Who is timed: this package, PSST in Numba, PSST in NumPy twice, and the released code where its folder is given.
+"""Sides of the benchmark: this package, PSST in Numba and twice in NumPy, and the released code where it is given.
 
 All run in one process. Core-time is the processor time of the process, summed over cores.
 """

@@ -34,7 +34,7 @@ def source() -> Source:
 
 
 def versions() -> dict[str, str]:
-    """What counts belong to."""
+    """Versions of JAX that the counts belong to."""
     return {"jax": jax.__version__, "jaxlib": jaxlib.version.__version__}
 
 

@@ -25,7 +25,7 @@ TRACED = "/jax/core/compile/jaxpr_trace_duration"
 
 
 class Kernels(NamedTuple):
-    """What an optimised program is made of.
+    """Parts of an optimised program.
 
     Attributes:
         kernels: fusions, sorts, calls of a library and single operations: what is compiled to code of its own.

@@ -27,7 +27,7 @@ SCORE = 6
 
 
 class Work(NamedTuple):
-    """What a trial must do at least, per trial.
+    """Least work of a trial.
 
     Attributes:
         words: random words: one a completion, two a pull, one a training query, and one a context and round for ties.
@@ -47,7 +47,7 @@ class NoStanding(Exception):
 
 
 class Seen(NamedTuple):
-    """What a round did: pulls, blocks of all scales, and arms that were scored."""
+    """Work of a round: pulls, blocks of all scales, and arms that were scored."""
 
     pulls: Any
     blocks: Any

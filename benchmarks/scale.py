@@ -1,4 +1,4 @@
-"""How the cost of a trial grows with |P|, Nmax, |C| and T: a table, the exponents and a figure.
+"""Growth of the cost of a trial with |P|, Nmax, |C| and T: a table, the exponents and a figure.
 
 Core-time of one trial of PSST on random majority-vote worlds, one size varied at a time. Run it as
 

@@ -11,8 +11,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 QUESTIONS = re.compile(r"(What|How|Why|Whether|Where|When|Whose|Who|Which|Does|Is|Are|In how many)\b")
 """How a first line must not begin: nobody searches for it, and in a list of files it hides the subject."""
-FILES = sorted(path for room in ("sim", "theory", "figures") for path in (ROOT / room).rglob("*.py"))
-NAMED = [path for path in FILES if (ROOT / "sim" / "adapters") not in path.parents]
+ROOMS = ("sim", "theory", "figures", "benchmarks")
+FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 
 
 def first_line(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> str:
@@ -35,10 +35,11 @@ def test_a_file_says_in_its_first_line_what_it_is(path: Path) -> None:
     assert len(line) <= 120, line
 
 
-@pytest.mark.parametrize("path", NAMED, ids=lambda path: path.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_what_is_not_the_subject_of_a_public_name(path: Path) -> None:
-    lines = {node.name: first_line(node) for node in public(ast.parse(path.read_text(encoding="utf-8")))}
-    assert not {name: line for name, line in lines.items() if re.match(r"What\b", line)}
+    """Seen to fail with "What the bound is to be", of a method whose name another class of the file has too."""
+    lines = [(node.name, first_line(node)) for node in public(ast.parse(path.read_text(encoding="utf-8")))]
+    assert [line for line in lines if re.match(r"What\b", line[1])] == []
 
 
 def of_constants(tree: ast.Module) -> Iterator[str]:

@@ -48,7 +48,7 @@ class Event:
         return True
 
     def target(self, delta: float, tolerance: float) -> float:
-        """What the bound is to be, for someone who wants failures to have probability delta."""
+        """Value that the bound is to have, for someone who wants failures to have probability delta."""
         return delta
 
     def failed(self, answered: Answered, rng: np.random.Generator) -> Bool[np.ndarray, " trial"]:
