@@ -16,7 +16,7 @@ from sim.envs.tabular import TabularWorld
 from sim.utilities import tasks_of
 from theory.blocks.block import normal_rows
 from theory.blocks.law import Law, answer_probs, law_of_data, law_of_world
-from theory.blocks.majority import _poisson, _ways
+from theory.blocks.majority import poisson, rival_ways
 from theory.exact import query_law
 
 IMPOSSIBLE = 2.0**-31
@@ -137,17 +137,17 @@ def _credits(law: Law) -> tuple[np.ndarray, np.ndarray]:
     gold, others = flat[:, GOLD], -np.sort(-flat[:, 1:], axis=1)
     others = others[:, : max(1, np.count_nonzero(others, axis=1).max(initial=0))]
     top, rate = law.max_scale, law.max_scale / 2
-    gold_weight, rest_weight = _poisson(rate * gold, top), _poisson(rate * others.sum(axis=1), top)
-    rivals = [_poisson(rate * p, top) for p in others.T]
+    gold_weight, rest_weight = poisson(rate * gold, top), poisson(rate * others.sum(axis=1), top)
+    rivals = [poisson(rate * p, top) for p in others.T]
     wins = np.zeros((min(len(rivals), top - 1) + 1, top + 1, len(gold)))  # tied rivals, votes, row
     for m in range(1, top + 1):
         if m <= top // 2:
-            ways = _ways(rivals, m, top - m)
+            ways = rival_ways(rivals, m, top - m)
             wins[: len(ways), m : m + ways.shape[1]] += gold_weight[m] * ways
         else:
             wins[0, m:] += gold_weight[m] * rest_weight[: top - m + 1]
     lost = _lost(gold, others, rivals, top)
-    votes = _poisson(np.array([rate]), top)[1:]
+    votes = poisson(np.array([rate]), top)[1:]
     wins, lost = wins[:, 1:] / votes, lost[1:] / votes
     credit = 1 / (np.arange(len(wins)) + 1.0)
     if law.tie == "half" and len(wins) > 1:
@@ -168,14 +168,14 @@ def _lost(gold: np.ndarray, others: np.ndarray, rivals: list[np.ndarray], top: i
         top: largest N.
     """
     rate = top / 2
-    gold_weight = _poisson(rate * gold, top)
+    gold_weight = poisson(rate * gold, top)
     lost = np.zeros((top + 1, len(gold)))
     for m in range(1, top // 2 + 1):  # the most votes of another answer
-        ways = _ways(rivals, m, top)[1:].sum(axis=0)
+        ways = rival_ways(rivals, m, top)[1:].sum(axis=0)
         for votes in range(m):
             lost[votes:] += gold_weight[votes] * ways[: top + 1 - votes]
     for j, weight in enumerate(rivals):
-        rest = _poisson(rate * (gold + np.delete(others, j, axis=1).sum(axis=1)), top)
+        rest = poisson(rate * (gold + np.delete(others, j, axis=1).sum(axis=1)), top)
         for m in range(top // 2 + 1, top + 1):  # more than half of any N: the rest may fall as it will
             lost[m:] += weight[m] * rest[: top - m + 1]
     return lost

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sim.cli import common, options, programs
-from sim.cli.worlds import _say, _which, prompt_labels, say_few
+from sim.cli.worlds import prompt_labels, say_all, say_few, world_shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,7 +73,7 @@ def hardness(
         raise ValueError(f"context is {context}; {world.name} has the contexts 0 to {len(values) - 1}")
     if out is not None:
         _write_gaps(values, names, out)
-    console, title = common.console(), f"{world.name}: hardness{_which(world, seed)}"
+    console, title = common.console(), f"{world.name}: hardness{world_shown(world, seed)}"
     if context is None:
         found, profile = measure(values, reward_widths(world, seed), near), gap_profile(values)
         columns = ("context", labels.column("prompt"), ">N", ">value", ">best", f">within {near:g}", ">smallest gap")
@@ -108,7 +108,7 @@ def hardness(
         ]
         columns = (">i", labels.column("prompt"), ">N", ">value", ">gap", ">i/gap^2")
         common.show(console, f"{title}, context {names[context]}", columns, rows)
-    _say(console, unresolved(world, values, names, seed))
+    say_all(console, unresolved(world, values, names, seed))
     say_few(world)
     if out is not None:
         typer.echo(f"wrote {out}")
@@ -171,7 +171,7 @@ def agnostic(
         "for it. The next two are against the best prompt at the same N: the best arm's N, and that with the most loss."
     )
     console = common.console()
-    common.show(console, f"{world.name}: agnostic choice{_which(world, seed)}", columns, rows, caption)
+    common.show(console, f"{world.name}: agnostic choice{world_shown(world, seed)}", columns, rows, caption)
     for reason, where in list(reasons.items())[:3]:
         contexts = f"{'context' if len(where) == 1 else 'contexts'} {_some(where)}"
         console.print(f"not safe from {reason} ({common.plain(contexts)})")

@@ -83,7 +83,7 @@ def values(
         raise ValueError(f"context is {context}; {world.name} has the contexts 0 to {len(table) - 1}")
     if out is not None:
         _write_values(table, names, out)
-    console, title = common.console(), f"{world.name}: exact values{_which(world, seed)}"
+    console, title = common.console(), f"{world.name}: exact values{world_shown(world, seed)}"
     if context is None:
         columns = (
             *("context", labels.column("prompt"), ">N", ">value"),
@@ -103,14 +103,14 @@ def values(
             alone, best = (f"{text(of[prompt])}{'^' if of[prompt] == of.max() else ' '}" for of in (first, top))
             rows.append((labels(prompt), alone, own[prompt].argmax() + 1, best))
         common.show(console, f"{title}, context {names[context]}", columns, rows, "Best first. ^ best of its column.")
-    _say(console, unresolved(world, table, names, seed))
+    say_all(console, unresolved(world, table, names, seed))
     say_few(world)
     if out is not None:
         typer.echo(f"wrote {out}")
 
 
-def _say(console: "Console", sentences: Sequence[str]) -> None:
-    """What trials cannot resolve, a line each."""
+def say_all(console: "Console", sentences: Sequence[str]) -> None:
+    """Print sentences, a line each."""
     for sentence in sentences:
         console.print(common.plain(sentence))
 
@@ -193,7 +193,7 @@ def show(
         origin = ", ".join(f"{key}: {value}" for key, value in world.data.provenance.items())
         facts.append(("from", f"{origin[:_ORIGIN]} ..." if len(origin) > _ORIGIN else origin or "-"))
     console = common.console()
-    common.show(console, f"{world.name}{_which(world, seed)}", ("", "~"), facts)
+    common.show(console, f"{world.name}{world_shown(world, seed)}", ("", "~"), facts)
     cost = np.asarray(spec.cost, np.float64)
     if world.data is not None:
         weights = world.data.objective_weights
@@ -214,5 +214,6 @@ def show(
     common.show(console, "contexts", ("context", ">probability", ">weights", ">cost of a completion"), rows)
 
 
-def _which(world: "NamedSource", seed: int) -> str:
+def world_shown(world: "NamedSource", seed: int) -> str:
+    """Say which world a table shows, where every trial draws one; empty elsewhere."""
     return f" (world of trial 0, seed {seed})" if world.source.fresh else ""

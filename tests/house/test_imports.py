@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,15 +67,17 @@ def imports(path: Path) -> Iterator[tuple[str, bool]]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     later = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.Lambda) or _for_checkers(node)]
     nested = {id(node) for part in later for node in ast.walk(part)}
+    yield from ((name, id(node) not in nested) for node, name in imported(tree))
+
+
+def imported(tree: ast.AST) -> Iterator[tuple[ast.AST, str]]:
+    """Statements that import, each with a name that it imports, `from a import b` as a.b."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            yield from ((node, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        else:
-            continue
-        yield from ((name, id(node) not in nested) for name in names)
+            assert node.level == 0, "relative import"
+            yield from ((node, f"{node.module}.{alias.name}") for alias in node.names)
 
 
 def _for_checkers(node: ast.AST) -> bool:
@@ -112,6 +115,29 @@ def test_sim_knows_no_theory_and_no_figures(path: Path) -> None:
     for name, at_once in imports(path):
         outside = name.split(".")[0] in {"theory", "figures", "benchmarks", "tests", "notebooks"}
         assert not outside or (lazily and not at_once), name
+
+
+def test_files_have_an_order() -> None:
+    """No circle of files, imports inside functions counted. Seen to fail with theory.exact after theory.bounds.
+
+    `sim.envs` hands on what is in `sim.envs.named`: by name, as all public names are.
+    """
+    files = {module_of(path): path for room in ("sim", "theory", "figures") for path in sources(room)}
+    arrows: dict[str, set[str]] = {}
+    for module, path in files.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        unseen = {id(node) for part in ast.walk(tree) if _for_checkers(part) for node in ast.walk(part)}
+        names = [name for node, name in imported(tree) if id(node) not in unseen]
+        found = {name if name in files else name.rpartition(".")[0] for name in names}
+        arrows[module] = found & set(files) - {module}
+    assert set(graphlib.TopologicalSorter(arrows).static_order()) == set(files)
+
+
+def test_private_names_stay_in_their_file() -> None:
+    """Seen to fail with `_poisson` and `_ways` of theory.blocks.majority in theory.reward_laws."""
+    for path in [*sources("sim"), *sources("theory"), *sources("figures")]:
+        private = [name for name, _ in imports(path) if re.fullmatch(r"_[a-z].*", name.rpartition(".")[2])]
+        assert [name for name in private if name.split(".")[0] in {"sim", "theory", "figures"}] == [], path
 
 
 def test_only_the_command_imports_the_command() -> None:

@@ -107,8 +107,8 @@ def _many_answers(gold: np.ndarray, others: np.ndarray, max_scale: int, tie: str
     With `given`, one of the votes is for that answer (0 the right one, then the rivals in order), the rest are random.
     """
     rate = max_scale / 2
-    votes = _poisson(np.array([rate]), max_scale)
-    weights = [_poisson(rate * p, max_scale) for p in (gold, *others.T, others.sum(axis=1))]
+    votes = poisson(np.array([rate]), max_scale)
+    weights = [poisson(rate * p, max_scale) for p in (gold, *others.T, others.sum(axis=1))]
     if given is not None:
         votes = _one_more(votes)
         for shifted in {given, -1} if given > GOLD else {given}:
@@ -116,7 +116,7 @@ def _many_answers(gold: np.ndarray, others: np.ndarray, max_scale: int, tie: str
     gold_weight, *rival_weights, rest_weight = weights
     wins = np.zeros((min(others.shape[1], max_scale - 1) + 1, max_scale + 1, gold.size))  # tied rivals, votes, row
     for m in range(1, max_scale // 2 + 1):
-        ways = _ways(rival_weights, m, max_scale - m)
+        ways = rival_ways(rival_weights, m, max_scale - m)
         wins[: len(ways), m : m + ways.shape[1]] += gold_weight[m] * ways
     for m in range(max_scale // 2 + 1, max_scale + 1):
         wins[0, m:] += gold_weight[m] * rest_weight[: max_scale - m + 1]
@@ -133,7 +133,7 @@ def _one_more(weight: np.ndarray) -> np.ndarray:
     return np.concatenate([np.zeros_like(weight[:1]), weight[:-1]])
 
 
-def _ways(rival_weights: list[np.ndarray], m: int, room: int) -> np.ndarray:
+def rival_ways(rival_weights: list[np.ndarray], m: int, room: int) -> np.ndarray:
     """Weight of the rivals' counts, none above m, by (rivals with exactly m, sum of counts up to `room`, row)."""
     levels = min(len(rival_weights), room // m) + 1
     ways = np.zeros((levels, room + 1, rival_weights[0].shape[1]))
@@ -151,7 +151,7 @@ def _ways(rival_weights: list[np.ndarray], m: int, room: int) -> np.ndarray:
     return ways
 
 
-def _poisson(rate: np.ndarray, largest: int) -> np.ndarray:
+def poisson(rate: np.ndarray, largest: int) -> np.ndarray:
     """Poisson probabilities of 0..largest, by the recurrence w(i) = w(i - 1) rate / i; shape (count, *rate)."""
     steps = rate / np.arange(1, largest + 1)[:, None]
     return np.cumprod(np.concatenate([np.exp(-rate)[None], steps]), axis=0)
