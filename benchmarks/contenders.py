@@ -21,7 +21,7 @@ from sim.envs.sources import NamedSource
 from theory import exact
 
 
-class Contender(NamedTuple):
+class Competitor(NamedTuple):
     """One side of the benchmark.
 
     Attributes:
@@ -53,7 +53,7 @@ class Timed(NamedTuple):
     cost: Callable[[int], float]
 
 
-def ours(named: NamedSource, algorithm: str, budget: int, trials: int) -> Contender:
+def ours(named: NamedSource, algorithm: str, budget: int, trials: int) -> Competitor:
     """This package; compiled here."""
     rule = algorithms.get(algorithm)
     runner.warm_up(named.source, rule, trials, fused=True)
@@ -62,10 +62,10 @@ def ours(named: NamedSource, algorithm: str, budget: int, trials: int) -> Conten
         found = runner.run_trials(named.source, rule, budget, seed=seed, trials=trials, fused=True)
         return found.prompt, found.scale, found.spent
 
-    return Contender("sim", run, trials)
+    return Competitor("sim", run, trials)
 
 
-def rivals(named: NamedSource, budget: int, trials: int) -> list[Contender]:
+def rivals(named: NamedSource, budget: int, trials: int) -> list[Competitor]:
     """PSST written without this package: Numba with words as cheap as they get and with those of `sim`, NumPy twice."""
     data: Any = named.data
     source: Any = named.source
@@ -90,11 +90,11 @@ def rivals(named: NamedSource, budget: int, trials: int) -> list[Contender]:
         prompts, scales, spent = zip(*parts, strict=True)
         return np.stack(prompts), np.stack(scales), np.array(spent)
 
-    found.append(Contender("NumPy, over trials", over_trials, min(trials, 128)))
-    return [*found, Contender("NumPy, one by one", one_by_one, min(trials, 20))]
+    found.append(Competitor("NumPy, over trials", over_trials, min(trials, 128)))
+    return [*found, Competitor("NumPy, one by one", one_by_one, min(trials, 20))]
 
 
-def _numba(named: NamedSource, budget: int, trials: int) -> list[Contender]:
+def _numba(named: NamedSource, budget: int, trials: int) -> list[Competitor]:
     """The twins in Numba, where it is installed; compiled here."""
     if importlib.util.find_spec("numba") is None:
         return []
@@ -106,7 +106,7 @@ def _numba(named: NamedSource, budget: int, trials: int) -> list[Contender]:
     def using(draws: str) -> Callable[[int, int], tuple[Any, Any, Any]]:
         return lambda seed, trials: numba_psst.run(problem, budget, seed, trials, draws)
 
-    return [Contender("Numba", using("mixed"), trials), Contender("Numba, our words", using("threefry"), trials)]
+    return [Competitor("Numba", using("mixed"), trials), Competitor("Numba, our words", using("threefry"), trials)]
 
 
 def released(folder: Path | None, named: NamedSource, algorithm: str, budget: int) -> list[Timed]:
@@ -120,7 +120,7 @@ def released(folder: Path | None, named: NamedSource, algorithm: str, budget: in
         return []
 
 
-def disagreement(named: NamedSource, left: Contender, right: Contender, trials: int = 400) -> float:
+def disagreement(named: NamedSource, left: Competitor, right: Competitor, trials: int = 400) -> float:
     """How many standard errors the mean returns of two contenders are apart, over trials of different seeds.
 
     Returns are exact values on all queries, averaged over contexts.

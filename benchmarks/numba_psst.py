@@ -27,7 +27,7 @@ HIGH = 0x8080808080808080
 DRAWS = ("threefry", "mixed")
 
 
-class Problem(NamedTuple):
+class VotingWorld(NamedTuple):
     """A voting world with one task, as arrays.
 
     Attributes:
@@ -51,7 +51,7 @@ class Problem(NamedTuple):
     max_scale: int
 
 
-def problem_of(named: NamedSource) -> Problem:
+def problem_of(named: NamedSource) -> VotingWorld:
     """The arrays of a voting world.
 
     Raises:
@@ -73,7 +73,7 @@ def problem_of(named: NamedSource) -> Problem:
     credit[: len(share)] = np.rint(np.asarray(strategy.in_units)[0, 0] * share)
     empty = estimators.empty(spec)
     free = estimators.steps(spec, empty._replace(blocks=empty.blocks + 1.0))
-    return Problem(
+    return VotingWorld(
         np.asarray(world.thresholds),
         source.num_train,
         credit,
@@ -85,7 +85,7 @@ def problem_of(named: NamedSource) -> Problem:
     )
 
 
-def run(problem: Problem, budget: int, seed: int, trials: int, draws: str = "mixed", first: int = 0) -> Any:
+def run(problem: VotingWorld, budget: int, seed: int, trials: int, draws: str = "mixed", first: int = 0) -> Any:
     """Prompt and scale per (trial, context), and completions spent per trial, of trials first, first + 1, ...
 
     Args:

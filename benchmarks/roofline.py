@@ -54,7 +54,7 @@ class Seen(NamedTuple):
     scored: Any
 
 
-class Look(eqx.Module):
+class Watch(eqx.Module):
     """Observation of a round's pulls, from the blocks that it added to the estimates."""
 
     algorithm: Algorithm
@@ -90,7 +90,7 @@ def work(named: NamedSource, name: str, budget: int, trials: int = 64) -> Work |
     """
     rule, source = algorithms.get(name), named.source
     try:
-        found = runner.run_trials(source, rule, budget, seed=0, trials=trials, fused=True, observe=Look(rule))
+        found = runner.run_trials(source, rule, budget, seed=0, trials=trials, fused=True, observe=Watch(rule))
     except NoStanding:
         return None
     spec: Any = runner.spec_of(source)

@@ -16,7 +16,7 @@ import numpy as np
 import roofline
 import typer
 import worlds
-from contenders import Contender, Timed
+from contenders import Competitor, Timed
 from rich.console import Console
 from rich.table import Table
 
@@ -36,7 +36,7 @@ def spread(numbers: list[float], digits: int = 0, sign: str = "x") -> str:
     return f"{middle}{sign} ({low}-{high})"
 
 
-def measure(sides: Sequence[Contender | Timed], repeats: int) -> dict[str, list[float]]:
+def measure(sides: Sequence[Competitor | Timed], repeats: int) -> dict[str, list[float]]:
     """Core-seconds of a trial of every side, once a repeat, in turn; the first side goes first and last."""
     found: dict[str, list[float]] = {side.name: [] for side in sides}
     for repeat in range(repeats):
@@ -46,7 +46,7 @@ def measure(sides: Sequence[Contender | Timed], repeats: int) -> dict[str, list[
     return found
 
 
-def check(named: NamedSource, sides: list[Contender]) -> None:
+def check(named: NamedSource, sides: list[Competitor]) -> None:
     """Stop unless every rival's mean return is ours."""
     if len(sides) == 1:
         console.print("no rival in Numba or NumPy for this world")

@@ -43,7 +43,7 @@ def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
 
     Simulated points have `trials` of the sweep at least, and as many more as `iapo verify --quick` has.
     """
-    plan = verify.Plan(sweep["quick"], SEED, None, tuple(sweep["families"]), sweep["trials"])
+    plan = verify.VerifyPlan(sweep["quick"], SEED, None, tuple(sweep["families"]), sweep["trials"])
     found = verify.verify(plan, lab.folder / "verify", executor=lab.executor, report=lab.report_other).table
     return found.loc[(found["context"] == "any") & (found["round"] == "any"), KEPT].reset_index(drop=True)
 

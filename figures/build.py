@@ -33,7 +33,7 @@ HOME = Path(__file__).resolve().parent
 _DIGITS = "%.10g"
 
 
-class Asked(NamedTuple):
+class Wanted(NamedTuple):
     """Request for figures: which, where, and how large.
 
     Attributes:
@@ -72,7 +72,7 @@ def home(out: Path | None) -> tuple[Path, Path | None]:
     return (Path("figures"), HOME) if modules.installed(str(HOME)) else (HOME, None)
 
 
-class Made(NamedTuple):
+class Built(NamedTuple):
     """One figure that was made, with the seconds its table took (0 if it was there), and what to tell about it."""
 
     name: str
@@ -81,14 +81,14 @@ class Made(NamedTuple):
     note: str
 
 
-def sweep_of(name: str, asked: Asked) -> dict[str, Any]:
+def sweep_of(name: str, asked: Wanted) -> dict[str, Any]:
     """The SWEEP of a figure as it will be run."""
     module = registry.module(name)
     sweep = module.SWEEP | (module.SMOKE if asked.smoke else {})
     return sweep | ({"trials": asked.trials} if asked.trials is not None and "trials" in sweep else {})
 
 
-def state(name: str, asked: Asked, lab: Lab) -> tuple[str, str]:
+def state(name: str, asked: Wanted, lab: Lab) -> tuple[str, str]:
     """Whether a figure's table is "missing", "current", "old" or "kept", and why in a few words.
 
     "kept": another sweep or other files are asked for, but an environment in it is not at hand.
@@ -111,8 +111,8 @@ def state(name: str, asked: Asked, lab: Lab) -> tuple[str, str]:
 
 
 def build(
-    names: Sequence[str], asked: Asked, lab: Lab, tell: Callable[[str], None] = lambda _: None
-) -> "tuple[list[Made], dict[str, pd.DataFrame]]":
+    names: Sequence[str], asked: Wanted, lab: Lab, tell: Callable[[str], None] = lambda _: None
+) -> "tuple[list[Built], dict[str, pd.DataFrame]]":
     """Make figures, those first that others are computed from.
 
     Args:
@@ -149,16 +149,16 @@ def build(
             note = ""
         known[name] = tables.load(asked.where(name))
         files = () if names and name not in names else render(name, known[name], asked.out)
-        made.append(Made(name, files, perf_counter() - start if again else 0.0, note))
+        made.append(Built(name, files, perf_counter() - start if again else 0.0, note))
     return made, known
 
 
-def origins(names: Sequence[str], asked: Asked) -> dict[str, dict[str, Any]]:
+def origins(names: Sequence[str], asked: Wanted) -> dict[str, dict[str, Any]]:
     """The provenance of tables that were made."""
     return {name: _record(asked.where(name)) or {} for name in names}
 
 
-def compute(name: str, asked: Asked, lab: Lab) -> None:
+def compute(name: str, asked: Wanted, lab: Lab) -> None:
     """Compute a figure's table and keep it with its provenance."""
     start, sweep = perf_counter(), sweep_of(name, asked)
     made_by = digest(registry.FIGURES[name].module)  # before an edit during the work
@@ -244,14 +244,14 @@ def _texts(thing: Any) -> Iterator[str]:
         yield from (text for part in thing for text in _texts(part))
 
 
-def _lost(name: str, asked: Asked, lab: Lab) -> list[str]:
+def _lost(name: str, asked: Wanted, lab: Lab) -> list[str]:
     """Environments that a table was made with and is asked for with, but that are not at hand."""
     had = (_record(asked.where(name)) or {"inputs": {}})["inputs"].get("environments", {})
     names = _names(sweep_of(name, asked))
     return sorted(env for env in set(had) - set(lab.at_hand(names)) if env in names)
 
 
-def _refuse_to_leave_out(name: str, asked: Asked, lab: Lab) -> None:
+def _refuse_to_leave_out(name: str, asked: Wanted, lab: Lab) -> None:
     """Stop where a kept table lacks an environment that was given: it would silently not be used."""
     if state(name, asked, lab)[0] != "kept":
         return
@@ -268,7 +268,7 @@ def _refuse_to_leave_out(name: str, asked: Asked, lab: Lab) -> None:
         )
 
 
-def _inputs(name: str, asked: Asked, lab: Lab) -> dict[str, Any]:
+def _inputs(name: str, asked: Wanted, lab: Lab) -> dict[str, Any]:
     """What a table is computed from, comparable after a round trip through JSON."""
     sweep = sweep_of(name, asked)
     held = {env: digests.digest(data) for env in lab.at_hand(_names(sweep)) if (data := lab.get(env).data) is not None}

@@ -19,7 +19,7 @@ REAL = ("MATH", "CQA", "HH", "Summarization")
 """The released environments that hold a real model's completions."""
 
 
-class Claim(NamedTuple):
+class PaperClaim(NamedTuple):
     """A claim of the paper.
 
     Attributes:
@@ -53,8 +53,8 @@ _DRAWN = (
     "opposite is shown in more than half). Without any change a share of at most .05 is expected"
 )
 
-CLAIMS: dict[str, Claim] = {
-    "C1": Claim(
+CLAIMS: dict[str, PaperClaim] = {
+    "C1": PaperClaim(
         "Prompts cross over as N grows.",
         "shown on MATH",
         'exact values per query, lowest cost; queries are a sample: "one prompt leads at every N" is rejected at level '
@@ -64,7 +64,7 @@ CLAIMS: dict[str, Claim] = {
         ("crossing", "worlds"),
         judges.crossing,
     ),
-    "C2": Claim(
+    "C2": PaperClaim(
         "The best (prompt, N) depends on the context's weights and cost.",
         "shown on two tasks",
         'exact values per query; queries are a sample: "one pair of prompt and N is best in all contexts" is rejected '
@@ -73,7 +73,7 @@ CLAIMS: dict[str, Claim] = {
         ("crossing", "worlds"),
         judges.contexts,
     ),
-    "C3": Claim(
+    "C3": PaperClaim(
         "PSST and PSST+K beat all exploration baselines at nearly every budget.",
         "nearly every budget",
         "PSST, and PSST+K4, against uniform, epsilon-greedy, softmax and UCB at every budget: paired differences, "
@@ -82,7 +82,7 @@ CLAIMS: dict[str, Claim] = {
         ("exploration",),
         judges.baselines,
     ),
-    "C4": Claim(
+    "C4": PaperClaim(
         "PSST+K is faster at small budgets; full PSST is best at large ones.",
         "by figure",
         "paired differences, t-test, Holm's correction: some PSST+K above PSST at one of the two smallest "
@@ -91,7 +91,7 @@ CLAIMS: dict[str, Claim] = {
         ("exploration",),
         judges.screening,
     ),
-    "C5": Claim(
+    "C5": PaperClaim(
         "K = 1 is deceived on some environments.",
         "by figure",
         "PSST+K1 below PSST at the largest budget, paired difference, t-test, level .05 (not: above; else open)",
@@ -99,7 +99,7 @@ CLAIMS: dict[str, Claim] = {
         judges.deceived,
         some=True,
     ),
-    "C6": Claim(
+    "C6": PaperClaim(
         "IAPO beats disjoint optimisation by up to 25 % and prompt-only optimisation by up to 50 %.",
         "25 %, 50 %",
         "largest relative gain in ACR of PSST over PSST+K1 (25 %), over TRIPLE at N = 1 and over TRIPLE at a random N "
@@ -110,7 +110,7 @@ CLAIMS: dict[str, Claim] = {
         judges.gains,
         some=True,
     ),
-    "C7": Claim(
+    "C7": PaperClaim(
         "About 5,000 completions are enough on the real tasks.",
         "5,000",
         "ACR of PSST at 5,000 completions is at least 99 % of that at the largest budget and of that of the best arm "
@@ -121,7 +121,7 @@ CLAIMS: dict[str, Claim] = {
         judges.enough,
         about=REAL,
     ),
-    "C8": Claim(
+    "C8": PaperClaim(
         "The error bound of Theorem 1 holds.",
         "Theorem 1",
         "bound as printed against the exact or simulated probability, simultaneous 95 % intervals: violated nowhere "
@@ -139,7 +139,7 @@ CLAIMS: dict[str, Claim] = {
             ),
         ),
     ),
-    "C9": Claim(
+    "C9": PaperClaim(
         "Ignoring the structure costs a factor of order |C| Nmax in budget.",
         "order |C| Nmax",
         "budget to a mean regret of .05, halving without sharing over PSST, on synthetic worlds of varied size: "
@@ -150,7 +150,7 @@ CLAIMS: dict[str, Claim] = {
         envs=(),
         untested=((", ".join(REAL), "their sizes are fixed: no exponent can be fitted"),),
     ),
-    "C10": Claim(
+    "C10": PaperClaim(
         "Utility gains fade beyond N = 16.",
         "16",
         "exact values, mean over contexts: the share of the gain of Nmax over N = 1 that arms with N <= 16 attain: its "
@@ -168,16 +168,17 @@ def bring(texts: Iterable[str]) -> None:
     """Put claims of one's own into the ledger, each under its name: `iapo claims --claim mine.py:C11`.
 
     Args:
-        texts: `path/file.py:Name`, `module:Name` or an installed package's name of a `Claim`, which may need figures of
-            one's own, named as `iapo figures` does.
+        texts: `path/file.py:Name`, `module:Name` or an installed package's name of a `PaperClaim`, which may need
+            figures of one's own, named as `iapo figures` does.
 
     Raises:
-        ValueError: there is none, it is no `Claim`, or another has its name.
+        ValueError: there is none, it is no `PaperClaim`, or another has its name.
     """
     for text in texts:
-        thing = plugins.load("claim", text, lambda one: isinstance(one, Claim), CLAIMS)
-        if not isinstance(thing, Claim):
-            raise ValueError(f"{text} is an object of class {type(thing).__name__}; expected a figures.claims.Claim")
+        thing = plugins.load("claim", text, lambda one: isinstance(one, PaperClaim), CLAIMS)
+        if not isinstance(thing, PaperClaim):
+            made = type(thing).__name__
+            raise ValueError(f"{text} is an object of class {made}; expected a figures.claims.PaperClaim")
         name = plugins.label(text)
         if name in CLAIMS and CLAIMS[name].says != thing.says:
             raise ValueError(f"{text} would be called {name!r}, as another claim is; rename it")
@@ -208,7 +209,7 @@ def _missing(env: str, name: str, tables: "dict[str, pd.DataFrame]") -> Finding:
     return Finding(env, said, UNTESTED)
 
 
-def overall(claim: Claim, findings: Iterable[Finding]) -> str:
+def overall(claim: PaperClaim, findings: Iterable[Finding]) -> str:
     """The verdict over environments; open where one that is open could change it.
 
     Where one environment suffices the best, for each part of the claim; where one refutes the worst; else partly if

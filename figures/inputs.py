@@ -26,7 +26,7 @@ SUFFIX = "_final.pkl"
 _KEYS = ["env", "algorithm", "budget"]
 
 
-class Context(NamedTuple):
+class ContextRow(NamedTuple):
     """A context: its name, the share of the first objective's weight, the mean cost of a completion over prompts."""
 
     name: str
@@ -93,7 +93,7 @@ class Lab(NamedTuple):
         sizes = [len(queries.ids) for queries in self.get(name).source.split(trial_key(SEED, 0))]
         return np.average(self.exact(name, trials), axis=0, weights=sizes)
 
-    def contexts(self, name: str) -> list[Context]:
+    def contexts(self, name: str) -> list[ContextRow]:
         """The contexts of an environment; of trial 0 where worlds are drawn afresh."""
         world = self.get(name)
         drawn: Any = truth.draw_first(world, SEED).world  # every world of `sim.envs` has a strategy
@@ -101,7 +101,7 @@ class Lab(NamedTuple):
         weights = known[list(spec.task)] * np.asarray(spec.task_weight, np.float64)[:, None]
         share = np.round(weights[:, 0] / np.abs(weights).sum(axis=1), 6)
         cost = np.asarray(spec.cost, np.float64).mean(axis=1)
-        return list(map(Context, cells.context_names(world), share.tolist(), cost.tolist()))
+        return list(map(ContextRow, cells.context_names(world), share.tolist(), cost.tolist()))
 
     def text(self, name: str) -> str:
         """The text that `envs.get` reads for a name."""
@@ -109,7 +109,7 @@ class Lab(NamedTuple):
         return f"{self.files[base]}{colon}{options}" if base in RELEASED else name
 
     def compare(
-        self, sweep: dict[str, Any], reference: str = "psst", exact: cells.Exact = truth.exact_values
+        self, sweep: dict[str, Any], reference: str = "psst", exact: cells.ExactValues = truth.exact_values
     ) -> compare.Result:
         """Every algorithm of a sweep on its environments at hand, at every budget; tables name them as the sweep does.
 

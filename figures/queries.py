@@ -25,7 +25,7 @@ _ROUNDING = 1e-9
 """Standard error, of the largest value, below which a mean difference is not told from rounding."""
 
 
-class Found(NamedTuple):
+class PValues(NamedTuple):
     """Verdict of a sample of queries.
 
     Attributes:
@@ -42,7 +42,7 @@ class Found(NamedTuple):
         return "changes" if self.changes <= LEVEL else "constant" if self.constant <= LEVEL else "open"
 
 
-def judge(values: np.ndarray, rng: np.random.Generator, splits: int = SPLITS) -> Found:
+def judge(values: np.ndarray, rng: np.random.Generator, splits: int = SPLITS) -> PValues:
     """Both p-values; NaN with fewer than `FEWEST` queries in a half.
 
     Args:
@@ -52,13 +52,13 @@ def judge(values: np.ndarray, rng: np.random.Generator, splits: int = SPLITS) ->
     """
     queries = values.shape[2]
     if queries // 2 < FEWEST:
-        return Found(np.nan, np.nan)
+        return PValues(np.nan, np.nan)
     found = []
     for _ in range(splits):
         order = rng.permutation(queries)
         found.append(_split(values[..., order[: queries // 2]], values[..., order[queries // 2 :]]))
     changes, constant = np.median(found, axis=0) * (1 if splits == 1 else 2)
-    return Found(min(1.0, float(changes)), min(1.0, float(constant)))
+    return PValues(min(1.0, float(changes)), min(1.0, float(constant)))
 
 
 def bootstrap(values: np.ndarray, rng: np.random.Generator, resamples: int = RESAMPLES) -> tuple[float, np.ndarray]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from sim import plugins
 
 
-class Entry(NamedTuple):
+class FigureEntry(NamedTuple):
     """A registered figure: what makes it (module, or module:name), what it shows, whose tables it is computed from."""
 
     module: str
@@ -19,24 +19,30 @@ class Entry(NamedTuple):
     needs: tuple[str, ...] = ()
 
 
-FIGURES: dict[str, Entry] = {
-    "environments": Entry("figures.environments", "the environments and their exact structure (Table 1)"),
-    "crossing": Entry("figures.crossing", "prompts crossing over as N grows, best (prompt, N) by context (Figure 2)"),
-    "worlds": Entry("figures.worlds", "in how many drawn worlds prompts cross over and contexts change the best arm"),
-    "utility": Entry("figures.utility", "expected utility of votes and best-of-N over success and N (Figure 3)"),
-    "exploration": Entry("figures.exploration", "exploration strategies over the budget, which is hard (Figure 4)"),
-    "awareness": Entry("figures.awareness", "what knowing the inference strategy is worth (Figure 5)"),
-    "ablations": Entry("figures.ablations", "what each decision inside PSST is worth"),
-    "rho": Entry("figures.rho", "how much of the budget screening should take"),
-    "constants": Entry("figures.constants", "how much the baselines' constants matter"),
-    "spent": Entry("figures.spent", "budget actually spent", ("exploration", "ablations")),
-    "hard": Entry("figures.hard", "environments built to break one thing each"),
-    "structure": Entry("figures.structure", "how the advantage grows with |P|, Nmax and |C|"),
-    "choice": Entry("figures.choice", "what to use: least regret by budget per arm, gap, query noise, contexts"),
-    "bounds": Entry("figures.bounds", "failure probability against bounds"),
-    "regret": Entry("figures.regret", "simple regret against bounds"),
-    "resolution": Entry("figures.resolution", "what 200 trials can resolve", ("exploration",)),
-    "scale-gain": Entry("figures.scale_gain", "what a larger Nmax is worth"),
+FIGURES: dict[str, FigureEntry] = {
+    "environments": FigureEntry("figures.environments", "the environments and their exact structure (Table 1)"),
+    "crossing": FigureEntry(
+        "figures.crossing", "prompts crossing over as N grows, best (prompt, N) by context (Figure 2)"
+    ),
+    "worlds": FigureEntry(
+        "figures.worlds", "in how many drawn worlds prompts cross over and contexts change the best arm"
+    ),
+    "utility": FigureEntry("figures.utility", "expected utility of votes and best-of-N over success and N (Figure 3)"),
+    "exploration": FigureEntry(
+        "figures.exploration", "exploration strategies over the budget, which is hard (Figure 4)"
+    ),
+    "awareness": FigureEntry("figures.awareness", "what knowing the inference strategy is worth (Figure 5)"),
+    "ablations": FigureEntry("figures.ablations", "what each decision inside PSST is worth"),
+    "rho": FigureEntry("figures.rho", "how much of the budget screening should take"),
+    "constants": FigureEntry("figures.constants", "how much the baselines' constants matter"),
+    "spent": FigureEntry("figures.spent", "budget actually spent", ("exploration", "ablations")),
+    "hard": FigureEntry("figures.hard", "environments built to break one thing each"),
+    "structure": FigureEntry("figures.structure", "how the advantage grows with |P|, Nmax and |C|"),
+    "choice": FigureEntry("figures.choice", "what to use: least regret by budget per arm, gap, query noise, contexts"),
+    "bounds": FigureEntry("figures.bounds", "failure probability against bounds"),
+    "regret": FigureEntry("figures.regret", "simple regret against bounds"),
+    "resolution": FigureEntry("figures.resolution", "what 200 trials can resolve", ("exploration",)),
+    "scale-gain": FigureEntry("figures.scale_gain", "what a larger Nmax is worth"),
 }
 """Name -> figure, in the order in which they are made."""
 
@@ -79,34 +85,34 @@ def bring(text: str) -> str:
     Raises:
         ValueError: there is none, or another figure has its name.
     """
-    reference = plugins.split(text, FIGURES)
-    if not reference.place and (text in FIGURES or text not in plugins.names("figure")):
+    address = plugins.split(text, FIGURES)
+    if not address.place and (text in FIGURES or text not in plugins.names("figure")):
         return text
-    if reference.is_file and not reference.name:
-        thing: Any = plugins.load_file(reference.place)
+    if address.is_file and not address.name:
+        thing: Any = plugins.load_file(address.place)
         made_by = thing.__name__
     else:
         thing = plugins.load("figure", text, fits, FIGURES)
         own = isinstance(thing, ModuleType)
-        made_by = thing.__name__ if own else _where(thing, reference)
+        made_by = thing.__name__ if own else _where(thing, address)
     missing = [part for part in ("SWEEP", "compute", "draw") if not hasattr(thing, part)]
     if missing:
-        raise ValueError(f"{reference.base} has no {', '.join(missing)}, which a figure needs; see figures.registry")
-    name, shows = plugins.label(reference.base), (thing.__doc__ or reference.base).strip().partition("\n")[0]
-    known = FIGURES.setdefault(name, Entry(made_by, shows, tuple(getattr(thing, "NEEDS", ()))))
+        raise ValueError(f"{address.base} has no {', '.join(missing)}, which a figure needs; see figures.registry")
+    name, shows = plugins.label(address.base), (thing.__doc__ or address.base).strip().partition("\n")[0]
+    known = FIGURES.setdefault(name, FigureEntry(made_by, shows, tuple(getattr(thing, "NEEDS", ()))))
     if known.module.partition(":")[0].rpartition("_")[0] != made_by.partition(":")[0].rpartition("_")[0]:
-        raise ValueError(f"{reference.base} would be called {name!r}, as another figure is; rename it")
+        raise ValueError(f"{address.base} would be called {name!r}, as another figure is; rename it")
     FIGURES[name] = known._replace(module=made_by)
     return name
 
 
-def _where(thing: Any, reference: plugins.Reference) -> str:
+def _where(thing: Any, address: plugins.Address) -> str:
     """module:name of an object, as `maker` reads it."""
-    if reference.is_file:
-        return f"{plugins.load_file(reference.place).__name__}:{reference.name}"
-    if reference.place:
-        return f"{reference.place}:{reference.name}"
-    return plugins.names("figure")[reference.name].value
+    if address.is_file:
+        return f"{plugins.load_file(address.place).__name__}:{address.name}"
+    if address.place:
+        return f"{address.place}:{address.name}"
+    return plugins.names("figure")[address.name].value
 
 
 def with_needs(names: list[str]) -> list[str]:

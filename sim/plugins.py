@@ -43,7 +43,7 @@ _modules: dict[Path, tuple[str, ModuleType, list[Path]]] = {}
 """Files that were run -> the module name they had, the module, and the files beside them that they import."""
 
 
-class Reference(NamedTuple):
+class Address(NamedTuple):
     """A text that names something, in parts.
 
     Attributes:
@@ -67,25 +67,25 @@ class Reference(NamedTuple):
         return ":".join(filter(None, (self.place, self.name)))
 
 
-def split(text: str, known: Collection[str] = ()) -> Reference:
+def split(text: str, known: Collection[str] = ()) -> Address:
     """Split a text into place, name and options; anything that is neither a file nor a module is a plain name.
 
     Args:
-        text: the reference.
+        text: the address.
         known: names that are registered: what follows them are options.
     """
     if text.partition(":")[0] in known:
-        return Reference("", *text.partition(":")[::2])
+        return Address("", *text.partition(":")[::2])
     file = re.match(r"(.+?\.py)(?::|$)", text, re.DOTALL)
     if file is not None:
         rest = text[file.end() :]
         name, _, options = rest.partition(":")
-        return Reference(file[1], "", rest) if "=" in name else Reference(file[1], name, options)
+        return Address(file[1], "", rest) if "=" in name else Address(file[1], name, options)
     module = re.fullmatch(r"([^\W\d][\w.]*):([^\W\d][\w.]*)(?::(.*))?", text)
     if module is not None:
-        return Reference(module[1], module[2], module[3] or "")
+        return Address(module[1], module[2], module[3] or "")
     name, _, options = text.partition(":")
-    return Reference("", name, options)
+    return Address("", name, options)
 
 
 def is_code(text: str) -> bool:
@@ -97,7 +97,7 @@ def everywhere(text: str, folder: str | Path = "") -> str:
     """The same with the path of its file made absolute, for processes in other folders.
 
     Args:
-        text: the reference.
+        text: the address.
         folder: where the path starts; the working folder by default.
     """
     place = split(text).place
@@ -141,7 +141,7 @@ def load(kind: str, text: str, fits: Callable[[Any], bool], known: Collection[st
 
     Args:
         kind: one of `KINDS`.
-        text: the reference.
+        text: the address.
         fits: whether an object is of the kind: picks the only one where a file is named alone.
         known: names that are registered, for a hint.
 
@@ -157,13 +157,13 @@ def load(kind: str, text: str, fits: Callable[[Any], bool], known: Collection[st
 
 def find(kind: str, text: str, fits: Callable[[Any], bool], known: Collection[str] = ()) -> Any | None:
     """As `load`, but None for a plain name that no installed package gives."""
-    reference = split(text)
-    if reference.is_file:
-        return _named(kind, reference, load_file(reference.place), fits)
-    if reference.place and reference.place not in names(kind):
-        return _named(kind, reference, _load_module(reference.place, kind, known), fits)
-    reference = split(text, [reference.place])
-    entry = names(kind).get(reference.name)
+    address = split(text)
+    if address.is_file:
+        return _named(kind, address, load_file(address.place), fits)
+    if address.place and address.place not in names(kind):
+        return _named(kind, address, _load_module(address.place, kind, known), fits)
+    address = split(text, [address.place])
+    entry = names(kind).get(address.name)
     return None if entry is None else _load_entry(kind, entry)
 
 
@@ -416,23 +416,23 @@ def _note(module: ModuleType) -> None:
             bring(Path(folder))
 
 
-def _named(kind: str, reference: Reference, module: ModuleType, fits: Callable[[Any], bool]) -> Any:
+def _named(kind: str, address: Address, module: ModuleType, fits: Callable[[Any], bool]) -> Any:
     """What a module holds under a name, or the only object in it that fits."""
-    if not reference.name:
+    if not address.name:
         own = {
             name: thing
             for name, thing in vars(module).items()
             if getattr(thing, "__module__", module.__name__) == module.__name__ and name[:1] != "_" and fits(thing)
         }
         if len(own) != 1:
-            which = f"write one of {', '.join(f'{reference.place}:{name}' for name in own)}" if own else "define one"
-            raise ValueError(f"{reference.place} holds {len(own) or 'no'} {kind}s; {which}")
+            which = f"write one of {', '.join(f'{address.place}:{name}' for name in own)}" if own else "define one"
+            raise ValueError(f"{address.place} holds {len(own) or 'no'} {kind}s; {which}")
         return next(iter(own.values()))
     thing: Any = module
-    for part in reference.name.split("."):
+    for part in address.name.split("."):
         known = [name for name in vars(thing) if name[:1] != "_"] if hasattr(thing, "__dict__") else []
         if not hasattr(thing, part):
             hint = nearest(part, known) or ""
-            raise ValueError(f"{reference.place} has no {reference.name!r}; {hint}".rstrip("; "))
+            raise ValueError(f"{address.place} has no {address.name!r}; {hint}".rstrip("; "))
         thing = getattr(thing, part)
     return thing

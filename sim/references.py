@@ -11,11 +11,11 @@ from jaxtyping import Float, Int
 
 from sim import evaluate
 
-Arms = tuple[Int[np.ndarray, "trial context"], Int[np.ndarray, "trial context"]]
+PolicyArms = tuple[Int[np.ndarray, "trial context"], Int[np.ndarray, "trial context"]]
 """Prompts from 0 and scales from 1."""
 
 
-def oracle(values: Float[np.ndarray, "trial context prompt scale"]) -> Arms:
+def oracle(values: Float[np.ndarray, "trial context prompt scale"]) -> PolicyArms:
     """Recommend the arm with the largest exact training value in every context.
 
     The first of equally good arms: the ceiling of every comparison. Its regret on held-out queries is the price of a
@@ -25,7 +25,7 @@ def oracle(values: Float[np.ndarray, "trial context prompt scale"]) -> Arms:
     return best // values.shape[3], best % values.shape[3] + 1
 
 
-REFERENCES: dict[str, Callable[[Float[np.ndarray, "trial context prompt scale"]], Arms]] = {"oracle": oracle}
+REFERENCES: dict[str, Callable[[Float[np.ndarray, "trial context prompt scale"]], PolicyArms]] = {"oracle": oracle}
 """Name -> exact values of the training queries to the arm of every context."""
 
 

@@ -58,7 +58,7 @@ __all__ = [
     "uniform",
 ]
 
-Exponent = Float64[np.ndarray, "context prompt scale"]
+ExponentArray = Float64[np.ndarray, "context prompt scale"]
 
 
 def theorem1_printed(problem: Problem, budget: int) -> float:
@@ -106,7 +106,7 @@ def theorem1_corrected(problem: Problem, budget: int) -> float:
     return _closed(3.0 * math.sqrt(math.e), problem, budget, *_cost_hardness(problem))
 
 
-def theorem_a(problem: Problem, exponents: Exponent, budget: int) -> float:
+def theorem_a(problem: Problem, exponents: ExponentArray, budget: int) -> float:
     """Theorem A, the instance bound for fresh data: the sum of `theorem_a_terms`.
 
     With Chernoff exponents this is the union-Chernoff bound.
@@ -114,7 +114,7 @@ def theorem_a(problem: Problem, exponents: Exponent, budget: int) -> float:
     return float(theorem_a_terms(problem, exponents, budget).sum())
 
 
-def theorem_a_terms(problem: Problem, exponents: Exponent, budget: int) -> Float64[np.ndarray, "context round"]:
+def theorem_a_terms(problem: Problem, exponents: ExponentArray, budget: int) -> Float64[np.ndarray, "context round"]:
     """Bound on the probability that a context's best arm falls in a round, PSST on fresh data.
 
     min over q < m_r of 1 / (m_r - q) sum_{q < j < n_r} exp(-lam_r^min I_(j)), I_(1) <= I_(2) <= ... the context's
@@ -129,7 +129,7 @@ def theorem_a_terms(problem: Problem, exponents: Exponent, budget: int) -> Float
     return _fresh_terms(problem, fitting(exponents, problem.max_scale, "one", "independent", "Theorem A"), budget)
 
 
-def _fresh_terms(problem: Problem, exponents: Exponent, budget: int) -> Float64[np.ndarray, "context round"]:
+def _fresh_terms(problem: Problem, exponents: ExponentArray, budget: int) -> Float64[np.ndarray, "context round"]:
     rivals, sizes = _rivals(problem, exponents), halving_sizes(problem.num_arms)
     pulls = pulls_at_least(problem, budget, sizes)
     terms = [
@@ -138,7 +138,7 @@ def _fresh_terms(problem: Problem, exponents: Exponent, budget: int) -> Float64[
     return np.stack(terms, axis=1)
 
 
-def theorem_b(problem: Problem, exponents: Exponent, budget: int) -> float:
+def theorem_b(problem: Problem, exponents: ExponentArray, budget: int) -> float:
     """Theorem B, the instance bound for accumulated data with every pull weighing the same.
 
     As `theorem_a_terms` with L_r^min = sum_{s <= r} lam_s^min for lam_r^min, and all |A| - 1 competitors in every
@@ -147,7 +147,7 @@ def theorem_b(problem: Problem, exponents: Exponent, budget: int) -> float:
     return _accumulated(problem, fitting(exponents, problem.max_scale, "one", "independent", "Theorem B"), budget)
 
 
-def _accumulated(problem: Problem, exponents: Exponent, budget: int) -> float:
+def _accumulated(problem: Problem, exponents: ExponentArray, budget: int) -> float:
     rivals, sizes = _rivals(problem, exponents), halving_sizes(problem.num_arms)
     together = np.cumsum(pulls_at_least(problem, budget, sizes))
     return float(
@@ -161,7 +161,7 @@ def theorem_b_closed(problem: Problem, budget: int) -> float:
     return _closed(factor / num_rounds(problem.num_arms), problem, budget, *_cost_hardness(problem))
 
 
-def theorem_b_blocks(problem: Problem, exponents: Exponent, budget: int) -> float:
+def theorem_b_blocks(problem: Problem, exponents: ExponentArray, budget: int) -> float:
     """Theorem B where every *block* weighs the same, as PSST here and in the released code does by default.
 
     Where neither arm's number of blocks per pull can change, blocks weigh as pulls do and the comparison is that of
@@ -198,7 +198,7 @@ def theorem_b_blocks(problem: Problem, exponents: Exponent, budget: int) -> floa
 
 
 def theorem_c(
-    problem: Problem, exponents: Exponent, budget: int, *, fresh: bool = True, replacement: bool = True
+    problem: Problem, exponents: ExponentArray, budget: int, *, fresh: bool = True, replacement: bool = True
 ) -> float:
     """Theorem C: Theorems A and B where all prompts of a round see the same queries (proofs.md, section 5).
 
@@ -218,7 +218,7 @@ def theorem_c(
     return float(_fresh_terms(problem, exponents, budget).sum()) if fresh else _accumulated(problem, exponents, budget)
 
 
-def theorem_d(problem: Problem, exponents: Exponent, budget: int, *, fresh: bool = False) -> float:
+def theorem_d(problem: Problem, exponents: ExponentArray, budget: int, *, fresh: bool = False) -> float:
     """Theorem D: halving prompts, each scored by its best scale, all pulls at Nmax (proofs.md, section 6).
 
     R = ceil(log2 |P|) rounds and n_r prompts; a prompt beats the best arm only if one of its scales does. At the end
@@ -247,7 +247,7 @@ def theorem_d(problem: Problem, exponents: Exponent, budget: int, *, fresh: bool
     return float(total)
 
 
-def uniform(problem: Problem, exponents: Exponent, budget: int) -> float:
+def uniform(problem: Problem, exponents: ExponentArray, budget: int) -> float:
     """One batch, every prompt floor(T / (|P| Nmax)) pulls at Nmax: sum over contexts and arms of exp(-lam I).
 
     Source: a union bound; for bandits Bubeck, Munos and Stoltz (Theoretical Computer Science 2011), section 4.

@@ -34,7 +34,7 @@ class Components(NamedTuple):
     within: Float64[np.ndarray, "task prompt scale"]
 
 
-class Estimate(NamedTuple):
+class BlockMoments(NamedTuple):
     """Mean and variance of an estimate, entry [..., k - 1] for scale k."""
 
     mean: Float64[np.ndarray, "task prompt scale"]
@@ -54,7 +54,7 @@ def components(data: Dataset, ids: Int[np.ndarray, " id"] | None = None) -> Comp
     return Components(mean, average((expected - mean[..., None, :]) ** 2, law), average(variance, law))
 
 
-def block_mean_variance(data: Dataset, pull_scale: int, ids: Int[np.ndarray, " id"] | None = None) -> Estimate:
+def block_mean_variance(data: Dataset, pull_scale: int, ids: Int[np.ndarray, " id"] | None = None) -> BlockMoments:
     """Exact mean and variance of the mean task reward of the disjoint blocks of one pull on a random query.
 
     Args:
@@ -69,4 +69,4 @@ def block_mean_variance(data: Dataset, pull_scale: int, ids: Int[np.ndarray, " i
         raise ValueError(f"pull_scale is {pull_scale}; {data.name} allows 1 to {data.max_scale}")
     mean, between, within = (part[..., :pull_scale] for part in components(data, ids))
     blocks = pull_scale // np.arange(1, pull_scale + 1)
-    return Estimate(mean, between + within / blocks)
+    return BlockMoments(mean, between + within / blocks)

@@ -50,7 +50,7 @@ class PerQuery(NamedTuple):
 
 
 def exact_values(world: NamedSource, seed: int, first: int, trials: int) -> tuple[np.ndarray, np.ndarray]:
-    """Exact values on the train and on the test queries of each trial, as `sim.comparison.cells.Exact` says.
+    """Exact values on the train and on the test queries of each trial: a `sim.comparison.cells.ExactValues`.
 
     Args:
         world: the environment.

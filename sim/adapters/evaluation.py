@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
-from sim.adapters.live import Step, in_parallel, unit_sums
+from sim.adapters.live import RunStep, in_parallel, unit_sums
 from sim.adapters.paid.sampler import REFUSED, Want, consecutive
 from sim.adapters.policy import PolicyFile
 from sim.adapters.run_file.settings import Config
@@ -33,7 +33,7 @@ _SAME = 1e-9
 """Values closer than this agree: they differ by rounding only."""
 
 
-class Arms(NamedTuple):
+class RoleArms(NamedTuple):
     """Prompt and scale of every role, for every context in the configuration's order."""
 
     policy: tuple[tuple[str, int], ...]
@@ -84,7 +84,7 @@ class Measured(NamedTuple):
     refused: dict[str, int]
 
 
-def arms_of(policy: PolicyFile, config: Config, scale: int | None) -> Arms:
+def arms_of(policy: PolicyFile, config: Config, scale: int | None) -> RoleArms:
     """The arms to compare.
 
     Args:
@@ -110,10 +110,10 @@ def arms_of(policy: PolicyFile, config: Config, scale: int | None) -> Arms:
         chosen.append((choice.chosen.prompt, choice.chosen.scale))
         single.append((choice.single.prompt, 1))
         triple.append((choice.single.prompt, choice.chosen.scale if scale is None else scale))
-    return Arms(tuple(chosen), tuple(single), tuple(triple))
+    return RoleArms(tuple(chosen), tuple(single), tuple(triple))
 
 
-def wants_of(live: Session, arms: Arms, items: Sequence[Item], pulls: int) -> tuple[dict[str, int], list[Want]]:
+def wants_of(live: Session, arms: RoleArms, items: Sequence[Item], pulls: int) -> tuple[dict[str, int], list[Want]]:
     """Completions of a pull of each prompt, and all draws: prompts in the outer loop, one want per query."""
     config, width = live.config, {}
     for name, scale in (arm for role in arms for arm in role):
@@ -134,7 +134,7 @@ def measure(
     width: dict[str, int],
     wants: Sequence[Want],
     pulls: int,
-    report: Callable[[Step], None],
+    report: Callable[[RunStep], None],
 ) -> Measured:
     """Ask for all draws, read them, and sum up their blocks.
 
@@ -159,7 +159,7 @@ def measure(
         unbilled = all(draw.finish == REFUSED for draw in draws) and want.prompt.cost is None
         cost[place] = 0.0 if unbilled else np.nan
         done += 1
-        report(Step(0, done, len(wants)))
+        report(RunStep(0, done, len(wants)))
 
     live.loop.run(live.sampler.gather(wants))
     live.loop.run(in_parallel(iter([partial(one, place) for place in range(len(wants))]), live.sampler))
@@ -194,7 +194,7 @@ def _cost(live: Session, want: Want, wants: Sequence[Want]) -> float:
     return completion_cost(live.config, want.prompt, *usage)
 
 
-def compare(config: Config, arms: Arms, measured: Measured, pulls: int) -> list[Row]:
+def compare(config: Config, arms: RoleArms, measured: Measured, pulls: int) -> list[Row]:
     """Values and the policy's gains: a row per context and role, then the mean over contexts."""
     spec, _ = world(config, Costs(*[np.zeros(len(config.prompts))] * 3))
     factor = np.asarray(spec.task_weight, np.float64) * np.asarray(spec.unit, np.float64)[list(spec.task)]

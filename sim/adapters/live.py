@@ -36,7 +36,7 @@ _ROWS = 256
 """Pulls whose blocks are summed at a time."""
 
 
-class Step(NamedTuple):
+class RunStep(NamedTuple):
     """Where a run stands: pulls done of all in this round, and rounds finished."""
 
     round: int
@@ -44,7 +44,7 @@ class Step(NamedTuple):
     pulls: int
 
 
-class Pulls(NamedTuple):
+class RoundPulls(NamedTuple):
     """The pulls of a round, one entry each: row of the allocation, prompt, query, scale."""
 
     row: np.ndarray
@@ -53,7 +53,7 @@ class Pulls(NamedTuple):
     scale: np.ndarray
 
 
-def plan_pulls(round_key: Key, allocation: Allocation, train: Queries, rule: str) -> Pulls:
+def plan_pulls(round_key: Key, allocation: Allocation, train: Queries, rule: str) -> RoundPulls:
     """The pulls that `kernels.rounds.run_round` makes for an allocation, with their queries."""
     if allocation.places is not None:
         raise ValueError("an allocation names places of queries, which a live run cannot meet again; leave places out")
@@ -63,7 +63,7 @@ def plan_pulls(round_key: Key, allocation: Allocation, train: Queries, rule: str
     size = 1 << max(len(row) - 1, 0).bit_length()  # few lengths, few compilations
     padded = [jnp.asarray(np.pad(part, (0, size - len(row))), jnp.int32) for part in (row, number)]
     query = np.asarray(_draw(rule, round_key, train, *padded))[: len(row)]
-    return Pulls(row, prompt[row], query, scale[row])
+    return RoundPulls(row, prompt[row], query, scale[row])
 
 
 @eqx.filter_jit
@@ -176,7 +176,7 @@ class Live:
         algorithm: Algorithm,
         train: Queries,
         desk: Desk,
-        report: Callable[[Step], None] = lambda step: None,
+        report: Callable[[RunStep], None] = lambda step: None,
     ):
         self.spec, self.strategy, self.algorithm, self.train, self.desk = spec, strategy, algorithm, train, desk
         width = algorithm.num_scales(spec) if algorithm.reuse else algorithm.max_pull(spec)
@@ -209,11 +209,11 @@ class Live:
         how = rounds.Pulling.of(self.algorithm, self.spec)
         return rounds.fold_pulls(self.spec, allocation, pulls.row, units, how)
 
-    def _keep(self, pulls: Pulls, outcomes: np.ndarray, done: np.ndarray) -> None:
+    def _keep(self, pulls: RoundPulls, outcomes: np.ndarray, done: np.ndarray) -> None:
         """Let the pulls of a round that broke off count as far as they are whole; the algorithm does not see them."""
         first = len(self.asked) - len(done)
         self.asked[first:] = [one for one, whole in zip(self.asked[first:], done, strict=True) if whole]
-        own = Pulls(*(part[done] for part in pulls))
+        own = RoundPulls(*(part[done] for part in pulls))
         units = unit_sums(self.strategy, outcomes[done], own.scale, self.algorithm.estimator, self.spec.max_scale)
         self.evidence.add(own.prompt, own.scale, units)
 
@@ -226,7 +226,7 @@ class Live:
         self._seed += scale
         return want
 
-    async def _ask(self, wants: list[Want], pulls: Pulls, outcomes: np.ndarray, whole: np.ndarray) -> None:
+    async def _ask(self, wants: list[Want], pulls: RoundPulls, outcomes: np.ndarray, whole: np.ndarray) -> None:
         done = 0
         await self.desk.sampler.gather(wants)
 
@@ -238,7 +238,7 @@ class Live:
             outcomes[place, : want.count] = self.strategy.measured(self.desk.reader.outcomes(item, found))
             whole[place] = True
             done += 1
-            self._report(Step(self.rounds, done, len(wants)))
+            self._report(RunStep(self.rounds, done, len(wants)))
 
         await in_parallel(map(partial(partial, one), range(len(wants))), self.desk.sampler)
 

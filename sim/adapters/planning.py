@@ -48,7 +48,7 @@ class Round(NamedTuple):
     completions: int
 
 
-class Plan(NamedTuple):
+class RunPlan(NamedTuple):
     """A plan of a run.
 
     Attributes:
@@ -90,7 +90,7 @@ class Need(NamedTuple):
     judged: bool
 
 
-def plan(config: Config, spec: Spec, costs: Costs, items: Sequence[Item], sampler: Sampler) -> Plan:
+def plan(config: Config, spec: Spec, costs: Costs, items: Sequence[Item], sampler: Sampler) -> RunPlan:
     """The rounds of a dry run on random rewards, what they can cost at most, and what they will cost about.
 
     Raises:
@@ -104,10 +104,10 @@ def plan(config: Config, spec: Spec, costs: Costs, items: Sequence[Item], sample
         likely.append(_likely(config, costs, pulled, pulls, sampler) if measured else Amount())
     mean = Amount(*(-(-sum(part) // len(likely)) for part in zip(*likely, strict=True)))
     worst, judged = bound(config, items, sampler), bool(_judges(config))
-    return Plan(shown, worst, mean if measured else None, judged, sampler.journal.num_draws("tune"))
+    return RunPlan(shown, worst, mean if measured else None, judged, sampler.journal.num_draws("tune"))
 
 
-def rest(plan: Plan, config: Config, sampler: Sampler) -> tuple[Amount | None, Amount]:
+def rest(plan: RunPlan, config: Config, sampler: Sampler) -> tuple[Amount | None, Amount]:
     """Cost of the part of a plan that is not kept yet: as estimated, None without a probe; and at most."""
     kept = sampler.journal.num_draws("tune")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from sim.adapters.paid.entries import Draw
-from sim.adapters.run_file.kinds import TEXT, Kind, number, numbers, whole, word
+from sim.adapters.run_file.kinds import TEXT, ValueKind, number, numbers, whole, word
 from sim.adapters.run_file.settings import MONEY, Config, Context, Objective, Prompt
 from sim.adapters.run_file.toml_table import Closed, TomlTable, unknown
 from sim.adapters.scorers.scoring import Scored
@@ -148,7 +148,7 @@ class _File:
     name: Annotated[str, TEXT]
     config: Annotated[str, TEXT]
     source: dict[str, Any]
-    prices: dict[str, Annotated[tuple[int, int], Kind(_pair)]]
+    prices: dict[str, Annotated[tuple[int, int], ValueKind(_pair)]]
     prompts: dict[str, Prompt]
     contexts: dict[str, _Context]
     policy: dict[str, _Chosen]

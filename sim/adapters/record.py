@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sim.adapters.live import Step, in_parallel
+from sim.adapters.live import RunStep, in_parallel
 from sim.adapters.paid.entries import Asked, Draw
 from sim.adapters.paid.sampler import Want, cell_of, consecutive
 from sim.adapters.scorers.scoring import Item, Scored
@@ -33,7 +33,7 @@ def wants_of(live: Session, items: Sequence[Item], count: int) -> list[Want]:
     return consecutive("record", config.endpoint, config.prompts, [item.text for item in items], count, seed)
 
 
-def record(live: Session, items: Sequence[Item], wanted: Sequence[Want], report: Callable[[Step], None]) -> Dataset:
+def record(live: Session, items: Sequence[Item], wanted: Sequence[Want], report: Callable[[RunStep], None]) -> Dataset:
     """Ask for as many completions of every prompt on every query, and make an environment of them.
 
     Raises:
@@ -48,7 +48,7 @@ def record(live: Session, items: Sequence[Item], wanted: Sequence[Want], report:
         want, item = wants[place]
         rows[place] = await _rows(live, want.cell, item, await live.sampler.draws(want))
         done += 1
-        report(Step(0, done, len(wants)))
+        report(RunStep(0, done, len(wants)))
 
     live.loop.run(live.sampler.gather(wanted))
     live.loop.run(in_parallel(iter([partial(one, place) for place in range(len(wants))]), live.sampler))

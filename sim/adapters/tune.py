@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sim.adapters.evidence import Estimate, Paid, interval
-from sim.adapters.live import Desk, Live, Step, in_parallel, token_counts, with_answers
+from sim.adapters.live import Desk, Live, RunStep, in_parallel, token_counts, with_answers
 from sim.adapters.paid.sampler import Want, consecutive
 from sim.adapters.policy import Arm, Chosen
 from sim.adapters.run_file import queries
@@ -135,7 +135,7 @@ def run_key(seed: int) -> Key:
     return counter.fold(runner.trial_key(seed, 0), runner.RUN)
 
 
-class Result(NamedTuple):
+class RunResult(NamedTuple):
     """The outcome of a run.
 
     Attributes:
@@ -152,8 +152,8 @@ class Result(NamedTuple):
 
 
 def rounds_of(
-    live: Session[Config], items: Sequence[Item], spec: Spec, strategy: Strategy, report: Callable[[Step], None]
-) -> Result:
+    live: Session[Config], items: Sequence[Item], spec: Spec, strategy: Strategy, report: Callable[[RunStep], None]
+) -> RunResult:
     """Run the algorithm against the model.
 
     Where a cap ends the run, the policy is the best that all pulls so far show; see `best_so_far`.
@@ -189,7 +189,7 @@ def rounds_of(
         arms = best_so_far(config, found)
     else:
         arms = list(zip(*(np.asarray(part).tolist() for part in trial.policy), strict=True))
-    return Result(choose(config, arms, found), found, asking.rounds, stopped)
+    return RunResult(choose(config, arms, found), found, asking.rounds, stopped)
 
 
 def _capped(live: Session[Config]) -> bool:

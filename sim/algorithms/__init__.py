@@ -66,15 +66,15 @@ def get(text: str) -> Algorithm:
     """
     if references.named(text) is not None:
         raise ValueError(f"{text} is told the truth: a reference in comparisons, no algorithm; name one that is not")
-    reference = plugins.split(text, ALGORITHMS)
-    if not reference.place and reference.name in ALGORITHMS:
-        return _with_options(reference.name, ALGORITHMS[reference.name](), reference.options)
+    address = plugins.split(text, ALGORITHMS)
+    if not address.place and address.name in ALGORITHMS:
+        return _with_options(address.name, ALGORITHMS[address.name](), address.options)
     thing = plugins.find("algorithm", text, fits, ALGORITHMS)
     if thing is None:
         known = names()
-        hint = f"{plugins.nearest(reference.name, known)}known: {', '.join(known)}"
-        raise ValueError(f"unknown algorithm {reference.name!r}; {hint}")
-    return _made(reference.base, thing, reference.options)
+        hint = f"{plugins.nearest(address.name, known)}known: {', '.join(known)}"
+        raise ValueError(f"unknown algorithm {address.name!r}; {hint}")
+    return _made(address.base, thing, address.options)
 
 
 def names() -> list[str]:

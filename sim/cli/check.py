@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sim.cli import common, programs
-from sim.cli.new import Kind
+from sim.cli.new import FileKind
 
 if TYPE_CHECKING:
     from sim.conformance.checks import Check
@@ -23,7 +23,7 @@ def check(
         str,
         typer.Argument(metavar="NAME", help="mine.py:Name, module:Name or a registered name; options follow a colon."),
     ],
-    kind: Annotated[Kind | None, typer.Option(help="What it is.", show_default="found out")] = None,
+    kind: Annotated[FileKind | None, typer.Option(help="What it is.", show_default="found out")] = None,
 ) -> None:
     """Check an algorithm, environment, scorer or figure.
 
@@ -60,56 +60,60 @@ def check(
     typer.echo(f"all {len(suite)} checks passed")
 
 
-def _kind(text: str) -> Kind:
+def _kind(text: str) -> FileKind:
     """What a text names."""
     from figures import registry
     from sim import algorithms, envs, plugins
     from sim.adapters.scorers import registry as scorers
 
-    names = {Kind.algorithm: algorithms.names(), Kind.environment: envs.names(), Kind.scorer: scorers.names()}
-    reference = plugins.split(text, [name for of in names.values() for name in of])
-    if not reference.place:
-        names[Kind.figure] = registry.names()
-        found = [kind for kind, known in names.items() if reference.name in known or text in known]
-        return found[0] if found else Kind.environment if Path(text).exists() else Kind.algorithm
-    fits = {
-        Kind.algorithm: algorithms.fits,
-        Kind.scorer: scorers.fits,
-        Kind.figure: registry.fits,
-        Kind.environment: envs.fits,
+    names = {
+        FileKind.algorithm: algorithms.names(),
+        FileKind.environment: envs.names(),
+        FileKind.scorer: scorers.names(),
     }
-    if not reference.name:
-        module = plugins.load_file(reference.place)
+    address = plugins.split(text, [name for of in names.values() for name in of])
+    if not address.place:
+        names[FileKind.figure] = registry.names()
+        found = [kind for kind, known in names.items() if address.name in known or text in known]
+        return found[0] if found else FileKind.environment if Path(text).exists() else FileKind.algorithm
+    fits = {
+        FileKind.algorithm: algorithms.fits,
+        FileKind.scorer: scorers.fits,
+        FileKind.figure: registry.fits,
+        FileKind.environment: envs.fits,
+    }
+    if not address.name:
+        module = plugins.load_file(address.place)
         if registry.fits(module):
-            return Kind.figure
+            return FileKind.figure
         own = [thing for thing in vars(module).values() if getattr(thing, "__module__", "") == module.__name__]
         counts = {kind: sum(map(one, own)) for kind, one in fits.items()}
-        return next((kind for kind, count in counts.items() if count), Kind.algorithm)
+        return next((kind for kind, count in counts.items() if count), FileKind.algorithm)
     thing = plugins.load("algorithm", text, lambda _: False)
     for kind, one in fits.items():
-        if kind is not Kind.environment and one(thing):
+        if kind is not FileKind.environment and one(thing):
             return kind
     if scorers.scores(thing):
-        return Kind.scorer
+        return FileKind.scorer
     if callable(thing) and not isinstance(thing, type) and algorithms.fits(plugins.call(text, thing, "")):
-        return Kind.algorithm
-    return Kind.environment
+        return FileKind.algorithm
+    return FileKind.environment
 
 
-def _suite(kind: Kind, text: str, folder: Path) -> "tuple[Sequence[Check], Callable[[], Any]]":
+def _suite(kind: FileKind, text: str, folder: Path) -> "tuple[Sequence[Check], Callable[[], Any]]":
     """The checks of a kind, and what makes one."""
-    if kind is Kind.algorithm:
+    if kind is FileKind.algorithm:
         from sim import algorithms
         from sim.conformance import algorithms as suite
 
         return suite.CHECKS, lambda: algorithms.get(text)
-    if kind is Kind.environment:
+    if kind is FileKind.environment:
         from sim import envs
         from sim.conformance import environments
         from theory.truth import whole_values
 
         return environments.checks(whole_values), lambda: envs.get(text)
-    if kind is Kind.scorer:
+    if kind is FileKind.scorer:
         from sim.adapters.scorers import registry as scorers
         from sim.conformance import scorers as suite
 

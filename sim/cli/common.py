@@ -82,7 +82,7 @@ def say(sentence: str) -> None:
         typer.echo(plain(" ".join(sentence.split())), err=True)
 
 
-class Standing:
+class LastWords:
     """How far work has come that is kept bit by bit: the last words of a run that is ended.
 
     Attributes:

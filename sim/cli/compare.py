@@ -102,7 +102,7 @@ def carry_out(
     from sim.comparison import compare as driver
     from theory.truth import exact_values
 
-    standing = common.Standing(out)
+    standing = common.LastWords(out)
     interrupt.last_words(standing)
     try:
         with workers.pool(processes, dask, cache_dir) as pool, progress() as report:

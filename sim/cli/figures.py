@@ -11,9 +11,9 @@ from sim.cli.compare import progress
 if TYPE_CHECKING:
     import pandas as pd
 
-    from figures.build import Asked, Made
+    from figures.build import Built, Wanted
     from figures.inputs import Lab
-    from theory.checks.verify import Step
+    from theory.checks.verify import VerifyStep
 
 Data = Annotated[
     list[Path] | None,
@@ -78,7 +78,7 @@ def figures(
     from figures import build, registry
 
     folder, kept = build.home(SMOKE_OUT if smoke and out is None else out)
-    asked = build.Asked(folder, smoke, trials, recompute, redraw, kept)
+    asked = build.Wanted(folder, smoke, trials, recompute, redraw, kept)
     lab_here = lab(data, asked)
     own = [registry.bring(one) for one in name or []]
     names = registry.with_needs(own) if list_ else own
@@ -125,7 +125,7 @@ def claims(
 
     rooms.bring(claim or ())
     folder, kept = build.home(SMOKE_OUT if smoke and out is None else out)
-    asked = build.Asked(folder, smoke, trials, kept=kept)
+    asked = build.Wanted(folder, smoke, trials, kept=kept)
     text = None if into is None else into.read_text(encoding="utf-8")
     if text is not None:
         rooms.into(text, "")  # complain before the work
@@ -142,7 +142,7 @@ def claims(
     typer.echo(f"\nIn {path}: numbers, intervals, tests")
 
 
-def write_ledger(tables: "dict[str, pd.DataFrame]", asked: "Asked") -> Path:
+def write_ledger(tables: "dict[str, pd.DataFrame]", asked: "Wanted") -> Path:
     """Write the ledger of claims beside the tables; its path."""
     from figures import build, claims
     from sim.writing import write_whole
@@ -154,7 +154,7 @@ def write_ledger(tables: "dict[str, pd.DataFrame]", asked: "Asked") -> Path:
     return path
 
 
-def lab(data: list[Path] | None, asked: "Asked") -> "Lab":
+def lab(data: list[Path] | None, asked: "Wanted") -> "Lab":
     """Means of making figures, without processes."""
     from figures import inputs as room
     from sim.envs.fetch import data_folder
@@ -164,8 +164,8 @@ def lab(data: list[Path] | None, asked: "Asked") -> "Lab":
 
 
 def make(
-    names: list[str], asked: "Asked", data: list[Path] | None, processes: int | None, cache_dir: str | None
-) -> "tuple[list[Made], dict[str, pd.DataFrame]]":
+    names: list[str], asked: "Wanted", data: list[Path] | None, processes: int | None, cache_dir: str | None
+) -> "tuple[list[Built], dict[str, pd.DataFrame]]":
     """Make figures with progress on stderr; Ctrl-C says what is kept."""
     from figures import build
     from sim.comparison.store import Interrupted
@@ -182,5 +182,5 @@ def make(
         common.stop(f"stopped: {kept}; the same command goes on from there", common.INTERRUPTED)
 
 
-def _step_of_verify(step: "Step") -> None:
+def _step_of_verify(step: "VerifyStep") -> None:
     typer.echo(f"{step.family}: {step.kind} {step.rule} ({step.done} of {step.total} cells)", err=True)

@@ -15,14 +15,14 @@ from sim.cli import common, interrupt, options, programs
 from sim.cli.spending import amount_columns, amount_text, amounts, at_most, caps_columns, show_run
 
 if TYPE_CHECKING:
-    from sim.adapters.live import Step
+    from sim.adapters.live import RunStep
     from sim.adapters.paid.ledger import Amount
-    from sim.adapters.planning import Need, Plan
+    from sim.adapters.planning import Need, RunPlan
     from sim.adapters.policy import Arm, PolicyFile
     from sim.adapters.run_file.settings import Asking, Config
     from sim.adapters.scorers.scoring import Item
     from sim.adapters.session import Session
-    from sim.adapters.tune import Result
+    from sim.adapters.tune import RunResult
 
 Unreadable = Annotated[
     bool,
@@ -126,7 +126,7 @@ def tune(
     return None
 
 
-def _capped(result: "Result", about: "Amount | None", most: "Amount") -> str:
+def _capped(result: "RunResult", about: "Amount | None", most: "Amount") -> str:
     """Why a run ended before its policy, and what the rest of it would cost."""
     likely = "" if about is None else f"about {amount_text(about)}, and "
     return (
@@ -303,7 +303,7 @@ def _check_probe(live: "Session[Config]", items: "Sequence[Item]", accepted: boo
         common.stop("stopped before the first round; the probe is kept", common.INTERRUPTED)
 
 
-def _show_plan(run: "Config", plan: "Plan", live: "Session") -> None:
+def _show_plan(run: "Config", plan: "RunPlan", live: "Session") -> None:
     from sim.adapters.planning import within
 
     console = common.console()
@@ -345,15 +345,15 @@ def _show_plan(run: "Config", plan: "Plan", live: "Session") -> None:
 
 
 @contextmanager
-def progress(rounds: bool = True) -> "Iterator[Callable[[Step], None]]":
+def progress(rounds: bool = True) -> "Iterator[Callable[[RunStep], None]]":
     """Reporter of pulls: a bar on a terminal, else a line per round; `rounds` says whether there are several."""
 
-    def place(step: "Step") -> str:
+    def place(step: "RunStep") -> str:
         return f"round {step.round + 1}: " if rounds else ""
 
     if not sys.stderr.isatty():
 
-        def line(step: "Step") -> None:
+        def line(step: "RunStep") -> None:
             if step.done == step.pulls and step.pulls > 1:
                 typer.echo(f"{place(step)}{step.pulls:,} pulls done", err=True)
 
@@ -374,7 +374,7 @@ def read_text(seen: dict[str, int]) -> str:
     return f"{seen.get('completions', 0):,} completions read{f' ({odd})' if odd else ''}."
 
 
-def _show_result(run: "Config", result: "Result", spent: "Amount", charged: "Amount", seen: dict[str, int]) -> None:
+def _show_result(run: "Config", result: "RunResult", spent: "Amount", charged: "Amount", seen: dict[str, int]) -> None:
     console = common.console()
     rows = [
         (
@@ -421,7 +421,7 @@ def _second(arm: "Arm | None") -> tuple[object, ...]:
     return arm.prompt, arm.scale, "-" if arm.value is None else shown([arm.value])(arm.value)
 
 
-def _save_arms(run: "Config", result: "Result") -> None:
+def _save_arms(run: "Config", result: "RunResult") -> None:
     """Write what is known of every arm that was pulled; without pandas, which takes 60 MB."""
     import csv
     import io

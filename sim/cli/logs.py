@@ -16,7 +16,7 @@ _QUESTIONS = ("question", "problem", "input")
 _PLAIN = re.compile(r"-?(?:0|[1-9]\d{0,15})(?:\.\d+)?")
 
 
-class Source(NamedTuple):
+class LogFile(NamedTuple):
     """A log and its rows.
 
     Attributes:
@@ -106,16 +106,16 @@ def table(sources: Sequence[str], columns: "Columns", options: Options, say: Cal
     return frame
 
 
-def _named(source: str) -> Source:
+def _named(source: str) -> LogFile:
     from sim.envs.log_files import name
 
     given, mark, rest = source.partition("=")
     if mark and not Path(source).exists():
-        return Source(source, given, True, Path(rest))
-    return Source(source, name(Path(source)), False, Path(source))
+        return LogFile(source, given, True, Path(rest))
+    return LogFile(source, name(Path(source)), False, Path(source))
 
 
-def _check_name(source: Source, others: Sequence[Source]) -> None:
+def _check_name(source: LogFile, others: Sequence[LogFile]) -> None:
     """Refuse two logs of one prompt each whose files have the same name: their completions would be pooled."""
     for one in others:
         if one.name == source.name:

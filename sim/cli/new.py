@@ -14,7 +14,7 @@ from sim.cli import common
 _FOLDER = Path(__file__).parent / "skeletons"
 
 
-class Kind(StrEnum):
+class FileKind(StrEnum):
     """Kind of file that can be begun."""
 
     algorithm = "algorithm"
@@ -24,18 +24,18 @@ class Kind(StrEnum):
 
 
 _NEXT = {
-    Kind.algorithm: ("iapo check {text}", "iapo compare --env crossover --algorithm psst --algorithm {text}"),
-    Kind.environment: ("iapo check {text}", "iapo compare --env {text} --algorithm psst --algorithm uniform"),
-    Kind.scorer: ("iapo check {text}", 'scorer = "{text}" in a run file for iapo tune'),
-    Kind.figure: ("iapo check {text}", "iapo figures {text} --out results"),
+    FileKind.algorithm: ("iapo check {text}", "iapo compare --env crossover --algorithm psst --algorithm {text}"),
+    FileKind.environment: ("iapo check {text}", "iapo compare --env {text} --algorithm psst --algorithm uniform"),
+    FileKind.scorer: ("iapo check {text}", 'scorer = "{text}" in a run file for iapo tune'),
+    FileKind.figure: ("iapo check {text}", "iapo figures {text} --out results"),
 }
 
 
 @common.command
 def new(
-    kind: Annotated[Kind, typer.Argument(help="What to begin.")],
-    name: Annotated[str, typer.Argument(help="Its name; mine makes mine.py with the class Mine.")],
-    out: Annotated[Path, typer.Option(help="Folder for the file.")] = Path(),
+    kind: Annotated[FileKind, typer.Argument(metavar="KIND", help="algorithm, environment, scorer or figure.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its name; mine makes mine.py with the class Mine.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the file.")] = Path(),
 ) -> None:
     """Write a commented file to start from.
 
@@ -52,13 +52,13 @@ def new(
         raise ValueError(f"{path}: exists; choose another name, or move it away") from None
     except OSError as error:
         raise ValueError(f"{path}: cannot be written ({error.strerror})") from None
-    reference = f"{path}{named(kind, path.stem)}"
+    address = f"{path}{named(kind, path.stem)}"
     typer.echo(f"wrote {common.plain(path)}, {len(text.splitlines())} lines. Next:")
     for line in _NEXT[kind]:
-        typer.echo(f"  {common.plain(line.format(text=reference))}")
+        typer.echo(f"  {common.plain(line.format(text=address))}")
 
 
-def skeleton(kind: Kind, file: str) -> str:
+def skeleton(kind: FileKind, file: str) -> str:
     """The text of a skeleton for a file of this name."""
     stem = file.removesuffix(".py")
     text = (_FOLDER / f"{kind}.py.txt").read_text(encoding="utf-8")
@@ -70,9 +70,9 @@ def skeleton(kind: Kind, file: str) -> str:
     return text.format(file=file, name=stem, Name=_class(stem))
 
 
-def named(kind: Kind, stem: str) -> str:
-    """Name that follows the file in a reference, empty for a figure, which is the file."""
-    return {Kind.environment: f":{stem}", Kind.figure: ""}.get(kind, f":{_class(stem)}")
+def named(kind: FileKind, stem: str) -> str:
+    """Name that follows the file in an address, empty for a figure, which is the file."""
+    return {FileKind.environment: f":{stem}", FileKind.figure: ""}.get(kind, f":{_class(stem)}")
 
 
 def stem_of(name: str) -> str:

@@ -11,7 +11,7 @@ import typer
 from sim.cli import common, options, programs
 
 if TYPE_CHECKING:
-    from theory.checks.plan import Asked, Found, Probe
+    from theory.checks.plan import GuaranteedBudget, Probe, SimulatedBudget
 
 Report = Callable[["Probe"], None]
 
@@ -118,13 +118,13 @@ def _aims(epsilon: float) -> tuple[str, str, str]:
     return "miss in some context", f"regret above {epsilon:g} in some context", "mean regret"
 
 
-def _promise(one: "Asked") -> tuple[object, ...]:
+def _promise(one: "GuaranteedBudget") -> tuple[object, ...]:
     label = f"{one.claim} (false)" if "as printed" in one.claim else one.claim
     budget = "" if one.budget is None else f"{one.budget:,}" if one.budget < 10**7 else f"{one.budget:.2e}"
     return label, one.rule, budget, _number(one.bound), one.note
 
 
-def _finding(one: "Found", epsilon: float) -> tuple[object, ...]:
+def _finding(one: "SimulatedBudget", epsilon: float) -> tuple[object, ...]:
     place = ("miss", "near miss", "mean regret").index(one.aim)
     value, low, high = (part[place] for part in one.probe[2:])
     interval = f"{_number(low)} to {_number(high)}"
@@ -137,7 +137,9 @@ def _number(value: float) -> str:
     return "" if value != value else f"{value:.3g}"
 
 
-def _write(path: Path, promises: "list[Asked]", found: "list[Found]", probe: "Probe | None") -> None:
+def _write(
+    path: Path, promises: "list[GuaranteedBudget]", found: "list[SimulatedBudget]", probe: "Probe | None"
+) -> None:
     import pandas as pd
 
     from sim.comparison import tables

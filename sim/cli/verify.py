@@ -13,7 +13,7 @@ from sim.cli import common, completion, interrupt, options, workers
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from theory.checks.verify import Result, Step
+    from theory.checks.verify import VerifyResult, VerifyStep
 
 
 @common.command
@@ -52,8 +52,8 @@ def verify(
 
     math, out = workers.everywhere(math, dask) if math else None, out if dask is None else out.resolve()
     own = tuple(plugins.everywhere(one) if dask is not None else one for one in bound or ())
-    plan = driver.Plan(quick, seed, math, tuple(family or ()), bounds=own)
-    standing = common.Standing(out)
+    plan = driver.VerifyPlan(quick, seed, math, tuple(family or ()), bounds=own)
+    standing = common.LastWords(out)
     interrupt.last_words(standing)
     try:
         with workers.pool(processes, dask, cache_dir) as pool, _progress() as report:
@@ -71,11 +71,11 @@ def verify(
 
 
 @contextmanager
-def _progress() -> "Iterator[Callable[[Step], None]]":
+def _progress() -> "Iterator[Callable[[VerifyStep], None]]":
     """What reports steps: a bar on a terminal, else a line per step."""
     if not sys.stderr.isatty():
 
-        def line(step: "Step") -> None:
+        def line(step: "VerifyStep") -> None:
             typer.echo(
                 f"{common.plain(_about(step))} in {step.seconds:.1f} s ({step.done} of {step.total} cells)", err=True
             )
@@ -89,12 +89,12 @@ def _progress() -> "Iterator[Callable[[Step], None]]":
         )
 
 
-def _about(step: "Step") -> str:
+def _about(step: "VerifyStep") -> str:
     done = {"simulation": "simulated", "enumeration": "enumerated", "splitting": "split"}
     return f"{step.family}: {'bounds' if step.kind == 'claims' else f'{step.rule} {done[step.kind]}'}"
 
 
-def _show(result: "Result") -> None:
+def _show(result: "VerifyResult") -> None:
     console = common.console()
     _table(console, result)
     console.print(
@@ -104,7 +104,7 @@ def _show(result: "Result") -> None:
     )
 
 
-def _table(console: "Console", result: "Result") -> None:
+def _table(console: "Console", result: "VerifyResult") -> None:
     """Verdicts, claim by family, with how loose each bound was at its tightest."""
     from rich.text import Text
 

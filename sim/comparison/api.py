@@ -35,7 +35,7 @@ def compare(
     *,
     trials: int = 200,
     seed: int = 0,
-    exact: cells.Exact | np.ndarray | Mapping[str, Any] | None = None,
+    exact: cells.ExactValues | np.ndarray | Mapping[str, Any] | None = None,
     reference: Any = None,
     out: str | Path | None = None,
     workers: int | Executor = 1,
@@ -168,7 +168,7 @@ class _Known:
         return own, own
 
 
-def _exact(exact: Any, places: tuple[str | given.Given, ...]) -> cells.Exact:
+def _exact(exact: Any, places: tuple[str | given.Given, ...]) -> cells.ExactValues:
     """What computes exact values."""
     if exact is None:
         raise ValueError(_NO_EXACT)

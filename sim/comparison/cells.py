@@ -20,7 +20,7 @@ from sim.comparison.given import Held
 from sim.envs.sources import NamedSource
 from sim.program import Program
 
-Exact = Callable[[NamedSource, int, int, int], tuple[np.ndarray, np.ndarray]]
+ExactValues = Callable[[NamedSource, int, int, int], tuple[np.ndarray, np.ndarray]]
 """(environment, seed, first trial, trials) -> exact values on train and on test, each float64 of shape (trial, context,
 prompt, scale), or with a leading axis of one where all trials have the same. A function that a module defines, so that
 other processes find it."""
@@ -105,13 +105,13 @@ class Outcome(NamedTuple):
     seconds: Seconds
 
 
-def _brought_along(cell: Cell, exact: Exact) -> str:
+def _brought_along(cell: Cell, exact: ExactValues) -> str:
     """The algorithm of a cell where it is named by its code."""
     return cell.algorithm if plugins.is_code(cell.algorithm) else ""
 
 
 @mistakes.tells(_brought_along)
-def run_cell(cell: Cell, exact: Exact) -> Seconds:
+def run_cell(cell: Cell, exact: ExactValues) -> Seconds:
     """Compute one cell and keep its results.
 
     Args:
@@ -138,7 +138,7 @@ def run_cell(cell: Cell, exact: Exact) -> Seconds:
     return seconds
 
 
-def run_group(group: list[Cell], exact: Exact) -> list[Seconds]:
+def run_group(group: list[Cell], exact: ExactValues) -> list[Seconds]:
     """`run_cell` for cells that share a compilation: one task for another process."""
     return [run_cell(cell, exact) for cell in group]
 
@@ -153,7 +153,7 @@ def load(cell: Cell) -> Outcome | None:
 
 
 @mistakes.tells()
-def prepare(block: Block, exact: Exact) -> Seconds:
+def prepare(block: Block, exact: ExactValues) -> Seconds:
     """Have the exact values of a block at hand before its cells need them."""
     start = perf_counter()
     exact_values(block, exact)
@@ -176,7 +176,7 @@ def context_names(world: NamedSource) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=1)
-def exact_values(block: Block, exact: Exact) -> tuple[np.ndarray, np.ndarray]:
+def exact_values(block: Block, exact: ExactValues) -> tuple[np.ndarray, np.ndarray]:
     """Exact values on train and test; those of fresh worlds take long and are kept on disk as well."""
     world = _world(block, exact)
     if not world.source.fresh:
@@ -189,13 +189,13 @@ def exact_values(block: Block, exact: Exact) -> tuple[np.ndarray, np.ndarray]:
     return train, test
 
 
-def environment_program(world: NamedSource, exact: Exact) -> Program:
+def environment_program(world: NamedSource, exact: ExactValues) -> Program:
     """All that results on an environment depend on; names are no part of it."""
     drawn = eqx.filter_eval_shape(world.source.world, jnp.zeros(2, jnp.uint32))
     return program.behind(world.source, world.data, exact, shapes=drawn)
 
 
-def _world(block: Block, exact: Exact) -> NamedSource:
+def _world(block: Block, exact: ExactValues) -> NamedSource:
     world = _named(block.env, block.held, block.digest)
     if not _agrees(world, exact, block.digest):
         raise ValueError(f"{block.env}: {_CHANGED}")
@@ -209,7 +209,7 @@ def _named(env: str, held: Held | None, digest: str) -> NamedSource:
 
 
 @lru_cache(maxsize=8)
-def _agrees(world: NamedSource, exact: Exact, digest: str) -> bool:
+def _agrees(world: NamedSource, exact: ExactValues, digest: str) -> bool:
     """Whether an environment is the one that this digest names."""
     return program.agrees(digest, environment_program(world, exact))
 

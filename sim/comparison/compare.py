@@ -18,7 +18,7 @@ import numpy as np
 
 from sim import envs, evaluate, program
 from sim.comparison import cells, contenders, given, tables
-from sim.comparison.cells import Block, Cell, Exact, Seconds
+from sim.comparison.cells import Block, Cell, ExactValues, Seconds
 from sim.comparison.given import Given, Held
 from sim.comparison.store import Interrupted
 from sim.constants import MAX_BUDGET
@@ -105,7 +105,7 @@ class Result(NamedTuple):
 def compare(
     plan: Plan,
     out: Path,
-    exact: Exact,
+    exact: ExactValues,
     *,
     executor: Executor | None = None,
     report: Callable[[Step], None] | None = None,
@@ -135,7 +135,7 @@ def compare(
 def run(
     plan: Plan,
     out: Path,
-    exact: Exact,
+    exact: ExactValues,
     *,
     executor: Executor | None = None,
     report: Callable[[Step], None] | None = None,
@@ -256,7 +256,7 @@ def _run(
     worlds: dict[str, NamedSource],
     rules: dict[str, _Rule],
     missing: set[Cell],
-    exact: Exact,
+    exact: ExactValues,
     executor: Executor | None,
 ) -> Iterator[tuple[Cell | Block, Seconds]]:
     """Compute the missing cells and the exact values they need; each comes out with its time when it is done."""
@@ -297,7 +297,7 @@ def _in_order(groups: list[list[Cell]], worlds: dict[str, NamedSource]) -> list[
     return sorted(groups, key=rank)
 
 
-def _here(groups: list[list[Cell]], exact: Exact) -> Iterator[tuple[Cell | Block, Seconds]]:
+def _here(groups: list[list[Cell]], exact: ExactValues) -> Iterator[tuple[Cell | Block, Seconds]]:
     for block, own in groupby(groups, key=lambda group: group[0].block):
         yield block, cells.prepare(block, exact)
         yield from ((cell, cells.run_cell(cell, exact)) for group in own for cell in group)

@@ -64,7 +64,7 @@ class Learner(NamedTuple):
 class Reference(NamedTuple):
     """A reference policy: it reads the truth, pulls nothing and spends nothing."""
 
-    policy: Callable[[np.ndarray], references.Arms]
+    policy: Callable[[np.ndarray], references.PolicyArms]
 
     @property
     def program(self) -> Program:

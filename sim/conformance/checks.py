@@ -25,7 +25,7 @@ class Check(NamedTuple):
     problem: Callable[[Make], str | None]
 
 
-class Verdict(NamedTuple):
+class CheckResult(NamedTuple):
     """Finding of a check: a problem, None where it passed; `tried` is false where an earlier failure forbids it."""
 
     check: Check
@@ -33,7 +33,7 @@ class Verdict(NamedTuple):
     tried: bool = True
 
 
-def run(checks: Sequence[Check], make: Make, about: str) -> Iterator[Verdict]:
+def run(checks: Sequence[Check], make: Make, about: str) -> Iterator[CheckResult]:
     """Run checks one after the other. After the first has failed the others cannot be tried.
 
     Args:
@@ -44,7 +44,7 @@ def run(checks: Sequence[Check], make: Make, about: str) -> Iterator[Verdict]:
     broken = False
     for place, check in enumerate(checks):
         if broken:
-            yield Verdict(check, None, tried=False)
+            yield CheckResult(check, None, tried=False)
             continue
         try:
             problem = check.problem(make)
@@ -52,4 +52,4 @@ def run(checks: Sequence[Check], make: Make, about: str) -> Iterator[Verdict]:
             found = mistakes.mistake(error, about)
             problem = str(found or f"{type(error).__name__}: {error}")
         broken = place == 0 and problem is not None
-        yield Verdict(check, problem)
+        yield CheckResult(check, problem)

@@ -21,7 +21,7 @@ from sim.engine.turn import Observer, Turn
 from sim.kernels import counter, rounds
 
 
-class Given(NamedTuple):
+class Start(NamedTuple):
     """Start of a batch.
 
     Attributes:
@@ -37,7 +37,7 @@ class Given(NamedTuple):
     train: Queries
 
 
-class Program(NamedTuple):
+class Compiled(NamedTuple):
     """One algorithm's compiled functions."""
 
     begin: Callable[..., Turn]
@@ -85,7 +85,7 @@ def run(
 
 
 @eqx.filter_jit
-def _draw(source: Source, rule: str, root: Key, first: Int[Array, ""], num_lanes: int) -> Given:
+def _draw(source: Source, rule: str, root: Key, first: Int[Array, ""], num_lanes: int) -> Start:
     numbers = first + jnp.arange(num_lanes, dtype=jnp.int32)
     keys = jax.vmap(counter.fold, in_axes=(None, 0))(root, numbers)
     if source.fresh:
@@ -93,7 +93,7 @@ def _draw(source: Source, rule: str, root: Key, first: Int[Array, ""], num_lanes
     else:
         world = source.world(root)
         spec = world.spec
-    return Given(world, spec, *fused.start_of(source, rule, keys))
+    return Start(world, spec, *fused.start_of(source, rule, keys))
 
 
 @lru_cache
@@ -108,7 +108,7 @@ def _round(how: rounds.Pulling, stride: int) -> Callable[..., Stats]:
 
 
 @lru_cache
-def _program(static: tuple[Algorithm, Observer | None], fresh: bool) -> Program:
+def _program(static: tuple[Algorithm, Observer | None], fresh: bool) -> Compiled:
     """The functions of an algorithm and who watches it, given their fields that are no arrays."""
 
     def each(own: Any, spec: Spec, function: Callable[..., Any], *batched: Any) -> Any:
@@ -136,4 +136,4 @@ def _program(static: tuple[Algorithm, Observer | None], fresh: bool) -> Program:
     def answer(own: Any, spec: Spec, run_keys: Array, at: Turn) -> Trial:
         return each(own, spec, turn.answer, jax.vmap(turn.recommend_key)(run_keys), at)
 
-    return Program(jax.jit(begin), jax.jit(ask), jax.jit(tell, donate_argnums=3), jax.jit(answer))
+    return Compiled(jax.jit(begin), jax.jit(ask), jax.jit(tell, donate_argnums=3), jax.jit(answer))

@@ -17,7 +17,7 @@ _CACHED += ("cache_read_input_tokens", "cache_creation_input_tokens")
 """Prompt tokens that Inspect and Anthropic count beside `input_tokens`, not always, and their totals with them."""
 
 
-class Content(NamedTuple):
+class MessageText(NamedTuple):
     """The text of a message.
 
     Attributes:
@@ -30,20 +30,20 @@ class Content(NamedTuple):
     missing: str | None = None
 
 
-def content_of(message: Mapping[str, Any]) -> Content:
+def content_of(message: Mapping[str, Any]) -> MessageText:
     """The text of a chat message: as it stands, or in parts, of which thoughts are no part of the answer."""
     content = message.get("content")
     if isinstance(content, str) and content:
-        return Content(content)
+        return MessageText(content)
     texts, other = _parts(content)
     if texts and (text := "".join(texts)):
-        return Content(text)
+        return MessageText(text)
     beside = [name for name in _BESIDE if message.get(name)]
     if isinstance(content, str) or (texts and not other):  # an empty answer is an answer, where nothing is beside it
-        return Content("", ", ".join(beside) or None)
+        return MessageText("", ", ".join(beside) or None)
     if other:
         beside.insert(0, f"content ({', '.join(other)})")
-    return Content("", ", ".join(beside))
+    return MessageText("", ", ".join(beside))
 
 
 def _parts(content: Any) -> tuple[list[str], list[str]]:

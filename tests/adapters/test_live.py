@@ -13,7 +13,7 @@ from helpers import best_of, given, majority, mixed, scripted
 
 from sim import algorithms
 from sim.adapters.evidence import Evidence
-from sim.adapters.live import Desk, Live, Step, in_parallel, plan_pulls, unit_sums
+from sim.adapters.live import Desk, Live, RunStep, in_parallel, plan_pulls, unit_sums
 from sim.adapters.paid.entries import Asked, Draw
 from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.sampler import Sampler, Want
@@ -204,7 +204,7 @@ def test_progress_is_told_and_rounds_without_pulls_ask_nothing():
         run.answer(counter.from_seed(0), none)
         some = Allocation(jnp.arange(3), jnp.full(3, 2), jnp.full(3, 2))
         run.answer(counter.from_seed(0), some)
-    assert steps[-1] == Step(1, 6, 6)
+    assert steps[-1] == RunStep(1, 6, 6)
     assert [step.done for step in steps] == list(range(1, 7))
 
 

@@ -154,7 +154,7 @@ def test_an_estimate_above_what_the_caps_leave_is_cut_and_told(folder: Path):
 
 
 def test_what_is_kept_of_rounds_is_no_longer_estimated():
-    plan = planning.Plan((), Amount(100, 100, 100), Amount(100, 1000, 50), judged=False, kept=60)
+    plan = planning.RunPlan((), Amount(100, 100, 100), Amount(100, 1000, 50), judged=False, kept=60)
     assert plan.short(Caps(100, None, None), Amount(60, 600, 30)) == []
     assert plan.short(Caps(99, 1000, 49), Amount(60, 600, 30)) == ["completions", "money"]
     assert plan._replace(expected=None).short(Caps(1, 1, 1), Amount()) == []

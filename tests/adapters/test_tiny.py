@@ -18,7 +18,7 @@ import pytest
 from helpers import SIGMAS
 
 from sim.adapters.tiny import demo, flip, server, task, train, weights
-from sim.adapters.tiny.generate import CONTEXT, MAX_PROMPT, NEVER, ROWS, Completion, Row, complete
+from sim.adapters.tiny.generate import CONTEXT, MAX_PROMPT, NEVER, ROWS, Draft, Generated, complete
 from sim.adapters.tiny.model import HEAD_SIZE, Params, empty_cache, forward, rotate
 from sim.adapters.tiny.tokenizer import BOS, EOS, PAD, REPLY, UNKNOWN, USER, VOCABULARY, chat, decode, encode
 
@@ -140,8 +140,8 @@ def test_positions_matter_by_distance_alone():
     assert not np.allclose(products(1, 0), products(0, 0), atol=1e-2)
 
 
-def rows(prompt: tuple[int, ...], seed: int, n: int, **settings: Any) -> list[Row]:
-    return [Row(prompt, seed + choice, **settings) for choice in range(n)]
+def rows(prompt: tuple[int, ...], seed: int, n: int, **settings: Any) -> list[Draft]:
+    return [Draft(prompt, seed + choice, **settings) for choice in range(n)]
 
 
 def test_a_completion_depends_on_its_request_and_seed_alone():
@@ -167,9 +167,9 @@ def greedy(prompt: tuple[int, ...], length: int) -> list[int]:
 
 
 def test_temperature_zero_takes_the_likeliest_token():
-    for prompt, found in zip(PROMPTS, complete(PARAMS, [Row(prompt, 1, 0.0) for prompt in PROMPTS]), strict=True):
+    for prompt, found in zip(PROMPTS, complete(PARAMS, [Draft(prompt, 1, 0.0) for prompt in PROMPTS]), strict=True):
         expected = greedy(prompt, CONTEXT - len(prompt))
-        assert found == Completion(decode(expected), len(expected), "stop")
+        assert found == Generated(decode(expected), len(expected), "stop")
 
 
 @pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (4.0, 1.0), (4.0, 0.5)])
@@ -200,13 +200,13 @@ def test_first_tokens_follow_the_law_of_the_model(temperature: float, top_p: flo
 
 def test_the_longest_completion_is_honoured():
     for limit in (1, 3):
-        assert complete(PARAMS, [Row(PROMPTS[1], 0, 0.0, 1.0, limit)])[0].tokens <= limit
-    whole = complete(PARAMS, [Row(tuple(chat(task.STEPS, "2+6+4+5")), 0, 0.0)])[0]
+        assert complete(PARAMS, [Draft(PROMPTS[1], 0, 0.0, 1.0, limit)])[0].tokens <= limit
+    whole = complete(PARAMS, [Draft(tuple(chat(task.STEPS, "2+6+4+5")), 0, 0.0)])[0]
     assert whole.finish == "stop"
-    exact = complete(PARAMS, [Row(tuple(chat(task.STEPS, "2+6+4+5")), 0, 0.0, 1.0, whole.tokens)])[0]
+    exact = complete(PARAMS, [Draft(tuple(chat(task.STEPS, "2+6+4+5")), 0, 0.0, 1.0, whole.tokens)])[0]
     assert exact == whole
-    short = complete(PARAMS, [Row(tuple(chat(task.STEPS, "2+6+4+5")), 0, 0.0, 1.0, whole.tokens - 1)])[0]
-    assert short == Completion(whole.text, whole.tokens - 1, "length")
+    short = complete(PARAMS, [Draft(tuple(chat(task.STEPS, "2+6+4+5")), 0, 0.0, 1.0, whole.tokens - 1)])[0]
+    assert short == Generated(whole.text, whole.tokens - 1, "length")
     hot = complete(PARAMS, rows(tuple(chat("z" * 44, "")), 0, ROWS, temperature=10.0))
     assert {(one.tokens, one.finish) for one in hot if one.finish == "length"} == {(CONTEXT - 47, "length")}
 
@@ -330,9 +330,9 @@ def test_a_failure_of_the_model_is_an_error_of_the_server(monkeypatch: pytest.Mo
     good = complete
     monkeypatch.setattr(server, "complete", lambda params, rows: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        engine.submit([Row(PROMPTS[0], 0)])
+        engine.submit([Draft(PROMPTS[0], 0)])
     monkeypatch.setattr(server, "complete", good)
-    assert engine.submit([Row(PROMPTS[0], 0)]) == complete(PARAMS, [Row(PROMPTS[0], 0)])
+    assert engine.submit([Draft(PROMPTS[0], 0)]) == complete(PARAMS, [Draft(PROMPTS[0], 0)])
 
 
 def test_the_example_is_a_run_that_is_accepted(tmp_path: Path):
@@ -366,9 +366,9 @@ def test_the_model_has_learnt_its_task():
     """Sums of four numbers, in steps and at temperature 0.5: at least 9 of 10 right."""
     rng = np.random.default_rng(3)
     numbers = [task.draw(rng, 4) for _ in range(64)]
-    found: list[Completion] = []
+    found: list[Generated] = []
     for start in range(0, 64, 16):
-        asked = [Row(tuple(chat(task.STEPS, task.question(one))), 7, 0.5) for one in numbers[start : start + 16]]
+        asked = [Draft(tuple(chat(task.STEPS, task.question(one))), 7, 0.5) for one in numbers[start : start + 16]]
         found += complete(PARAMS, asked)
     right = [one.text.split()[-1:] == [str(own.sum() % 7)] for one, own in zip(found, numbers, strict=True)]
     assert np.mean(right) >= 0.9
@@ -391,7 +391,7 @@ def test_labels_stand_where_their_prompt_and_query_are():
 def test_votes_are_counted_as_the_testbed_counts_them():
     """Ties earn 1/t; what cannot be read is one wrong answer; blocks do not overlap; intervals are paired."""
     labels = np.array([[[1, 1, 2, 2], [3, 10, 10, 3]], [[1, 2, 3, 4], [10, 10, 10, 3]], [[1] * 4, [3] * 4]])
-    answers = flip.Answers(labels, np.ones_like(labels), np.array([1, 3]))
+    answers = flip.Graded(labels, np.ones_like(labels), np.array([1, 3]))
     assert flip.credit(answers, 1).tolist() == [[0.5, 0.5], [0.25, 0.25], [1.0, 1.0]]
     assert flip.credit(answers, 2).tolist() == [[0.5, 0.5], [0.25, 0.25], [1.0, 1.0]]
     assert flip.credit(answers, 4).tolist() == [[0.5, 0.5], [0.25, 0.0], [1.0, 1.0]]

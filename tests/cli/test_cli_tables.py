@@ -23,7 +23,7 @@ from sim.comparison import contenders, tables
 from sim.comparison.cells import Seconds
 from sim.comparison.compare import Plan, Result, Step
 from sim.envs import files
-from theory.checks.verify import Step as VerifyStep
+from theory.checks.verify import VerifyStep as VerifyStep
 
 ODD = "a[/b] \n :smile: $x^ \x1b[31m"
 SHOWN = r"a[/b] \n :smile: $x^ \x1b[31m"

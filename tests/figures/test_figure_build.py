@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 import figures
 from figures import build, exploration, panels, registry, style
-from figures.build import Asked
+from figures.build import Wanted
 from figures.inputs import SEED, Lab, summary
 from sim import envs
 from sim.cli import app
@@ -70,7 +70,7 @@ def _is_plain(node: ast.AST | None) -> bool:
 
 
 def test_a_deleted_table_comes_back_the_same_and_a_kept_one_is_not_computed(tmp_path: Path):
-    asked = Asked(tmp_path, smoke=True)
+    asked = Wanted(tmp_path, smoke=True)
     (made,), known = build.build(["utility"], asked, lab(tmp_path))
     table, record = tmp_path / "tables" / "utility.csv", tmp_path / "tables" / "utility.json"
     before = table.read_bytes()
@@ -94,12 +94,12 @@ def test_a_deleted_table_comes_back_the_same_and_a_kept_one_is_not_computed(tmp_
 
 
 def test_another_sweep_makes_a_table_old_and_another_program_is_told(tmp_path: Path):
-    build.build(["utility"], Asked(tmp_path, smoke=True), lab(tmp_path))
-    assert build.state("utility", Asked(tmp_path, smoke=True), lab(tmp_path)) == ("current", "")
-    assert build.state("utility", Asked(tmp_path), lab(tmp_path)) == ("old", "sweep changed")
+    build.build(["utility"], Wanted(tmp_path, smoke=True), lab(tmp_path))
+    assert build.state("utility", Wanted(tmp_path, smoke=True), lab(tmp_path)) == ("current", "")
+    assert build.state("utility", Wanted(tmp_path), lab(tmp_path)) == ("old", "sweep changed")
     record = tmp_path / "tables" / "utility.json"
     record.write_text(json.dumps(json.loads(record.read_text()) | {"program": "another"}))
-    state, note = build.state("utility", Asked(tmp_path, smoke=True), lab(tmp_path))
+    state, note = build.state("utility", Wanted(tmp_path, smoke=True), lab(tmp_path))
     assert (state, note) == ("current", "made by an earlier version of the program")
 
 
@@ -177,13 +177,13 @@ def test_the_table_that_another_is_computed_from_counts_by_its_numbers(tmp_path:
     for numbers, seconds in (("1", 1.0), ("1", 2.0), ("2", 2.0)):
         table.write_text(numbers)
         record.write_text(json.dumps({"inputs": {}, "program": "", "timing": {"wall_seconds": seconds}}))
-        found.append(build._inputs("resolution", Asked(tmp_path), lab(tmp_path))["tables"])
+        found.append(build._inputs("resolution", Wanted(tmp_path), lab(tmp_path))["tables"])
     assert found[0] == found[1] != found[2]
 
 
 def test_a_table_whose_environment_is_not_at_hand_is_left_as_it_is(tmp_path: Path):
     """Otherwise the released environments would vanish from the committed tables on a machine without their files."""
-    asked, released = Asked(tmp_path), {"sweep": {}, "environments": {"MATH": "digest"}, "tables": {}}
+    asked, released = Wanted(tmp_path), {"sweep": {}, "environments": {"MATH": "digest"}, "tables": {}}
     folder = tmp_path / "tables"
     folder.mkdir()
     (folder / "crossing.csv").write_text("env,kind\n")
@@ -220,14 +220,14 @@ def test_an_installed_package_is_read_and_never_written(tmp_path: Path, monkeypa
     assert "figures/tables/rho.csv: no such table" in made.stderr
     folder, kept = build.home(None)
     for seconds in (True, False):
-        ((one,), _) = build.build(["utility"], Asked(folder, smoke=True, kept=kept), lab(tmp_path))
+        ((one,), _) = build.build(["utility"], Wanted(folder, smoke=True, kept=kept), lab(tmp_path))
         assert (one.seconds > 0) == seconds
     assert [path.name for path in sorted((here / "figures" / "tables").iterdir())] == ["utility.csv", "utility.json"]
     assert {path: path.read_bytes() for path in package.rglob("*.*")} == before
 
 
 def test_crossing_finds_the_crossover(tmp_path: Path):
-    _, known = build.build(["crossing"], Asked(tmp_path, smoke=True), lab(tmp_path))
+    _, known = build.build(["crossing"], Wanted(tmp_path, smoke=True), lab(tmp_path))
     own = known["crossing"][known["crossing"]["env"] == "crossover"]
     curves = own[own["kind"] == "curve"].set_index(["prompt", "scale"])["value"]
     assert curves[0, 1] == 0.65 > curves[1, 1] == 0.62
@@ -266,7 +266,7 @@ def test_simulated_tables_resume_and_a_deleted_one_comes_back_the_same(
         if step.algorithm == "psst":
             raise KeyboardInterrupt
 
-    asked = Asked(tmp_path / "out", smoke=True)
+    asked = Wanted(tmp_path / "out", smoke=True)
     with pytest.raises(Interrupted) as stopped:
         build.build(["exploration"], asked, lab(tmp_path)._replace(report=stop))
     assert (stopped.value.kept, stopped.value.total) == (1, 4)
@@ -317,7 +317,7 @@ def test_environments_take_options(tmp_path: Path):
 
 
 def test_a_pdf_is_as_wide_as_a_page_and_embeds_its_fonts(tmp_path: Path):
-    (made,), _ = build.build(["utility"], Asked(tmp_path, smoke=True), lab(tmp_path))
+    (made,), _ = build.build(["utility"], Wanted(tmp_path, smoke=True), lab(tmp_path))
     content = made.files[0].read_bytes()
     assert b"/MediaBox [ 0 0 504 " in content  # 7 inches
     assert b"/FontFile2" in content

@@ -10,7 +10,7 @@ from released_files import Authors
 from typer.testing import CliRunner
 
 from figures import exploration, judges, registry
-from figures.build import Asked
+from figures.build import Wanted
 from figures.inputs import Lab, files_in
 from sim.cli import app
 from sim.cli import figures as commands
@@ -90,7 +90,7 @@ def test_files_are_looked_for_in_the_default_folder_besides(
     default.mkdir()
     (given / "HH_final.pkl").rename(default / "HH_final.pkl")
     monkeypatch.setattr(fetch, "data_folder", lambda: default)
-    assert set(commands.lab([given], Asked(tmp_path)).files) == set(GIVEN)
+    assert set(commands.lab([given], Wanted(tmp_path)).files) == set(GIVEN)
 
 
 @pytest.mark.slow

@@ -64,7 +64,7 @@ def test_the_committed_ledger_is_what_the_committed_tables_say():
     path = TABLES / "claims.md"
     known = {name: tables.load(TABLES / f"{name}.csv") for name in claims.needs()}
     assert path.read_text(encoding="utf-8") == claims.ledger(
-        known, build.origins(claims.needs(), build.Asked(TABLES.parent))
+        known, build.origins(claims.needs(), build.Wanted(TABLES.parent))
     )
     results = (TABLES.parents[1] / "docs" / "results.md").read_text(encoding="utf-8")
     assert claims.into(results, claims.short(known)) == results

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from figures import build, registry
-from figures.build import Asked
+from figures.build import Wanted
 from figures.inputs import Lab
 from sim import algorithms, envs
 from sim.envs import families
@@ -29,12 +29,12 @@ def draw(table):
 
 def test_a_figure_from_elsewhere_is_built_and_is_old_once_it_is_edited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Seen to recurse without end with names that are looked for in this project alone."""
-    code, asked = tmp_path / "code", Asked(tmp_path / "out")
+    code, asked = tmp_path / "code", Wanted(tmp_path / "out")
     (code / "deep").mkdir(parents=True)
     (code / "outside.py").write_text(OUTSIDE)
     (code / "deep" / "numbers.py").write_text("X = 1")
     monkeypatch.syspath_prepend(str(code))
-    monkeypatch.setitem(registry.FIGURES, "outside", registry.Entry("outside", "nothing"))
+    monkeypatch.setitem(registry.FIGURES, "outside", registry.FigureEntry("outside", "nothing"))
 
     def made() -> tuple[int, bool]:
         for name in ("outside", "deep", "deep.numbers"):

@@ -18,7 +18,7 @@ from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.scorers import registry as scorers
 from sim.adapters.scorers.scoring import OK, UNREADABLE, Item, Scored
 from sim.cli import app
-from sim.cli.new import Kind, named, skeleton
+from sim.cli.new import FileKind, named, skeleton
 from sim.conformance import checks
 from sim.conformance import scorers as scorer_checks
 from theory.checks import brought, claims
@@ -41,8 +41,8 @@ def iapo(*arguments: object) -> Result:
     return CliRunner().invoke(app, list(map(str, arguments)))
 
 
-@pytest.mark.parametrize("kind", Kind)
-def test_a_new_file_says_what_to_do_next_and_is_never_overwritten(kind: Kind, here: Path) -> None:
+@pytest.mark.parametrize("kind", FileKind)
+def test_a_new_file_says_what_to_do_next_and_is_never_overwritten(kind: FileKind, here: Path) -> None:
     result = iapo("new", kind, "my-own")
     assert result.exit_code == 0, result.output
     text = (here / "my_own.py").read_text()
@@ -72,8 +72,10 @@ def test_names_that_cannot_be_are_refused(name: str, sentence: str, here: Path) 
     assert not list(here.iterdir())
 
 
-@pytest.mark.parametrize("kind", [Kind.scorer, Kind.environment, pytest.param(Kind.algorithm, marks=pytest.mark.slow)])
-def test_a_new_file_passes_its_checks(kind: Kind, here: Path) -> None:
+@pytest.mark.parametrize(
+    "kind", [FileKind.scorer, FileKind.environment, pytest.param(FileKind.algorithm, marks=pytest.mark.slow)]
+)
+def test_a_new_file_passes_its_checks(kind: FileKind, here: Path) -> None:
     iapo("new", kind, "mine")
     result = iapo("check", f"mine.py{named(kind, 'mine')}")
     assert result.exit_code == 0, result.output
@@ -83,7 +85,9 @@ def test_a_new_file_passes_its_checks(kind: Kind, here: Path) -> None:
 
 
 def test_what_fails_is_said_in_words_with_a_hint(here: Path) -> None:
-    (here / "mine.py").write_text(skeleton(Kind.algorithm, "mine.py").replace("state.left < 1\n", "state.left\n", 1))
+    (here / "mine.py").write_text(
+        skeleton(FileKind.algorithm, "mine.py").replace("state.left < 1\n", "state.left\n", 1)
+    )
     result = iapo("check", "mine.py:Mine")
     assert result.exit_code == 1
     assert "FAIL  its methods return what sim.core.Algorithm says" in result.stdout
@@ -255,7 +259,7 @@ class Half:
 
 def test_a_figure_of_ones_own_is_made_kept_and_made_again_when_it_changes(here: Path) -> None:
     (here / "mine.py").write_text(FIGURE)
-    lab, asked = Lab({}, here / "cells", {}), build.Asked(here / "out")
+    lab, asked = Lab({}, here / "cells", {}), build.Wanted(here / "out")
     assert registry.bring("mine.py") == "mine"
     assert registry.bring("mine.py:Other") == "Other"
     assert registry.FIGURES["Other"].shows == "Another picture."
@@ -285,12 +289,12 @@ def test_figures_that_are_none_are_refused(here: Path) -> None:
 
 
 def test_a_sweep_that_names_code_depends_on_its_text(here: Path) -> None:
-    (here / "rule.py").write_text(skeleton(Kind.algorithm, "rule.py"))
-    (here / "place.py").write_text(skeleton(Kind.environment, "place.py"))
+    (here / "rule.py").write_text(skeleton(FileKind.algorithm, "rule.py"))
+    (here / "place.py").write_text(skeleton(FileKind.environment, "place.py"))
     sweep = {"algorithms": ("psst", "rule.py:Rule"), "envs": ("place.py:place", "crossover")}
     before = build.registered("figures.exploration", sweep)
     assert set(before) == {"program of rule.py:Rule", "program of place.py:place"}
-    (here / "rule.py").write_text(skeleton(Kind.algorithm, "rule.py").replace("parts: int = 2", "parts: int = 3"))
+    (here / "rule.py").write_text(skeleton(FileKind.algorithm, "rule.py").replace("parts: int = 2", "parts: int = 3"))
     after = build.registered("figures.exploration", sweep)
     assert [before[name] == after[name] for name in sorted(before)] == [True, False]
 
@@ -369,13 +373,13 @@ def test_claims_of_ones_own_join_the_ledger(here: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(ledger, "CLAIMS", dict(ledger.CLAIMS))
     (here / "mine.py").write_text(FIGURE)
     (here / "held.py").write_text(
-        "from figures.claims import Claim\n"
-        "C11 = Claim('All is well.', '-', 'it is', ('mine.py', 'regret'), lambda tables: [], envs=())\n"
+        "from figures.claims import PaperClaim\n"
+        "C11 = PaperClaim('All is well.', '-', 'it is', ('mine.py', 'regret'), lambda tables: [], envs=())\n"
         "C1 = C11\nnumber = 3\n"
     )
     ledger.bring(["held.py:C11"])
     assert ledger.CLAIMS["C11"].needs == ("mine", "regret")
     assert "mine" in ledger.needs()
-    for text, sentence in (("held.py:C1", "would be called 'C1'"), ("held.py:number", "expected a figures.claims.Cl")):
+    for text, sentence in (("held.py:C1", "would be called 'C1'"), ("held.py:number", "expected a figures.claims.P")):
         with pytest.raises(ValueError, match=sentence):
             ledger.bring([text])

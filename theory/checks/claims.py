@@ -233,14 +233,14 @@ def at(tolerance: float = 0.0) -> dict[str, Claim]:
     return {name: claim.at(tolerance) for name, claim in CLAIMS.items() if tolerance > 0 or not claim.asks}
 
 
-class Exact(NamedTuple):
+class ExactError(NamedTuple):
     """An exact failure probability, and its parts by round of failure where there are rounds."""
 
     total: float
     by_round: np.ndarray
 
 
-def exact_failure(rule: str, data: Dataset, budget: int) -> Exact | None:
+def exact_failure(rule: str, data: Dataset, budget: int) -> ExactError | None:
     """Exact failure probability of a rule, None where it is not known: Bernoulli arms, fresh halving or one batch.
 
     Nor is it known where there are so many pulls that the simulator's rounding makes different means equal.
@@ -255,16 +255,16 @@ def exact_failure(rule: str, data: Dataset, budget: int) -> Exact | None:
     return law(means, pulls)
 
 
-def _halving(means: tuple[float, ...], pulls: tuple[int, ...]) -> Exact:
+def _halving(means: tuple[float, ...], pulls: tuple[int, ...]) -> ExactError:
     found = halving_error(means, pulls)
-    return Exact(found.total, found.by_round)
+    return ExactError(found.total, found.by_round)
 
 
-def _one_batch(means: tuple[float, ...], pulls: tuple[int, ...]) -> Exact:
-    return Exact(one_batch_error(means, pulls[0]), np.zeros(0))
+def _one_batch(means: tuple[float, ...], pulls: tuple[int, ...]) -> ExactError:
+    return ExactError(one_batch_error(means, pulls[0]), np.zeros(0))
 
 
-_EXACT: dict[str, tuple[Callable[[int, int], tuple[int, ...]], Callable[..., Exact]]] = {
+_EXACT: dict[str, tuple[Callable[[int, int], tuple[int, ...]], Callable[..., ExactError]]] = {
     "psst, fresh": (partial(halving_pulls, spread=True), _halving),
     "uniform": (lambda arms, budget: (budget // arms,), _one_batch),
 }

@@ -38,7 +38,7 @@ _LEAST_TRIALS = 64
 _CLOSE = 1.1
 
 
-class Asked(NamedTuple):
+class GuaranteedBudget(NamedTuple):
     """Budget that one guarantee asks for.
 
     Attributes:
@@ -79,7 +79,7 @@ class Probe(NamedTuple):
     high: tuple[float, float, float]
 
 
-class Found(NamedTuple):
+class SimulatedBudget(NamedTuple):
     """Budget that simulation finds for one aim.
 
     Attributes:
@@ -97,7 +97,7 @@ class Found(NamedTuple):
     probe: Probe
 
 
-def asked(case: Case, delta: float, epsilon: float = 0.0) -> list[Asked]:
+def asked(case: Case, delta: float, epsilon: float = 0.0) -> list[GuaranteedBudget]:
     """The budget that each guarantee asks for so that a miss (or near miss) has probability at most delta.
 
     A guarantee against misses is one against near misses. With a tolerance there are also some about those alone, and
@@ -118,13 +118,13 @@ def asked(case: Case, delta: float, epsilon: float = 0.0) -> list[Asked]:
             budget = smallest_budget(lambda t, of=of, case=searched: of(case, t), target, case.problem.num_arms + 1)
             bound = math.nan if budget is None else of(case, budget)
             none = case.problem.unresolved or f"more than {LARGEST:.0e} completions"
-            found.append(Asked(name, rule, budget, bound, "" if budget else none))
+            found.append(GuaranteedBudget(name, rule, budget, bound, "" if budget else none))
         except ValueError as error:
-            found.append(Asked(name, rule, None, math.nan, str(error)))
+            found.append(GuaranteedBudget(name, rule, None, math.nan, str(error)))
     return found
 
 
-def promised(case: Case, budget: int, epsilon: float = 0.0) -> list[Asked]:
+def promised(case: Case, budget: int, epsilon: float = 0.0) -> list[GuaranteedBudget]:
     """Promise of each guarantee at a budget.
 
     Args:
@@ -136,9 +136,11 @@ def promised(case: Case, budget: int, epsilon: float = 0.0) -> list[Asked]:
     for name, claim in _guarantees(epsilon).items():
         try:
             bound = claim.of(case, budget)
-            found.append(Asked(name, claim.rule, budget, bound, case.problem.unresolved if bound >= 1 else ""))
+            found.append(
+                GuaranteedBudget(name, claim.rule, budget, bound, case.problem.unresolved if bound >= 1 else "")
+            )
         except ValueError as error:
-            found.append(Asked(name, claim.rule, None, math.nan, str(error)))
+            found.append(GuaranteedBudget(name, claim.rule, None, math.nan, str(error)))
     return found
 
 
@@ -206,7 +208,7 @@ class Simulation:
                 self.report(self._judged(budget, intervals))
         return self._judged(budget, intervals)
 
-    def find(self, aim: str, target: float, most: int = MOST) -> Found:
+    def find(self, aim: str, target: float, most: int = MOST) -> SimulatedBudget:
         """The budget that suffices for an aim: doubling, then halving the ratio of what fails to what suffices.
 
         A budget suffices where the interval lies below the target, and fails where it lies above. In between it is not
@@ -239,7 +241,7 @@ class Simulation:
             low, high = (low, middle) if suffices(middle) else (middle, high)
         tried = possible.intersection(self._seen)
         fails = [t for t in tried if probe(t).low[place] > target and (t < high or not reached)]
-        return Found(aim, target, max(fails, default=None), high if reached else None, probe(high))
+        return SimulatedBudget(aim, target, max(fails, default=None), high if reached else None, probe(high))
 
     def _simulate(self, budget: int, trials: int, fused: bool | None) -> "_Seen":
         found = runner.run_trials(self._source, self.algorithm, budget, seed=self.seed, trials=trials, fused=fused)

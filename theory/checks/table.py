@@ -10,7 +10,7 @@ from sim.comparison import store
 from theory.checks import claims, families, verdicts
 from theory.checks.events import MISS, Event
 from theory.checks.tasks import Kind, Task
-from theory.checks.verdicts import Source, Truth
+from theory.checks.verdicts import Basis, Truth
 from theory.runs import rare
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _FEWEST = 20
 """Failures below which no exponent is estimated."""
 
 
-class Entry(NamedTuple):
+class CheckedRule(NamedTuple):
     """All that is known of one rule on one world at one budget.
 
     `claims` are bounds on a miss, `others` bounds on other events, each with what is known of its event.
@@ -108,7 +108,7 @@ def by_family(summary: "pd.DataFrame") -> "pd.DataFrame":
     return parts.agg({"verdict": lambda said: str(verdicts.together(said)), **counts, "ratio": "min"}).reset_index()
 
 
-def _entries(tasks: list[Task], load: Callable[[Task], store.Content]) -> Iterator[Entry]:
+def _entries(tasks: list[Task], load: Callable[[Task], store.Content]) -> Iterator[CheckedRule]:
     """What the tasks found, by rule and budget."""
     at = {(task.kind, task.family, task.number, task.rule, task.budget, task.event): task for task in tasks}
     simulated = [task for task in tasks if task.kind is Kind.SIMULATION and task.event == MISS]
@@ -137,7 +137,7 @@ def _entries(tasks: list[Task], load: Callable[[Task], store.Content]) -> Iterat
                 truth = truths.setdefault(claim.event, Truth(None, seen.record["failures"], seen.record["trials"]))
                 others.append((name, claim.event.share(value, claims.case_of(task.data).worst), truth))
         content = found(Kind.SPLITTING)
-        yield Entry(
+        yield CheckedRule(
             task.family,
             task.data.name,
             task.rule,
@@ -153,7 +153,7 @@ def _entries(tasks: list[Task], load: Callable[[Task], store.Content]) -> Iterat
         )
 
 
-def _believed(entries: list[Entry]) -> list[Entry]:
+def _believed(entries: list[CheckedRule]) -> list[CheckedRule]:
     """Splitting counts where nothing speaks against it and it was matched on the same world and rule.
 
     It must agree wherever the exact value is known or simulation saw enough failures, and that in at least one place.
@@ -179,7 +179,7 @@ def _sees(truth: Truth) -> bool:
     return truth.exact is not None or truth.failures >= verdicts.FEW
 
 
-def _rows(entry: Entry, alpha: float) -> Iterator[dict[str, Any]]:
+def _rows(entry: CheckedRule, alpha: float) -> Iterator[dict[str, Any]]:
     """The failure itself, by context, by round, and every claim."""
     head = {"family": entry.family, "instance": entry.instance, "rule": entry.rule, "budget": entry.budget}
     head |= {"claim": "", "context": "any", "round": "any"}
@@ -225,7 +225,7 @@ def _simulated(failures: int, trials: int) -> dict[str, Any]:
     }
 
 
-def _split(entry: Entry) -> dict[str, Any]:
+def _split(entry: CheckedRule) -> dict[str, Any]:
     if entry.replicates is None:
         return {}
     low, high = rare.t_interval(entry.replicates)
@@ -237,9 +237,9 @@ def _split(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _slopes(group: list[Entry]) -> Iterator[tuple[tuple[str, str, str, int], dict[str, Any]]]:
+def _slopes(group: list[CheckedRule]) -> Iterator[tuple[tuple[str, str, str, int], dict[str, Any]]]:
     """Error exponent from each budget to the next, where both probabilities are estimated well enough."""
-    before: tuple[Entry, float] | None = None
+    before: tuple[CheckedRule, float] | None = None
     for entry in group:
         spread = _standard_error(entry.truth)
         if spread is None:
@@ -267,7 +267,7 @@ def _standard_error(truth: Truth) -> float | None:
     """Standard error of the estimate, 0 for an exact one; None where too little is known for a logarithm."""
     if truth.exact is not None:
         return 0.0 if truth.exact > 0 else None
-    if truth.source is Source.SPLITTING and truth.replicates is not None:
+    if truth.source is Basis.SPLITTING and truth.replicates is not None:
         each = truth.replicates
         return float(each.std(ddof=1) / np.sqrt(len(each))) if each.mean() > 0 else None
     if truth.failures < _FEWEST:

@@ -31,7 +31,7 @@ class Verdict(StrEnum):
     VACUOUS = "vacuous"
 
 
-class Source(StrEnum):
+class Basis(StrEnum):
     """Sources of a verdict, by the names that tables use."""
 
     EXACT = "exact"
@@ -59,19 +59,19 @@ class Truth(NamedTuple):
     replicates: np.ndarray | None = None
 
     @property
-    def source(self) -> Source:
+    def source(self) -> Basis:
         """Source of a verdict: exact, splitting, simulation or nothing."""
         if self.exact is not None:
-            return Source.EXACT
+            return Basis.EXACT
         if self.replicates is not None and self.failures < FEW:
-            return Source.SPLITTING
-        return Source.SIMULATION if self.trials else Source.NOTHING
+            return Basis.SPLITTING
+        return Basis.SIMULATION if self.trials else Basis.NOTHING
 
     def interval(self, alpha: float) -> tuple[float, float]:
         """An interval that covers the probability with confidence 1 - alpha."""
         if self.exact is not None:
             return self.exact, self.exact
-        if self.source is Source.SPLITTING and self.replicates is not None:
+        if self.source is Basis.SPLITTING and self.replicates is not None:
             return rare.t_interval(self.replicates, 1 - alpha)
         return clopper_pearson(self.failures, self.trials, 1 - alpha)
 
@@ -80,7 +80,7 @@ class Truth(NamedTuple):
         """The exact value or the point estimate; NaN without one."""
         if self.exact is not None:
             return self.exact
-        if self.source is Source.SPLITTING and self.replicates is not None:
+        if self.source is Basis.SPLITTING and self.replicates is not None:
             return float(self.replicates.mean())
         return self.failures / self.trials if self.trials else float("nan")
 

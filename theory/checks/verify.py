@@ -6,7 +6,7 @@ they are done: a run that was killed goes on where it was, and ends with the sam
 of simulated estimates (proofs.md, section 1): a gap that rounding hides makes a bound say nothing, and never violated.
 
     >>> from theory import verify
-    >>> plan = verify.Plan(quick=True, families=("two-arm",))
+    >>> plan = verify.VerifyPlan(quick=True, families=("two-arm",))
     >>> callable(verify.verify), plan.seed  # verify.verify(plan, folder) takes a minute
     (True, 0)
 """
@@ -63,7 +63,7 @@ _ANSWER = 63
 """Stands for a failure after the last round; no rule has so many."""
 
 
-class Plan(NamedTuple):
+class VerifyPlan(NamedTuple):
     """Plan of a verification.
 
     Attributes:
@@ -83,7 +83,7 @@ class Plan(NamedTuple):
     bounds: tuple[str, ...] = ()
 
 
-class Step(NamedTuple):
+class VerifyStep(NamedTuple):
     """Progress of a run: tasks of which kind and family were done in how many seconds, and how many of how many."""
 
     kind: Kind
@@ -94,7 +94,7 @@ class Step(NamedTuple):
     total: int
 
 
-class Result(NamedTuple):
+class VerifyResult(NamedTuple):
     """Result of a verification.
 
     Attributes:
@@ -113,8 +113,8 @@ class Result(NamedTuple):
 
 
 def verify(
-    plan: Plan, out: Path, *, executor: Executor | None = None, report: Callable[[Step], None] | None = None
-) -> Result:
+    plan: VerifyPlan, out: Path, *, executor: Executor | None = None, report: Callable[[VerifyStep], None] | None = None
+) -> VerifyResult:
     """Do what is missing of a plan, judge every claim and write the tables.
 
     Args:
@@ -142,7 +142,7 @@ def verify(
             done += len(group)
             if report is not None:
                 joined = " + ".join(dict.fromkeys(task.rule for task in group))
-                report(Step(group[0].kind, group[0].family, joined, seconds, done, len(tasks)))
+                report(VerifyStep(group[0].kind, group[0].family, joined, seconds, done, len(tasks)))
         found, intervals = table.build(tasks, _load)
     except KeyboardInterrupt:
         kept = sum(task.path.exists() for task in tasks if program.lasts(task.program))
@@ -151,7 +151,7 @@ def verify(
         for task in passing:
             task.path.unlink(missing_ok=True)
     verdicts = table.summary(found)
-    result = Result(found, verdicts, intervals, len(tasks) - len(missing), perf_counter() - start)
+    result = VerifyResult(found, verdicts, intervals, len(tasks) - len(missing), perf_counter() - start)
     settings = {**plan._asdict(), "math": plan.math and Path(plan.math).name, "intervals": intervals}
     provenance = tables.provenance(settings, {"wall_seconds": round(result.wall, 3), "cells_reused": result.reused})
     for name, content in zip(FILES, (found, found, verdicts, provenance), strict=True):
@@ -159,7 +159,7 @@ def verify(
     return result
 
 
-def tasks_of(plan: Plan, folder: str) -> Iterator[Task]:
+def tasks_of(plan: VerifyPlan, folder: str) -> Iterator[Task]:
     """All the tasks of a plan."""
     runner.check_seed(plan.seed)
     chosen = families.chosen(plan.quick, plan.math)

@@ -76,7 +76,7 @@ class TaskLaws:
         return self.parts.weight @ power_rows(rows, int(blocks * self.parts.parts[scale - 1]))
 
 
-class Arms:
+class ContextArms:
     """The arms of one context.
 
     Attributes:
@@ -115,7 +115,9 @@ class Rivals:
         num_scales: scales of each.
     """
 
-    def __init__(self, arms: Arms, schedule: Schedule, fresh: bool, prompts: tuple[int, ...] | None = None) -> None:
+    def __init__(
+        self, arms: ContextArms, schedule: Schedule, fresh: bool, prompts: tuple[int, ...] | None = None
+    ) -> None:
         everyone = tuple(p for p in range(arms.num_prompts) if p != arms.best[0])
         self.prompts, self.num_scales = everyone if prompts is None else prompts, arms.num_scales
         self._arms, self._fresh = arms, fresh

@@ -32,7 +32,7 @@ from sim.utilities import tasks_of
 from theory.bounds import markov
 from theory.chernoff import exponents, hoeffding
 from theory.exact import best_arms
-from theory.lcpb.estimates import Arms, Rivals, Schedule, TaskLaws, num_histories, pull_sizes
+from theory.lcpb.estimates import ContextArms, Rivals, Schedule, TaskLaws, num_histories, pull_sizes
 from theory.lcpb.lattice import Lattice
 from theory.lcpb.leader import expectation
 from theory.problem import Problem, allowances, halving_sizes, problem_of
@@ -169,13 +169,13 @@ def _schedules(
     return schedules
 
 
-def _contexts(data: Dataset, ids: np.ndarray | None, problem: Problem) -> list[Arms]:
+def _contexts(data: Dataset, ids: np.ndarray | None, problem: Problem) -> list[ContextArms]:
     tasks = tasks_of(data.objective_weights)
     laws = {task: TaskLaws(parts_of(data, task, ids)) for task in set(tasks.index)}
     cost = data.cost_weights[:, None, None] * data.costs[:, None] * np.arange(1, data.max_scale + 1)
     best = zip(*best_arms(problem.values), strict=True)
     return [
-        Arms(laws[task], factor, own_cost, (int(prompt), int(scale)), blur)
+        ContextArms(laws[task], factor, own_cost, (int(prompt), int(scale)), blur)
         for task, factor, own_cost, (prompt, scale), blur in zip(
             tasks.index, tasks.factor, cost, best, problem.blurs, strict=True
         )
@@ -183,7 +183,7 @@ def _contexts(data: Dataset, ids: np.ndarray | None, problem: Problem) -> list[A
 
 
 def _round(
-    arms: Arms,
+    arms: ContextArms,
     own: "_OwnPrompt",
     where: tuple[int, int],
     cases: Iterator[tuple[Schedule, Lattice]],
@@ -274,7 +274,7 @@ class _OwnPrompt:
 
 
 def _laws_in_order(
-    problem: Problem, arms: Arms, sizes: list[int], possible: list[list[int]], fresh: bool
+    problem: Problem, arms: ContextArms, sizes: list[int], possible: list[list[int]], fresh: bool
 ) -> list[np.ndarray] | None:
     """`_ranked` in every round that has pulls, where rounds are independent given few sets of survivors; else None."""
     sets = max(math.comb(problem.num_arms - 1, size - 1) for size in sizes)
@@ -291,7 +291,7 @@ def _laws_in_order(
 
 
 def _known_survivors(
-    problem: Problem, arms: Arms, sizes: list[int], possible: list[list[int]], ranked: list[np.ndarray]
+    problem: Problem, arms: ContextArms, sizes: list[int], possible: list[list[int]], ranked: list[np.ndarray]
 ) -> Float64[np.ndarray, "context round"]:
     """The bound averaged over the law of the survivors, which is carried from round to round."""
     terms, alive = np.ones((1, len(sizes))), {tuple(p for p in range(problem.num_prompts) if p != arms.best[0]): 1.0}
@@ -314,7 +314,7 @@ def _known_survivors(
     return terms
 
 
-def _ranked(arms: Arms, history: tuple[tuple[int, int], ...]) -> Float64[np.ndarray, "arm value"] | None:
+def _ranked(arms: ContextArms, history: tuple[tuple[int, int], ...]) -> Float64[np.ndarray, "arm value"] | None:
     """Laws of all arms' estimates over their common values, in order; None where rounding confuses two values.
 
     Values are equal where whole numbers say so: at equal costs. Those of different costs must lie apart.

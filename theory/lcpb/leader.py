@@ -21,7 +21,7 @@ _BLOCK = 1 << 17
 
 
 @runtime_checkable
-class Rivals(Protocol):
+class RivalLaws(Protocol):
     """Rivals that may beat the leader."""
 
     num_scales: int
@@ -35,7 +35,7 @@ class Rivals(Protocol):
         ...
 
 
-def expectation(leader: Lattice, rivals: Rivals, most: int, needed: Sequence[int]) -> Float64[np.ndarray, " needed"]:
+def expectation(leader: Lattice, rivals: RivalLaws, most: int, needed: Sequence[int]) -> Float64[np.ndarray, " needed"]:
     """Bounds on P(at least m of at most `most` rivals beat the leader), for every m in `needed`.
 
     Args:
@@ -118,7 +118,7 @@ def _independent(mass: np.ndarray, above: np.ndarray, equal: np.ndarray, most: i
     return total + float(remaining[min(start, len(order))])
 
 
-def _shared(mass: np.ndarray, at: Points, rivals: Rivals, most: int, needed: Sequence[int]) -> np.ndarray:
+def _shared(mass: np.ndarray, at: Points, rivals: RivalLaws, most: int, needed: Sequence[int]) -> np.ndarray:
     """Several scales: first as if the leader lost every tie, then by tie-break at the values that matter."""
     found, able = np.zeros(len(needed)), np.asarray(needed) <= most
     possible = [m for m in needed if m <= most]
@@ -139,7 +139,7 @@ def _shared(mass: np.ndarray, at: Points, rivals: Rivals, most: int, needed: Seq
 
 
 def _beaten(
-    rivals: Rivals, at: Points, tiebreaks: np.ndarray, most: int, needed: Sequence[int]
+    rivals: RivalLaws, at: Points, tiebreaks: np.ndarray, most: int, needed: Sequence[int]
 ) -> Float64[np.ndarray, "needed value"]:
     """Bounds on P(at least m rivals beat the leader | its estimate), averaged over tie-breaks."""
     chance = np.moveaxis(rivals.beats(at, tiebreaks), 0, -1)

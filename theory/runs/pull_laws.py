@@ -20,7 +20,7 @@ def check_queries(algorithm: Algorithm) -> None:
         raise ValueError("queries is 'common-wor'; exact laws of runs and splitting need independent or common")
 
 
-class Law(NamedTuple):
+class Distribution(NamedTuple):
     """A distribution over whole-number arrays: distinct values, and the probability of each."""
 
     values: np.ndarray  # (value, row, task, scale)
@@ -51,7 +51,7 @@ class PullLaws:
             common: whether pull i uses the same query in all rows.
         """
         num_rows = len(allocation.pulls)
-        law = Law(np.zeros((1, num_rows, self.world.spec.num_tasks, self._columns), np.int64), np.ones(1))
+        law = Distribution(np.zeros((1, num_rows, self.world.spec.num_tasks, self._columns), np.int64), np.ones(1))
         if common:
             for pull in range(int(max(allocation.pulls, default=0))):
                 rows = [row for row in range(num_rows) if pull < allocation.pulls[row]]
@@ -67,7 +67,7 @@ class PullLaws:
         leaves: list[Any] = [total, np.broadcast_to(blocks, (len(total), *blocks.shape))]
         return Stats(*leaves), law.probability
 
-    def _one_query(self, allocation: Allocation, rows: list[int]) -> Law:
+    def _one_query(self, allocation: Allocation, rows: list[int]) -> Distribution:
         """The joint law of one pull in each of the rows, all on the same random query."""
         found = [self._one_pull(int(allocation.prompt[row]), int(allocation.scale[row])) for row in rows]
         tapes = product(*(range(len(values)) for values, _ in found))
@@ -78,7 +78,7 @@ class PullLaws:
         for place, (row, (units, probability)) in enumerate(zip(rows, found, strict=True)):
             values[:, row] = units[choice[:, place]]
             chance = chance * probability[:, choice[:, place]]
-        return Law(values, chance.sum(axis=0))
+        return Distribution(values, chance.sum(axis=0))
 
     def _one_pull(self, prompt: int, scale: int) -> tuple[np.ndarray, np.ndarray]:
         """Block sums of one pull, (value, task, scale), and the probability of each on every query, (query, value)."""
@@ -119,7 +119,7 @@ class PullLaws:
         return self.world.block_units(pull, self.algorithm.estimator)
 
 
-def _sum(left: Law, right: Law) -> Law:
+def _sum(left: Distribution, right: Distribution) -> Distribution:
     """The law of a sum of independent draws."""
     if len(left.values) * len(right.values) > MAX_TAPES:
         raise ValueError(
@@ -128,4 +128,4 @@ def _sum(left: Law, right: Law) -> Law:
     values = (left.values[:, None] + right.values[None]).reshape(-1, *left.values.shape[1:])
     chance = np.outer(left.probability, right.probability).ravel()
     distinct, group = np.unique(values.reshape(len(values), -1), axis=0, return_inverse=True)
-    return Law(distinct.reshape(-1, *values.shape[1:]), np.bincount(group.ravel(), chance, len(distinct)))
+    return Distribution(distinct.reshape(-1, *values.shape[1:]), np.bincount(group.ravel(), chance, len(distinct)))

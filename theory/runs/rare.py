@@ -8,7 +8,7 @@ level. The product of the fractions that each level keeps estimates the probabil
 
 Levels and the sizes of the moves come from a pilot with randomness of its own and are then frozen. With frozen levels
 the product is unbiased, however badly the moves mix; how far to trust an interval is another matter: see `doubts` in
-`Estimate`. Equal scores do not bias fixed levels, they only make levels hard to place (Walter, arXiv 1507.00919).
+`Splitting`. Equal scores do not bias fixed levels, they only make levels hard to place (Walter, arXiv 1507.00919).
 """
 
 from typing import Any, NamedTuple
@@ -25,10 +25,10 @@ from theory.runs.run_tape import RunTape, run_tape, survival_margin
 from theory.runs.tapes import FAILED, SIZE, HalvingTape, Tape, halving_tape, words
 
 __all__ = [
-    "Estimate",
     "HalvingTape",
     "Levels",
     "RunTape",
+    "Splitting",
     "Tape",
     "halving_tape",
     "matches_simulation",
@@ -64,7 +64,7 @@ class Levels(NamedTuple):
     reached: bool
 
 
-class Estimate(NamedTuple):
+class Splitting(NamedTuple):
     """A failure probability by splitting, with what is needed to judge it.
 
     Attributes:
@@ -106,7 +106,7 @@ def splitting(
     confidence: float = 0.95,
     log_scale: bool = False,
     levels: Levels | None = None,
-) -> Estimate:
+) -> Splitting:
     """Estimate a failure probability by splitting, in independent replicates.
 
     Args:
@@ -135,7 +135,7 @@ def splitting(
         doubts += _overlap(levels, fractions, plain_scores(tape, _fold(root, PLAIN), plain, particles))
     else:
         doubts += ("the first levels were not matched with plain simulation",)
-    return Estimate(float(each.mean()), low, high, each, levels, fractions, acceptance, ancestors, doubts)
+    return Splitting(float(each.mean()), low, high, each, levels, fractions, acceptance, ancestors, doubts)
 
 
 def pilot(tape: Tape, key: Key, particles: int = 1000, moves: int = 20) -> Levels:
@@ -193,7 +193,7 @@ def t_interval(
     return float(max(mean - half, 0.0)), float(mean + half)
 
 
-def matches_simulation(estimate: Estimate, failures: int, trials: int, confidence: float = 0.999) -> bool:
+def matches_simulation(estimate: Splitting, failures: int, trials: int, confidence: float = 0.999) -> bool:
     """Whether an estimate and plain simulation of the same event agree: their intervals overlap.
 
     The check to make where both can see, at 1e-3 to 1e-4 (a smaller budget), before an estimate that simulation cannot

@@ -21,7 +21,7 @@ from sim.adapters.paid.entries import CREATING, DONE, RUNNING, Attempt, Batch
 from sim.adapters.paid.ledger import Amount
 from sim.adapters.paid.sampler import Sampler, Want, request_of
 from sim.adapters.run_file.settings import BatchOptions
-from sim.adapters.wire.batch_api import OVER, BatchClient, State, input_line, read_lines, result_of
+from sim.adapters.wire.batch_api import OVER, BatchClient, BatchState, input_line, read_lines, result_of
 from sim.adapters.wire.protocol import Ambiguous, CallError, Fatal, Transient
 from sim.adapters.wire.retry import Stopped, persist
 from sim.writing import write_whole
@@ -183,7 +183,7 @@ class Batches:
         unsure = batch.state == CREATING
         batch = await journal.mark_batch(batch._replace(state=CREATING))
 
-        async def attempt() -> State:
+        async def attempt() -> BatchState:
             nonlocal unsure
             if unsure:
                 found = await self.client.find(file, metadata, self._timeout)
@@ -210,7 +210,7 @@ class Batches:
         self.say(f"batch {batch.id}: {len(attempts):,} requests are under way as {state.id}")
         return await journal.mark_batch(batch._replace(state=RUNNING, remote=state.id))
 
-    async def _wait(self, batch: Batch, size: int) -> State:
+    async def _wait(self, batch: Batch, size: int) -> BatchState:
         """The batch when it is over and names its files."""
         late, told = 0, ""
         while True:
@@ -228,7 +228,7 @@ class Batches:
             late += state.status in OVER
             await self.sampler.clock.sleep(self.options.poll)
 
-    async def _download(self, state: State, attempts: Sequence[tuple[Attempt, Amount]]) -> list[bytes]:
+    async def _download(self, state: BatchState, attempts: Sequence[tuple[Attempt, Amount]]) -> list[bytes]:
         """All that the files of a batch hold; downloaded again where requests lack lines, for some break on the way."""
         files = [file for file in (state.output, state.errors) if file is not None]
         contents: list[bytes] = []

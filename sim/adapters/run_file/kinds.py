@@ -37,7 +37,7 @@ def shown(value: Any) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class Kind:
+class ValueKind:
     """A kind of value.
 
     Attributes:
@@ -102,28 +102,28 @@ def _rows(value: Any) -> list[Any]:
     return value
 
 
-ANY_TEXT = Kind(_text, {"type": "string"})
+ANY_TEXT = ValueKind(_text, {"type": "string"})
 """Text, which may be blank."""
-TEXT = Kind(_some_text, {"type": "string", "pattern": r"\S"})
+TEXT = ValueKind(_some_text, {"type": "string", "pattern": r"\S"})
 """Text that is not blank."""
-NAME = Kind(_name, {"type": "string", "pattern": r"\S"})
+NAME = ValueKind(_name, {"type": "string", "pattern": r"\S"})
 """A name, which tables and messages show: text in one line that UTF-8 can hold."""
-PATTERN = Kind(_pattern, {"type": "string", "format": "regex"})
+PATTERN = ValueKind(_pattern, {"type": "string", "format": "regex"})
 """A regular expression, as text."""
-VARIABLE = Kind(_variable, {"type": "string", "pattern": "^([A-Z_][A-Z0-9_]*)?$"})
+VARIABLE = ValueKind(_variable, {"type": "string", "pattern": "^([A-Z_][A-Z0-9_]*)?$"})
 """The name of an environment variable that holds a key, empty for none; not the key, which is not shown."""
-FLAG = Kind(_flag, {"type": "boolean"})
+FLAG = ValueKind(_flag, {"type": "boolean"})
 """True or false."""
-ROWS = Kind(_rows, {"type": "array", "items": {"type": "array", "items": {"type": "number"}}})
+ROWS = ValueKind(_rows, {"type": "array", "items": {"type": "array", "items": {"type": "number"}}})
 """A list of lists of numbers, which are checked row by row by who knows how long they must be."""
 
 
-def later(schema: Mapping[str, Any]) -> Kind:
+def later(schema: Mapping[str, Any]) -> ValueKind:
     """Any value: what it must be depends on other keys, and is checked by who knows them."""
-    return Kind(lambda value: value, schema)
+    return ValueKind(lambda value: value, schema)
 
 
-def word(*allowed: str) -> Kind:
+def word(*allowed: str) -> ValueKind:
     """One of several words."""
 
     def check(value: Any) -> str:
@@ -131,10 +131,10 @@ def word(*allowed: str) -> Kind:
             raise ValueError(f"is {shown(value)}; allowed are {', '.join(allowed)}")
         return value
 
-    return Kind(check, {"enum": list(allowed)})
+    return ValueKind(check, {"enum": list(allowed)})
 
 
-def whole(low: int = 1, high: int = 2**53) -> Kind:
+def whole(low: int = 1, high: int = 2**53) -> ValueKind:
     """A whole number from `low` to `high`."""
 
     def check(value: Any) -> int:
@@ -143,10 +143,10 @@ def whole(low: int = 1, high: int = 2**53) -> Kind:
             raise ValueError(f"is {shown(value)}; expected a whole number {limits}")
         return value
 
-    return Kind(check, {"type": "integer", "minimum": low, "maximum": high})
+    return ValueKind(check, {"type": "integer", "minimum": low, "maximum": high})
 
 
-def written(high: int) -> Kind:
+def written(high: int) -> ValueKind:
     """A whole number from 1 to `high`, also as people write it: 1e4, "5k" or "1,000"."""
     plain = whole(1, high)
 
@@ -155,10 +155,10 @@ def written(high: int) -> Kind:
             value = read_whole(value)
         return plain.check(value)
 
-    return Kind(check, {"anyOf": [dict(plain.schema), {"type": "number"}, {"type": "string"}]})
+    return ValueKind(check, {"anyOf": [dict(plain.schema), {"type": "number"}, {"type": "string"}]})
 
 
-def number(low: float | int = -math.inf, high: float | int = math.inf, above: bool = False) -> Kind:
+def number(low: float | int = -math.inf, high: float | int = math.inf, above: bool = False) -> ValueKind:
     """A finite number from `low` to `high`, as float64; strictly above `low` where `above` says so."""
 
     def check(value: Any) -> float:
@@ -169,10 +169,10 @@ def number(low: float | int = -math.inf, high: float | int = math.inf, above: bo
         return float(value)
 
     least = {"exclusiveMinimum" if above else "minimum": low} if low > -math.inf else {}
-    return Kind(check, {"type": "number"} | least | ({"maximum": high} if high < math.inf else {}))
+    return ValueKind(check, {"type": "number"} | least | ({"maximum": high} if high < math.inf else {}))
 
 
-def numbers(low: float | int = -math.inf) -> Kind:
+def numbers(low: float | int = -math.inf) -> ValueKind:
     """A list of finite numbers of at least `low`, as a tuple of float64."""
 
     def check(value: Any) -> tuple[float, ...]:
@@ -182,7 +182,7 @@ def numbers(low: float | int = -math.inf) -> Kind:
             raise ValueError(f"is {shown(value)}; expected a list of finite numbers{least}")
         return tuple(map(float, value))
 
-    return Kind(check, {"type": "array", "minItems": 1, "items": dict(number(low).schema)})
+    return ValueKind(check, {"type": "array", "minItems": 1, "items": dict(number(low).schema)})
 
 
 class Several:

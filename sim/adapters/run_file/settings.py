@@ -18,8 +18,8 @@ from sim.adapters.run_file.kinds import (
     TEXT,
     VARIABLE,
     GridOrTables,
-    Kind,
     Several,
+    ValueKind,
     later,
     number,
     numbers,
@@ -47,10 +47,10 @@ def _price(value: Any) -> int:
     return round(units)
 
 
-PRICE = Kind(_price, number(0, 10**6).schema)
+PRICE = ValueKind(_price, number(0, 10**6).schema)
 """Money per million tokens, in units per token."""
 _SUM = number(1 / MONEY, 9 * 10**6)
-SUM = Kind(lambda value: int(_SUM.check(value) * MONEY), _SUM.schema)
+SUM = ValueKind(lambda value: int(_SUM.check(value) * MONEY), _SUM.schema)
 """A sum of money, in units."""
 
 

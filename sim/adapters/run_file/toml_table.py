@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
-from sim.adapters.run_file.kinds import Kind, shown
+from sim.adapters.run_file.kinds import ValueKind, shown
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -44,7 +44,7 @@ class TomlTable:
         path = f"{self.where}.{key}" if self.where and key else self.where or key
         return ValueError(f"{self.file}: {path} {problem}")
 
-    def value(self, key: str, kind: Kind, default: Any = NEEDED) -> Any:
+    def value(self, key: str, kind: ValueKind, default: Any = NEEDED) -> Any:
         """The value of one key, checked by its kind."""
         self._read.add(key)
         if key not in self.content:

@@ -4,7 +4,7 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-from sim.adapters.run_file.kinds import TEXT, Kind
+from sim.adapters.run_file.kinds import TEXT, ValueKind
 
 _SECRET = re.compile("[@?#]")
 """Signs of a user, a password, a query or a fragment; an address that has one is not repeated."""
@@ -25,5 +25,5 @@ def _address(value: Any) -> str:
     return url
 
 
-ADDRESS = Kind(_address, {"type": "string", "pattern": "^https?://"})
+ADDRESS = ValueKind(_address, {"type": "string", "pattern": "^https?://"})
 """An http or https address; what may be a secret is neither accepted nor told."""

@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_origin
 
 from sim import plugins
 from sim.adapters import trust
-from sim.adapters.run_file.kinds import ANY_TEXT, FLAG, Kind, later, number, whole, word
+from sim.adapters.run_file.kinds import ANY_TEXT, FLAG, ValueKind, later, number, whole, word
 from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.scorers.code import Code
 from sim.adapters.scorers.judge import Judge
@@ -65,12 +65,12 @@ def scores(thing: object) -> bool:
 
 def _own(table: TomlTable, text: str) -> Scorer:
     """The scorer that somebody's code makes; its options are keys of the table, or follow a colon."""
-    reference, folder = plugins.split(text), trust.folder_of(table)
+    address, folder = plugins.split(text), trust.folder_of(table)
     try:
         with trust.search_path(folder):
             thing = plugins.load("scorer", plugins.everywhere(text, folder), fits)
         if not fits(thing) and callable(thing):
-            return Code.of(table, "scorer", reference.base, thing)
+            return Code.of(table, "scorer", address.base, thing)
         if isinstance(thing, type) and issubclass(thing, Scorer):
             if inspect.isabstract(thing):
                 missing = ", ".join(sorted(thing.__abstractmethods__))
@@ -79,9 +79,9 @@ def _own(table: TomlTable, text: str) -> Scorer:
             if own_read is not None:
                 return own_read(table)
             known = plugins.parameters(thing)
-            given = plugins.read_options(reference.base, reference.options, known)
+            given = plugins.read_options(address.base, address.options, known)
             given |= {key: _option(table, key, known[key]) for key in known if key in table.content}
-            return plugins.make(reference.base, thing, given)
+            return plugins.make(address.base, thing, given)
         if isinstance(thing, Scorer):
             return thing
         raise ValueError(f"it is an object of class {type(thing).__name__}; expected a Scorer, or a function")
@@ -93,5 +93,5 @@ def _option(table: TomlTable, key: str, default: Any) -> Any:
     """A key of a table, read as what the option is by default."""
     if get_origin(default) is Annotated:
         return table.value(key, default.__metadata__[0])
-    kinds: dict[type, Kind] = {bool: FLAG, int: whole(-(2**53)), float: number(), str: ANY_TEXT}
+    kinds: dict[type, ValueKind] = {bool: FLAG, int: whole(-(2**53)), float: number(), str: ANY_TEXT}
     return table.value(key, kinds.get(default if isinstance(default, type) else type(default), later({})))

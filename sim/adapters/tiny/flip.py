@@ -17,7 +17,7 @@ from scipy import stats
 
 from sim.adapters.scorers.text import Number
 from sim.adapters.tiny import task, weights
-from sim.adapters.tiny.generate import ROWS, Row, complete
+from sim.adapters.tiny.generate import ROWS, Draft, complete
 from sim.adapters.tiny.model import Params
 from sim.adapters.tiny.tokenizer import chat
 
@@ -29,7 +29,7 @@ WRONG = 10
 """The label of what cannot be read as an answer."""
 
 
-class Answers(NamedTuple):
+class Graded(NamedTuple):
     """Completions of the model beside the right answers."""
 
     labels: Int[np.ndarray, "prompt query draw"]
@@ -47,7 +47,7 @@ class Difference(NamedTuple):
 
 def ask(
     params: Params, temperature: float, queries: int, seed: int, report: Callable[[int, int], None] = lambda a, b: None
-) -> Answers:
+) -> Graded:
     """Ask every prompt every query; `report` is told how many completions are done, of how many."""
     rng = np.random.default_rng(seed)
     questions = [task.draw(rng, int(count)) for count in rng.choice(task.COUNTS, queries)]
@@ -59,16 +59,16 @@ def ask(
         labels.ravel()[start : start + len(found)] = [_label(one.text) for one in found]
         tokens.ravel()[start : start + len(found)] = [one.tokens for one in found]
         report(start + len(found), labels.size)
-    return Answers(labels, tokens, np.array([numbers.sum() % task.MODULUS for numbers in questions]))
+    return Graded(labels, tokens, np.array([numbers.sum() % task.MODULUS for numbers in questions]))
 
 
-def _rows(questions: list[np.ndarray], temperature: float, seed: int) -> Iterator[Row]:
+def _rows(questions: list[np.ndarray], temperature: float, seed: int) -> Iterator[Draft]:
     number = seed << 40
     for mode in task.MODES:
         for numbers in questions:
             prompt = tuple(chat(mode, task.question(numbers)))
             for _ in range(DRAWS):
-                yield Row(prompt, number, temperature, max_tokens=40)
+                yield Draft(prompt, number, temperature, max_tokens=40)
                 number += 1
 
 
@@ -77,7 +77,7 @@ def _label(text: str) -> int:
     return int(answer) if answer is not None and answer.isdigit() and len(answer) == 1 else WRONG
 
 
-def credit(answers: Answers, scale: int) -> Float[np.ndarray, "prompt query"]:
+def credit(answers: Graded, scale: int) -> Float[np.ndarray, "prompt query"]:
     """Mean credit of votes of `scale`, over disjoint blocks of a query's draws."""
     prompts, queries, draws = answers.labels.shape
     blocks = answers.labels.reshape(prompts, queries, draws // scale, scale)
@@ -87,7 +87,7 @@ def credit(answers: Answers, scale: int) -> Float[np.ndarray, "prompt query"]:
     return (right / most.sum(axis=-1)).mean(axis=-1)
 
 
-def difference(answers: Answers, one: int, other: int, scale: int, confidence: float = 0.95) -> Difference:
+def difference(answers: Graded, one: int, other: int, scale: int, confidence: float = 0.95) -> Difference:
     """Credit of prompt `one` above that of prompt `other`, paired over queries."""
     found = credit(answers, scale)
     paired = found[one] - found[other]
@@ -95,7 +95,7 @@ def difference(answers: Answers, one: int, other: int, scale: int, confidence: f
     return Difference(float(paired.mean()), float(paired.mean() - half), float(paired.mean() + half))
 
 
-def flips(answers: Answers) -> list[str]:
+def flips(answers: Graded) -> list[str]:
     """Prompts surely ahead at N = 1 and surely behind at N = 16, both intervals clear of zero."""
     found = []
     for one, ahead in enumerate(task.MODES):
@@ -105,7 +105,7 @@ def flips(answers: Answers) -> list[str]:
     return found
 
 
-def table(answers: Answers) -> str:
+def table(answers: Graded) -> str:
     """Accuracies and paired differences as text."""
     lines = [f"{'prompt':<32} tokens " + "".join(f"{f'N = {scale}':>28}" for scale in SCALES)]
     accuracy = {scale: credit(answers, scale).mean(axis=1) for scale in SCALES}

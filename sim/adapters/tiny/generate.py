@@ -21,7 +21,7 @@ NEVER = np.isin(np.arange(len(VOCABULARY)), (PAD, BOS, USER, REPLY, UNKNOWN))
 """Tokens that no completion holds."""
 
 
-class Row(NamedTuple):
+class Draft(NamedTuple):
     """One completion to make.
 
     Attributes:
@@ -39,7 +39,7 @@ class Row(NamedTuple):
     max_tokens: int = CONTEXT
 
 
-class Completion(NamedTuple):
+class Generated(NamedTuple):
     """Text, tokens spent (the end marker counted), and "stop" or "length"."""
 
     text: str
@@ -57,7 +57,7 @@ class Settings(NamedTuple):
     limits: Int[Array, " row"]
 
 
-def complete(params: Params, rows: list[Row]) -> list[Completion]:
+def complete(params: Params, rows: list[Draft]) -> list[Generated]:
     """Completions of up to `ROWS` rows with up to `PROMPTS` different prompts, in order."""
     places = {prompt: place for place, prompt in enumerate(dict.fromkeys(row.prompt for row in rows))}
     if len(rows) > ROWS or len(places) > PROMPTS:
@@ -80,9 +80,9 @@ def complete(params: Params, rows: list[Row]) -> list[Completion]:
     return [_read(tokens) for tokens in written[: len(rows)]]
 
 
-def _read(tokens: Int[np.ndarray, " token"]) -> Completion:
+def _read(tokens: Int[np.ndarray, " token"]) -> Generated:
     spent = int((tokens != PAD).sum())
-    return Completion(decode(tokens.tolist()), spent, "stop" if EOS in tokens else "length")
+    return Generated(decode(tokens.tolist()), spent, "stop" if EOS in tokens else "length")
 
 
 @jax.jit

@@ -13,7 +13,7 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
-from sim.adapters.tiny.generate import CONTEXT, MAX_PROMPT, PROMPTS, ROWS, Completion, Row, complete
+from sim.adapters.tiny.generate import CONTEXT, MAX_PROMPT, PROMPTS, ROWS, Draft, Generated, complete
 from sim.adapters.tiny.model import Params
 from sim.adapters.tiny.tokenizer import chat
 
@@ -32,11 +32,11 @@ class Refusal(Exception):
         self.status, self.code = status, code
 
 
-class Waiting(NamedTuple):
+class Queued(NamedTuple):
     """A completion that somebody waits for."""
 
-    row: Row
-    found: "Future[Completion]"
+    row: Draft
+    found: "Future[Generated]"
 
 
 class Engine:
@@ -44,13 +44,13 @@ class Engine:
 
     def __init__(self, params: Params):
         self.params = params
-        self.waiting: deque[Waiting] = deque()
+        self.waiting: deque[Queued] = deque()
         self.changed = threading.Condition()
         threading.Thread(target=self._work, daemon=True).start()
 
-    def submit(self, rows: list[Row]) -> list[Completion]:
+    def submit(self, rows: list[Draft]) -> list[Generated]:
         """Completions of rows, in order; waits for them."""
-        asked = [Waiting(row, Future()) for row in rows]
+        asked = [Queued(row, Future()) for row in rows]
         with self.changed:
             self.waiting.extend(asked)
             self.changed.notify()
@@ -68,8 +68,8 @@ class Engine:
                 for one in batch:
                     one.found.set_exception(error)
 
-    def _next(self) -> list[Waiting]:
-        batch: list[Waiting] = []
+    def _next(self) -> list[Queued]:
+        batch: list[Queued] = []
         prompts: set[tuple[int, ...]] = set()
         while self.waiting and len(batch) < ROWS and len(prompts | {self.waiting[0].row.prompt}) <= PROMPTS:
             batch.append(self.waiting.popleft())
@@ -77,7 +77,7 @@ class Engine:
         return batch
 
 
-def read(body: Any) -> list[Row]:
+def read(body: Any) -> list[Draft]:
     """The completions that a request asks for.
 
     Raises:
@@ -98,7 +98,7 @@ def read(body: Any) -> list[Row]:
     top_p = _number(body, "top_p", 1.0, 1e-6, 1, float)
     longest = "max_completion_tokens" if "max_completion_tokens" in body else "max_tokens"
     limit = _number(body, longest, CONTEXT, 1, 2**31, int)
-    return [Row(prompt, seed + choice, temperature, top_p, limit) for choice in range(n)]
+    return [Draft(prompt, seed + choice, temperature, top_p, limit) for choice in range(n)]
 
 
 def _number(body: dict[str, Any], name: str, default: Any, low: float | int, high: int, kind: type) -> Any:

@@ -32,7 +32,7 @@ SLIP = 0.3
 """Chance that a pass of "check twice" goes wrong somewhere, in training texts."""
 
 
-class Plan(NamedTuple):
+class Lessons(NamedTuple):
     """Training texts of one prompt in one step.
 
     Attributes:
@@ -47,7 +47,7 @@ class Plan(NamedTuple):
     zeros: float = 0.0
 
 
-class Batch(NamedTuple):
+class TrainingBatch(NamedTuple):
     """Training texts: what is read, what comes next, and what counts."""
 
     tokens: Int[np.ndarray, "row token"]
@@ -66,12 +66,12 @@ def draw(rng: np.random.Generator, count: int, zeros: float = 0.0) -> Int[np.nda
     return numbers * (rng.random(count) >= zeros) if zeros else numbers
 
 
-def batches(rng: np.random.Generator, plans: Mapping[str, Plan]) -> tuple[Batch, ...]:
+def batches(rng: np.random.Generator, plans: Mapping[str, Lessons]) -> tuple[TrainingBatch, ...]:
     """Random training texts; those of one prompt together, so that little is padding."""
     return tuple(batch(rng, mode, plan) for mode, plan in plans.items())
 
 
-def batch(rng: np.random.Generator, mode: str, plan: Plan) -> Batch:
+def batch(rng: np.random.Generator, mode: str, plan: Lessons) -> TrainingBatch:
     """Random training texts of one prompt."""
     tokens = np.full((plan.rows, LENGTHS[mode] + 1), PAD, np.int32)
     weights = np.zeros(tokens.shape, np.float32)
@@ -79,7 +79,7 @@ def batch(rng: np.random.Generator, mode: str, plan: Plan) -> Batch:
         text, counts = example(rng, mode, draw(rng, int(size), plan.zeros))
         tokens[row, : len(text)] = text
         weights[row, : len(text)] = counts
-    return Batch(tokens[:, :-1], tokens[:, 1:], weights[:, 1:])
+    return TrainingBatch(tokens[:, :-1], tokens[:, 1:], weights[:, 1:])
 
 
 def example(rng: np.random.Generator, mode: str, numbers: Int[np.ndarray, " number"]) -> tuple[list[int], list[float]]:

@@ -32,16 +32,16 @@ WARM_UP, FALL, STEPS = 50, 3000, 2100
 once knows the sums of two and three numbers and a part of those of four: the rest is for the other prompts to show."""
 TURN = 1350
 MIXED = (0.2, 0.3, 0.5)
-FIRST = {task.DIRECT: task.Plan(32, MIXED), task.STEPS: task.Plan(16, MIXED), task.TWICE: task.Plan(16, MIXED)}
+FIRST = {task.DIRECT: task.Lessons(32, MIXED), task.STEPS: task.Lessons(16, MIXED), task.TWICE: task.Lessons(16, MIXED)}
 LATER = {
-    task.DIRECT: task.Plan(112, (0.1, 0.5, 0.4), 0.35),
-    task.STEPS: task.Plan(8, MIXED),
-    task.TWICE: task.Plan(8, MIXED),
+    task.DIRECT: task.Lessons(112, (0.1, 0.5, 0.4), 0.35),
+    task.STEPS: task.Lessons(8, MIXED),
+    task.TWICE: task.Lessons(8, MIXED),
 }
 """Texts of a step, up to step `TURN` and after it: first the steps, then sums of three at once, which take longer."""
 
 
-class State(NamedTuple):
+class TrainingState(NamedTuple):
     """State of training from step to step; moments of Muon's matrices have no second part."""
 
     params: Params
@@ -49,14 +49,14 @@ class State(NamedTuple):
     second: Params
 
 
-def start(seed: int) -> State:
+def start(seed: int) -> TrainingState:
     """Fresh weights and moments of zero."""
     params = init(jax.random.key(seed), len(VOCABULARY))
     zeros = jax.tree.map(jnp.zeros_like, params)
-    return State(params, zeros, zeros)
+    return TrainingState(params, zeros, zeros)
 
 
-def losses(params: Params, batches: tuple[task.Batch, ...]) -> Float[Array, " prompt"]:
+def losses(params: Params, batches: tuple[task.TrainingBatch, ...]) -> Float[Array, " prompt"]:
     """Mean cross-entropy over the tokens that count, of each batch, nats."""
     found = []
     for batch in batches:
@@ -69,8 +69,8 @@ def losses(params: Params, batches: tuple[task.Batch, ...]) -> Float[Array, " pr
 
 @jax.jit
 def step(
-    state: State, batches: tuple[task.Batch, ...], number: Int[Array, ""], rate: Float[Array, ""]
-) -> tuple[State, Float[Array, " prompt"]]:
+    state: TrainingState, batches: tuple[task.TrainingBatch, ...], number: Int[Array, ""], rate: Float[Array, ""]
+) -> tuple[TrainingState, Float[Array, " prompt"]]:
     """One update; `rate` is the part of the full learning rates, `number` counts from 1."""
 
     def mean(params: Params) -> tuple[Array, Array]:
@@ -82,7 +82,7 @@ def step(
         (muon if parameter.ndim == 3 else adam)(parameter, gradient, first, second, number, rate)
         for parameter, gradient, first, second in zip(state.params, gradients, state.first, state.second, strict=True)
     ]
-    return State(*(Params(*part) for part in zip(*updated, strict=True))), found
+    return TrainingState(*(Params(*part) for part in zip(*updated, strict=True))), found
 
 
 def adam(parameter: Array, gradient: Array, first: Array, second: Array, number: Array, rate: Array) -> tuple:
@@ -140,13 +140,13 @@ def train(steps: int, seed: int, out: Path, report: Callable[[str], None]) -> No
     saved.unlink(missing_ok=True)
 
 
-def keep(saved: Path, state: State, number: int, seconds: float, recent: np.ndarray) -> None:
+def keep(saved: Path, state: TrainingState, number: int, seconds: float, recent: np.ndarray) -> None:
     """Write what a run needs to go on: state, steps done, core-seconds used, losses."""
     notes = np.array([number, seconds])
     write_whole(saved, lambda file: np.savez(file, *jax.tree.leaves(state), recent=recent, notes=notes))
 
 
-def resume(saved: Path) -> tuple[State, int, float, np.ndarray]:
+def resume(saved: Path) -> tuple[TrainingState, int, float, np.ndarray]:
     """Remains of a stopped run: state, steps done, core-seconds used, losses."""
     with np.load(saved) as held:
         number, seconds = held["notes"]

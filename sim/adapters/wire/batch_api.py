@@ -17,7 +17,7 @@ _UNDONE = ("batch_expired", "batch_cancelled")
 """Errors of requests that were never begun."""
 
 
-class State(NamedTuple):
+class BatchState(NamedTuple):
     """A batch as the server tells it.
 
     Attributes:
@@ -46,15 +46,15 @@ class BatchClient(Protocol):
         """Upload requests; the server's name of the file."""
         ...
 
-    async def create(self, file: str, window: str, metadata: dict[str, str], timeout: float) -> State:
+    async def create(self, file: str, window: str, metadata: dict[str, str], timeout: float) -> BatchState:
         """Create a batch of uploaded requests."""
         ...
 
-    async def find(self, file: str, metadata: dict[str, str], timeout: float) -> State | None:
+    async def find(self, file: str, metadata: dict[str, str], timeout: float) -> BatchState | None:
         """The batch that was created from a file or with some metadata; None where there is none."""
         ...
 
-    async def state(self, batch: str, timeout: float) -> State:
+    async def state(self, batch: str, timeout: float) -> BatchState:
         """How far a batch is."""
         ...
 
@@ -63,7 +63,7 @@ class BatchClient(Protocol):
         ...
 
 
-def read_state(body: Any) -> State:
+def read_state(body: Any) -> BatchState:
     """A batch from the server's JSON; `Ambiguous` where it makes no sense."""
     if not isinstance(body, dict) or not isinstance(body.get("id"), str) or not isinstance(body.get("status"), str):
         raise Ambiguous("the server answered with something that is no batch")
@@ -76,7 +76,7 @@ def read_state(body: Any) -> State:
     failed = counts.get("failed") if isinstance(counts, dict) else None
     listed = errors.get("data") if isinstance(errors, dict) else None
     said = [str(one.get("message") or one.get("code")) for one in listed or [] if isinstance(one, dict)]
-    return State(
+    return BatchState(
         body["id"],
         body["status"],
         text("input_file_id"),

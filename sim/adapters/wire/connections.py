@@ -95,7 +95,7 @@ def http_client(openai: Any, httpx: Any, bounds: Bounds) -> Any:
     ignores them.
     """
     if not getproxies():
-        return openai.DefaultAsyncHttpxClient(transport=Lanes(httpx, bounds), follow_redirects=False)
+        return openai.DefaultAsyncHttpxClient(transport=Connections(httpx, bounds), follow_redirects=False)
 
     class Bounded(openai.DefaultAsyncHttpxClient):
         async def send(self, request: Any, *, stream: bool = False, **more: Any) -> Any:
@@ -106,7 +106,7 @@ def http_client(openai: Any, httpx: Any, bounds: Bounds) -> Any:
     return Bounded(follow_redirects=False)
 
 
-class Lanes:
+class Connections:
     """An `httpx` transport made of transports with one connection each; there are as many as were ever in use at once.
 
     A response is read to its end before its connection takes another request.
@@ -144,7 +144,7 @@ class Lanes:
         for lane in self._all:
             await lane.aclose()
 
-    async def __aenter__(self) -> "Lanes":
+    async def __aenter__(self) -> "Connections":
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from sim.adapters.run_file.settings import BatchOptions, Endpoint
 from sim.adapters.wire import connections
-from sim.adapters.wire.batch_api import URL, State, read_state
+from sim.adapters.wire.batch_api import URL, BatchState, read_state
 from sim.adapters.wire.protocol import Ambiguous, Excessive, Fatal, Reply, Request, Transient, failure, read_reply
 from sim.adapters.wire.redact import Redactor
 
@@ -67,7 +67,7 @@ class OpenAIClient:
             raise Ambiguous("the server answered an upload without a name of the file")
         return body["id"]
 
-    async def create(self, file: str, window: str, metadata: dict[str, str], timeout: float) -> State:
+    async def create(self, file: str, window: str, metadata: dict[str, str], timeout: float) -> BatchState:
         """Create a batch; see `BatchClient.create`."""
         batches = self._client.batches.with_raw_response
         call = batches.create(
@@ -75,7 +75,7 @@ class OpenAIClient:
         )
         return read_state(await self._json(call, timeout))
 
-    async def find(self, file: str, metadata: dict[str, str], timeout: float) -> State | None:
+    async def find(self, file: str, metadata: dict[str, str], timeout: float) -> BatchState | None:
         """Look through all batches of the account; see `BatchClient.find`."""
         after: dict[str, str] = {}
         while True:
@@ -89,7 +89,7 @@ class OpenAIClient:
                 return None
             after = {"after": found[-1].id}
 
-    async def state(self, batch: str, timeout: float) -> State:
+    async def state(self, batch: str, timeout: float) -> BatchState:
         """How far a batch is."""
         return read_state(
             await self._json(self._client.batches.with_raw_response.retrieve(batch, timeout=timeout), timeout)

@@ -49,7 +49,7 @@ def test_a_bound_on_regret_is_judged_and_drawn_like_any_other(tmp_path: Path) ->
     Seen to fail with bounds not taken as shares of the worst (the false one held), and with regret itself, not its
     share, as the probability of a failure.
     """
-    plan = verify.Plan(quick=True, families=("small",))
+    plan = verify.VerifyPlan(quick=True, families=("small",))
     found = verify.verify(plan, tmp_path, report=None)
     rows: Any = found.table[found.table["claim"] != ""].set_index("claim")
     assert list(rows.index) == ["theorem A, Chernoff", *ADDED]
@@ -119,7 +119,7 @@ def test_a_name_or_a_rule_that_is_wrong_is_said_in_a_sentence() -> None:
 
 
 def test_each_event_is_a_simulation_of_its_own() -> None:
-    tasks = list(verify.tasks_of(verify.Plan(quick=True, families=("small",)), "nowhere"))
+    tasks = list(verify.tasks_of(verify.VerifyPlan(quick=True, families=("small",)), "nowhere"))
     events = [task.event for task in tasks if task.kind is Kind.SIMULATION]
     assert events == [MISS, MeanRegret(), NearMiss(0.5)]
     assert len({task.path for task in tasks}) == len(tasks)

@@ -31,7 +31,7 @@ def test_a_bound_that_is_edited_is_computed_again(
     folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And nothing else is. Seen to fail (the old value, from the old cell) with the text of this project's modules."""
-    plan = verify.Plan(quick=True, families=("two-arm",))
+    plan = verify.VerifyPlan(quick=True, families=("two-arm",))
 
     def work() -> dict[str, list[Task]]:
         cells_of = list(verify.tasks_of(plan, str(tmp_path)))
@@ -67,7 +67,7 @@ def test_a_bound_without_a_readable_text_is_said_and_not_kept(tmp_path: Path, mo
     monkeypatch.setitem(claims.CLAIMS, "mine", claims.Claim("psst", made["bound"]))
     monkeypatch.setattr(verify, "_run", lambda missing, executor: [(missing[:1], verify.run_group(missing[:1]))])
     monkeypatch.setattr(table, "build", lambda cells, load: (_ for _ in ()).throw(KeyboardInterrupt))
-    plan = verify.Plan(quick=True, families=("two-arm",))
+    plan = verify.VerifyPlan(quick=True, families=("two-arm",))
     with (
         pytest.warns(UserWarning, match=r"^the bounds: the source of nowhere:bound cannot be read; its results"),
         pytest.raises(verify.Interrupted, match="stopped with 0 of"),

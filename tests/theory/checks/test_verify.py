@@ -81,10 +81,10 @@ def test_splitting_must_agree_with_what_is_known() -> None:
     assert not verdicts.agree(Truth(None, 300, 10_000), replicates)
 
 
-def entry(budget: int, failures: int, replicates: np.ndarray | None, exact: float | None = None) -> table.Entry:
+def entry(budget: int, failures: int, replicates: np.ndarray | None, exact: float | None = None) -> table.CheckedRule:
     counts = np.zeros(64, np.int64)
     truth = Truth(exact, failures, 10_000)
-    return table.Entry("f", "i", "psst", budget, truth, None, counts[:1], counts, replicates, "", {"claim": 0.5})
+    return table.CheckedRule("f", "i", "psst", budget, truth, None, counts[:1], counts, replicates, "", {"claim": 0.5})
 
 
 def test_splitting_that_was_matched_nowhere_is_not_believed() -> None:
@@ -161,13 +161,13 @@ def test_a_witness_changes_no_run_and_no_rule_spends_more_than_its_budget(rule: 
 
 
 @pytest.fixture(scope="module")
-def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, verify.Result]:
+def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, verify.VerifyResult]:
     """The quick run of the two-armed family."""
     out = tmp_path_factory.mktemp("verify")
-    return out, verify.verify(verify.Plan(quick=True, families=("two-arm",)), out)
+    return out, verify.verify(verify.VerifyPlan(quick=True, families=("two-arm",)), out)
 
 
-def test_theorem_1_is_violated_and_ours_hold(quick: tuple[Path, verify.Result]) -> None:
+def test_theorem_1_is_violated_and_ours_hold(quick: tuple[Path, verify.VerifyResult]) -> None:
     """The acceptance of the whole: the false bound is caught and no true one is."""
     said = quick[1].verdicts.set_index("claim")["verdict"]
     assert said["theorem 1 as printed"] == VIOLATED
@@ -176,7 +176,7 @@ def test_theorem_1_is_violated_and_ours_hold(quick: tuple[Path, verify.Result]) 
             assert said[name] == HOLDS, name
 
 
-def test_the_table_holds_what_is_known(quick: tuple[Path, verify.Result]) -> None:
+def test_the_table_holds_what_is_known(quick: tuple[Path, verify.VerifyResult]) -> None:
     found: Any = quick[1].table
     assert tuple(found.columns) == table.COLUMNS
     whole: Any = found[(found["claim"] == "") & (found["context"] == "any") & (found["round"] == "any")].set_index(
@@ -196,10 +196,10 @@ def test_the_table_holds_what_is_known(quick: tuple[Path, verify.Result]) -> Non
     assert f"{printed.loc[2000, 'bound']:.3e}" == "6.183e-09"
 
 
-def test_finished_cells_are_kept_and_damaged_ones_made_again(quick: tuple[Path, verify.Result]) -> None:
+def test_finished_cells_are_kept_and_damaged_ones_made_again(quick: tuple[Path, verify.VerifyResult]) -> None:
     out, before = quick
     steps: list[Any] = []
-    plan = verify.Plan(quick=True, families=("two-arm",))
+    plan = verify.VerifyPlan(quick=True, families=("two-arm",))
     again = verify.verify(plan, out, report=steps.append)
     assert steps == []
     pd.testing.assert_frame_equal(again.table, before.table)
@@ -210,12 +210,12 @@ def test_finished_cells_are_kept_and_damaged_ones_made_again(quick: tuple[Path, 
     pd.testing.assert_frame_equal(verify.verify(plan, out).table, before.table)
 
 
-def test_a_stop_keeps_what_is_done(quick: tuple[Path, verify.Result]) -> None:
-    def stop(step: verify.Step) -> None:
+def test_a_stop_keeps_what_is_done(quick: tuple[Path, verify.VerifyResult]) -> None:
+    def stop(step: verify.VerifyStep) -> None:
         raise KeyboardInterrupt
 
     out, _ = quick
-    plan = verify.Plan(quick=True, families=("two-arm",))
+    plan = verify.VerifyPlan(quick=True, families=("two-arm",))
     for cell in verify.tasks_of(plan, str(out / "cells")):
         if cell.kind is Kind.CLAIMS:
             cell.path.unlink()
@@ -224,7 +224,7 @@ def test_a_stop_keeps_what_is_done(quick: tuple[Path, verify.Result]) -> None:
     verify.verify(plan, out)
 
 
-def test_the_figure_spans_twelve_decades(quick: tuple[Path, verify.Result], tmp_path: Path) -> None:
+def test_the_figure_spans_twelve_decades(quick: tuple[Path, verify.VerifyResult], tmp_path: Path) -> None:
     made = figure.draw(quick[1].table)
     low, high = made.axes[0].get_ylim()
     assert np.log10(high / low) >= 12
@@ -246,7 +246,7 @@ def test_errors_are_one_sentence(tmp_path: Path) -> None:
 
 
 def test_work_is_cut_into_parts_that_hold_each_cell_once() -> None:
-    cells = list(verify.tasks_of(verify.Plan(families=("graded halving",)), "nowhere"))
+    cells = list(verify.tasks_of(verify.VerifyPlan(families=("graded halving",)), "nowhere"))
     parts = list(verify._parts(cells))
     assert [cell for part in parts for cell in part] == cells
     assert len(parts) > 2
@@ -314,7 +314,7 @@ def test_a_summary_has_a_row_per_world_and_a_family_one_of_all_its_worlds() -> N
 @pytest.mark.slow
 def test_the_quick_run_says_that_ours_hold_on_every_family(tmp_path: Path) -> None:
     """All that `iapo verify --quick` prints: the false bound is caught, and no other."""
-    said = table.by_family(verify.verify(verify.Plan(quick=True), tmp_path).verdicts)
+    said = table.by_family(verify.verify(verify.VerifyPlan(quick=True), tmp_path).verdicts)
     printed = said[said["claim"] == "theorem 1 as printed"].set_index("family")["verdict"]
     assert printed["two-arm"] == VIOLATED
     ours: Any = said[

@@ -33,7 +33,7 @@ def bernoulli(means: tuple[float, ...]) -> Dataset:
     return families.two_arm(means)
 
 
-def within(estimate: rare.Estimate, exact: float) -> bool:
+def within(estimate: rare.Splitting, exact: float) -> bool:
     """Whether the exact value lies in the 99% t-interval of an estimate that nothing speaks against."""
     low, high = rare.t_interval(estimate.replicates, 0.99)
     return estimate.trusted and low <= exact <= high
