@@ -103,6 +103,8 @@ def _processes(workers: int, kept: Path | None, passing: Path | None) -> Iterato
         except BaseException:
             pool.kill()
             raise
+        if passing is not None:
+            _remove(passing)  # processes that still live do it where this one is killed
         pool.shutdown()
 
 

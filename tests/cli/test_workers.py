@@ -7,7 +7,7 @@ import pytest
 from distributed import LocalCluster
 from plans import PLAN
 
-from sim.cli import workers
+from sim.cli import processes, workers
 from sim.comparison import compare
 from theory.truth import exact_values
 
@@ -36,6 +36,21 @@ def test_processes_share_a_folder_of_programs_that_goes_with_them(tmp_path: Path
         assert Path(folder).is_dir()
     assert not Path(folder).exists()
     assert folder_of_programs() is None
+
+
+def test_the_folder_goes_before_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They remove it where this process is killed, so that it must not outlive them. Seen to fail the other way round.
+
+    Found by kills: one came after the last process had ended and before the folder was removed.
+    """
+    left = list[bool]()
+    monkeypatch.setattr(processes.Processes, "shutdown", lambda self: left.append(Path(folder).exists()))
+    with workers.pool(2, None, None) as executor:
+        assert isinstance(executor, processes.Processes)
+        folder = executor.submit(folder_of_programs).result()
+        assert Path(folder).is_dir()
+    assert left == [False]
+    executor.kill()
 
 
 def test_what_cannot_work_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
