@@ -236,10 +236,10 @@ def test_no_climb_breaks_a_bound(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("name", list(BOUNDS))
-def test_no_long_climb_breaks_a_bound(name: str, record_property: Any) -> None:
-    """Bounds are attacked where they say something: at least once each. Reports the largest exact / bound."""
+def test_no_long_climb_breaks_a_bound(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Bounds are attacked where they say something: at least once each. Prints the largest exact / bound."""
     found = attack(name, climbs=4, steps=30, longest=10)
-    for what, value in found._asdict().items():
-        record_property(what, str(value))
+    with capsys.disabled():
+        print(f"\n{name}: {found.evaluated} evaluations, {found.below} below 1; exact / bound at most {found.ratio:.10g}")
     assert found.below > 0, "every bound was vacuous"
     assert found.ratio <= 1 + 1e-9, found
