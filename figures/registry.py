@@ -4,11 +4,16 @@ To try one of your own, name its file: `iapo figures mine.py`, or `mine.py:Figur
 """
 
 import difflib
+import json
 from importlib import import_module
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sim import plugins
+from sim import mistakes, plugins
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
 
 
 class FigureEntry(NamedTuple):
@@ -66,6 +71,34 @@ def maker(module: str) -> Any:
     return getattr(import_module(place), name) if name else import_module(place)
 
 
+def computed(figure: Any, sweep: dict[str, Any], lab: Any) -> "pd.DataFrame":
+    """The table that a figure computes.
+
+    Raises:
+        Mistake: it is none.
+    """
+    import pandas as pd
+
+    found = figure.compute(sweep, lab)
+    if not isinstance(found, pd.DataFrame):
+        raise mistakes.gave("compute", figure.compute, found, "the compute of a figure returns a pandas table")
+    return found
+
+
+def drawn(figure: Any, table: "pd.DataFrame") -> "Figure":
+    """The picture that a figure draws of its table.
+
+    Raises:
+        Mistake: it is none.
+    """
+    from matplotlib.figure import Figure
+
+    found = figure.draw(table)
+    if not isinstance(found, Figure):
+        raise mistakes.gave("draw", figure.draw, found, "the draw of a figure returns a matplotlib Figure")
+    return found
+
+
 def names() -> list[str]:
     """Registered names, and those that installed packages give."""
     return list(dict.fromkeys([*FIGURES, *plugins.names("figure")]))
@@ -74,6 +107,28 @@ def names() -> list[str]:
 def fits(thing: object) -> bool:
     """Whether an object can make a figure."""
     return all(hasattr(thing, part) for part in ("SWEEP", "compute", "draw"))
+
+
+def problem_of(thing: Any) -> str:
+    """Why an object cannot make a figure, as the end of a sentence; empty where it can."""
+    missing = [part for part in ("SWEEP", "compute", "draw") if not hasattr(thing, part)]
+    if missing:
+        return f"has no {', '.join(missing)}, which a figure needs"
+    for part in ("SWEEP", "SMOKE"):
+        sweep = getattr(thing, part, {})
+        if not isinstance(sweep, dict):
+            return f"has a {part} of class {type(sweep).__name__}; it must be a dict"
+        try:
+            json.dumps(sweep)
+        except (TypeError, ValueError) as error:
+            return f"has a {part} that cannot be kept beside its table ({error}); use numbers, text, and rows of them"
+    wrong = [part for part in ("compute", "draw") if not callable(getattr(thing, part))]
+    if wrong:
+        return f"has a {wrong[0]} that cannot be called; it must be a function"
+    needs = getattr(thing, "NEEDS", ())
+    if not isinstance(needs, tuple | list) or not all(isinstance(one, str) for one in needs):
+        return f"has NEEDS {needs!r}; it must be a row of names of figures"
+    return ""
 
 
 def bring(text: str) -> str:
@@ -95,9 +150,9 @@ def bring(text: str) -> str:
         thing = plugins.load("figure", text, fits, FIGURES)
         own = isinstance(thing, ModuleType)
         made_by = thing.__name__ if own else _where(thing, address)
-    missing = [part for part in ("SWEEP", "compute", "draw") if not hasattr(thing, part)]
-    if missing:
-        raise ValueError(f"{address.base} has no {', '.join(missing)}, which a figure needs; see figures.registry")
+    problem = problem_of(thing)
+    if problem:
+        raise ValueError(f"{address.base} {problem}; see figures.registry")
     name, shows = plugins.label(address.base), (thing.__doc__ or address.base).strip().partition("\n")[0]
     known = FIGURES.setdefault(name, FigureEntry(made_by, shows, tuple(getattr(thing, "NEEDS", ()))))
     if known.module.partition(":")[0].rpartition("_")[0] != made_by.partition(":")[0].rpartition("_")[0]:

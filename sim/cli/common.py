@@ -47,7 +47,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             function(*args, **kwargs)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             from sim.mistakes import mistake
 
             found = mistake(error)

@@ -143,7 +143,21 @@ def run(
     """`compare` without writing its tables: only cells are kept, in `out`/cells, where several plans may share them."""
     start = perf_counter()
     worlds = check(plan)
-    folder = tables.cell_folder(out)
+    with tables.kept_cells(out) as folder:
+        result, blocks = _carried_out(plan, worlds, folder, exact, executor, report)
+    result = result._replace(wall=perf_counter() - start)
+    return result._replace(provenance=_provenance(plan, blocks, worlds, result))
+
+
+def _carried_out(
+    plan: Plan,
+    worlds: dict[str, NamedSource],
+    folder: Path,
+    exact: ExactValues,
+    executor: Executor | None,
+    report: Callable[[Step], None] | None,
+) -> tuple[Result, dict[str, list[Block]]]:
+    """What came out, without its wall time and provenance, and the blocks of every environment."""
     learners = {text: contender.program for text, contender in _contenders(plan).items()}
     places = {env: cells.environment_program(world, exact) for env, world in worlds.items()}
     program.begin(learners | {worlds[env].name: place for env, place in places.items()})
@@ -167,8 +181,7 @@ def run(
         for cell in everything:
             if not _lasts(cell):
                 cell.path.unlink(missing_ok=True)
-    result = result._replace(reused=len(everything) - len(missing), exact=spent.exact, wall=perf_counter() - start)
-    return result._replace(provenance=_provenance(plan, blocks, worlds, result))
+    return result._replace(reused=len(everything) - len(missing), exact=spent.exact), blocks
 
 
 def check(plan: Plan) -> dict[str, NamedSource]:

@@ -17,12 +17,14 @@ class Check(NamedTuple):
         promise: what holds where it passes, in words.
         hint: what to do where it fails.
         problem: finds what is wrong, None where nothing is.
+        after: name of the check without which this one cannot be tried; that of the first check by default.
     """
 
     name: str
     promise: str
     hint: str
     problem: Callable[[Make], str | None]
+    after: str = ""
 
 
 class CheckResult(NamedTuple):
@@ -34,22 +36,24 @@ class CheckResult(NamedTuple):
 
 
 def run(checks: Sequence[Check], make: Make, about: str) -> Iterator[CheckResult]:
-    """Run checks one after the other. After the first has failed the others cannot be tried.
+    """Run checks one after the other. After the first has failed the others cannot be tried, nor those `after` another.
 
     Args:
         checks: in their order.
         make: makes what is checked.
         about: its name, for messages.
     """
-    broken = False
-    for place, check in enumerate(checks):
-        if broken:
+    failed = set[str]()
+    for check in checks:
+        if {checks[0].name, check.after} & failed:
+            failed.add(check.name)
             yield CheckResult(check, None, tried=False)
             continue
         try:
             problem = check.problem(make)
-        except Exception as error:
+        except mistakes.RAISED as error:
             found = mistakes.mistake(error, about)
             problem = str(found or f"{type(error).__name__}: {error}")
-        broken = place == 0 and problem is not None
+        if problem is not None:
+            failed.add(check.name)
         yield CheckResult(check, problem)

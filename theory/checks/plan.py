@@ -11,11 +11,12 @@ expected simple regret, averaged over contexts, exceeds epsilon. All are about o
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from sim import evaluate
+from sim import evaluate, mistakes
 from sim.core import Algorithm
 from sim.engine import runner
 from sim.envs.dataset import Dataset
@@ -112,13 +113,15 @@ def asked(case: Case, delta: float, epsilon: float = 0.0) -> list[GuaranteedBudg
         raise ValueError(f"delta is {delta}; a probability strictly between 0 and 1 is needed")
     found = []
     for name, claim in _guarantees(epsilon).items():
-        rule, of, target = claim.rule, claim.of, claim.event.target(delta, epsilon)
+        rule, target = claim.rule, claim.event.target(delta, epsilon)
         try:
-            searched = case.up_to(target)
-            budget = smallest_budget(lambda t, of=of, case=searched: of(case, t), target, case.problem.num_arms + 1)
-            bound = math.nan if budget is None else of(case, budget)
+            at = partial(claims.promise, name, claim, case.up_to(target))
+            budget = smallest_budget(at, target, case.problem.num_arms + 1)
+            bound = math.nan if budget is None else claims.promise(name, claim, case, budget)
             none = case.problem.unresolved or f"more than {LARGEST:.0e} completions"
             found.append(GuaranteedBudget(name, rule, budget, bound, "" if budget else none))
+        except mistakes.Mistake:
+            raise
         except ValueError as error:
             found.append(GuaranteedBudget(name, rule, None, math.nan, str(error)))
     return found
@@ -135,10 +138,12 @@ def promised(case: Case, budget: int, epsilon: float = 0.0) -> list[GuaranteedBu
     found = []
     for name, claim in _guarantees(epsilon).items():
         try:
-            bound = claim.of(case, budget)
+            bound = claims.promise(name, claim, case, budget)
             found.append(
                 GuaranteedBudget(name, claim.rule, budget, bound, case.problem.unresolved if bound >= 1 else "")
             )
+        except mistakes.Mistake:
+            raise
         except ValueError as error:
             found.append(GuaranteedBudget(name, claim.rule, None, math.nan, str(error)))
     return found

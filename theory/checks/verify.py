@@ -129,7 +129,21 @@ def verify(
     """
     start = perf_counter()
     brought.bring(plan.bounds)
-    folder = tables.cell_folder(out)
+    with tables.kept_cells(out) as folder:
+        found, intervals, tasks, missing = _carried_out(plan, folder, executor, report)
+    verdicts = table.summary(found)
+    result = VerifyResult(found, verdicts, intervals, len(tasks) - len(missing), perf_counter() - start)
+    settings = {**plan._asdict(), "math": plan.math and Path(plan.math).name, "intervals": intervals}
+    provenance = tables.provenance(settings, {"wall_seconds": round(result.wall, 3), "cells_reused": result.reused})
+    for name, content in zip(FILES, (found, found, verdicts, provenance), strict=True):
+        tables.save(content, out / name)
+    return result
+
+
+def _carried_out(
+    plan: VerifyPlan, folder: Path, executor: Executor | None, report: Callable[[VerifyStep], None] | None
+) -> "tuple[pd.DataFrame, int, list[Task], list[Task]]":
+    """The table, how many intervals its verdicts rest on, all tasks, and those that were missing."""
     tasks = list(tasks_of(plan, str(folder)))
     passing = [task for task in tasks if not program.lasts(task.program)]
     program.begin(
@@ -150,13 +164,7 @@ def verify(
     finally:
         for task in passing:
             task.path.unlink(missing_ok=True)
-    verdicts = table.summary(found)
-    result = VerifyResult(found, verdicts, intervals, len(tasks) - len(missing), perf_counter() - start)
-    settings = {**plan._asdict(), "math": plan.math and Path(plan.math).name, "intervals": intervals}
-    provenance = tables.provenance(settings, {"wall_seconds": round(result.wall, 3), "cells_reused": result.reused})
-    for name, content in zip(FILES, (found, found, verdicts, provenance), strict=True):
-        tables.save(content, out / name)
-    return result
+    return found, intervals, tasks, missing
 
 
 def tasks_of(plan: VerifyPlan, folder: str) -> Iterator[Task]:
