@@ -1,7 +1,7 @@
 """Mistakes in code that was brought along, as one sentence with file, line and reason.
 
-The traceback tells whose code raised: the last line in a file that `sim.plugins` loaded, or in one beside it. Where such
-code was only called wrongly, or lacks a method, it has no line there, and its definition is told.
+The traceback tells whose code raised: the last line in a file that `sim.plugins` loaded, or in one beside it. Where
+such code was only called wrongly, or lacks a method, it has no line there, and its definition is told.
 """
 
 import inspect

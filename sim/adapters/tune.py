@@ -13,6 +13,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from sim import origins
 from sim.adapters.evidence import Estimate, Paid, interval
 from sim.adapters.live import Desk, Live, RunStep, in_parallel, token_counts, with_answers
 from sim.adapters.paid.sampler import Want, consecutive
@@ -22,8 +23,9 @@ from sim.adapters.run_file.settings import MONEY, Config, Context, Prompt
 from sim.adapters.scorers.scoring import Item
 from sim.adapters.session import Session
 from sim.adapters.wire.retry import Stopped
-from sim.core import Allocation, Key, Queries, Spec, Stats
+from sim.core import Key, Queries, Spec
 from sim.engine import runner
+from sim.engine.contract import contract
 from sim.envs.contexts import describe
 from sim.kernels import counter, subsets
 from sim.utilities import Strategy
@@ -116,10 +118,14 @@ def check(config: Config) -> None:
     """Refuse what the rounds could not be run with, before anything is asked.
 
     Raises:
-        ValueError: the algorithm's estimator needs tables that are too large, where all answers of a pull may differ.
+        ValueError: the algorithm's estimator needs tables that are too large, where all answers of a pull may differ;
+            or it is somebody else's, and its methods give what cannot be used.
     """
     spec, strategy = world(config, Costs(*np.zeros((3, len(config.prompts)))))
     algorithm = config.algorithm
+    wrong = None if origins.own(type(algorithm).__module__) else contract(algorithm, spec)
+    if wrong is not None:
+        raise ValueError(f"{config.file}: tune.algorithm is {config.algorithm_text!r}: {wrong}; `iapo check` says more")
     width, num_scales = algorithm.max_pull(spec), algorithm.num_scales(spec)
     try:
         subsets.check(with_answers(strategy, width), width, num_scales, algorithm.estimator)
@@ -168,18 +174,9 @@ def rounds_of(
     train = runner.queries_of(config.algorithm.queries, train, run_key(config.seed))
     desk = Desk(config.prompts, items, live.sampler, live.reader, live.loop, "tune", seed)
     asking = Live(spec, strategy, config.algorithm, train, desk, report)
-    left = config.budget
-
-    def answer(round_key: Key, allocation: Allocation) -> Stats:
-        nonlocal left
-        left -= int(allocation.completions)
-        if left < 0:  # seeds and the plan's worst case are those of the budget
-            raise ValueError(f"{config.file}: tune.algorithm {config.algorithm_text!r} asks for more than its budget")
-        return asking.answer(round_key, allocation)
-
     stopped = None
     try:
-        trial = runner.run_rounds(spec, config.algorithm, config.budget, run_key(config.seed), answer)
+        trial = runner.run_rounds(spec, config.algorithm, config.budget, run_key(config.seed), asking.answer)
     except Stopped as error:
         if not _capped(live) or not asking.asked:
             raise

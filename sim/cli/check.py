@@ -48,7 +48,8 @@ def check(
         for verdict in checks.run(suite, make, text):
             skipped += not verdict.tried
             if verdict.tried:
-                typer.echo(f"  {'ok  ' if verdict.problem is None else 'FAIL'}  {verdict.check.promise}")
+                said = "FAIL" if verdict.problem is not None else "ok  " if verdict.given else "--  "
+                typer.echo(f"  {said}  {verdict.check.promise}{'' if verdict.given else ': not given'}")
             if verdict.problem is not None:
                 failed += 1
                 typer.echo(f"        {common.plain(' '.join(verdict.problem.split()))}")

@@ -131,11 +131,29 @@ def run_cell(cell: Cell, exact: ExactValues) -> Seconds:
     compiled = perf_counter()
     numbers = {"seed": block.seed, "trials": block.trials, "first": block.first, "chunk": block.chunk}
     found = contender.trials(world.source, cell.budget, train, **numbers)
+    contender.check_answers(f"{cell.algorithm} on {world.name}", world.source, cell.budget, found)
     seconds = Seconds(ready - start, compiled - ready, perf_counter() - compiled)
     scores = evaluate.score(found.prompt, found.scale, test, context_probs(world))
     policies = {"prompt": found.prompt, "scale": found.scale, "spent": found.spent}
     store.save(cell.path, policies | scores._asdict(), seconds._asdict())
     return seconds
+
+
+@mistakes.tells(_brought_along)
+def rehearse(cell: Cell, exact: ExactValues) -> None:
+    """Refuse an algorithm that cannot be run, before it is: what its first trials do is watched.
+
+    Args:
+        cell: the algorithm, the smallest budget, and the trials.
+        exact: as for `run_cell`.
+
+    Raises:
+        ValueError: a limit is not kept (`sim.engine.limits`).
+    """
+    block, world = cell.block, _world(cell.block, exact)
+    numbers = {"seed": block.seed, "trials": block.trials, "chunk": block.chunk}
+    contender = given.contender(cell.algorithm, cell.held)
+    contender.rehearse(f"{cell.algorithm} on {world.name}", world.source, cell.budget, **numbers)
 
 
 def run_group(group: list[Cell], exact: ExactValues) -> list[Seconds]:

@@ -273,6 +273,7 @@ def _run(
     executor: Executor | None,
 ) -> Iterator[tuple[Cell | Block, Seconds]]:
     """Compute the missing cells and the exact values they need; each comes out with its time when it is done."""
+    _rehearse(plan, missing, exact, executor)
     for wave in zip_longest(*blocks.values()):  # the first block of every environment, then the second, ...
         groups = [
             [cell for budget in plan.budgets if (cell := Cell(block, text, budget, *rule)) in missing]
@@ -293,6 +294,26 @@ def _run(
         for block in needed:
             if len(blocks[block.env]) > 1 or not program.lasts(block.digest):  # of many trials they would fill the disk
                 block.exact_path.unlink(missing_ok=True)
+
+
+def _rehearse(plan: Plan, missing: set[Cell], exact: ExactValues, executor: Executor | None) -> None:
+    """Refuse algorithms of somebody else that cannot be run on an environment, before anything is computed."""
+    brought = [text for text, contender in _contenders(plan).items() if contender.brought]
+    own = sorted((cell for cell in missing if cell.algorithm in brought), key=lambda cell: -cell.block.first)
+    firsts = {(cell.block.env, cell.algorithm): cell for cell in own}
+    least = min(plan.budgets)
+    tried = [
+        firsts[env, text]._replace(budget=least)
+        for env in map(str, plan.envs)
+        for text in brought
+        if (env, text) in firsts
+    ]
+    if executor is None:
+        for cell in tried:
+            cells.rehearse(cell, exact)
+        return
+    for task in as_completed([executor.submit(cells.rehearse, cell, exact) for cell in tried]):
+        task.result()
 
 
 def _in_order(groups: list[list[Cell]], worlds: dict[str, NamedSource]) -> list[list[Cell]]:

@@ -81,6 +81,15 @@ def run_trials(data: Dataset, algorithm: Algorithm, budget: int, trials: int, **
     return runner.run_trials(source_of(data), algorithm, budget, trials=trials, **settings)
 
 
+def rehearse(data: Dataset, algorithm: Algorithm, budget: int, strict: bool = False) -> runner.Trials:
+    """Trials as those of `run_trials`, each round of which is watched before it is pulled.
+
+    Raises:
+        Broken: a limit is not kept.
+    """
+    return runner.rehearse(source_of(data), algorithm, budget, seed=0, trials=LANES, chunk=LANES, strict=strict)
+
+
 def same(left: Any, right: Any) -> bool:
     """Whether two trees have equal structure and bits (NaN equals NaN)."""
     if jax.tree.structure(left) != jax.tree.structure(right):

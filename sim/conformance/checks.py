@@ -27,12 +27,24 @@ class Check(NamedTuple):
     after: str = ""
 
 
+class NotGiven(Exception):
+    """Raised by a check of something that may be left out, and is."""
+
+
 class CheckResult(NamedTuple):
-    """Finding of a check: a problem, None where it passed; `tried` is false where an earlier failure forbids it."""
+    """Finding of a check.
+
+    Attributes:
+        check: which one.
+        problem: what is wrong; None where it passed, or could not be tried.
+        tried: false where an earlier failure forbids it.
+        given: false where what it checks is left out, as it may be.
+    """
 
     check: Check
     problem: str | None
     tried: bool = True
+    given: bool = True
 
 
 def run(checks: Sequence[Check], make: Make, about: str) -> Iterator[CheckResult]:
@@ -51,6 +63,9 @@ def run(checks: Sequence[Check], make: Make, about: str) -> Iterator[CheckResult
             continue
         try:
             problem = check.problem(make)
+        except NotGiven:
+            yield CheckResult(check, None, given=False)
+            continue
         except mistakes.RAISED as error:
             found = mistakes.mistake(error, about)
             problem = str(found or f"{type(error).__name__}: {error}")

@@ -4,7 +4,8 @@ A trial is a function of (source, algorithm, budget, seed, trial number) alone: 
 devices and host loop or jit do not show in its result.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -17,6 +18,7 @@ from sim.constants import MAX_BUDGET
 from sim.core import Algorithm, Allocation, Environment, Instance, Key, Queries, Source, Spec, Stats, Trial
 from sim.engine import fused as whole
 from sim.engine import stepwise, turn
+from sim.engine.limits import Broken, Watch, check_answers
 from sim.engine.turn import RUN as RUN
 from sim.engine.turn import SPLIT, WORLD, Observe, Observer, RoundKeys, Turn
 from sim.engine.turn import queries_of as queries_of
@@ -30,6 +32,8 @@ BATCH = 256
 """Default number of trials in progress at a time where the host calls every round."""
 _STEPWISE_TRIALS = CALL
 """Up to so many trials the host calls every round of a rule that has few: compiling then takes longer than running."""
+_FEW = 8
+"""Trials that are watched where others are run by one program for all rounds."""
 _BATCH_ARMS = 2**21
 """Arms over all contexts and trials beyond which a batch is made smaller: more do not fit a cache."""
 _LANES_BYTES = 2**30
@@ -119,6 +123,41 @@ def run_trials(
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
+def rehearse(
+    source: Source,
+    algorithm: Algorithm,
+    budget: int,
+    *,
+    seed: int,
+    trials: int,
+    chunk: int | None = None,
+    strict: bool = False,
+) -> Trials:
+    """Run the first trials of `run_trials`, a batch at most, and watch each round before it is pulled.
+
+    Where `run_trials` calls every round from the host, nothing more is compiled for it.
+
+    Args:
+        source: where each trial's world and split come from.
+        algorithm: what is run.
+        budget: completions T.
+        seed: root of all randomness.
+        trials: how many `run_trials` is to run.
+        chunk: as in `run_trials`.
+        strict: hold an algorithm to its budget that says it may spend more.
+
+    Raises:
+        Broken: a limit is not kept (`sim.engine.limits`).
+        ValueError: the budget is below what the algorithm needs, or out of range.
+    """
+    spec = spec_of(source)
+    check_budget(algorithm, spec, budget)
+    fused = _sizes(algorithm, spec, trials, chunk, None)[0]
+    lanes = _FEW if fused and chunk is None else _sizes(algorithm, spec, trials, chunk, False)[1]
+    watch = Watch(algorithm, spec, budget, strict)
+    return _call(source, algorithm, budget, seed, 0, min(trials, lanes), False, lanes, lanes, None, watch)
+
+
 def warm_up(
     source: Source, algorithm: Algorithm, trials: int, chunk: int | None = None, fused: bool | None = None
 ) -> None:
@@ -164,6 +203,7 @@ def _call(
     slots: int,
     lanes: int,
     observer: Observer | None,
+    watch: Watch | None = None,
 ) -> Trials:
     """Trials first, .., first + count - 1, spread evenly over the devices."""
     devices = _devices(fused)
@@ -172,7 +212,7 @@ def _call(
     counts = np.minimum(each, count - starts)
     head = (source, algorithm.traced(), jnp.int32(budget), counter.from_seed(seed))
     if not fused:
-        found = stepwise.run(*head, jnp.int32(first), jnp.int32(count), lanes, observer)
+        found = stepwise.run(*head, jnp.int32(first), jnp.int32(count), lanes, observer, watch)
     elif len(devices) == 1:
         found = whole.run(*head, jnp.int32(first), jnp.int32(count), slots, lanes, observer)
     else:
@@ -285,15 +325,31 @@ def _rounds(
     pull: Callable[[Key, Turn, Allocation], Stats],
     observe: Observe | None,
 ) -> Trial:
-    """The host loop: one trial, a round at a time, pulled by `pull`."""
+    """The host loop: one trial, a round at a time, pulled by `pull` where it keeps its limits."""
     check_budget(algorithm, spec, budget)
     observer = observer_of(algorithm, spec, budget, observe)
     algorithm = algorithm.traced()
+    watch = Watch(algorithm, spec, budget)
     at = _begin(algorithm, spec, jnp.int32(budget), train, observer)
     while bool(_going(algorithm, spec, at)):
         keys, pull_key, asked = _ask(algorithm, spec, run_key, at)
+        with _naming(algorithm, budget):
+            watch(asked)
         at = _tell(algorithm, spec, keys.update, at, asked, pull(pull_key, at, asked), observer)
-    return _answer(algorithm, spec, run_key, at)
+    trial = _answer(algorithm, spec, run_key, at)
+    with _naming(algorithm, budget):
+        check_answers(spec, budget, algorithm.overspends, *trial.policy, trial.spent)
+    return trial
+
+
+@contextmanager
+def _naming(algorithm: Algorithm, budget: int) -> Iterator[None]:
+    """Say whose run it is that does not keep a limit."""
+    try:
+        yield
+    except Broken as problem:
+        whose = f"{type(algorithm).__name__} with T = {budget:,}"
+        raise Broken(f"{whose}, {problem}; `iapo check` says more") from None
 
 
 _begin, _going, _tell = eqx.filter_jit(turn.begin), eqx.filter_jit(turn.going), eqx.filter_jit(turn.tell)

@@ -2,8 +2,8 @@
 
 To add a bound on misses, near misses or the mean regret: write a function of a `Case` and a budget, and add one entry
 to `CLAIMS`, or `add` it from elsewhere. It is then part of `iapo verify`, of `iapo plan` and of the figures `bounds`
-and `regret`. A ValueError from it says that an assumption does not hold on that world: it is then in no table there. NaN
-or a negative number is refused.
+and `regret`. A ValueError from it says that an assumption does not hold on that world: it is then in no table there.
+NaN or a negative number is refused.
 """
 
 import copy

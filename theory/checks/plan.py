@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sim import evaluate, mistakes
+from sim.comparison import contenders
 from sim.core import Algorithm
 from sim.engine import runner
 from sim.envs.dataset import Dataset
@@ -190,6 +191,7 @@ class Simulation:
         if not epsilon >= 0:
             raise ValueError(f"epsilon is {epsilon}; a regret of at least 0 is needed")
         runner.check_seed(seed)
+        self._learner = contenders.Learner(algorithm)
         self.data, self.algorithm, self.epsilon, self.seed, self.report = data, algorithm, epsilon, seed, report
         self._source, self._values = fixed(data, 1.0).source, exact.values(data)
         self._spec = runner.spec_of(self._source)
@@ -205,6 +207,7 @@ class Simulation:
         """
         if budget not in self._seen:
             runner.check_budget(self.algorithm, self._spec, budget)
+            self._rehearse(budget)
             trials = int(np.clip(_COMPLETIONS // budget, _LEAST_TRIALS, _MOST_TRIALS))
             # a program for many trials that is there already runs few as well
             compiled = any(one.trials == _MOST_TRIALS for one in self._seen.values())
@@ -248,8 +251,19 @@ class Simulation:
         fails = [t for t in tried if probe(t).low[place] > target and (t < high or not reached)]
         return SimulatedBudget(aim, target, max(fails, default=None), high if reached else None, probe(high))
 
+    @property
+    def _about(self) -> str:
+        return f"{type(self.algorithm).__name__} on {self.data.name}"
+
+    def _rehearse(self, budget: int) -> None:
+        """Refuse an algorithm of somebody else that cannot be run, at the first budget."""
+        if self._learner.brought and not self._seen:
+            self._learner.check_contract(self._about, runner.shape_of(self._source))
+            self._learner.rehearse(self._about, self._source, budget, seed=self.seed, trials=_LEAST_TRIALS, chunk=None)
+
     def _simulate(self, budget: int, trials: int, fused: bool | None) -> "_Seen":
         found = runner.run_trials(self._source, self.algorithm, budget, seed=self.seed, trials=trials, fused=fused)
+        self._learner.check_answers(self._about, self._source, budget, found)
         scores = evaluate.score(found.prompt, found.scale, self._values[None], self.data.context_distribution)
         tie = evaluate.tolerance(self._values)
         missed = [(scores.context_regret > limit + tie).any(axis=1) for limit in (0.0, self.epsilon)]
