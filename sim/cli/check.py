@@ -13,6 +13,13 @@ from sim.cli.new import FileKind
 if TYPE_CHECKING:
     from sim.conformance.checks import Check
 
+_KINDS = (
+    "`iapo check` takes an algorithm, an environment, a scorer, a figure, or a function that makes one of the first two"
+)
+_FUNCTIONS = (
+    "if it makes an algorithm or an environment; a function that scores takes query, gold and completion, and a bound "
+    "is tried by `iapo verify --bound`"
+)
 FAILED = 1
 """Exit code where a check fails."""
 
@@ -90,15 +97,27 @@ def _kind(text: str) -> FileKind:
         own = [thing for thing in vars(module).values() if getattr(thing, "__module__", "") == module.__name__]
         counts = {kind: sum(map(one, own)) for kind, one in fits.items()}
         return next((kind for kind, count in counts.items() if count), FileKind.algorithm)
-    thing = plugins.load("algorithm", text, lambda _: False)
+    thing = plugins.load("algorithm", text, lambda one: any(fit(one) for fit in fits.values()) or registry.fits(one))
     for kind, one in fits.items():
         if kind is not FileKind.environment and one(thing):
             return kind
     if scorers.scores(thing):
         return FileKind.scorer
-    if callable(thing) and not isinstance(thing, type) and algorithms.fits(plugins.call(text, thing, "")):
+    if isinstance(thing, type) and not envs.fits(thing):
+        raise ValueError(f"{text} is a class of none of the kinds; {_KINDS}")
+    made = thing
+    if callable(thing) and not envs.is_world(thing):
+        missing = [name for name in plugins.missing(thing) if f"{name}=" not in address.options]
+        if missing:
+            options = ",".join(f"{name}=..." for name in missing)
+            raise ValueError(f"{text} needs {', '.join(missing)}; write {text}:{options} {_FUNCTIONS}")
+        made = plugins.call(text, thing, address.options if plugins.parameters(thing) else "")
+    if algorithms.fits(made):
         return FileKind.algorithm
-    return FileKind.environment
+    if envs.is_world(made):
+        return FileKind.environment
+    said = "is" if made is thing else "makes"
+    raise ValueError(f"{address.base} {said} an object of class {type(made).__name__}; {_KINDS}")
 
 
 def _suite(kind: FileKind, text: str, folder: Path) -> "tuple[Sequence[Check], Callable[[], Any]]":

@@ -119,7 +119,8 @@ def sentence(error: Any) -> str:
         return f"{path} needs {_name(error.param)}; see `{path} --help`"
     if _is(error, "BadParameter"):
         name = "" if error.param is None else _name(error.param)
-        return f"{name}{'' if error.message.startswith('is ') else ':'} {error.message}"
+        said = error.message.removeprefix("Value error, ")  # of an Enum, which pydantic reads
+        return f"{name}{'' if said.startswith('is ') else ':'} {said}"
     if _is(error, "BadOptionUsage") and "requires an argument" in error.message:
         return f"{path}: {error.option_name} needs a value"
     said = error.format_message().rstrip(".")

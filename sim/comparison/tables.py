@@ -260,12 +260,12 @@ def cell_folder(out: Path) -> Path:
 
 @contextmanager
 def kept_cells(out: Path) -> Iterator[Path]:
-    """`cell_folder` around work that may fail: then what was made and holds nothing goes again."""
+    """`cell_folder` around work that may be refused: then what was made and holds nothing goes again."""
     made = [path for path in (out / "cells", out, *out.parents) if not path.exists()]
     folder = cell_folder(out)
     try:
         yield folder
-    except BaseException:
+    except (ValueError, SystemExit):
         with suppress(OSError):  # the first that holds something ends it
             for path in made:
                 path.rmdir()

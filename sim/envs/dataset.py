@@ -4,7 +4,7 @@
 pytree that trials run on.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import jax.numpy as jnp
@@ -212,6 +212,11 @@ def _validate(data: Dataset) -> None:
             need(array.shape == shape, field_name, f"has shape {array.shape}; expected {shape}")
             need(np.isfinite(array), field_name, "holds a NaN or an infinity; all its numbers must be finite")
 
+    for one in fields(data):
+        given = getattr(data, one.name)
+        if "ndarray" in str(one.type) and given is not None:
+            there = hasattr(given, "shape") and hasattr(given, "dtype")
+            need(there, one.name, f"is a {type(given).__name__}; a NumPy array is needed, as np.array(...) makes one")
     need(data.aggregate, "aggregate", f"is empty; name one of {', '.join(AGGREGATES)} for every objective")
     for how in data.aggregate:
         need(how in AGGREGATES, "aggregate", f"holds {how!r}; allowed are {', '.join(AGGREGATES)}")

@@ -55,6 +55,11 @@ def fits(thing: object) -> bool:
     return isinstance(thing, _WORLDS) or (isinstance(thing, type) and issubclass(thing, Source)) or isroutine(thing)
 
 
+def is_world(thing: object) -> bool:
+    """Whether an object is an environment as it is."""
+    return isinstance(thing, _WORLDS)
+
+
 def _own(text: str) -> NamedSource:
     """The environment that somebody's code makes."""
     reference = plugins.split(text, ENVS)

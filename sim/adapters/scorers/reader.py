@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from sim import origins
+from sim import mistakes, origins
 from sim.adapters.paid.entries import Asked, Draw
 from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.sampler import REFUSED
@@ -120,7 +120,8 @@ class Reader:
         known = kept | nothing
         asked = [place for place in range(len(draws)) if first + place not in known]
         if asked:
-            new = await scorer.score(item, prompt, [draws[place].text for place in asked])
+            with mistakes.telling():
+                new = await scorer.score(item, prompt, [draws[place].text for place in asked])
             if len(new) != len(asked):
                 raise ValueError(
                     f"the scorer of {objective.name!r} gave {len(new)} results for {len(asked)} completions"
