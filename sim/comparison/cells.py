@@ -131,7 +131,7 @@ def run_cell(cell: Cell, exact: ExactValues) -> Seconds:
     compiled = perf_counter()
     numbers = {"seed": block.seed, "trials": block.trials, "first": block.first, "chunk": block.chunk}
     found = contender.trials(world.source, cell.budget, train, **numbers)
-    contender.check_answers(f"{cell.algorithm} on {world.name}", world.source, cell.budget, found)
+    contender.check_answers(f"{cell.algorithm} on {world.name}", test.shape[2:], cell.budget, found)
     seconds = Seconds(ready - start, compiled - ready, perf_counter() - compiled)
     scores = evaluate.score(found.prompt, found.scale, test, context_probs(world))
     policies = {"prompt": found.prompt, "scale": found.scale, "spent": found.spent}

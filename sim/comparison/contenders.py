@@ -64,16 +64,16 @@ class Learner(NamedTuple):
 
         They have this budget, or a smaller one where it is large: the longest rules have a round per completion.
         """
-        budget = min(budget, max(_REHEARSED, self.algorithm.min_budget(runner.spec_of(source))))
+        spec = runner.spec_of(source)
+        budget = min(budget, max(_REHEARSED, self.algorithm.min_budget(spec)))
         with _about(about, budget):
             found = runner.rehearse(source, self.algorithm, budget, seed=seed, trials=trials, chunk=chunk)
-        self.check_answers(about, source, budget, found)
+        self.check_answers(about, (spec.num_prompts, spec.max_scale), budget, found)
 
-    def check_answers(self, about: str, source: Source, budget: int, found: Trials) -> None:
-        """Refuse answers that cannot be."""
+    def check_answers(self, about: str, arms: tuple[int, int], budget: int, found: Trials) -> None:
+        """Refuse answers that cannot be where there are so many prompts and scales."""
         with _about(about, budget):
-            spec, over = runner.spec_of(source), self.algorithm.overspends
-            limits.check_answers(spec, budget, over, found.prompt, found.scale, found.spent)
+            limits.check_answers(arms, budget, self.algorithm.overspends, found.prompt, found.scale, found.spent)
 
     def warm_up(self, source: Source, trials: int, chunk: int | None) -> None:
         """Compile without running a trial."""
@@ -132,7 +132,7 @@ class Reference(NamedTuple):
     def rehearse(self, about: str, source: Source, budget: int, *, seed: int, trials: int, chunk: int | None) -> None:
         """It has no rounds."""
 
-    def check_answers(self, about: str, source: Source, budget: int, found: Trials) -> None:
+    def check_answers(self, about: str, arms: tuple[int, int], budget: int, found: Trials) -> None:
         """They are arms of a table of values."""
 
     def warm_up(self, source: Source, trials: int, chunk: int | None) -> None:

@@ -33,7 +33,7 @@ def _contract(make: Make) -> str | None:
 def _answers(make: Make) -> str | None:
     found = run_trials(arena(), make(), 60, 200)
     try:
-        check_answers(drawn_spec(), 60, True, found.prompt, found.scale, found.spent)
+        check_answers((4, 4), 60, True, found.prompt, found.scale, found.spent)
     except Broken as problem:
         return str(problem)
     if not same(found, run_trials(arena(), make(), 60, 200)):

@@ -87,11 +87,11 @@ class Watch:
         return None
 
 
-def check_answers(spec: Spec, budget: int, overspends: bool, prompt: Any, scale: Any, spent: Any) -> None:
+def check_answers(arms: tuple[int, int], budget: int, overspends: bool, prompt: Any, scale: Any, spent: Any) -> None:
     """Refuse answers of runs that cannot be, or that were paid with more than the budget.
 
     Args:
-        spec: what is known of the world.
+        arms: number of prompts, and the largest scale.
         budget: completions T.
         overspends: whether they may spend more.
         prompt: recommended prompts, of any shape.
@@ -101,14 +101,14 @@ def check_answers(spec: Spec, budget: int, overspends: bool, prompt: Any, scale:
     Raises:
         Broken: the sentence says which.
     """
-    prompt, scale, spent = map(np.asarray, (prompt, scale, spent))
+    (num_prompts, max_scale), (prompt, scale, spent) = arms, map(np.asarray, (prompt, scale, spent))
     if not prompt.size:
         return
-    if prompt.min() < 0 or prompt.max() >= spec.num_prompts:
-        there = f"there are prompts 0 to {spec.num_prompts - 1}"
+    if prompt.min() < 0 or prompt.max() >= num_prompts:
+        there = f"there are prompts 0 to {num_prompts - 1}"
         raise Broken(f"it recommends prompt {prompt.min()} to {prompt.max()} where {there}")
-    if scale.min() < 1 or scale.max() > spec.max_scale:
-        raise Broken(f"it recommends N = {scale.min()} to {scale.max()} where N lies in 1..{spec.max_scale}")
+    if scale.min() < 1 or scale.max() > max_scale:
+        raise Broken(f"it recommends N = {scale.min()} to {scale.max()} where N lies in 1..{max_scale}")
     if spent.min() < 0 or (spent.max() > budget and not overspends):
         worst = spent.min() if spent.min() < 0 else spent.max()
         raise Broken(f"it spends {worst:,} completions with a budget of {budget:,}")

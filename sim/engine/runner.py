@@ -338,7 +338,8 @@ def _rounds(
         at = _tell(algorithm, spec, keys.update, at, asked, pull(pull_key, at, asked), observer)
     trial = _answer(algorithm, spec, run_key, at)
     with _naming(algorithm, budget):
-        check_answers(spec, budget, algorithm.overspends, *trial.policy, trial.spent)
+        arms = spec.num_prompts, spec.max_scale
+        check_answers(arms, budget, algorithm.overspends, *trial.policy, trial.spent)
     return trial
 
 

@@ -263,7 +263,7 @@ class Simulation:
 
     def _simulate(self, budget: int, trials: int, fused: bool | None) -> "_Seen":
         found = runner.run_trials(self._source, self.algorithm, budget, seed=self.seed, trials=trials, fused=fused)
-        self._learner.check_answers(self._about, self._source, budget, found)
+        self._learner.check_answers(self._about, self._values.shape[1:], budget, found)
         scores = evaluate.score(found.prompt, found.scale, self._values[None], self.data.context_distribution)
         tie = evaluate.tolerance(self._values)
         missed = [(scores.context_regret > limit + tie).any(axis=1) for limit in (0.0, self.epsilon)]
