@@ -30,7 +30,7 @@ _HINTS = {
 }
 """Error of JAX -> what to do about it."""
 _CALLED = re.compile(r"([\w.]+)\(\) (?:takes|missing|got)\b")
-"""What Python says of a function that was called with other arguments than it takes."""
+"""Words of Python about a function that was called with other arguments than it takes."""
 _OF_JAX = ("This ", "See http", "The error occurred while tracing")
 """Beginnings of lines that JAX says about its own objects and places."""
 RAISED = (Exception, SystemExit)

@@ -14,7 +14,7 @@ from sim.conformance.checks import Check, Make, NotGiven
 from sim.core import Algorithm, Policy, Spec, Standing, Stats
 from sim.engine import runner, turn
 from sim.engine.contract import contract
-from sim.engine.limits import Broken, Watch, check_answers
+from sim.engine.limits import Broken, RoundWatch, check_answers
 
 SIGMAS = 5
 """Standard errors that an estimate may be off."""
@@ -91,7 +91,7 @@ class Observed(NamedTuple):
 def observe(algorithm: Algorithm, budget: int, number: int = 0) -> Observed:
     """A trial on the drawn arena in the host loop, which is stopped where a round asks for what is not there."""
     world, train, run_key = trial(number)
-    rule, spec, watch = algorithm.traced(), world.spec, Watch(algorithm, world.spec, budget)
+    rule, spec, watch = algorithm.traced(), world.spec, RoundWatch(algorithm, world.spec, budget)
     at = _begin(rule, spec, jnp.int32(budget), turn.queries_of(rule.queries, train, run_key))
     active = [_active(rule, spec, at)]
     while bool(_going(rule, spec, at)):

@@ -19,7 +19,7 @@ class Broken(ValueError):
     """A limit that a run does not keep: the end of a sentence that names the algorithm."""
 
 
-class Watch:
+class RoundWatch:
     """Looks at every allocation of a run, or of runs that go together, before it is pulled."""
 
     def __init__(self, algorithm: Algorithm, spec: Spec, budget: int, strict: bool = False) -> None:

@@ -18,7 +18,7 @@ from sim.constants import MAX_BUDGET
 from sim.core import Algorithm, Allocation, Environment, Instance, Key, Queries, Source, Spec, Stats, Trial
 from sim.engine import fused as whole
 from sim.engine import stepwise, turn
-from sim.engine.limits import Broken, Watch, check_answers
+from sim.engine.limits import Broken, RoundWatch, check_answers
 from sim.engine.turn import RUN as RUN
 from sim.engine.turn import SPLIT, WORLD, Observe, Observer, RoundKeys, Turn
 from sim.engine.turn import queries_of as queries_of
@@ -154,7 +154,7 @@ def rehearse(
     check_budget(algorithm, spec, budget)
     fused = _sizes(algorithm, spec, trials, chunk, None)[0]
     lanes = _FEW if fused and chunk is None else _sizes(algorithm, spec, trials, chunk, False)[1]
-    watch = Watch(algorithm, spec, budget, strict)
+    watch = RoundWatch(algorithm, spec, budget, strict)
     return _call(source, algorithm, budget, seed, 0, min(trials, lanes), False, lanes, lanes, None, watch)
 
 
@@ -203,7 +203,7 @@ def _call(
     slots: int,
     lanes: int,
     observer: Observer | None,
-    watch: Watch | None = None,
+    watch: RoundWatch | None = None,
 ) -> Trials:
     """Trials first, .., first + count - 1, spread evenly over the devices."""
     devices = _devices(fused)
@@ -329,7 +329,7 @@ def _rounds(
     check_budget(algorithm, spec, budget)
     observer = observer_of(algorithm, spec, budget, observe)
     algorithm = algorithm.traced()
-    watch = Watch(algorithm, spec, budget)
+    watch = RoundWatch(algorithm, spec, budget)
     at = _begin(algorithm, spec, jnp.int32(budget), train, observer)
     while bool(_going(algorithm, spec, at)):
         keys, pull_key, asked = _ask(algorithm, spec, run_key, at)

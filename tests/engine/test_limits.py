@@ -21,7 +21,7 @@ from sim.conformance.arena import LANES, arena, rehearse, run_trials, same
 from sim.core import Places
 from sim.engine import limits, runner
 from sim.engine.contract import contract
-from sim.engine.limits import Broken, Watch
+from sim.engine.limits import Broken, RoundWatch
 from theory.checks import plan as planning
 
 RULES = """
@@ -95,7 +95,7 @@ class Free(Uniform):
 def test_an_allocation_that_cannot_be_is_refused_before_it_is_pulled(
     allocation: Allocation, sentence: str | None
 ) -> None:
-    watch = Watch(Free(), SPEC, 40)
+    watch = RoundWatch(Free(), SPEC, 40)
     if sentence is None:
         watch(allocation)
         return
@@ -107,26 +107,26 @@ def test_an_allocation_that_cannot_be_is_refused_before_it_is_pulled(
 def test_a_run_that_pulls_nothing_for_long_is_endless(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pull in between begins the count again. Seen to fail where idle rounds were added up."""
     monkeypatch.setattr(limits, "IDLE", 30)
-    watch, nothing, one = Watch(Free(), SPEC, 40), asked([0, 1], [1, 1], [0, 0]), asked([0, 1], [1, 1], [0, 1])
+    watch, nothing, one = RoundWatch(Free(), SPEC, 40), asked([0, 1], [1, 1], [0, 0]), asked([0, 1], [1, 1], [0, 1])
     for allocation in [*[nothing] * 30, one] * 3 + [nothing] * 30:
         watch(allocation)
     with pytest.raises(Broken, match=r"^round 124: it has pulled nothing for 30 rounds, and is not finished$"):
         watch(nothing)
-    watch = Watch(Uniform(), SPEC, 40)
+    watch = RoundWatch(Uniform(), SPEC, 40)
     watch(one)
     with pytest.raises(Broken, match=r"^round 2: it is not finished after 1 rounds; num_rounds says 1$"):
         watch(one)
 
 
 def test_completions_are_counted_down_over_rounds() -> None:
-    watch = Watch(Free(), SPEC, 25)
+    watch = RoundWatch(Free(), SPEC, 25)
     watch(asked([0, 1], [10, 1], [2, 3]))
     with pytest.raises(Broken, match=r"^round 2: it asks for 3 completions where 2 of 25 are left$"):
         watch(asked([0, 1], [1, 1], [3, 0]))
     over: Any = algorithms.get("psst:budget_rule=reference")
-    Watch(over, SPEC, 1)(asked([0, 1], [10, 10], [1, 1]))
+    RoundWatch(over, SPEC, 1)(asked([0, 1], [10, 10], [1, 1]))
     with pytest.raises(Broken, match="where 1 of 1 are left"):
-        Watch(over, SPEC, 1, strict=True)(asked([0, 1], [10, 10], [1, 1]))
+        RoundWatch(over, SPEC, 1, strict=True)(asked([0, 1], [10, 10], [1, 1]))
 
 
 @pytest.mark.parametrize("name", ["psst", "ucb"])
