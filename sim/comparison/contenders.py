@@ -15,7 +15,7 @@ from sim.engine.runner import Trials
 from sim.program import Program
 from sim.references import REFERENCES
 
-_REHEARSED = 500
+_REHEARSED = 200
 """Largest budget of a rehearsal that no larger one is needed for."""
 
 

@@ -32,8 +32,6 @@ BATCH = 256
 """Default number of trials in progress at a time where the host calls every round."""
 _STEPWISE_TRIALS = CALL
 """Up to so many trials the host calls every round of a rule that has few: compiling then takes longer than running."""
-_FEW = 8
-"""Trials that are watched where others are run by one program for all rounds."""
 _BATCH_ARMS = 2**21
 """Arms over all contexts and trials beyond which a batch is made smaller: more do not fit a cache."""
 _LANES_BYTES = 2**30
@@ -135,7 +133,8 @@ def rehearse(
 ) -> Trials:
     """Run the first trials of `run_trials`, a batch at most, and watch each round before it is pulled.
 
-    Where `run_trials` calls every round from the host, nothing more is compiled for it.
+    Where `run_trials` calls every round from the host, nothing more is compiled for it. Elsewhere, as for rules that
+    pull one arm at a time, it is one trial in the host loop, whose rewards are random: what pulls is not compiled.
 
     Args:
         source: where each trial's world and split come from.
@@ -152,10 +151,31 @@ def rehearse(
     """
     spec = spec_of(source)
     check_budget(algorithm, spec, budget)
-    fused = _sizes(algorithm, spec, trials, chunk, None)[0]
-    lanes = _FEW if fused and chunk is None else _sizes(algorithm, spec, trials, chunk, False)[1]
     watch = RoundWatch(algorithm, spec, budget, strict)
+    if _sizes(algorithm, spec, trials, chunk, None)[0] and chunk is None:
+        return _alone(source, algorithm, budget, seed, watch)
+    lanes = _sizes(algorithm, spec, trials, chunk, False)[1]
     return _call(source, algorithm, budget, seed, 0, min(trials, lanes), False, lanes, lanes, None, watch)
+
+
+def _alone(source: Source, algorithm: Algorithm, budget: int, seed: int, watch: RoundWatch) -> Trials:
+    """Trial 0 with random rewards."""
+    key, rng = trial_key(seed, 0), np.random.default_rng(seed)
+    spec = eqx.filter_jit(lambda source, key: source.world(key).spec)(source, counter.fold(key, WORLD))
+
+    def pull(key: Key, at: Turn, asked: Allocation) -> Stats:
+        return random_stats(rng, spec, algorithm, asked)
+
+    found = _rounds(spec, algorithm, budget, counter.fold(key, RUN), None, pull, watch)
+    return Trials(*(np.asarray(leaf)[None] for leaf in (*found.policy, found.spent)))
+
+
+def random_stats(rng: np.random.Generator, spec: Spec, algorithm: Algorithm, asked: Allocation) -> Stats:
+    """Statistics of a round whose rewards are random in [0, 1]: for runs of which only the pulls matter."""
+    blocks = np.asarray(rounds.block_counts(asked, rounds.Pulling.of(algorithm, spec)))
+    shape = (len(asked.pulls), spec.num_tasks, blocks.shape[1])
+    total = rng.uniform(0, 1, shape).astype(np.float32) * blocks[:, None]
+    return Stats(jnp.asarray(total), jnp.asarray(blocks))
 
 
 def warm_up(
@@ -290,7 +310,9 @@ def run_trial(
         assert at.train is not None
         return host_round(environment, at.train, key, asked, algorithm)
 
-    return _rounds(environment.spec, algorithm, budget, run_key, law, pull, observe)
+    watch = RoundWatch(algorithm, environment.spec, budget)
+    with _naming(algorithm, budget):
+        return _rounds(environment.spec, algorithm, budget, run_key, law, pull, watch, observe)
 
 
 def run_rounds(
@@ -313,7 +335,8 @@ def run_rounds(
         watch(at.state)
         return answer(key, asked)
 
-    return _rounds(spec, algorithm, budget, run_key, None, pull, observe)
+    with _naming(algorithm, budget):
+        return _rounds(spec, algorithm, budget, run_key, None, pull, RoundWatch(algorithm, spec, budget), observe)
 
 
 def _rounds(
@@ -323,23 +346,21 @@ def _rounds(
     run_key: Key,
     train: Queries | None,
     pull: Callable[[Key, Turn, Allocation], Stats],
-    observe: Observe | None,
+    watched: RoundWatch,
+    observe: Observe | None = None,
 ) -> Trial:
     """The host loop: one trial, a round at a time, pulled by `pull` where it keeps its limits."""
     check_budget(algorithm, spec, budget)
     observer = observer_of(algorithm, spec, budget, observe)
     algorithm = algorithm.traced()
-    watch = RoundWatch(algorithm, spec, budget)
     at = _begin(algorithm, spec, jnp.int32(budget), train, observer)
     while bool(_going(algorithm, spec, at)):
         keys, pull_key, asked = _ask(algorithm, spec, run_key, at)
-        with _naming(algorithm, budget):
-            watch(asked)
+        watched(asked)
         at = _tell(algorithm, spec, keys.update, at, asked, pull(pull_key, at, asked), observer)
     trial = _answer(algorithm, spec, run_key, at)
-    with _naming(algorithm, budget):
-        arms = spec.num_prompts, spec.max_scale
-        check_answers(arms, budget, algorithm.overspends, *trial.policy, trial.spent)
+    arms = spec.num_prompts, spec.max_scale
+    check_answers(arms, budget, algorithm.overspends, *trial.policy, trial.spent)
     return trial
 
 

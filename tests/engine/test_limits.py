@@ -12,12 +12,13 @@ from live_runs import RUN, queries
 
 import sim
 from sim import Allocation, algorithms, envs, plugins
+from sim.algorithms.ucb import UCB
 from sim.algorithms.uniform import Uniform
 from sim.cli.new import FileKind, skeleton
 from sim.comparison import contenders
 from sim.conformance import algorithms as conformance
 from sim.conformance import checks
-from sim.conformance.arena import LANES, arena, rehearse, run_trials, same
+from sim.conformance.arena import LANES, arena, rehearse, run_trials, same, source_of
 from sim.core import Places
 from sim.engine import limits, runner
 from sim.engine.contract import contract
@@ -135,6 +136,23 @@ def test_trials_that_are_watched_are_those_that_are_not(name: str) -> None:
     found, whole = rehearse(arena(), rule, 45), run_trials(arena(), rule, 45, LANES, fused=False)
     assert len(found.prompt) == LANES
     assert same(found, whole)
+
+
+class Lazy(UCB):
+    """Pulls one arm at a time, but none."""
+
+    def allocate(self, key: Any, spec: Any, state: Any) -> Allocation:
+        found = super().allocate(key, spec, state)
+        return found._replace(pulls=found.pulls * 0)
+
+
+def test_rules_that_pull_one_arm_at_a_time_are_watched_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the host loop, which compiles no pulls. Seen to fail (a name twice in the sentence) by way of `run_rounds`."""
+    monkeypatch.setattr(limits, "IDLE", 12)
+    found = runner.rehearse(source_of(arena()), UCB(), 45, seed=0, trials=300)
+    assert (found.prompt.shape, found.scale.shape, found.spent.tolist()) == ((1, 3), (1, 3), [45])
+    with pytest.raises(Broken, match=r"^round 17: it has pulled nothing for 16 rounds, and is not finished$"):
+        runner.rehearse(source_of(arena()), Lazy(), 45, seed=0, trials=300)
 
 
 def test_answers_that_cannot_be_are_refused_of_every_algorithm() -> None:
