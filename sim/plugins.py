@@ -39,8 +39,6 @@ KINDS = {
 }
 """Kinds that can be brought along -> their groups of entry points."""
 
-_LISTED = 12
-"""Names of a file that a message lists."""
 _modules: dict[Path, tuple[str, ModuleType, list[Path]]] = {}
 """Files that were run -> the module name they had, the module, and the files beside them that they import."""
 
@@ -323,7 +321,8 @@ def _run(path: Path, name: str, beside: list[Path]) -> ModuleType:
         raise ValueError(f"{path}: cannot be run as Python")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    bring(path.parent)
+    for place in beside if origins.installed(str(path)) else [path.parent]:  # not all that is installed beside it
+        bring(place)
     importlib.invalidate_caches()
     try:
         with _searching(path.parent), telling(str(path)):
@@ -444,7 +443,7 @@ def _named(kind: str, address: Address, module: ModuleType, fits: Callable[[Any]
         known = [name for name in vars(thing) if name[:1] != "_"] if hasattr(thing, "__dict__") else []
         if not hasattr(thing, part):
             named = own or {name: one for name, one in public.items() if not isinstance(one, ModuleType)}
-            there = f"it holds {', '.join(list(named)[:_LISTED]) or 'nothing of its own'}"
+            there = f"it holds {', '.join(named) or 'nothing of its own'}"
             raise ValueError(f"{address.place} has no {address.name!r}; {nearest(part, known)}{there}")
         thing = getattr(thing, part)
     return thing

@@ -134,6 +134,19 @@ def test_a_message_of_jax_names_no_place_of_others(here: Path) -> None:
     assert "site-packages" not in result.stderr
 
 
+def test_the_place_is_in_the_file_that_was_named(here: Path) -> None:
+    """Seen to fail (the line of other.py) where all that lies beside an installed file was somebody's."""
+    packages = here / "site-packages"
+    packages.mkdir()
+    (packages / "other.py").write_text("def fail():\n    raise RuntimeError('no')\n")
+    (packages / "named.py").write_text(
+        "def late():\n    from importlib import import_module\n    import_module('other').fail()\n"
+    )
+    late = plugins.load_file(packages / "named.py").late
+    with pytest.raises(mistakes.Mistake, match=r"^site-packages/named.py, line 3: RuntimeError: no$"):
+        mistakes.tells()(late)()
+
+
 def test_a_method_that_is_missing_is_told_where_its_class_is(here: Path) -> None:
     (here / "place.py").write_text("from sim.core import Environment\n\nclass World(Environment):\n    pass\n")
     world = plugins.load_file("place.py").World()
