@@ -7,6 +7,7 @@ import re
 import shutil
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -180,7 +181,7 @@ def test_a_run_that_was_edited_shares_no_seed_with_what_it_was(
 ):
     """It keeps draws and asks for others: servers that honour seeds would give copies. Seen to share all seeds."""
     text, starts = RUN.replace("max_tokens", "cost = 5\nmax_tokens"), []
-    monkeypatch.setattr(tune, "Live", lambda *args: starts.append(args[-2].first_seed))
+    monkeypatch.setattr(tune, "Live", lambda *args: starts.append(args[-2].first_seed) or SimpleNamespace(answer=None))
     monkeypatch.setattr(tune.runner, "run_rounds", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
     assert old in text
     for edited in (text, text.replace(old, new), text):
