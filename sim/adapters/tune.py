@@ -19,7 +19,7 @@ from sim.adapters.paid.sampler import Want, consecutive
 from sim.adapters.policy import Arm, Chosen
 from sim.adapters.run_file import queries
 from sim.adapters.run_file.settings import MONEY, Config, Context, Prompt
-from sim.adapters.scorers.scoring import Item
+from sim.adapters.scoring import Item
 from sim.adapters.session import Session
 from sim.adapters.wire.retry import Stopped
 from sim.core import Allocation, Key, Queries, Spec, Stats

@@ -13,7 +13,7 @@ from sim.cli.spending import amount_text, check_cap, show_need
 if TYPE_CHECKING:
     from sim.adapters.evaluation import Interval, Row
     from sim.adapters.run_file.settings import Config
-    from sim.adapters.scorers.scoring import Item
+    from sim.adapters.scoring import Item
 
 
 @common.command

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sim.adapters.planning import Need, RunPlan
     from sim.adapters.policy import Arm, PolicyFile
     from sim.adapters.run_file.settings import Asking, Config
-    from sim.adapters.scorers.scoring import Item
+    from sim.adapters.scoring import Item
     from sim.adapters.session import Session
     from sim.adapters.tune import RunResult
 
@@ -157,7 +157,7 @@ def ask(
     from sim.adapters import policy as file
     from sim.adapters.paid import sampler
     from sim.adapters.scorers.reader import hollow
-    from sim.adapters.scorers.scoring import Item
+    from sim.adapters.scoring import Item
 
     answers = file.load(policy)
     names = list(answers.choices)
@@ -223,7 +223,7 @@ def _write_example(out: Path | None, config: Path | None) -> None:
 def _write_schema(path: Path | None) -> None:
     import json
 
-    from sim.adapters.run_file.schema import json_schema
+    from sim.adapters.schema import json_schema
     from sim.writing import write_whole
 
     text = json.dumps(json_schema(), indent=2) + "\n"

@@ -23,8 +23,8 @@ from sim.adapters.paid.entries import Draw
 from sim.adapters.paid.journal import Journal
 from sim.adapters.policy import Arm, combine
 from sim.adapters.run_file.settings import Context, Objective
-from sim.adapters.scorers.scoring import OK, UNREADABLE, Scored
 from sim.adapters.scorers.text import Exact
+from sim.adapters.scoring import OK, UNREADABLE, Scored
 from sim.adapters.wire.protocol import Offline
 from sim.cli import common
 

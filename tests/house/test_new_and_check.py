@@ -16,7 +16,7 @@ from sim import algorithms, envs, mistakes, plugins
 from sim.adapters import trust
 from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.scorers import registry as scorers
-from sim.adapters.scorers.scoring import OK, UNREADABLE, Item, Scored
+from sim.adapters.scoring import OK, UNREADABLE, Item, Scored
 from sim.cli import app
 from sim.cli.new import FileKind, named, skeleton
 from sim.conformance import checks
@@ -104,7 +104,7 @@ def test_what_fails_is_said_in_words_with_a_hint(here: Path) -> None:
 
 SCORER = """
 from dataclasses import dataclass
-from sim.adapters.scorers.scoring import OK, Scored, Scorer
+from sim.adapters.scoring import OK, Scored, Scorer
 
 @dataclass(frozen=True)
 class Long(Scorer):

@@ -29,7 +29,7 @@ from sim.adapters.run_file.kinds import (
 )
 from sim.adapters.run_file.toml_table import Closed
 from sim.adapters.run_file.urls import ADDRESS
-from sim.adapters.scorers.scoring import Scorer
+from sim.adapters.scoring import Scorer
 from sim.constants import AGGREGATES, MAX_BUDGET, MAX_SCALE, TIES
 
 if TYPE_CHECKING:

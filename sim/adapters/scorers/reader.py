@@ -12,7 +12,7 @@ from sim.adapters.paid.entries import Asked, Draw
 from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.sampler import REFUSED
 from sim.adapters.run_file.settings import Objective
-from sim.adapters.scorers.scoring import OK, UNREADABLE, Item, Scored
+from sim.adapters.scoring import OK, UNREADABLE, Item, Scored
 from sim.adapters.wire.protocol import NO_TEXT
 from sim.constants import GOLD
 
