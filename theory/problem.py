@@ -9,9 +9,8 @@ from jaxtyping import Float64, Int
 
 from sim.envs.dataset import Dataset
 from theory import exact, hardness
-from theory.lcpb.lattice import SHARP, Blur
 from theory.reward_laws import reward_range
-from theory.rounding import rounding
+from theory.rounding import SHARP, Blur, rounding
 
 
 class Problem(NamedTuple):
