@@ -13,6 +13,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from sim import instances
 from sim.adapters.evidence import Estimate, Paid, interval
 from sim.adapters.live import Desk, Live, RunStep, in_parallel, token_counts, with_answers
 from sim.adapters.paid.sampler import Want, consecutive
@@ -132,7 +133,7 @@ def check(config: Config) -> None:
 
 def run_key(seed: int) -> Key:
     """The key of a live run: that of trial 0 of its seed."""
-    return counter.fold(runner.trial_key(seed, 0), runner.RUN)
+    return counter.fold(instances.trial_key(seed, 0), instances.RUN)
 
 
 class RunResult(NamedTuple):

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sim import instances
 from sim.conformance import arena as worlds
 from sim.conformance.arena import arena, drawn_spec, run_trials, same, tiny_values, trial
 from sim.conformance.checks import Check, Make
@@ -36,7 +37,7 @@ def contract(algorithm: Algorithm, spec: Spec) -> str | None:
         return f"num_rounds is {rounds!r}; it must be a whole number, or None where the budget decides"
     if algorithm.max_pull(spec) > spec.max_scale:
         return f"max_pull is {algorithm.max_pull(spec)}; the largest scale here is {spec.max_scale}"
-    algorithm, key, rows = algorithm.traced(), runner.trial_key(0, 0), algorithm.num_rows(spec)
+    algorithm, key, rows = algorithm.traced(), instances.trial_key(0, 0), algorithm.num_rows(spec)
     state = eqx.filter_eval_shape(lambda spec: algorithm.init(spec, jnp.int32(45)), spec)
     over = eqx.filter_eval_shape(algorithm.finished, spec, state)
     ask: Any = eqx.filter_eval_shape(algorithm.allocate, key, spec, state)
@@ -223,7 +224,7 @@ def _finished(make: Make) -> str | None:
             return f"with T = {budget}, no run finishes"
         rule, spec, last = algorithm.traced(), seen.spec, seen.last
         for seed in range(2):
-            key = runner.trial_key(seed, 99)
+            key = instances.trial_key(seed, 99)
             asked = _ask(rule, spec, key, last, jnp.ones((), bool))
             if np.any(np.asarray(asked.pulls)):
                 return f"with T = {budget}, a finished run asks for {int(asked.pulls.sum())} more pulls"

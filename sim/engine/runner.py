@@ -14,11 +14,10 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from sim.constants import MAX_BUDGET
-from sim.core import Algorithm, Allocation, Environment, Instance, Key, Queries, Source, Spec, Stats, Trial
+from sim.core import Algorithm, Allocation, Environment, Key, Queries, Source, Spec, Stats, Trial
 from sim.engine import fused as whole
 from sim.engine import stepwise, turn
-from sim.engine.turn import RUN as RUN
-from sim.engine.turn import SPLIT, WORLD, Observe, Observer, RoundKeys, Turn
+from sim.engine.turn import Observe, Observer, RoundKeys, Turn
 from sim.engine.turn import queries_of as queries_of
 from sim.kernels import counter, rounds
 
@@ -52,17 +51,6 @@ class Trials(NamedTuple):
     scale: np.ndarray
     spent: np.ndarray
     seen: Any = None
-
-
-def trial_key(seed: int, trial: int | Array) -> Key:
-    """The key of one trial."""
-    return counter.fold(counter.from_seed(seed), trial)
-
-
-def instance(source: Source, key: Key) -> Instance:
-    """The world and the train and test queries of the trial with this key."""
-    train, test = source.split(counter.fold(key, SPLIT))
-    return Instance(source.world(counter.fold(key, WORLD)), train, test)
 
 
 def run_trials(
@@ -234,14 +222,14 @@ def run_trial(
 ) -> Trial:
     """One trial in the host loop, one pull at a time: what a live model needs.
 
-    Equals trial t of `run_trials` bit for bit when given that trial's `instance` and run key.
+    Equals trial t of `run_trials` bit for bit when given that trial's `sim.instances.instance` and run key.
 
     Args:
         environment: answers one pull at a time.
         train: the query law to draw from.
         algorithm: what is run.
         budget: completions T.
-        run_key: `counter.fold(trial_key(seed, t), RUN)`.
+        run_key: `counter.fold(instances.trial_key(seed, t), instances.RUN)`.
         observe: looks at every round, as in `run_trials`.
     """
     law = queries_of(algorithm.queries, train, run_key)
