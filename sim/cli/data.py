@@ -20,6 +20,19 @@ LOGS = (".csv", ".parquet", ".jsonl", ".json", ".eval")
 """Endings of logs; all but .parquet and .eval may be packed (.jsonl.gz)."""
 
 
+def _present(sources: list[str]) -> list[str]:
+    """The files that are named, of which none is missing: that is said before what else the command needs."""
+    from sim.cli import logs
+    from sim.envs.unpickle import readable_file
+
+    for source in sources:
+        try:
+            readable_file(logs.named(source).path, sys.maxsize)
+        except ValueError as error:
+            common.stop(f"error: {error}", common.USER_ERROR)
+    return sources
+
+
 @common.command
 def import_(
     file: Annotated[
@@ -29,6 +42,7 @@ def import_(
             "lm-evaluation-harness samples), .json (a list of rows, Inspect, promptfoo), .eval (Inspect), also packed "
             "(.gz). NAME=FILE names the prompt of a file that names none.",
             metavar="FILE",
+            callback=_present,
         ),
     ],
     out: options.EnvironmentFile,
