@@ -192,6 +192,7 @@ def test_an_archive_without_samples_or_cut_short_is_refused(tmp_path: Path):
 
 def test_only_logs_are_put_together(tmp_path: Path):
     log = lines(tmp_path / "a.jsonl", [{"prompt": 1}])
+    (tmp_path / "b.npz").touch()
     refused = iapo("env", "import", log, tmp_path / "b.npz", "--out", tmp_path / "x.npz", *COMMON)
     assert "b.npz is no log of completions" in refused.stderr
 
