@@ -55,7 +55,7 @@ class Problem(NamedTuple):
 
     @property
     def slack(self) -> Float64[np.ndarray, " context"]:
-        """How far the difference of two estimates may be off in each context."""
+        """Rounding error, at most, of the difference of two estimates in each context."""
         return np.array([blur.width for blur in self.blurs])
 
     @property

@@ -21,7 +21,7 @@ _FAR = 4.0
 
 
 class Blur(NamedTuple):
-    """How far the difference of two estimates may be off when they are compared.
+    """Rounding error of the difference of two estimates when they are compared.
 
     Attributes:
         width: in utility; 0 for estimates in exact arithmetic.
@@ -36,7 +36,7 @@ SHARP = Blur()
 
 
 def rounding(data: Dataset) -> tuple[Blur, ...]:
-    """How far the difference of two simulated estimates may be off in each context, and whether equal means stay equal.
+    """Rounding error of differences of simulated estimates in each context, and whether equal means stay equal.
 
     Args:
         data: a finite environment; its estimates are means over blocks.

@@ -37,7 +37,7 @@ _ROWS = 256
 
 
 class RunStep(NamedTuple):
-    """Where a run stands: pulls done of all in this round, and rounds finished."""
+    """Progress of a run: pulls done of all in this round, and rounds finished."""
 
     round: int
     done: int

@@ -87,7 +87,7 @@ def search_path(folder: str) -> Iterator[None]:
 
 
 def located(module: str, folder: str) -> str:
-    """Where a module, or a file, would be imported from, in words. Nothing is imported."""
+    """Place that a module, or a file, would be imported from, in words. Nothing is imported."""
     if module.endswith(".py"):
         return str((Path(folder) / module).resolve())
     if module in sys.modules:

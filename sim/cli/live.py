@@ -367,7 +367,7 @@ def progress(rounds: bool = True) -> "Iterator[Callable[[RunStep], None]]":
 
 
 def read_text(seen: dict[str, int]) -> str:
-    """How many completions were read, and how many of them oddly."""
+    """Counts of completions that were read, and of those among them that were read oddly."""
     odd = ", ".join(
         f"{common.plain(name)} {count:,}" for name, count in seen.items() if name != "completions" and count
     )

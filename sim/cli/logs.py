@@ -33,7 +33,7 @@ class LogFile(NamedTuple):
 
 
 class Options(NamedTuple):
-    """How logs are read.
+    """Options by which logs are read.
 
     Attributes:
         asked: input file of a batch output.

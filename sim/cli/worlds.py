@@ -19,7 +19,7 @@ _ORIGIN = 300
 
 
 class Labels:
-    """How tables show prompts: by name, with the number as well where a name is not the only one, else by number.
+    """Labels of prompts in tables: the name, with the number as well where a name is not the only one, else the number.
 
     Attributes:
         names: of the prompts; empty where they have none.
@@ -41,7 +41,7 @@ class Labels:
 
 
 def prompt_labels(world: "NamedSource") -> Labels:
-    """How tables show the prompts of an environment."""
+    """Labels of the prompts of an environment in tables."""
     return Labels(world.data.prompt_names if world.data is not None else ())
 
 

@@ -173,7 +173,7 @@ def _call(
 
 
 def observer_of(algorithm: Algorithm, spec: Spec, budget: int, observe: Observe | None) -> Observer | None:
-    """Who watches a trial, and for how many rounds."""
+    """Observer of a trial, and of how many rounds."""
     if observe is None:
         return None
     most = algorithm.num_rounds(spec)

@@ -61,7 +61,7 @@ class RoundKeys(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """Where a trial stands between two rounds; trials that run together have a leading axis on every leaf.
+    """State of a trial between two rounds; trials that run together have a leading axis on every leaf.
 
     Attributes:
         round: rounds done.

@@ -30,7 +30,7 @@ _WIDE, _EXTREME = 16, 40
 
 
 class Scaling(NamedTuple):
-    """How outcomes are measured: (value - shift) / scale; scale 0 for an objective that never varies."""
+    """Scaling of measured outcomes: (value - shift) / scale; scale 0 for an objective that never varies."""
 
     shift: np.ndarray
     scale: np.ndarray

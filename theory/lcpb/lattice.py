@@ -46,7 +46,7 @@ class Lattice(NamedTuple):
 
     @property
     def rounding(self) -> float:
-        """How far computed differences to such values may be off."""
+        """Rounding error, at most, of computed differences to such values."""
         return _FLOAT * (abs(self.cost) + self.unit * self.stride * len(self.pmf) / self.terms)
 
 
