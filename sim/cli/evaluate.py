@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 @common.command
 def evaluate(
-    policy: Annotated[Path, typer.Argument(help="A policy.json that `iapo tune` wrote.")],
-    queries: Annotated[Path, typer.Option(help="Held-out queries, with the columns that the configuration names.")],
+    policy: Annotated[Path, typer.Argument(metavar="POLICY", help="A policy.json that `iapo tune` wrote.")],
+    queries: Annotated[
+        Path, typer.Option(metavar="FILE", help="Held-out queries, with the columns that the configuration names.")
+    ],
     limit: Annotated[
         int | None,
         typer.Option(parser=options.whole, metavar="N", help="Use the first so many queries.", show_default="all"),

@@ -137,10 +137,11 @@ def _capped(result: "RunResult", about: "Amount | None", most: "Amount") -> str:
 
 @common.command
 def ask(
-    policy: Annotated[Path, typer.Argument(help="A policy.json that `iapo tune` wrote.")],
-    query: Annotated[str, typer.Argument(help="The query.")],
+    policy: Annotated[Path, typer.Argument(metavar="POLICY", help="A policy.json that `iapo tune` wrote.")],
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="The query.")],
     context: Annotated[
-        str | None, typer.Option(help="Name of a context.", show_default="the only one, if there is one")
+        str | None,
+        typer.Option(metavar="NAME", help="Name of a context.", show_default="the only one, if there is one"),
     ] = None,
     seed: Annotated[int, typer.Option(parser=options.whole, metavar="S", help="First seed of the request.")] = 0,
     trust: options.Trust = False,

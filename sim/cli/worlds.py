@@ -52,7 +52,11 @@ def values(
     context: options.ContextNumber = None,
     tie: Annotated[
         str | None,
-        typer.Option(help="Credit of a tied majority vote: uniform (1/t) or half.", show_default="the environment's"),
+        typer.Option(
+            metavar="RULE",
+            help="Credit of a tied majority vote: uniform (1/t) or half.",
+            show_default="the environment's",
+        ),
     ] = None,
     out: options.Table = None,
     seed: options.WorldSeed = 0,
