@@ -108,8 +108,8 @@ def world(config: Config, costs: Costs) -> tuple[Spec, Strategy]:
         config.max_scale,
         low,
         high,
-        config.max_scale + 1 if config.votes else 1,
-        config.tie,
+        num_answers=config.max_scale + 1 if config.votes else 1,
+        tie=config.tie,
     )
 
 

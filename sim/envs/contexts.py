@@ -65,6 +65,7 @@ def describe(
     max_scale: int,
     low: np.ndarray,
     high: np.ndarray,
+    *,
     num_answers: int = 1,
     tie: str = "uniform",
     movable: bool = True,
