@@ -144,7 +144,7 @@ def test_arguments_are_checked() -> None:
 
 
 def test_worlds_of_other_types_are_asked_for_their_tables() -> None:
-    """By the register of `theory.truth.finite`. Seen to fail with an AttributeError, `known`, by types alone."""
+    """By the register of `theory.truth.finite`. Seen to fail where any world but a Dataset counts as tables."""
 
     class Own(ContinuousWorld):
         pass
