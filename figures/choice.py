@@ -121,7 +121,7 @@ def environments(sweep: dict[str, Any]) -> list[World]:
 
 
 def gaps(values: np.ndarray) -> np.ndarray:
-    """How far the runner-up prompt's best arm lies behind the best arm, mean over contexts, shape (trial,)."""
+    """Gaps of the runner-up prompt's best arm to the best arm, mean over contexts, shape (trial,)."""
     best = np.sort(values.max(axis=3), axis=2)
     return (best[..., -1] - best[..., -2]).mean(axis=1)
 

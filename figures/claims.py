@@ -27,12 +27,21 @@ class PaperClaim(NamedTuple):
         number: what the paper gives for it.
         test: how it is judged here, as a rule that a reader could apply.
         needs: the figures whose tables it is judged from, the first one shows it.
-        judge: a finding per environment.
+        judge: the tables of `needs`, by figure -> a finding per environment.
         some: whether one environment suffices ("on some", "up to").
         always: whether one counterexample refutes it.
         about: the environments that the verdict over all is about; all when empty.
         envs: released environments that it is about.
         untested: environments -> why the test says nothing there, whatever the tables hold.
+
+    Example:
+        >>> from figures import Finding, PaperClaim
+        >>> def judge(tables):
+        ...     rows = tables["scale-gain"]
+        ...     return [Finding("MATH", f"{len(rows)} rows", "reproduced" if len(rows) else "open")]
+        >>> claim = PaperClaim("There are rows.", "-", "one row is enough", ("scale-gain",), judge, envs=())
+        >>> claim.judge({"scale-gain": [1, 2]})[0].ours
+        '2 rows'
     """
 
     says: str

@@ -110,7 +110,7 @@ def fits(thing: object) -> bool:
 
 
 def problem_of(thing: Any) -> str:
-    """Why an object cannot make a figure, as the end of a sentence; empty where it can."""
+    """The end of a sentence that says why an object cannot make a figure; empty where it can."""
     missing = [part for part in ("SWEEP", "compute", "draw") if not hasattr(thing, part)]
     if missing:
         return f"has no {', '.join(missing)}, which a figure needs"

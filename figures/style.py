@@ -81,7 +81,7 @@ _SPARE_MARKERS = ("d", "*", "8", "1", "2", "3")
 
 
 class Look(NamedTuple):
-    """How an algorithm is drawn everywhere.
+    """Look of an algorithm in all figures.
 
     Attributes:
         color: of line and marker.

@@ -111,7 +111,7 @@ class Pull(NamedTuple):
 
 
 class Places(NamedTuple):
-    """Which queries the pulls of a round meet, new ones or ones met before, and what is there already.
+    """Queries that the pulls of a round meet, new ones or ones met before, and what is there already.
 
     For runs without replacement ("common-wor"), whose queries have an order. The pull of a row at a place has the same
     completions whenever it is made: a larger scale adds to them, and only what is added costs. Statistics are of all
@@ -190,7 +190,7 @@ class Policy(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """Where an algorithm's choice stands: what it still considers, and by which estimates.
+    """Standing of an algorithm's choice: what it still considers, and by which estimates.
 
     Attributes:
         active: which arms, or which prompts where those are dropped as a whole, may still be recommended; None for a
@@ -290,7 +290,7 @@ class Instance(NamedTuple):
 
 
 class Source(eqx.Module):
-    """Where trials' worlds and splits come from. Abstract: see `sim.envs.sources`.
+    """Source of trials' worlds and splits. Abstract: see `sim.envs.sources`.
 
     A fixed source always answers with the same world and reshuffles its queries; a fresh source draws
     a new world for every trial, all with one strategy and equal shapes.

@@ -74,7 +74,7 @@ def mistake(error: BaseException, about: str = "") -> Mistake | None:
 
 
 def placed(thing: Any) -> str:
-    """Where a function or a class that was brought along is defined: "mine.py, line 3"; empty for another's."""
+    """The file and line of a function or a class that was brought along: "mine.py, line 3"; empty for another's."""
     try:
         thing = inspect.unwrap(thing)
         file = inspect.getsourcefile(thing) or ""

@@ -22,7 +22,7 @@ from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.sampler import Sampler, Want, cell_of
 from sim.adapters.run_file.settings import Prompt
 from sim.adapters.scorers.reader import Reader
-from sim.adapters.scorers.scoring import Item
+from sim.adapters.scoring import Item
 from sim.adapters.wire.retry import Stopped
 from sim.core import Algorithm, Allocation, Key, Queries, Spec, Stats
 from sim.kernels import rounds, subsets
@@ -37,7 +37,7 @@ _ROWS = 256
 
 
 class RunStep(NamedTuple):
-    """Where a run stands: pulls done of all in this round, and rounds finished."""
+    """Progress of a run: pulls done of all in this round, and rounds finished."""
 
     round: int
     done: int

@@ -17,7 +17,7 @@ from sim.adapters.paid.ledger import Amount
 from sim.adapters.paid.sampler import Sampler, Want, cell_of
 from sim.adapters.run_file.settings import Asking, Caps, Config
 from sim.adapters.scorers.reader import blank
-from sim.adapters.scorers.scoring import Item, Scorer
+from sim.adapters.scoring import Item, Scorer
 from sim.adapters.session import Session
 from sim.adapters.tune import Costs, run_key, unmeasured, world
 from sim.core import Allocation, Key, Spec, Stats

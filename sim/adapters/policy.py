@@ -16,7 +16,7 @@ from sim.adapters.paid.entries import Draw
 from sim.adapters.run_file.kinds import TEXT, ValueKind, number, numbers, whole, word
 from sim.adapters.run_file.settings import MONEY, Config, Context, Objective, Prompt
 from sim.adapters.run_file.toml_table import Closed, TomlTable, unknown
-from sim.adapters.scorers.scoring import Scored
+from sim.adapters.scoring import Scored
 from sim.constants import MAX_SCALE
 from sim.writing import write_whole
 

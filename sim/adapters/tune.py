@@ -13,14 +13,14 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from sim import origins
+from sim import instances, origins
 from sim.adapters.evidence import Estimate, Paid, interval
 from sim.adapters.live import Desk, Live, RunStep, in_parallel, token_counts, with_answers
 from sim.adapters.paid.sampler import Want, consecutive
 from sim.adapters.policy import Arm, Chosen
 from sim.adapters.run_file import queries
 from sim.adapters.run_file.settings import MONEY, Config, Context, Prompt
-from sim.adapters.scorers.scoring import Item
+from sim.adapters.scoring import Item
 from sim.adapters.session import Session
 from sim.adapters.wire.retry import Stopped
 from sim.core import Key, Queries, Spec
@@ -109,8 +109,8 @@ def world(config: Config, costs: Costs) -> tuple[Spec, Strategy]:
         config.max_scale,
         low,
         high,
-        config.max_scale + 1 if config.votes else 1,
-        config.tie,
+        num_answers=config.max_scale + 1 if config.votes else 1,
+        tie=config.tie,
     )
 
 
@@ -138,7 +138,7 @@ def check(config: Config) -> None:
 
 def run_key(seed: int) -> Key:
     """The key of a live run: that of trial 0 of its seed."""
-    return counter.fold(runner.trial_key(seed, 0), runner.RUN)
+    return counter.fold(instances.trial_key(seed, 0), instances.RUN)
 
 
 class RunResult(NamedTuple):

@@ -33,7 +33,7 @@ from sim.core import Allocation, Estimating, Key, Policy, Spec, Standing, Stats
 
 
 class State(NamedTuple):
-    """Where the halving of prompts stands."""
+    """State of the halving of prompts."""
 
     budget: Int[Array, ""]
     round: Int[Array, ""]

@@ -26,7 +26,7 @@ from sim.core import Allocation, Estimating, Key, Policy, Spec, Standing, Stats
 
 
 class State(NamedTuple):
-    """Where a run of PSST stands; arms are ordered by prompt, then scale.
+    """State of a run of PSST; arms are ordered by prompt, then scale.
 
     `place` is the arms' order after the last round, kept only where ties need it: that of arms that were active then.
     """

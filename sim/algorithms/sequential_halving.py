@@ -20,7 +20,7 @@ from sim.kernels import select
 
 
 class State(NamedTuple):
-    """Where the halving stands; arms are ordered by prompt, then scale. `score` is what the last round halved by."""
+    """State of the halving; arms are ordered by prompt, then scale. `score` is what the last round halved by."""
 
     budget: Int[Array, ""]
     round: Int[Array, ""]

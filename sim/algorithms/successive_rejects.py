@@ -42,7 +42,7 @@ class SuccessiveRejects(Estimating):
         return spec.num_arms - 1
 
     def finished(self, spec: Spec, state: State) -> Bool[Array, ""]:
-        """When one arm is left in every context."""
+        """Whether one arm is left in every context."""
         return state.phase >= spec.num_arms - 1
 
     def allocate(self, key: Key, spec: Spec, state: State) -> Allocation:

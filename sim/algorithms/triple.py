@@ -19,7 +19,7 @@ from sim.core import Allocation, Designed, Key, Policy, Spec, Standing, Stats
 
 
 class State(NamedTuple):
-    """Where the halving of prompts stands."""
+    """State of the halving of prompts."""
 
     budget: Int[Array, ""]
     round: Int[Array, ""]

@@ -30,7 +30,12 @@ def check(
         str,
         typer.Argument(metavar="NAME", help="mine.py:Name, module:Name or a registered name; options follow a colon."),
     ],
-    kind: Annotated[FileKind | None, typer.Option(help="What it is.", show_default="found out")] = None,
+    kind: Annotated[
+        FileKind | None,
+        typer.Option(
+            metavar="KIND", help="What it is: algorithm, environment, scorer or figure.", show_default="found out"
+        ),
+    ] = None,
 ) -> None:
     """Check an algorithm, environment, scorer or figure.
 

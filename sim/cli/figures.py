@@ -104,7 +104,8 @@ def claims(
     out: Out = None,
     cache_dir: workers.CacheDir = None,
     into: Annotated[
-        Path | None, typer.Option(help="Also put the short table between the marks <!-- claims --> of this text.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Also put the short table between the marks <!-- claims --> of this text."),
     ] = None,
     claim: Annotated[
         list[str] | None,

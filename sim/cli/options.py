@@ -132,5 +132,6 @@ Trust = Annotated[
     bool, typer.Option("--trust", help="Import the Python modules of its scorers, which runs their code.")
 ]
 Modules = Annotated[
-    list[str] | None, typer.Option("--module", help="Import this module of its scorers; once per module.")
+    list[str] | None,
+    typer.Option("--module", metavar="MODULE", help="Import this module of its scorers; once per module."),
 ]

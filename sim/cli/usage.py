@@ -17,7 +17,13 @@ RENAMED = {"--to": "--out", "--csv": "--out"}
 
 
 class Command(TyperCommand):
-    """A command that reads old spellings of its options, and says so."""
+    """A command that reads old spellings of its options, and says so. Its help names kinds of values in capitals."""
+
+    def __init__(self, *args: Any, **more: Any):
+        super().__init__(*args, **more)
+        for one in self.params:
+            if one.param_type_name == "argument":  # FILE says it: no <list[str]> beside it
+                setattr(one, "display_type_rich", lambda ctx: None)  # noqa: B010 (no attribute of other releases)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the arguments, with what has a new name under that."""

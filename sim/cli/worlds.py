@@ -19,7 +19,7 @@ _ORIGIN = 300
 
 
 class Labels:
-    """How tables show prompts: by name, with the number as well where a name is not the only one, else by number.
+    """Labels of prompts in tables: the name, with the number as well where a name is not the only one, else the number.
 
     Attributes:
         names: of the prompts; empty where they have none.
@@ -41,7 +41,7 @@ class Labels:
 
 
 def prompt_labels(world: "NamedSource") -> Labels:
-    """How tables show the prompts of an environment."""
+    """Labels of the prompts of an environment in tables."""
     return Labels(world.data.prompt_names if world.data is not None else ())
 
 
@@ -52,7 +52,11 @@ def values(
     context: options.ContextNumber = None,
     tie: Annotated[
         str | None,
-        typer.Option(help="Credit of a tied majority vote: uniform (1/t) or half.", show_default="the environment's"),
+        typer.Option(
+            metavar="RULE",
+            help="Credit of a tied majority vote: uniform (1/t) or half.",
+            show_default="the environment's",
+        ),
     ] = None,
     out: options.Table = None,
     seed: options.WorldSeed = 0,

@@ -51,13 +51,13 @@ class Block(NamedTuple):
     held: Held | None = None
 
     def path(self, **what: Any) -> Path:
-        """Where the result is kept that depends on these trials and on `what` else."""
+        """File of the result that depends on these trials and on `what` else."""
         parts = (self.digest, self.seed, self.first, self.trials)
         return Path(self.folder) / f"{digests.digest([parts, what])}.npz"
 
     @property
     def exact_path(self) -> Path:
-        """Where its exact values are kept if they are slow to compute."""
+        """File of its exact values, kept if they are slow to compute."""
         return self.path(exact=True)
 
 
@@ -81,12 +81,12 @@ class Cell(NamedTuple):
 
     @property
     def path(self) -> Path:
-        """Where its results are kept."""
+        """File of its results."""
         return self.block.path(budget=self.budget, program=self.program)
 
 
 class Seconds(NamedTuple):
-    """Where time went: exact values, compiling, running trials."""
+    """Time by what it went to: exact values, compiling, running trials."""
 
     exact: float = 0.0
     compile: float = 0.0

@@ -26,7 +26,7 @@ class Learner(NamedTuple):
 
     @property
     def program(self) -> Program:
-        """That of the algorithm and of what runs it."""
+        """Program of the algorithm and of what runs it."""
         return algorithm_program(self.algorithm)
 
     @property
@@ -102,7 +102,7 @@ class Reference(NamedTuple):
 
     @property
     def program(self) -> Program:
-        """That of the policy and of how trials are scored."""
+        """Program of the policy and of how trials are scored."""
         return program.behind(self.policy, modules=("sim.evaluate",))
 
     @property

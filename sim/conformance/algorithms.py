@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sim import instances
 from sim.conformance.arena import arena, drawn_spec, rehearse, run_trials, same, tiny_values, trial
 from sim.conformance.checks import Check, Make, NotGiven
 from sim.core import Algorithm, Policy, Spec, Standing, Stats
@@ -166,7 +167,7 @@ def _finished(make: Make) -> str | None:
             return f"with T = {budget}, no run finishes"
         rule, spec, last = algorithm.traced(), seen.spec, seen.last
         for seed in range(2):
-            key = runner.trial_key(seed, 99)
+            key = instances.trial_key(seed, 99)
             asked = _ask(rule, spec, key, last, jnp.ones((), bool))
             if np.any(np.asarray(asked.pulls)):
                 return f"with T = {budget}, a finished run asks for {int(asked.pulls.sum())} more pulls"

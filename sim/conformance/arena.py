@@ -7,8 +7,9 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from sim import instances
 from sim.core import Algorithm, Environment, Key, Queries, Spec
-from sim.engine import runner, turn
+from sim.engine import runner
 from sim.envs.dataset import Dataset
 from sim.envs.sources import FixedSource, fixed
 from sim.kernels import counter
@@ -100,6 +101,6 @@ def same(left: Any, right: Any) -> bool:
 
 def trial(number: int) -> tuple[Environment, Queries, Key]:
     """The world, the queries and the key of a trial on the drawn arena."""
-    key = runner.trial_key(0, number)
-    world, train, _ = runner.instance(source_of(arena()), key)
-    return world, train, counter.fold(key, turn.RUN)
+    key = instances.trial_key(0, number)
+    world, train, _ = instances.instance(source_of(arena()), key)
+    return world, train, counter.fold(key, instances.RUN)

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
+from sim import instances
 from sim.core import Algorithm, Key, Policy, Queries, Source, Spec, Trial
 from sim.engine import turn
 from sim.engine.turn import Observer, Turn
@@ -40,14 +41,14 @@ class Lanes(NamedTuple):
 
 def world_of(source: Source, keys: Array) -> tuple[rounds.MergedWorld, Spec]:
     """Worlds of the trials with these keys, where each draws its own, and what learners know of them."""
-    drawn = jax.vmap(lambda key: source.world(counter.fold(key, turn.WORLD)))(keys)
+    drawn = jax.vmap(lambda key: source.world(counter.fold(key, instances.WORLD)))(keys)
     return rounds.MergedWorld(drawn.merged(), drawn.spec.num_prompts), drawn.spec
 
 
 def start_of(source: Source, rule: str, keys: Array) -> tuple[Array, Queries]:
     """Run keys and query laws with which the trials with these keys start."""
-    train, _ = jax.vmap(lambda key: source.split(counter.fold(key, turn.SPLIT)))(keys)
-    run_keys = jax.vmap(counter.fold, in_axes=(0, None))(keys, turn.RUN)
+    train, _ = jax.vmap(lambda key: source.split(counter.fold(key, instances.SPLIT)))(keys)
+    run_keys = jax.vmap(counter.fold, in_axes=(0, None))(keys, instances.RUN)
     return run_keys, jax.vmap(partial(turn.queries_of, rule))(train, run_keys)
 
 

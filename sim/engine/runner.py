@@ -14,13 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
+from sim import instances
 from sim.constants import MAX_BUDGET
-from sim.core import Algorithm, Allocation, Environment, Instance, Key, Queries, Source, Spec, Stats, Trial
+from sim.core import Algorithm, Allocation, Environment, Key, Queries, Source, Spec, Stats, Trial
 from sim.engine import fused as whole
 from sim.engine import stepwise, turn
 from sim.engine.limits import Broken, RoundWatch, check_answers
-from sim.engine.turn import RUN as RUN
-from sim.engine.turn import SPLIT, WORLD, Observe, Observer, RoundKeys, Turn
+from sim.engine.turn import Observe, Observer, RoundKeys, Turn
 from sim.engine.turn import queries_of as queries_of
 from sim.kernels import counter, rounds
 
@@ -54,17 +54,6 @@ class Trials(NamedTuple):
     scale: np.ndarray
     spent: np.ndarray
     seen: Any = None
-
-
-def trial_key(seed: int, trial: int | Array) -> Key:
-    """The key of one trial."""
-    return counter.fold(counter.from_seed(seed), trial)
-
-
-def instance(source: Source, key: Key) -> Instance:
-    """The world and the train and test queries of the trial with this key."""
-    train, test = source.split(counter.fold(key, SPLIT))
-    return Instance(source.world(counter.fold(key, WORLD)), train, test)
 
 
 def run_trials(
@@ -160,13 +149,13 @@ def rehearse(
 
 def _alone(source: Source, algorithm: Algorithm, budget: int, seed: int, watch: RoundWatch) -> Trials:
     """Trial 0 with random rewards."""
-    key, rng = trial_key(seed, 0), np.random.default_rng(seed)
-    spec = eqx.filter_jit(lambda source, key: source.world(key).spec)(source, counter.fold(key, WORLD))
+    key, rng = instances.trial_key(seed, 0), np.random.default_rng(seed)
+    spec = eqx.filter_jit(lambda source, key: source.world(key).spec)(source, counter.fold(key, instances.WORLD))
 
     def pull(key: Key, at: Turn, asked: Allocation) -> Stats:
         return random_stats(rng, spec, algorithm, asked)
 
-    found = _rounds(spec, algorithm, budget, counter.fold(key, RUN), None, pull, watch)
+    found = _rounds(spec, algorithm, budget, counter.fold(key, instances.RUN), None, pull, watch)
     return Trials(*(np.asarray(leaf)[None] for leaf in (*found.policy, found.spent)))
 
 
@@ -245,7 +234,7 @@ def _call(
 
 
 def observer_of(algorithm: Algorithm, spec: Spec, budget: int, observe: Observe | None) -> Observer | None:
-    """Who watches a trial, and for how many rounds."""
+    """Observer of a trial, and of how many rounds."""
     if observe is None:
         return None
     most = algorithm.num_rounds(spec)
@@ -294,14 +283,14 @@ def run_trial(
 ) -> Trial:
     """One trial in the host loop, one pull at a time: what a live model needs.
 
-    Equals trial t of `run_trials` bit for bit when given that trial's `instance` and run key.
+    Equals trial t of `run_trials` bit for bit when given that trial's `sim.instances.instance` and run key.
 
     Args:
         environment: answers one pull at a time.
         train: the query law to draw from.
         algorithm: what is run.
         budget: completions T.
-        run_key: `counter.fold(trial_key(seed, t), RUN)`.
+        run_key: `counter.fold(instances.trial_key(seed, t), instances.RUN)`.
         observe: looks at every round, as in `run_trials`.
     """
     law = queries_of(algorithm.queries, train, run_key)

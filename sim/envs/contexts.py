@@ -30,7 +30,7 @@ _WIDE, _EXTREME = 16, 40
 
 
 class Scaling(NamedTuple):
-    """How outcomes are measured: (value - shift) / scale; scale 0 for an objective that never varies."""
+    """Scaling of measured outcomes: (value - shift) / scale; scale 0 for an objective that never varies."""
 
     shift: np.ndarray
     scale: np.ndarray
@@ -65,6 +65,7 @@ def describe(
     max_scale: int,
     low: np.ndarray,
     high: np.ndarray,
+    *,
     num_answers: int = 1,
     tie: str = "uniform",
     movable: bool = True,

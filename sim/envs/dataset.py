@@ -148,8 +148,8 @@ class Dataset:
             self.max_scale,
             low,
             high,
-            self.num_answers,
-            self.tie,
+            num_answers=self.num_answers,
+            tie=self.tie,
         )
         if values is not None:  # what cannot occur may be of any size
             vote = np.array([how == "mv" for how in self.aggregate])

@@ -63,7 +63,7 @@ class Pulling(NamedTuple):
 
     @classmethod
     def of(cls, algorithm: Algorithm, spec: Spec) -> "Pulling":
-        """How an algorithm pulls."""
+        """Manner in which an algorithm pulls."""
         width, num_scales = algorithm.max_pull(spec), algorithm.num_scales(spec)
         return cls(algorithm.queries, algorithm.estimator, algorithm.reuse, width, num_scales)
 

@@ -191,7 +191,7 @@ def _kth_largest(word: UInt32[Array, " item"], k: Int[Array, ""]) -> UInt32[Arra
     table = jnp.pad(word, (0, depth * width - size)).reshape(depth, width)
 
     def reached(bound: Array) -> Int[Array, ""]:
-        """How many words are >= bound > 0. Added across lines, in bytes: CPUs vectorise that, not sums along a line."""
+        """Count of words >= bound > 0. Added across lines, in bytes: CPUs vectorise that, not sums along a line."""
         counts = jnp.sum((table >= bound).astype(jnp.uint8), axis=0, dtype=jnp.uint8)
         return jnp.sum(counts.astype(jnp.int32))
 

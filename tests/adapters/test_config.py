@@ -18,8 +18,8 @@ from pyarrow import parquet
 
 from sim.adapters import config, tune
 from sim.adapters.run_file import queries
-from sim.adapters.run_file.schema import json_schema
 from sim.adapters.run_file.settings import Caps, Config, QueryFile
+from sim.adapters.schema import json_schema
 from sim.adapters.scorers.registry import SCORERS
 from sim.adapters.wire import redact
 

@@ -24,8 +24,8 @@ from sim.adapters.paid.entries import Draw
 from sim.adapters.paid.journal import Journal
 from sim.adapters.policy import Arm, combine
 from sim.adapters.run_file.settings import Context, Objective
-from sim.adapters.scorers.scoring import OK, UNREADABLE, Scored
 from sim.adapters.scorers.text import Exact
+from sim.adapters.scoring import OK, UNREADABLE, Scored
 from sim.adapters.wire.protocol import Offline
 from sim.cli import common
 
@@ -409,6 +409,7 @@ def test_the_example_is_written_once(tmp_path: Path):
         ("", "is no policy file"),
         ("[]", "names no schema"),
         ('{"schema": "iapo-policy", "version": 9}', "has version 9"),
+        (r'{"schema": "iapo-policy", "version": 2, "\ud83d": 1}', r"p.json: holds '\\ud83d', half of a UTF-16 pair"),
     ],
 )
 def test_what_is_no_policy_is_refused(content: str, said: str, tmp_path: Path):

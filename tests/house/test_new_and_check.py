@@ -16,9 +16,9 @@ from sim import algorithms, envs, mistakes, plugins
 from sim.adapters import trust
 from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.scorers import registry as scorers
-from sim.adapters.scorers.scoring import OK, UNREADABLE, Item, Scored
+from sim.adapters.scoring import OK, UNREADABLE, Item, Scored
 from sim.cli import app
-from sim.cli.new import FileKind, named, skeleton
+from sim.cli.new import FileKind, Skeleton, named, skeleton
 from sim.conformance import checks
 from sim.conformance import scorers as scorer_checks
 from theory.checks import brought, claims
@@ -41,14 +41,18 @@ def iapo(*arguments: object) -> Result:
     return CliRunner().invoke(app, list(map(str, arguments)))
 
 
-@pytest.mark.parametrize("kind", FileKind)
-def test_a_new_file_says_what_to_do_next_and_is_never_overwritten(kind: FileKind, here: Path) -> None:
+@pytest.mark.parametrize("kind", Skeleton)
+def test_a_new_file_says_what_to_do_next_and_is_never_overwritten(kind: Skeleton, here: Path) -> None:
     result = iapo("new", kind, "my-own")
     assert result.exit_code == 0, result.output
     text = (here / "my_own.py").read_text()
     assert text == skeleton(kind, "my_own.py")
     assert len(text.splitlines()) <= 45
-    assert f"iapo check my_own.py{named(kind, 'my_own')}" in result.stdout
+    address, first = f"my_own.py{named(kind, 'my_own')}", result.stdout.splitlines()[1]
+    assert first.startswith("  iapo ")
+    assert first.endswith(f" {address}")
+    assert ("iapo check" in first) == (kind in list(FileKind))
+    assert f"iapo {first.split()[1]}" in text.splitlines()[0] or kind in list(FileKind)  # its head says the same
     assert compile(text, "my_own.py", "exec")
     again = iapo("new", kind, "my-own")
     assert again.exit_code == 2
@@ -104,7 +108,7 @@ def test_what_fails_is_said_in_words_with_a_hint(here: Path) -> None:
 
 SCORER = """
 from dataclasses import dataclass
-from sim.adapters.scorers.scoring import OK, Scored, Scorer
+from sim.adapters.scoring import OK, Scored, Scorer
 
 @dataclass(frozen=True)
 class Long(Scorer):

@@ -80,7 +80,7 @@ class Case:
 
 
 class Status(Enum):
-    """Why a bound should hold."""
+    """Reason why a bound should hold."""
 
     STATED = "stated, and no more: verification tells"
     CITED = "proved in the literature"

@@ -52,7 +52,7 @@ class Event:
         return delta
 
     def failed(self, answered: Answered, rng: np.random.Generator) -> Bool[np.ndarray, " trial"]:
-        """Which trials count as failures."""
+        """Mask of the trials that count as failures."""
         raise NotImplementedError
 
 
@@ -109,7 +109,7 @@ class MeanRegret(Event):
         return min(bound, worst)
 
     def serves(self, tolerance: float) -> bool:
-        """Where some regret is allowed: it promises that the mean is no more."""
+        """Whether it says something where so much regret is allowed: it promises that the mean is no more."""
         return tolerance > 0
 
     def target(self, delta: float, tolerance: float) -> float:

@@ -8,8 +8,6 @@ from functools import lru_cache, reduce
 import numpy as np
 
 from theory.lcpb.lattice import (
-    SHARP,
-    Blur,
     Count,
     Lattice,
     Points,
@@ -21,6 +19,7 @@ from theory.lcpb.lattice import (
     tails,
 )
 from theory.reward_laws import Parts
+from theory.rounding import SHARP, Blur
 
 _MANY = 100_000
 

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int
 
+from theory.rounding import SHARP, Blur
+
 _FLOAT = 1e-12
 """Relative error of float64 values that were computed in a few steps, with room to spare."""
 _NEGLIGIBLE = 1e-290
@@ -44,7 +46,7 @@ class Lattice(NamedTuple):
 
     @property
     def rounding(self) -> float:
-        """How far computed differences to such values may be off."""
+        """Rounding error, at most, of computed differences to such values."""
         return _FLOAT * (abs(self.cost) + self.unit * self.stride * len(self.pmf) / self.terms)
 
 
@@ -57,21 +59,6 @@ class Points(NamedTuple):
     def some(self, chosen: np.ndarray) -> "Points":
         """Those that a mask or indices choose."""
         return Points(self.law, self.places[chosen])
-
-
-class Blur(NamedTuple):
-    """How far the difference of two estimates may be off when they are compared.
-
-    Attributes:
-        width: in utility; 0 for estimates in exact arithmetic.
-        keeps_ties: whether equal means less equal costs stay equal.
-    """
-
-    width: float = 0.0
-    keeps_ties: bool = True
-
-
-SHARP = Blur()
 
 
 class Count(NamedTuple):

@@ -42,7 +42,7 @@ class TomlTable:
     def wrong(self, key: str, problem: str) -> ValueError:
         """An error about one key."""
         path = f"{self.where}.{key}" if self.where and key else self.where or key
-        return ValueError(f"{self.file}: {path} {problem}")
+        return ValueError(f"{self.file}: {f'{path} ' if path else ''}{problem}")
 
     def value(self, key: str, kind: ValueKind, default: Any = NEEDED) -> Any:
         """The value of one key, checked by its kind."""
@@ -98,6 +98,8 @@ class TomlTable:
             said = "is missing; it is needed"
         elif kind == "unexpected_keyword_argument":
             said = unknown(str(place[-1]), _keys(made, place[:-1]))
+        elif kind == "string_unicode":
+            said = f"holds {value!a}, half of a UTF-16 pair, which is no text"
         elif isinstance(place[-1], int) or kind not in ("dataclass_type", "dict_type"):
             place = place[:-1] if isinstance(place[-1], int) else place
             said = f"must be one or more tables; write [[{place[-1]}]]"

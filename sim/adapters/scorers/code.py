@@ -13,8 +13,8 @@ from sim import mistakes
 from sim.adapters import trust
 from sim.adapters.run_file.kinds import finite, number
 from sim.adapters.run_file.toml_table import TomlTable
-from sim.adapters.scorers.scoring import OK, UNREADABLE, Item, Scored, Scorer
 from sim.adapters.scorers.threads import apart
+from sim.adapters.scoring import OK, UNREADABLE, Item, Scored, Scorer
 
 _TURN = [threading.Lock()]
 """The user's functions are called one at a time: they need not be made for threads. Renewed when one does not end."""

@@ -17,8 +17,8 @@ from sim.adapters.scorers.code import Code
 from sim.adapters.scorers.judge import Judge
 from sim.adapters.scorers.maths import Math
 from sim.adapters.scorers.rewards import Classify, GetReward
-from sim.adapters.scorers.scoring import Scorer
 from sim.adapters.scorers.text import Exact, JsonField, Letter, Number, Regex
+from sim.adapters.scoring import Scorer
 
 SCORERS: dict[str, Callable[[TomlTable], Scorer]] = {
     "exact": Exact.read,
@@ -79,7 +79,7 @@ def _made(table: TomlTable, text: str) -> Scorer:
         thing = plugins.load("scorer", plugins.everywhere(text, folder), lambda one: fits(one) or scores(one))
     if inspect.isabstract(thing) and fits(thing):
         missing = ", ".join(sorted(thing.__abstractmethods__))
-        raise ValueError(f"{address.base} has not all that a scorer needs: {missing}; see sim.adapters.scorers.scoring")
+        raise ValueError(f"{address.base} has not all that a scorer needs: {missing}; see sim.adapters.scoring")
     if isinstance(thing, type) and issubclass(thing, Scorer):
         own_read = getattr(thing, "read", None)
         if own_read is not None:

@@ -12,7 +12,7 @@ from sim.adapters import config, planning, session
 from sim.adapters import tune as driver
 from sim.adapters.paid.ledger import Amount
 from sim.adapters.scorers import registry
-from sim.adapters.scorers.scoring import Item
+from sim.adapters.scoring import Item
 from sim.adapters.wire.protocol import Offline
 from sim.conformance import checks
 from sim.conformance import scorers as scorer_checks
@@ -22,7 +22,7 @@ pytest.importorskip("openai", reason="the extra [llm] is not installed")
 MINE = '''
 from dataclasses import dataclass
 from sim.adapters.scorers.model_scorer import ModelScorer
-from sim.adapters.scorers.scoring import OK, Requests, Scored, Scorer
+from sim.adapters.scoring import OK, Requests, Scored, Scorer
 
 class Mine(ModelScorer):
     def question(self, item, completion):
