@@ -117,7 +117,7 @@ class PSST(Estimating):
                 return ~jnp.take_along_axis(state.place, arms, axis=1).astype(jnp.uint32)
             return draws.order(key, arms.shape)
 
-        half = plan.halve(state.round, state.survivors, score, order)
+        survivors = plan.halve(state.round, state.survivors, score, order)  # of one arm it keeps that
         place = state.place
         if self.ties == "index":
             few = state.survivors.few
@@ -128,9 +128,7 @@ class PSST(Estimating):
                     place, few, _stable_places(score(few), jnp.take_along_axis(place, few, axis=1))
                 ),
             )
-        survivors, place = jax.tree.map(
-            lambda new, old: jnp.where(running, new, old), (half, place), (state.survivors, state.place)
-        )
+            place = jnp.where(running, place, state.place)
         return State(state.budget, state.round + running.astype(jnp.int32), survivors, place, table)
 
     @property

@@ -252,7 +252,7 @@ def _one_pass(
         _, sums = jax.lax.while_loop(lambda carry: jnp.any(carry[0] < count), turn, (jnp.int32(0), sums))
         return sums[:, None]
 
-    ends = jnp.cumsum(count)
+    ends = select.running_sums(count)
     starts, block = ends - count, min(_rows_of_a_step(num_tasks, how), num_trials * num_rows)
 
     def step(carry: tuple[Array, Array]) -> tuple[Array, Array]:
