@@ -67,7 +67,7 @@ class VerifyPlan(NamedTuple):
     """Plan of a verification.
 
     Attributes:
-        quick: two minutes of work instead of an hour.
+        quick: a minute of work instead of an hour.
         seed: root of all randomness.
         math: path of the MATH environment; None leaves it out.
         families: names in `families.FAMILIES`; all of the run when empty.
