@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers import majority
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from scipy import stats
 
 from figures import choice, hard, regret, scale_gain, style
@@ -84,6 +86,23 @@ def test_equal_tables_give_equal_files(kind: str, tmp_path: Path):
     first, second = (style.save(compare.draw(table), tmp_path / f"{i}.{kind}").read_bytes() for i in range(2))
     assert first == second
     assert kind == "png" or b"/FontType 42" in first or b"/Subtype /Type3" not in first
+
+
+@pytest.mark.parametrize("kind", ["png", "pdf"])
+def test_a_picture_is_drawn_once_where_it_is_saved_with_the_bytes_of_a_figure(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen to fail with every draw a layout alone, and with matplotlib's own two draws."""
+    table, drawn = summary(["psst", "uniform"]), []
+    axis = Axes.draw
+    monkeypatch.setattr(Axes, "draw", lambda self, renderer: (drawn.append(self), axis(self, renderer)))
+    picture = compare.draw(table)
+    once = style.save(picture, tmp_path / f"once.{kind}").read_bytes()
+    assert len(drawn) == len(picture.axes)
+    monkeypatch.setattr(style.Picture, "draw", Figure.draw)
+    twice = style.save(compare.draw(table), tmp_path / f"twice.{kind}").read_bytes()
+    assert once == twice
+    assert len(drawn) == 3 * len(picture.axes)
 
 
 def test_a_floor_below_the_panel_is_named():

@@ -70,7 +70,9 @@ class Case:
             raise ValueError(
                 f"{self.data.name}: LCPB is computed for up to {LCPB_ARMS} arms and {LCPB_BUDGET} completions"
             )
-        return lcpb.lcpb(self.data, budget, fresh=fresh, survivors=survivors, simulated=True, enough=self.enough)
+        known = lcpb.Known(self.problem, lambda blocks: self.exponents(blocks).chernoff)
+        how: dict[str, Any] = {"survivors": survivors, "simulated": True, "enough": self.enough, "known": known}
+        return lcpb.lcpb(self.data, budget, fresh=fresh, **how)
 
     def up_to(self, enough: float) -> "Case":
         """The same world, with all that is known of it, where larger bounds than this are as good as one another."""

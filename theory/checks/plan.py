@@ -272,14 +272,14 @@ class Simulation:
 
     def _judged(self, budget: int, intervals: int) -> Probe:
         """What was seen at a budget, with intervals at the level of so many that cover together."""
-        from scipy import stats
+        from scipy import special
 
         trials, misses, near_misses, mean, spread = self._seen[budget]
         confidence = 1 - (1 - CONFIDENCE) / intervals
         (miss_low, miss_high), (near_low, near_high) = (
             clopper_pearson(k, trials, confidence) for k in (misses, near_misses)
         )
-        half = float(stats.norm.isf((1 - confidence) / 2)) * spread / math.sqrt(trials)
+        half = -float(special.ndtri((1 - confidence) / 2)) * spread / math.sqrt(trials)
         # Few misses leave the standard error blind to those that were not seen: no regret exceeds that of all misses.
         mean_high = mean + half if misses >= FEW else self._most * miss_high
         low, high = (miss_low, near_low, max(mean - half, 0.0)), (miss_high, near_high, mean_high)

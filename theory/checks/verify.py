@@ -34,7 +34,7 @@ from theory import exact
 from theory.checks import brought, claims, families, rules, table
 from theory.checks.events import MISS, Answered, Event
 from theory.checks.tasks import Kind, Task
-from theory.runs import rare
+from theory.runs import rare, tapes
 from theory.runs.enumerate import enumerate_runs
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class VerifyPlan(NamedTuple):
     """Plan of a verification.
 
     Attributes:
-        quick: two minutes of work instead of an hour.
+        quick: a minute of work instead of an hour.
         seed: root of all randomness.
         math: path of the MATH environment; None leaves it out.
         families: names in `families.FAMILIES`; all of the run when empty.
@@ -332,8 +332,9 @@ def _splitting_task(task: Task, group: Sequence[Task]) -> tuple[dict[str, np.nda
     """Replicates of a splitting estimate, and what speaks against it."""
     means = claims.bernoulli_means(task.data)
     if means is not None and task.rule in _HALVING:
-        pulls = claims.halving_pulls(len(means), task.budget, spread=True)
-        tape: rare.Tape = rare.halving_tape(means, pulls, fresh=_HALVING[task.rule])
+        pulls = {one.budget: claims.halving_pulls(len(means), one.budget, spread=True) for one in (task, *group)}
+        room = max(map(tapes.num_groups, pulls.values()))  # one program for all budgets of the group
+        tape: rare.Tape = rare.halving_tape(means, pulls[task.budget], _HALVING[task.rule], room)
     else:
         tape = rare.run_tape(task.data, rules.rule_of(task.rule, task.data, task.budget), task.budget)
     found = rare.splitting(tape, seed=task.seed, particles=task.effort, moves=10 if task.effort < 1000 else 20)
