@@ -1,4 +1,4 @@
-"""The value types of the story and its two abstract classes. Imports no other room.
+"""The value types of the story and its two abstract classes. Imports no room but `sim.designs`.
 
 environment -> allocation -> pulls -> statistics -> trim -> policy. An algorithm says what to pull (`Allocation`), is
 told what came back (`Stats`) and answers (`Policy`). It never meets the environment: it serves trials and live models.
@@ -11,15 +11,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
+from sim.designs import QUERIES, estimator_parts
+
 Key = UInt32[Array, "2"]
 """A raw counter-based key: the two words of a threefry key (see `sim.kernels.counter`)."""
 
 REWARD_UNIT = 2.0**-16
 """Task rewards of one block are rounded to this unit (times the task's bound), so that sums are exact."""
-QUERIES = ("independent", "common", "common-wor")
-"""Query designs; see `Designed`."""
-ESTIMATORS = ("blocks", "subsets", "plug-in")
-"""How a pull's completions become statistics of every scale; see `Estimating`."""
 
 
 class Spec(eqx.Module):
@@ -98,12 +96,14 @@ class Pull(NamedTuple):
     Attributes:
         outcomes: a row per completion, a column per objective (an answer label where the objective
             is voted on). Rows from `scale` on are padding.
+        key: its randomness, for what an estimator draws; None where it draws nothing.
     """
 
     prompt: Int[Array, ""]
     query: Int[Array, ""]
     scale: Int[Array, ""]
     outcomes: Float[Array, "max_scale objective"]
+    key: Key | None = None
 
     def narrowed(self, width: int) -> "Pull":
         """The same with padding up to `width` only."""
@@ -257,21 +257,14 @@ class Environment(eqx.Module):
         """
 
         def one(key: Key, prompt: Int[Array, ""], query: Int[Array, ""], scale: Int[Array, ""]) -> Int[Array, "t s"]:
-            return self.block_units(self.pull(key, prompt, query, scale).narrowed(width), estimator)
+            drawn = self.pull(key, prompt, query, scale).narrowed(width)
+            return self.block_units(drawn._replace(key=key), estimator)
 
         return jax.vmap(one)(keys, prompts, queries, scales)
 
-    def check_estimator(self, width: int, num_scales: int, estimator: str) -> None:
-        """Refuse an estimator that takes too large a table here; shapes suffice. By default none is refused.
-
-        Args:
-            width: completions of the largest pull.
-            num_scales: scales of which pulls yield statistics.
-            estimator: one of `ESTIMATORS`.
-
-        Raises:
-            ValueError: the table is too large.
-        """
+    def estimator_for(self, width: int, estimator: str) -> str:
+        """The estimator of pulls of up to `width`: another than asked for where that takes too large a table here."""
+        return estimator
 
     def merged(self) -> "Environment":
         """One world of B * P prompts from a batch of B worlds (leaves with a leading axis B).
@@ -377,7 +370,7 @@ class Algorithm(eqx.Module):
         """Scales of which its pulls yield statistics (static)."""
         if not self.reuse:
             return 1
-        return spec.max_scale if self.estimator == "plug-in" else self.max_pull(spec)
+        return spec.max_scale if estimator_parts(self.estimator)[0] == "plug-in" else self.max_pull(spec)
 
     def num_rows(self, spec: Spec) -> int:
         """Rows of its allocations (static)."""
@@ -438,13 +431,13 @@ class Estimating(Designed):
     Attributes:
         estimator: what a pull of n completions says about scale k. "blocks": the mean over floor(n / k) disjoint
             blocks. "subsets": the mean over all subsets of size k, the complete U-statistic. "plug-in": the value of
-            the pull's empirical law, biased, but known for k > n too. All count as floor(n / k) blocks, "plug-in" at
-            least as one.
+            the pull's empirical law, biased, but known for k > n too. "subsets-R" and "plug-in-R" average over blocks
+            in R random orders or redraws of the pull (`kernels.orders`), as the two do by themselves where their tables
+            would be too large. All count as floor(n / k) blocks, "plug-in" at least as one.
     """
 
     estimator: str = eqx.field(static=True, default="blocks", kw_only=True)  # pyright: ignore
 
     def __check_init__(self) -> None:
         """Reject estimators that do not exist."""
-        if self.estimator not in ESTIMATORS:
-            raise ValueError(f"estimator is {self.estimator!r}; allowed are {', '.join(ESTIMATORS)}")
+        estimator_parts(self.estimator)

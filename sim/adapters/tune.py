@@ -15,7 +15,7 @@ import numpy as np
 
 from sim import instances, origins
 from sim.adapters.evidence import Estimate, Paid, interval
-from sim.adapters.live import Desk, Live, RunStep, in_parallel, token_counts, with_answers
+from sim.adapters.live import Desk, Live, RunStep, estimator_for, in_parallel, token_counts
 from sim.adapters.paid.sampler import Want, consecutive
 from sim.adapters.policy import Arm, Chosen
 from sim.adapters.run_file import queries
@@ -27,7 +27,7 @@ from sim.core import Key, Queries, Spec
 from sim.engine import runner
 from sim.engine.contract import contract
 from sim.envs.contexts import describe
-from sim.kernels import counter, subsets
+from sim.kernels import counter
 from sim.utilities import Strategy
 
 LEVEL = 0.95
@@ -118,22 +118,25 @@ def check(config: Config) -> None:
     """Refuse what the rounds could not be run with, before anything is asked.
 
     Raises:
-        ValueError: the algorithm's estimator needs tables that are too large, where all answers of a pull may differ;
-            or it is somebody else's, and its methods give what cannot be used.
+        ValueError: the algorithm is somebody else's, and its methods give what cannot be used.
     """
-    spec, strategy = world(config, Costs(*np.zeros((3, len(config.prompts)))))
+    spec, _ = world(config, Costs(*np.zeros((3, len(config.prompts)))))
     algorithm = config.algorithm
     wrong = None if origins.own(type(algorithm).__module__) else contract(algorithm, spec)
     if wrong is not None:
         raise ValueError(f"{config.file}: tune.algorithm is {config.algorithm_text!r}: {wrong}; `iapo check` says more")
-    width, num_scales = algorithm.max_pull(spec), algorithm.num_scales(spec)
-    try:
-        subsets.check(with_answers(strategy, width), width, num_scales, algorithm.estimator)
-    except ValueError as error:
-        raise ValueError(
-            f"{config.file}: tune.algorithm is {config.algorithm_text!r} and tune.max_scale {config.max_scale}: "
-            f"{error} or a smaller max_scale"
-        ) from None
+
+
+def replaced(config: Config) -> str:
+    """Sentence on an option that would be too dear and on its replacement; "" where there is none."""
+    spec, strategy = world(config, Costs(*np.zeros((3, len(config.prompts)))))
+    taken = estimator_for(spec, strategy, config.algorithm)
+    if taken == config.algorithm.estimator:
+        return ""
+    return (
+        f"tune.algorithm is {config.algorithm_text!r} and tune.max_scale {config.max_scale}: takes estimator={taken} "
+        f"instead of {config.algorithm.estimator}, whose table would be too large"
+    )
 
 
 def run_key(seed: int) -> Key:

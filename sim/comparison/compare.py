@@ -7,7 +7,7 @@ cells (environment, algorithm, budget, block of trials) that are kept on disk as
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, as_completed
 from itertools import groupby, zip_longest
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sim import envs, evaluate, program
+from sim import evaluate, program
 from sim.comparison import cells, contenders, given, tables
 from sim.comparison.cells import Block, Cell, ExactValues, Seconds
 from sim.comparison.given import Given, Held
@@ -207,24 +207,31 @@ def check(plan: Plan) -> dict[str, NamedSource]:
             try:
                 learner.check_budget(shape, min(plan.budgets))
                 learner.check_budget(shape, max(plan.budgets))
-                learner.check_world(shape)
             except ValueError as error:
                 raise ValueError(f"{text} on {world.name}: {error}") from None
             learner.check_contract(f"{text} on {world.name}", shape)
     return worlds
 
 
-def able(names: Iterable[str]) -> tuple[tuple[str, ...], dict[str, str]]:
-    """The registered contenders that can run on all of these environments, and why others cannot."""
+def able() -> tuple[tuple[str, ...], dict[str, str]]:
+    """The registered contenders that can be read, and why others cannot."""
     unable: dict[str, str] = {}
-    for world in map(envs.get, names):
-        shape = runner.shape_of(world.source)
-        for text in contenders.names():
-            try:
-                contenders.get(text).check_world(shape)
-            except ValueError as error:
-                unable[text] = f"{world.name}: {error}"
+    for text in contenders.names():
+        try:
+            contenders.get(text)
+        except ValueError as error:
+            unable[text] = str(error)
     return tuple(text for text in contenders.names() if text not in unable), unable
+
+
+def replaced(plan: Plan) -> Iterator[str]:
+    """Which contenders of a plan run with another option than asked for, and where, in sentences."""
+    for text, learner in _contenders(plan).items():
+        for env in plan.envs:
+            world = given.world(str(env), given.held(env))
+            instead = learner.instead(runner.shape_of(world.source))
+            if instead:
+                yield f"{text} on {world.name} takes {instead}: its table would be too large there"
 
 
 def _contenders(plan: Plan) -> dict[str, contenders.Contender]:

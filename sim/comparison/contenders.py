@@ -48,9 +48,10 @@ class Learner(NamedTuple):
         """Refuse a budget that is too small for the algorithm, or too large for all."""
         runner.check_budget(self.algorithm, shape.spec, budget)
 
-    def check_world(self, shape: Environment) -> None:
-        """Refuse worlds for which its estimator's tables are too large."""
-        runner.check_estimator(self.algorithm, shape)
+    def instead(self, shape: Environment) -> str:
+        """Option that replaces one too dear on worlds of this shape, for people; "" where there is none."""
+        taken = runner.estimator_for(self.algorithm, shape)
+        return "" if taken == self.algorithm.estimator else f"estimator={taken} instead of {self.algorithm.estimator}"
 
     def check_contract(self, about: str, shape: Environment) -> None:
         """Refuse an algorithm of somebody else whose answers have other shapes and types than they must have."""
@@ -123,8 +124,9 @@ class Reference(NamedTuple):
     def check_budget(self, shape: Environment, budget: int) -> None:
         """Any budget will do."""
 
-    def check_world(self, shape: Environment) -> None:
-        """Any world will do."""
+    def instead(self, shape: Environment) -> str:
+        """It has no options."""
+        return ""
 
     def check_contract(self, about: str, shape: Environment) -> None:
         """It makes no answers inside jit."""

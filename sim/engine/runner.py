@@ -260,11 +260,9 @@ def check_budget(algorithm: Algorithm, spec: Spec, budget: int) -> None:
         raise ValueError(f"budget {budget} is too large; the largest is {MAX_BUDGET} completions")
 
 
-def check_estimator(algorithm: Algorithm, world: Environment) -> None:
-    """Refuse an estimator whose tables are too large for a world (shapes suffice)."""
-    width = algorithm.max_pull(world.spec)
-    num_scales = algorithm.num_scales(world.spec) if algorithm.reuse else width
-    world.check_estimator(width, num_scales, algorithm.estimator)
+def estimator_for(algorithm: Algorithm, world: Environment) -> str:
+    """The estimator that a world takes for an algorithm (shapes suffice): random orders where tables are too large."""
+    return world.estimator_for(algorithm.max_pull(world.spec), algorithm.estimator)
 
 
 def check_seed(seed: int) -> None:
@@ -408,4 +406,4 @@ def _one_pull(
     key = rounds.pull_key(round_key, row, number)
     query = rounds.draw_query(rounds.query_key(algorithm.queries, round_key, key, pull), train, pull)
     answer = environment.pull(key, prompt, query, scale).narrowed(algorithm.max_pull(environment.spec))
-    return environment.block_units(answer, algorithm.estimator)
+    return environment.block_units(answer._replace(key=key), algorithm.estimator)

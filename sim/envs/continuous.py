@@ -176,9 +176,9 @@ class ContinuousWorld(Environment):
         """Sum of task rewards over a pull's blocks of every scale, in integer units."""
         return subsets.one_pull(self.strategy, pull, estimator, self.known.max_scale)
 
-    def check_estimator(self, width: int, num_scales: int, estimator: str) -> None:
-        """Refuse an estimator whose table is too large for the strategy."""
-        subsets.check(self.strategy, width, num_scales, estimator)
+    def estimator_for(self, width: int, estimator: str) -> str:
+        """The estimator, or random orders in its place where its table would be too large for the strategy."""
+        return subsets.chosen(self.strategy, width, self.known.max_scale, estimator)
 
     def pull_rows(
         self,
@@ -193,7 +193,7 @@ class ContinuousWorld(Environment):
         draw = jax.vmap(self.law.draw, in_axes=(0, 0, 0, None))
         outcomes = draw(keys, prompts, queries, self.known.max_scale)[:, :width]
         outcomes = jnp.moveaxis(outcomes, 0, 2)
-        return subsets.pull_units(self.strategy, outcomes, scales, estimator, self.known.max_scale)
+        return subsets.pull_units(self.strategy, outcomes, scales, estimator, self.known.max_scale, keys)
 
 
 def beta_scores(a: np.ndarray, b: np.ndarray) -> BetaScores:

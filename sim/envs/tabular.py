@@ -72,11 +72,11 @@ class TabularWorld(Environment):
             outcomes = jnp.moveaxis(self.atoms[labels], 2, 1)
         else:
             outcomes = jnp.moveaxis(self.atoms[prompts, queries, labels], 2, 1)
-        return subsets.pull_units(self.strategy, outcomes, scales, estimator, self.known.max_scale)
+        return subsets.pull_units(self.strategy, outcomes, scales, estimator, self.known.max_scale, keys)
 
-    def check_estimator(self, width: int, num_scales: int, estimator: str) -> None:
-        """Refuse an estimator whose table is too large for the strategy."""
-        subsets.check(self.strategy, width, num_scales, estimator)
+    def estimator_for(self, width: int, estimator: str) -> str:
+        """The estimator, or random orders in its place where its table would be too large for the strategy."""
+        return subsets.chosen(self.strategy, width, self.known.max_scale, estimator)
 
     def merged(self) -> "TabularWorld":
         """One world of B * P prompts from a batch of B worlds that share strategy and atom list."""

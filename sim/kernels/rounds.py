@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt32
 
 from sim.core import Algorithm, Allocation, Environment, Queries, Spec, Stats
+from sim.designs import estimator_parts
 from sim.kernels import counter, select, subsets
 
 PASS_COMPLETIONS = 2**14
@@ -48,8 +49,8 @@ class Pulling(NamedTuple):
     """Settings of a round besides shapes: algorithms that agree on them share one compiled round.
 
     Attributes:
-        queries: how queries are drawn, one of `core.QUERIES`.
-        estimator: how pulls become statistics, one of `core.ESTIMATORS`.
+        queries: how queries are drawn, one of `designs.QUERIES`.
+        estimator: how pulls become statistics, as `designs.estimator_parts` reads it.
         reuse: whether the blocks of a pull count for smaller scales.
         width: the largest pull.
         num_scales: scales of which pulls yield statistics.
@@ -302,7 +303,7 @@ def _by_width(world: Environment, rows: Rows, how: Pulling) -> Int[Array, "row t
 
 def _never_single(how: Pulling) -> bool:
     """Whether single completions are no case of their own: others are no wider, or they say something of all scales."""
-    return how.width == 1 or how.estimator == "plug-in"
+    return how.width == 1 or estimator_parts(how.estimator)[0] == "plug-in"
 
 
 def _add_rows(

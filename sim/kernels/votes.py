@@ -14,9 +14,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-MAX_ENTRIES = 2**21
-"""Numbers in a table, at most."""
-
 
 class VoteTable(NamedTuple):
     """Credit by votes: row first[gold] + by_sum[rest] + sum over j of smaller[j, rest - c_1 .. - c_{j-1}, c_j].
@@ -41,11 +38,7 @@ def table(num_answers: int, tie: str, width: int, num_scales: int, estimator: st
         width: completions in a pull, at most.
         num_scales: numbers of draws k.
         estimator: "subsets" (draws without replacement) or "plug-in" (with).
-
-    Raises:
-        ValueError: it would have more than `MAX_ENTRIES` numbers.
     """
-    check(num_answers, width, num_scales)
     most, counts, by_sum, first = _rows(num_answers, width)
     ways = _ways(width, num_scales, estimator)
     found = [part for s in range(width + 1) for part in _partitions(s, most, s)]
@@ -66,10 +59,9 @@ def table(num_answers: int, tie: str, width: int, num_scales: int, estimator: st
     return VoteTable(credit.astype(np.float32), first, by_sum, smaller)
 
 
-def check(num_answers: int, width: int, num_scales: int) -> None:
-    """Refuse votes whose table is too large."""
-    first = _rows(num_answers, width)[3]
-    check_size(int(first[-1]) * num_scales, f"votes for {num_answers} answers in pulls of {width} completions")
+def num_entries(num_answers: int, width: int, num_scales: int) -> int:
+    """Numbers in a table."""
+    return int(_rows(num_answers, width)[3][-1]) * num_scales
 
 
 def _rows(num_answers: int, width: int) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
@@ -78,14 +70,6 @@ def _rows(num_answers: int, width: int) -> tuple[int, np.ndarray, np.ndarray, np
     counts = _partition_counts(most, width)
     by_sum = np.cumsum([0, *counts[most, :, width]])  # [s]: partitions of less than s
     return most, counts, by_sum, np.cumsum([0, *by_sum[width + 1 : 0 : -1]])
-
-
-def check_size(entries: int, what: str) -> None:
-    """Refuse a table that is too large."""
-    if entries > MAX_ENTRIES:
-        raise ValueError(
-            f"{what} need a table of {entries:,} numbers, more than {MAX_ENTRIES:,}; take estimator=blocks"
-        )
 
 
 def _ways(width: int, num_scales: int, estimator: str) -> Float[np.ndarray, "votes drawn"]:

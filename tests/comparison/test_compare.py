@@ -11,7 +11,7 @@ import pytest
 from plans import PLAN
 
 from sim import algorithms, envs, evaluate, instances, references
-from sim.comparison import cells, compare, contenders
+from sim.comparison import cells, compare
 from sim.comparison.compare import Plan, Step
 from sim.engine import runner
 from sim.envs.dataset import Dataset
@@ -219,20 +219,26 @@ def test_two_environments_of_one_name_are_refused(tmp_path: Path):
         compare.check(PLAN._replace(envs=("crossover", str(tmp_path / "a.npz"))))
 
 
-def test_estimators_that_need_too_large_a_table_are_refused_or_left_out(tmp_path: Path):
-    """Eight answers and pulls of 64: seen to fail with the check left out, in the middle of the run."""
+def test_estimators_that_need_too_large_a_table_run_with_random_orders_and_say_so(tmp_path: Path):
+    """Eight answers and pulls of 64; trials in other chunks, and round by round, are the same."""
     probs = np.full((2, 3, 8), 1 / 8)
     fields = {"costs": np.zeros(2), "max_scale": 64, "answers": np.zeros(3, int)}
     path = tmp_path / "wide.npz"
     save(Dataset("wide", ("mv",), probs, np.ones((1, 1)), np.zeros(1), **fields), path)
-    names, unable = compare.able([str(path), "two-arm"])
-    assert set(unable) == {"prompt-halving"}
-    assert "votes for 8 answers in pulls of 64 completions need a table of" in unable["prompt-halving"]
-    assert set(names) == set(contenders.names()) - set(unable)
-    plan = PLAN._replace(envs=(str(path),), algorithms=("uniform", "psst:estimator=subsets"))
-    with pytest.raises(ValueError, match="psst:estimator=subsets on wide: votes for 8 answers"):
-        compare.compare(plan, tmp_path / "out", exact_values)
-    assert not (tmp_path / "out").exists()
+    plan = PLAN._replace(
+        envs=(str(path), "two-arm"), algorithms=("uniform", "uniform:estimator=subsets", "oracle"), budgets=(300,)
+    )
+    assert list(compare.replaced(plan)) == [
+        "uniform:estimator=subsets on wide takes estimator=subsets-8 instead of subsets: its table would be too large "
+        "there"
+    ]
+    source, rule = envs.get(str(path)).source, algorithms.get("uniform:estimator=subsets")
+    whole = runner.run_trials(source, rule, 300, seed=3, trials=6)
+    parts = runner.run_trials(source, rule, 300, seed=3, trials=6, chunk=2, fused=True)
+    named = runner.run_trials(source, algorithms.get("uniform:estimator=subsets-8"), 300, seed=3, trials=6)
+    for other in (parts, named):
+        for first, second in zip(whole[:3], other[:3], strict=True):
+            np.testing.assert_array_equal(first, second)
 
 
 def test_the_tables_of_a_rule_that_keeps_one_scale_of_a_pull_hold_all_scales():
@@ -240,8 +246,7 @@ def test_the_tables_of_a_rule_that_keeps_one_scale_of_a_pull_hold_all_scales():
     rest = {"costs": np.zeros(1), "max_scale": 256, "values": np.zeros((1, 1, 1, 1))}
     long = Dataset("long", ("bon",), np.ones((1, 1, 1)), np.ones((1, 1)), np.zeros(1), **rest)
     alone = algorithms.get("sequential-halving:estimator=plug-in")
-    with pytest.raises(ValueError, match="best of up to 256 in pulls of 256 completions need a table of"):
-        runner.check_estimator(alone, long.environment())
+    assert runner.estimator_for(alone, long.environment()) == "plug-in-8"
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_any_work(tmp_path: Path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-CORE = {"constants", "writing", "core", "utilities", "kernels"}
+CORE = {"constants", "writing", "designs", "core", "utilities", "kernels"}
 WORLDS = CORE | {"envs"}
 RULES = {"core", "kernels", "estimators", "schedules", "trim", "draws"}
 PLUGINS = {"mistakes", "plugins"}
@@ -17,9 +17,10 @@ PLUGINS = {"mistakes", "plugins"}
 ROOMS: dict[str, set[str]] = {
     "constants": set(),
     "writing": set(),
-    "core": set(),
+    "designs": set(),
+    "core": {"designs"},
     "utilities": {"constants", "core"},
-    "kernels": {"constants", "core", "utilities"},
+    "kernels": {"constants", "designs", "core", "utilities"},
     "origins": set(),
     "mistakes": {"origins"},
     "plugins": {"origins", "mistakes"},
@@ -69,9 +70,10 @@ INNER: dict[str, dict[str, set[str]]] = {
 }
 """Folders inside two rooms, and files that they stand on -> other parts of the room that they may import. Shown too."""
 
-KERNELS = {"rounds": {"core"}, "counter": {"core"}, "select": set(), "lanes": set(), "votes": set()}
-KERNELS |= {"blocks": {"core", "utilities"}, "subsets": {"constants", "core", "utilities"}}
-"""Rooms outside `kernels` that each kernel may import: only blocks and subsets know utilities."""
+KERNELS = {"rounds": {"core", "designs"}, "counter": {"core"}, "select": set(), "lanes": set(), "votes": set()}
+KERNELS |= {"blocks": {"core", "utilities"}, "orders": {"core", "utilities"}}
+KERNELS |= {"subsets": {"constants", "core", "designs", "utilities"}}
+"""Rooms outside `kernels` that each kernel may import: only blocks, orders and subsets know utilities."""
 
 THEORY = WORLDS | {"evaluate", "instances", "public"}
 """Rooms of `sim` that theory may import: what defines the worlds, and which of them a trial faces."""

@@ -259,6 +259,8 @@ def laws(data, trials: int) -> Queries:
         pytest.param(mixed(), PromptHalving(3, estimator="plug-in"), id="mixed-wor-plug-in", marks=pytest.mark.slow),
         pytest.param(best_of(), SequentialHalving(), id="bon-no-reuse", marks=pytest.mark.slow),
         pytest.param(mixed(), PSST(), id="mixed"),
+        pytest.param(majority(queries=5), PSST(queries="common-wor", estimator="subsets-3"), id="mv-wor-orders"),
+        pytest.param(mixed(), PSST(estimator="plug-in-2"), id="mixed-redraws"),
     ],
 )
 def test_a_round_of_all_trials_is_that_of_one_pull_after_the_other(data, algorithm: Algorithm) -> None:
