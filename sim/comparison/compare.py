@@ -225,7 +225,7 @@ def able() -> tuple[tuple[str, ...], dict[str, str]]:
 
 
 def replaced(plan: Plan) -> Iterator[str]:
-    """Which contenders of a plan run with another option than asked for, and where, in sentences."""
+    """Sentences on contenders of a plan that run with another option than asked for on some environment."""
     for text, learner in _contenders(plan).items():
         for env in plan.envs:
             world = given.world(str(env), given.held(env))
