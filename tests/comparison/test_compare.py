@@ -242,7 +242,7 @@ def test_estimators_that_need_too_large_a_table_run_with_random_orders_and_say_s
 
 
 def test_the_tables_of_a_rule_that_keeps_one_scale_of_a_pull_hold_all_scales():
-    """Seen to fail with tables of one scale."""
+    """One scale of 256 would fit a table; all do not."""
     rest = {"costs": np.zeros(1), "max_scale": 256, "values": np.zeros((1, 1, 1, 1))}
     long = Dataset("long", ("bon",), np.ones((1, 1, 1)), np.ones((1, 1)), np.zeros(1), **rest)
     alone = algorithms.get("sequential-halving:estimator=plug-in")
