@@ -82,6 +82,7 @@ def tune(
     run = reading.load(config)
     items = driver.load_items(run)
     programs.keep()
+    driver.check(run)
     show_run(run, len(items), driver.replaced(run))
     with connected(run) as live:
         needed_probe = bool(driver.probe_wants(live, items))

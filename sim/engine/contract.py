@@ -6,15 +6,20 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from sim.core import ESTIMATORS, QUERIES, Algorithm, Allocation, Policy, Spec, Standing, Stats
+from sim.core import Algorithm, Allocation, Policy, Spec, Standing, Stats
+from sim.designs import QUERIES, estimator_parts
 from sim.kernels import counter
 
 
 def contract(algorithm: Algorithm, spec: Spec) -> str | None:
     """Problem with the shapes and types of an algorithm's answers on worlds of this kind; nothing is run."""
-    for name, known in (("queries", QUERIES), ("estimator", ESTIMATORS), ("reuse", (True, False))):
+    for name, known in (("queries", QUERIES), ("reuse", (True, False))):
         if (given := getattr(algorithm, name)) not in known:
             return f"{name} is {given!r}; allowed are {', '.join(map(str, known))}"
+    try:
+        estimator_parts(str(algorithm.estimator))
+    except ValueError as error:
+        return str(error)
     for name in ("num_rows", "num_scales", "max_pull", "min_budget"):
         number = getattr(algorithm, name)(spec)
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:

@@ -32,7 +32,7 @@ ROOMS: dict[str, set[str]] = {
     "trim": {"core", "kernels", "draws"},
     "algorithms": RULES | PLUGINS | {"references"},
     "instances": {"core", "kernels"},
-    "engine": {"constants", "core", "kernels", "instances"},
+    "engine": {"constants", "designs", "core", "kernels", "instances"},
     "evaluate": {"core"},
     "references": {"evaluate"},
     "whole": set(),
