@@ -26,7 +26,7 @@ from sim.adapters.wire.retry import Stopped
 from sim.core import Key, Queries, Spec
 from sim.engine import runner
 from sim.engine.contract import contract
-from sim.envs.contexts import describe
+from sim.envs.contexts import Outcomes, describe
 from sim.kernels import counter
 from sim.utilities import Strategy
 
@@ -102,13 +102,11 @@ def world(config: Config, costs: Costs) -> tuple[Spec, Strategy]:
     ends = [(0.0, 1.0) if one.aggregate == "mv" else (one.low, one.high) for one in config.objectives]
     low, high = np.array(ends, np.float64).T
     return describe(
-        tuple(one.aggregate for one in config.objectives),
+        Outcomes(tuple(one.aggregate for one in config.objectives), low, high),
         np.array([context.weights for context in config.contexts], np.float64),
         np.array([context.cost_weight for context in config.contexts], np.float64),
         np.asarray(costs.cost, np.float64),
         config.max_scale,
-        low,
-        high,
         num_answers=config.max_scale + 1 if config.votes else 1,
         tie=config.tie,
     )

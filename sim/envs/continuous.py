@@ -20,7 +20,7 @@ from jax.scipy.special import betainc, ndtr, ndtri
 from jaxtyping import Array, Float, Int, UInt32
 
 from sim.core import Environment, Key, Pull, Spec
-from sim.envs.contexts import describe
+from sim.envs.contexts import Outcomes, describe
 from sim.envs.sources import FixedSource, shuffled
 from sim.kernels import counter, subsets
 from sim.utilities import Strategy
@@ -264,9 +264,10 @@ def continuous_world(
     for name, (array, shape) in expected.items():
         if array.shape != shape:
             raise ValueError(f"{name} has shape {array.shape}; expected {shape}")
-    low, high = law.ends
     costs = np.asarray(costs, np.float64)
-    spec, strategy = describe(aggregate, objective_weights, cost_weights, costs, max_scale, low, high, movable=False)
+    spec, strategy = describe(
+        Outcomes(aggregate, *law.ends), objective_weights, cost_weights, costs, max_scale, movable=False
+    )
     return ContinuousWorld(law, strategy, spec)
 
 

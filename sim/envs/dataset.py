@@ -12,7 +12,7 @@ import numpy as np
 
 from sim.constants import AGGREGATES, GOLD, MAX_SCALE, TIES
 from sim.core import Queries
-from sim.envs.contexts import describe
+from sim.envs.contexts import Outcomes, describe
 from sim.envs.tabular import TabularWorld
 
 LARGEST = 1e30
@@ -141,13 +141,11 @@ class Dataset:
         thresholds = np.minimum(np.rint(below * 2.0**32), 2.0**32 - 1).astype(np.uint32)
         low, high = self._ends(probs > 0, values)
         spec, strategy = describe(
-            self.aggregate,
+            Outcomes(self.aggregate, low, high),
             self.objective_weights,
             self.cost_weights,
             np.asarray(self.costs, np.float64),
             self.max_scale,
-            low,
-            high,
             num_answers=self.num_answers,
             tie=self.tie,
         )
