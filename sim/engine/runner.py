@@ -98,13 +98,14 @@ def run_trials(
     """
     spec = spec_of(source)
     check_budget(algorithm, spec, budget)
-    fused, lanes, slots = _sizes(algorithm, spec, trials, chunk, fused)
-    at_a_time = slots * len(_devices(fused))
+    sizes = _sizes(algorithm, spec, trials, chunk, fused)
+    at_a_time = sizes.slots * len(_devices(sizes.fused))
     observer = observer_of(algorithm, spec, budget, observe)
     parts = []
     for done in range(0, trials, at_a_time):
         count = min(at_a_time, trials - done)
-        parts.append(_call(source, algorithm, budget, seed, first + done, count, fused, slots, lanes, observer))
+        span = range(first + done, first + done + count)
+        parts.append(_call(source, algorithm, budget, seed, span, sizes, observer))
         if progress is not None:
             progress(done + count)
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
@@ -141,10 +142,10 @@ def rehearse(
     spec = spec_of(source)
     check_budget(algorithm, spec, budget)
     watch = RoundWatch(algorithm, spec, budget, strict)
-    if _sizes(algorithm, spec, trials, chunk, None)[0] and chunk is None:
+    if _sizes(algorithm, spec, trials, chunk, None).fused and chunk is None:
         return _alone(source, algorithm, budget, seed, watch)
-    lanes = _sizes(algorithm, spec, trials, chunk, False)[1]
-    return _call(source, algorithm, budget, seed, 0, min(trials, lanes), False, lanes, lanes, None, watch)
+    lanes = _sizes(algorithm, spec, trials, chunk, False).lanes
+    return _call(source, algorithm, budget, seed, range(min(trials, lanes)), _Sizes(False, lanes, lanes), None, watch)
 
 
 def _alone(source: Source, algorithm: Algorithm, budget: int, seed: int, watch: RoundWatch) -> Trials:
@@ -172,22 +173,27 @@ def warm_up(
 ) -> None:
     """Compile what `run_trials` runs with these arguments, without running a trial."""
     spec = spec_of(source)
-    fused, lanes, slots = _sizes(algorithm, spec, trials, chunk, fused)
-    _call(source, algorithm, 1, 0, 0, 0, fused, slots, lanes, None)
+    _call(source, algorithm, 1, 0, range(0), _sizes(algorithm, spec, trials, chunk, fused), None)
 
 
-def _sizes(
-    algorithm: Algorithm, spec: Spec, trials: int, chunk: int | None, fused: bool | None
-) -> tuple[bool, int, int]:
-    """Whether rounds are one program, and lanes and slots of one device's part of a call."""
+class _Sizes(NamedTuple):
+    """How a call goes through its trials: in one program or round by round, trials in progress, trials of a call."""
+
+    fused: bool
+    lanes: int
+    slots: int
+
+
+def _sizes(algorithm: Algorithm, spec: Spec, trials: int, chunk: int | None, fused: bool | None) -> _Sizes:
+    """Sizes of one device's part of a call."""
     if fused is None:
         fused = trials > _STEPWISE_TRIALS or len(jax.devices()) > 1 or algorithm.one_at_a_time
     if not fused:
         wide = trials > CHUNK and BATCH * spec.num_contexts * spec.num_arms <= _BATCH_ARMS
         lanes = chunk or min(BATCH if wide else CHUNK, _most_lanes(algorithm, spec))
-        return fused, lanes, lanes
+        return _Sizes(False, lanes, lanes)
     lanes = chunk or min(CHUNK, _most_lanes(algorithm, spec))
-    return fused, lanes, max(lanes, CALL)
+    return _Sizes(True, lanes, max(lanes, CALL))
 
 
 def _most_lanes(algorithm: Algorithm, spec: Spec) -> int:
@@ -206,15 +212,14 @@ def _call(
     algorithm: Algorithm,
     budget: int,
     seed: int,
-    first: int,
-    count: int,
-    fused: bool,
-    slots: int,
-    lanes: int,
+    span: range,
+    sizes: _Sizes,
     observer: Observer | None,
     watch: RoundWatch | None = None,
 ) -> Trials:
-    """Trials first, .., first + count - 1, spread evenly over the devices."""
+    """Trials with these numbers, spread evenly over the devices."""
+    fused, lanes, slots = sizes
+    first, count = span.start, len(span)
     devices = _devices(fused)
     each = -(-count // len(devices))
     starts = np.minimum(np.arange(len(devices)) * each, count)
