@@ -129,16 +129,16 @@ class Reference(NamedTuple):
         return ""
 
     def check_contract(self, about: str, shape: Environment) -> None:
-        """It makes no answers inside jit."""
+        """Accept: it makes no answers inside jit."""
 
     def rehearse(self, about: str, source: Source, budget: int, *, seed: int, trials: int, chunk: int | None) -> None:
-        """It has no rounds."""
+        """Accept: it has no rounds."""
 
     def check_answers(self, about: str, arms: tuple[int, int], budget: int, found: Trials) -> None:
-        """They are arms of a table of values."""
+        """Accept: its answers are arms of a table of values."""
 
     def warm_up(self, source: Source, trials: int, chunk: int | None) -> None:
-        """Nothing is compiled."""
+        """Compile nothing."""
 
     def trials(
         self, source: Source, budget: int, train: np.ndarray, *, seed: int, trials: int, first: int, chunk: int | None

@@ -60,3 +60,11 @@ def of_constants(tree: ast.Module) -> Iterator[str]:
 def test_what_is_not_the_subject_of_a_constant(path: Path) -> None:
     """Seen to fail with "What a comparison writes." under FILES, and fourteen more."""
     assert not [text for text in of_constants(ast.parse(path.read_text(encoding="utf-8"))) if re.match(r"What\b", text)]
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("sim/cli/skeletons/*.py.txt")), ids=lambda path: path.name)
+def test_files_to_begin_with_are_said_in_words_to_search_for_too(path: Path) -> None:
+    """Seen to fail with "What the rule knows between two rounds." and with "Before the first round."."""
+    lines = re.findall(r'^\s*"""(.+)', path.read_text(encoding="utf-8"), re.MULTILINE)
+    assert lines
+    assert not [line for line in lines if QUESTIONS.match(line) or re.match("Before|Instead", line)]

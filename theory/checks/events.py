@@ -75,7 +75,7 @@ class NearMiss(Event):
         return NearMiss(tolerance)
 
     def serves(self, tolerance: float) -> bool:
-        """If it ignores no more."""
+        """The regret that it ignores, held to be no larger."""
         return self.tolerance <= tolerance
 
     def failed(self, answered: Answered, rng: np.random.Generator) -> Bool[np.ndarray, " trial"]:
@@ -105,7 +105,7 @@ class MeanRegret(Event):
         return bound / worst if worst > 0 else 1.0
 
     def regret(self, bound: float, worst: float) -> float:
-        """Itself."""
+        """The same event: it has no tolerance."""
         return min(bound, worst)
 
     def serves(self, tolerance: float) -> bool:
