@@ -85,7 +85,8 @@ def sweep_of(name: str, asked: Wanted) -> dict[str, Any]:
     """The SWEEP of a figure as it will be run."""
     module = registry.module(name)
     sweep = module.SWEEP | (module.SMOKE if asked.smoke else {})
-    return sweep | ({"trials": asked.trials} if asked.trials is not None and "trials" in sweep else {})
+    given = "trials" in dict(registry.FIGURES[name].options)  # by this figure's own options
+    return sweep | ({"trials": asked.trials} if asked.trials is not None and "trials" in sweep and not given else {})
 
 
 def state(name: str, asked: Wanted, lab: Lab) -> tuple[str, str]:

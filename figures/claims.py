@@ -181,13 +181,16 @@ def bring(texts: Iterable[str]) -> None:
             figures of one's own, named as `iapo figures` does.
 
     Raises:
-        ValueError: there is none, it is no `PaperClaim`, or another has its name.
+        ValueError: there is none, it is no `PaperClaim`, it is given options, or another has its name.
     """
     for text in texts:
         thing = plugins.load("claim", text, lambda one: isinstance(one, PaperClaim), CLAIMS)
         if not isinstance(thing, PaperClaim):
             made = type(thing).__name__
             raise ValueError(f"{text} is an object of class {made}; expected a figures.claims.PaperClaim")
+        address = plugins.split(text, CLAIMS)
+        if address.options:
+            raise ValueError(f"{address.base} is a PaperClaim, which has no options; leave out {address.options!r}")
         named = thing.needs if isinstance(thing.needs, tuple | list) else ()
         if not named or not all(isinstance(one, str) for one in named):
             raise ValueError(f"{text} needs {thing.needs!r}; a claim needs a row of names of figures, one at least")

@@ -427,11 +427,8 @@ def _note(module: ModuleType) -> None:
 
 def _named(kind: str, address: Address, module: ModuleType, fits: Callable[[Any], bool]) -> Any:
     """What a module holds under a name, or the only object in it that fits."""
-    public = {
-        name: thing
-        for name, thing in vars(module).items()
-        if getattr(thing, "__module__", module.__name__) == module.__name__ and name[:1] != "_"
-    }
+    shown, home = {name: thing for name, thing in vars(module).items() if name[:1] != "_"}, module.__name__
+    public = {n: one for n, one in shown.items() if isinstance(one, tuple) or getattr(one, "__module__", home) == home}
     own = {name: thing for name, thing in public.items() if fits(thing)}
     if not address.name:
         if len(own) != 1:
@@ -444,6 +441,9 @@ def _named(kind: str, address: Address, module: ModuleType, fits: Callable[[Any]
         if not hasattr(thing, part):
             named = own or {name: one for name, one in public.items() if not isinstance(one, ModuleType)}
             there = f"it holds {', '.join(named) or 'nothing of its own'}"
+            if fits(module):  # as a file that is a figure
+                known, held = list(own), f", which holds {', '.join(own)} besides" if own else ""
+                there = f"the file itself is a {kind}: write {address.place}{held}"
             raise ValueError(f"{address.place} has no {address.name!r}; {nearest(part, known)}{there}")
         thing = getattr(thing, part)
     return thing

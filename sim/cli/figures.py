@@ -48,7 +48,7 @@ def figures(
         list[str] | None,
         typer.Argument(
             metavar="FIGURE",
-            help="Figures, from --list, or files: mine.py.",
+            help="Figures, from --list, or files: mine.py; entries of their SWEEP after a colon: rho:trials=50.",
             show_default="all of them",
             autocompletion=completion.figures,
         ),

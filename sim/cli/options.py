@@ -61,7 +61,7 @@ Bounds = Annotated[
     typer.Option(
         "--bound",
         metavar="FILE:NAME",
-        help="A bound of your own too, as mine.py:my_bound.",
+        help="A bound of your own too, as mine.py:my_bound:rule=psst.",
     ),
 ]
 Env = Annotated[
