@@ -56,9 +56,10 @@ def check(
         with telling(text):
             make()  # what cannot even be made is one sentence
         typer.echo(f"{common.plain(text)}: {found}")
-        failed, skipped = 0, 0
+        failed, skipped, absent = 0, 0, 0
         for verdict in checks.run(suite, make, text):
             skipped += not verdict.tried
+            absent += not verdict.given
             if verdict.tried:
                 said = "FAIL" if verdict.problem is not None else "ok  " if verdict.given else "--  "
                 typer.echo(f"  {said}  {verdict.check.promise}{'' if verdict.given else ': not given'}")
@@ -70,7 +71,10 @@ def check(
         left = f"; {skipped} more can be tried then" if skipped else ""
         typer.echo(f"{failed} of {len(suite)} checks failed{left}")
         raise typer.Exit(FAILED)
-    typer.echo(f"all {len(suite)} checks passed")
+    passed = len(suite) - absent
+    typer.echo(
+        f"{passed} of {len(suite)} checks passed; {absent} not given" if absent else f"all {passed} checks passed"
+    )
 
 
 def _kind(text: str) -> FileKind:

@@ -178,16 +178,16 @@ def test_what_to_use_ranks_by_regret_and_keeps_what_cannot_be_told_apart() -> No
     assert table["p"].isna().tolist() == [True, False, False]
 
 
-def test_worlds_of_the_map_are_named_by_what_they_vary() -> None:
-    worlds = choice.environments(choice.SWEEP)
-    assert [world[1:] for world in worlds] == [
+def test_settings_of_the_map_are_named_by_what_they_vary() -> None:
+    settings = choice.environments(choice.SWEEP)
+    assert [setting[1:] for setting in settings] == [
         *(("votes", contexts, noise) for contexts in (1, 9) for noise in (0.02, 0.3)),
         *(("best of N", contexts, noise) for contexts in (1, 9) for noise in (0.05, 1.0)),
     ]
-    for world in worlds:
-        source: Any = envs.get(world.name).source
-        assert (source.num_prompts, source.max_scale, source.noise) == (8, 8, world.noise)
-        assert len(source.context_probs) == world.contexts
+    for setting in settings:
+        source: Any = envs.get(setting.name).source
+        assert (source.num_prompts, source.max_scale, source.noise) == (8, 8, setting.noise)
+        assert len(source.context_probs) == setting.contexts
 
 
 def test_the_gap_is_that_of_prompts_averaged_over_contexts() -> None:

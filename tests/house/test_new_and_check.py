@@ -19,6 +19,7 @@ from sim.adapters.scorers import registry as scorers
 from sim.adapters.scoring import OK, UNREADABLE, Item, Scored
 from sim.cli import app
 from sim.cli.new import FileKind, Skeleton, named, skeleton
+from sim.conformance import algorithms as algorithm_checks
 from sim.conformance import checks
 from sim.conformance import scorers as scorer_checks
 from theory.checks import brought, claims
@@ -102,6 +103,24 @@ def test_what_fails_is_said_in_words_with_a_hint(here: Path) -> None:
     result = iapo("check", "mine.py:Mine")
     assert result.exit_code == 2
     assert result.stderr == "error: mine.py, line 1: ModuleNotFoundError: No module named 'nothing_like_it'\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "summary"), [(2, "all 2 checks passed"), (1, "1 of 2 checks passed; 1 not given"), (0, "0 of 2")]
+)
+def test_what_is_not_given_has_not_passed(given: int, summary: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen to fail with every check that did not fail counted as passed."""
+
+    def absent(make: checks.Make) -> None:
+        raise checks.NotGiven
+
+    kept, left_out = (checks.Check("one", "it holds", "", one) for one in (lambda make: None, absent))
+    found = [kept] * given + [left_out] * (2 - given)
+    monkeypatch.setattr(algorithm_checks, "CHECKS", found)
+    result = iapo("check", "uniform")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count(": not given\n") == 2 - given
+    assert result.stdout.splitlines()[-1].startswith(summary)
 
 
 # --- scorers
