@@ -1,6 +1,5 @@
 """Rules that never end or ask for what is not there are refused before they are run, and all answers that cannot be."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,10 @@ import numpy as np
 import pytest
 from cli_runs import iapo, refused
 from live_runs import RUN, queries
+from own_code import forgotten
 
 import sim
-from sim import Allocation, algorithms, envs, plugins
+from sim import Allocation, algorithms, envs
 from sim.algorithms.ucb import UCB
 from sim.algorithms.uniform import Uniform
 from sim.cli.new import Skeleton, skeleton
@@ -52,14 +52,10 @@ COMPARE = ["compare", "--env", "two-arm", "--budget", "9", "--trials", "2", "--w
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A working folder with a rule of one's own, and others that break it."""
     monkeypatch.chdir(tmp_path)
-    modules, finders, folders = set(sys.modules), sys.meta_path[:], plugins._beside.folders[:]
     (tmp_path / "mine.py").write_text(skeleton(Skeleton.algorithm, "mine.py"))
     (tmp_path / "rules.py").write_text(RULES)
-    yield tmp_path
-    sys.meta_path[:], plugins._beside.folders[:] = finders, folders
-    for name in set(sys.modules) - modules:
-        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
+    with forgotten():
+        yield tmp_path
 
 
 def asked(prompt: Any, scale: Any, pulls: Any, had: Any = None) -> Allocation:

@@ -2,7 +2,6 @@
 
 import copy
 import math
-import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cli_runs import iapo, refused
+from own_code import forgotten
 
 from figures import build, registry
 from figures import claims as ledger
@@ -51,19 +51,15 @@ COMPARE = ["compare", "--env", "two-arm", "--budget", "9", "--trials", "2", "--w
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A working folder with a rule of one's own and others that break it; what a test brings is gone after it."""
     monkeypatch.chdir(tmp_path)
-    modules, finders, folders = set(sys.modules), sys.meta_path[:], plugins._beside.folders[:]
     monkeypatch.setattr(ledger, "CLAIMS", dict(ledger.CLAIMS))
     figures, bounds = dict(registry.FIGURES), dict(claims.CLAIMS)
     (tmp_path / "mine.py").write_text(skeleton(Skeleton.algorithm, "mine.py"))
     (tmp_path / "rules.py").write_text(RULES)
-    yield tmp_path
-    sys.meta_path[:], plugins._beside.folders[:] = finders, folders
+    with forgotten():
+        yield tmp_path
     for known, before in ((registry.FIGURES, figures), (claims.CLAIMS, bounds)):
         known.clear()  # pyright: ignore[reportAttributeAccessIssue]
         known.update(before)  # pyright: ignore[reportAttributeAccessIssue]
-    for name in set(sys.modules) - modules:
-        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
 
 
 def line_of(text: str, file: str = "rules.py") -> int:

@@ -1,6 +1,5 @@
 """Options after a further colon of bounds, figures and claims of one's own; files named alone; figures as objects."""
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from own_code import forgotten
 
 from figures import build, draw_figure, registry
 from figures import claims as ledger
@@ -64,9 +64,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(registry, "FIGURES", dict(registry.FIGURES))
     for name, text in (("bnd.py", BOUND), ("more.py", BOUND + MORE), ("fig.py", FIGURE), ("clm.py", CLAIM)):
         (tmp_path / name).write_text(text)
-    finders, folders = sys.meta_path[:], plugins._beside.folders[:]
-    yield tmp_path
-    sys.meta_path[:], plugins._beside.folders[:] = finders, folders
+    with forgotten():
+        yield tmp_path
 
 
 def test_options_of_a_bound_are_used_and_are_in_its_name(tmp_path: Path) -> None:

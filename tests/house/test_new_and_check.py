@@ -1,18 +1,18 @@
 """`iapo new` and `iapo check`; scorers, figures and bounds of one's own."""
 
 import asyncio
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from own_code import forgotten
 from typer.testing import CliRunner, Result
 
 from figures import build, registry, style
 from figures import claims as ledger
 from figures.inputs import Lab
-from sim import algorithms, envs, mistakes, plugins
+from sim import algorithms, envs, mistakes
 from sim.adapters import trust
 from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.scorers import registry as scorers
@@ -29,10 +29,9 @@ from theory.checks import brought, claims
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty working folder; what a test brings is gone after it."""
     monkeypatch.chdir(tmp_path)
-    finders, folders = sys.meta_path[:], plugins._beside.folders[:]
     figures, bounds = dict(registry.FIGURES), dict(claims.CLAIMS)
-    yield tmp_path
-    sys.meta_path[:], plugins._beside.folders[:] = finders, folders
+    with forgotten():
+        yield tmp_path
     for known, before in ((registry.FIGURES, figures), (claims.CLAIMS, bounds)):
         for name in set(known) - set(before):
             del known[name]  # type: ignore[attr-defined]

@@ -7,9 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import typer.main
+from own_code import forgotten
 
 from figures import claims as ledger
-from sim import algorithms, envs, plugins
+from sim import algorithms, envs
 from sim.adapters.scorers import registry as scorers
 from sim.cli import app
 from sim.cli.new import Skeleton, named, skeleton
@@ -20,9 +21,8 @@ from theory.checks import brought, claims, families
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty working folder; what a test brings is gone after it."""
     monkeypatch.chdir(tmp_path)
-    folders = plugins._beside.folders[:]
-    yield tmp_path
-    plugins._beside.folders[:] = folders
+    with forgotten():
+        yield tmp_path
     claims.CLAIMS.pop("mine", None)
 
 
