@@ -68,7 +68,7 @@ def test_best_in_lanes_that_are_ready_at_different_times() -> None:
 def test_best_of_more_lists_than_a_cache_holds(group: int, monkeypatch) -> None:
     """Lists of lanes of lanes are searched some at a time, the last turn filled up.
 
-    Seen to fail with the lists of lanes given back in another order, and with the first instead of the last ones left out.
+    Seen to fail with the lists of lanes given back in another order, and with the first instead of the last left out.
     """
     rng = np.random.default_rng(group)
     shape = (5, 3, 70)
