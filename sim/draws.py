@@ -11,6 +11,7 @@ never used with another (`jax.make_user_context`), so that neither leaks into th
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from itertools import count
 from typing import Any, TypeVar
 
@@ -31,6 +32,10 @@ class Answers:
     def order(self, key: Key, shape: tuple[int, ...]) -> UInt32[Array, "*shape"]:
         """Words whose order along the last axis is random; `distinct` rounds them."""
         return counter.bits(key, shape)
+
+    def order_of_first(self, key: Key, shape: tuple[int, int], num_items: Item) -> UInt32[Array, "*shape"]:
+        """The same where only the first `num_items` of every row are meant; see `order`."""
+        return counter.bits_of_first(key, shape, num_items)
 
     def words(self, key: Key, shape: tuple[int, ...]) -> UInt32[Array, "*shape"]:
         """A word for every draw to come."""
@@ -86,8 +91,18 @@ def who() -> Answers:
     return _WHO.get()
 
 
-def order(key: Key, shape: tuple[int, ...]) -> UInt32[Array, "*shape"]:
-    """Random order along the last axis, as distinct words: the highest comes first. Ties are broken by it."""
+def order(key: Key, shape: tuple[int, ...], num_items: Item | None = None) -> UInt32[Array, "*shape"]:
+    """Random order along the last axis, as distinct words: the highest comes first. Ties are broken by it.
+
+    Args:
+        key: randomness.
+        shape: one axis or two.
+        num_items: for two axes, items of every row where there is room for more, as data: their words are those of an
+            order of so many; what follows them is padding.
+    """
+    if num_items is not None:
+        drawn = _WHO.get().order_of_first(key, (shape[0], shape[1]), num_items)
+        return jax.vmap(partial(select.distinct, num_items=num_items))(drawn)
     drawn = _WHO.get().order(key, shape)
     return select.distinct(drawn) if len(shape) == 1 else jax.vmap(select.distinct)(drawn)
 

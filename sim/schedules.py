@@ -9,7 +9,7 @@ Example:
     [20, 21, 20, 21, 21]
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Int
@@ -19,12 +19,15 @@ from sim.core import Key
 from sim.kernels import select
 
 
-def halvings(num_items: int) -> int:
-    """Rounds in which repeated halving (rounding up) leaves one of `num_items`: ceil(log2), at least 1."""
-    return max(1, (num_items - 1).bit_length())
+def halvings(num_items: int | Int[Array, ""]) -> Any:
+    """Rounds in which repeated halving (rounding up) leaves one of `num_items`: ceil(log2), at least 1.
+
+    An array for an array.
+    """
+    return select.index_bits(num_items)
 
 
-def allowance(budget: Int[Array, ""], round_index: Int[Array, ""], num_rounds: int) -> Int[Array, ""]:
+def allowance(budget: Int[Array, ""], round_index: Int[Array, ""], num_rounds: int | Int[Array, ""]) -> Int[Array, ""]:
     """Completions that one of `num_rounds` equal rounds may spend.
 
     floor(T / R), and the remainder of the division is handed out one completion at a time, so that the

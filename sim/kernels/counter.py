@@ -57,6 +57,12 @@ def bits(key: Key, shape: tuple[int, ...]) -> UInt32[Array, "..."]:
     return jnp.stack(pairs, axis=1).reshape(-1)[:size].reshape(shape)
 
 
+def bits_of_first(key: Key, shape: tuple[int, int], num_items: Int[Array, ""]) -> UInt32[Array, "row item"]:
+    """`bits(key, (row, num_items))` in a table with room for more: the first words of every row, padding after them."""
+    words, starts = bits(key, (shape[0] * shape[1],)), num_items * jnp.arange(shape[0], dtype=jnp.int32)
+    return jax.vmap(lambda start: jax.lax.dynamic_slice_in_dim(words, start, shape[1]))(starts)
+
+
 def bits_rows(keys: UInt32[Array, "row 2"], size: int) -> UInt32[Array, "size row"]:
     """`bits(key, (size,))` for every row's key, rows last."""
     return jnp.stack(pairs_rows(keys, size), axis=1).reshape(-1, keys.shape[0])[:size]

@@ -5,6 +5,8 @@ twenty of them find the cut. Of few items all pairs are compared. `plain` is the
 oracle.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped, UInt32
@@ -79,11 +81,26 @@ def sortable(score: Float[Array, "*shape"] | Int[Array, "*shape"]) -> UInt32[Arr
     return jnp.where(negative, ~word, word | jnp.uint32(0x80000000))
 
 
-def distinct(words: UInt32[Array, " item"]) -> UInt32[Array, " item"]:
-    """Make random words distinct by writing the item's index into the low bits."""
+def distinct(words: UInt32[Array, " item"], num_items: Int[Array, ""] | None = None) -> UInt32[Array, " item"]:
+    """Make random words distinct by writing the item's index into the low bits.
+
+    Args:
+        words: one for every item.
+        num_items: as many of them that are to be distinct, as data; None for all.
+    """
     size = words.shape[0]
-    index_bits = _index_bits(size)
-    return ((words >> index_bits) << index_bits) | jnp.arange(size, dtype=jnp.uint32)
+    low = index_bits(size) if num_items is None else index_bits(num_items).astype(jnp.uint32)
+    return ((words >> low) << low) | jnp.arange(size, dtype=jnp.uint32)
+
+
+def index_bits(size: int | Int[Array, ""]) -> Any:
+    """Bits that hold the index of one of so many items: ceil(log2), at least 1; an array for an array."""
+    return num_bits((size - 1) | 1)
+
+
+def num_bits(number: int | Int[Array, ""]) -> Any:
+    """Bits that a whole number >= 0 takes; an array for an array."""
+    return number.bit_length() if isinstance(number, int) else 32 - jax.lax.clz(number)
 
 
 def listed(mask: Bool[Array, " item"], size: int) -> Int[Array, " size"]:
@@ -225,14 +242,9 @@ def _in_lines(items: Shaped[Array, " item"]) -> Shaped[Array, "line width"]:
     return jnp.pad(items, (0, num_lines * _LINE - items.shape[0])).reshape(num_lines, _LINE)
 
 
-def _index_bits(size: int) -> int:
-    """Low bits of `distinct` words that hold an item's index."""
-    return max(1, (size - 1).bit_length())
-
-
 def _item_of(word: UInt32[Array, ""], size: int) -> Int[Array, ""]:
     """The item that a `distinct` word belongs to."""
-    return (word & jnp.uint32((1 << _index_bits(size)) - 1)).astype(jnp.int32)
+    return (word & jnp.uint32((1 << index_bits(size)) - 1)).astype(jnp.int32)
 
 
 def _num_set(words: UInt32[Array, "*shape"]) -> Int[Array, "*shape"]:

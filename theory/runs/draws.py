@@ -102,7 +102,8 @@ class _Chooser(draws.Answers):
 
     def __init__(self, choices: Any, around: draws.Answers) -> None:
         self.choices, self.laws = choices, []
-        self.order, self.words, self.seldom = around.order, around.words, around.seldom
+        self.order, self.order_of_first = around.order, around.order_of_first
+        self.words, self.seldom = around.words, around.seldom
 
     def integer(self, word: Any, bound: Any) -> Any:
         shape = jnp.shape(word)

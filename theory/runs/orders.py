@@ -43,6 +43,10 @@ class Script(draws.Answers):
 
     order = words
 
+    def order_of_first(self, key: Key, shape: tuple[int, int], num_items: Any) -> Any:
+        """The next words: an order of all items of a row is one of the first too."""
+        return self.words(key, shape)
+
     def seldom(self, condition: Any, rare: Callable[..., Any], often: Any, *given: Any) -> Any:
         """Both, and one is selected: what is drawn must not stay inside a loop."""
         return jax.tree.map(lambda a, b: jnp.where(condition, a, b), rare(*given), often)
