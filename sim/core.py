@@ -348,6 +348,13 @@ class Algorithm(eqx.Module):
         """The algorithm with its real numbers as arrays: other constants then need no other program."""
         return jax.tree.map(lambda leaf: jnp.float32(leaf) if isinstance(leaf, float) else leaf, self)
 
+    def shared(self) -> "Algorithm":
+        """`traced`, and whole numbers as arrays where one program of single rounds may serve all, a little slower.
+
+        For few trials, which take less than compiling. Whoever observes a run sees states as of `traced`.
+        """
+        return self.traced()
+
     @property
     def overspends(self) -> bool:
         """Whether it may spend more than its budget: then no live model may answer it."""

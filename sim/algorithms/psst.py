@@ -112,20 +112,21 @@ class PSST(Estimating):
                 return estimators.steps(spec, table).reshape(spec.num_contexts, spec.num_arms)
             return estimators.steps_at(spec, table, arms)
 
-        def order(arms: Array) -> Array:
+        def order(arms: Array, number: Array | None) -> Array:
             if self.ties == "index":
                 return ~jnp.take_along_axis(state.place, arms, axis=1).astype(jnp.uint32)
-            return draws.order(key, arms.shape)
+            return draws.order(key, arms.shape, number)
 
         survivors = plan.halve(state.round, state.survivors, score, order)  # of one arm it keeps that
         place = state.place
         if self.ties == "index":
             few = state.survivors.few
+            active = jnp.where(state.survivors.left, few, spec.num_arms)
             place = plan.by_stage(
                 state.round,
                 lambda: _stable_places(score(None), place),
-                lambda: jax.vmap(lambda all_, at, new: all_.at[at].set(new))(
-                    place, few, _stable_places(score(few), jnp.take_along_axis(place, few, axis=1))
+                lambda: jax.vmap(lambda all_, at, new: all_.at[at].set(new, mode="drop"))(
+                    place, active, _stable_places(score(few), jnp.take_along_axis(place, few, axis=1))
                 ),
             )
             place = jnp.where(running, place, state.place)

@@ -7,7 +7,7 @@ multiple of |P| (the released code starts with prompt 0). As in the released cod
 screening pulls.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -38,7 +38,7 @@ class PSSTTopK(Estimating):
         budget_rule, fresh, ties: as in `psst.PSST`.
     """
 
-    num_kept: int = eqx.field(static=True, default=4)
+    num_kept: int | Int[Array, ""] = 4
     rho: float | Float[Array, ""] = 0.2
     budget_rule: str = eqx.field(static=True, default="hard")
     fresh: bool = eqx.field(static=True, default=False)
@@ -57,13 +57,27 @@ class PSSTTopK(Estimating):
         """The second stage."""
         return psst.PSST(self.budget_rule, self.fresh, self.ties)
 
+    def shared(self) -> "PSSTTopK":
+        """K as an array: lists of arms then have room for any K."""
+        most = jnp.iinfo(jnp.int32).max
+        return eqx.tree_at(lambda rule: rule.num_kept, self.traced(), jnp.int32(min(self.num_kept, most)))
+
+    def kept(self, spec: Spec) -> Any:
+        """Prompts kept in every context: K, at most all."""
+        least = min if isinstance(self.num_kept, int) else jnp.minimum
+        return least(self.num_kept, spec.num_prompts)
+
     def plan(self, spec: Spec) -> Halving:
         """The second stage: K Nmax arms in every context."""
-        return Halving(min(self.num_kept, spec.num_prompts) * spec.max_scale, spec.num_arms)
+        return Halving(self.kept(spec) * spec.max_scale, spec.num_arms)
 
     def num_rounds(self, spec: Spec) -> int:
-        """The screening and the rounds of the second stage: 1 + ceil(log2(K Nmax)), at least 2."""
-        return 1 + self.plan(spec).num_rounds
+        """The screening and the rounds of the second stage: 1 + ceil(log2(K Nmax)), at least 2.
+
+        Of any K where it is data.
+        """
+        plan = self.plan(spec) if isinstance(self.num_kept, int) else psst.everything(spec)
+        return 1 + plan.num_rounds
 
     def init(self, spec: Spec, budget: Int[Array, ""]) -> State:
         """Nothing screened yet."""
@@ -92,10 +106,11 @@ class PSSTTopK(Estimating):
             order = draws.order(key, screen.shape)
             if self.ties == "index":
                 order = jnp.tile(~jnp.arange(spec.num_prompts, dtype=jnp.uint32), (spec.num_contexts, 1))
-            kept = jnp.full(spec.num_contexts, min(self.num_kept, spec.num_prompts), jnp.int32)
+            kept = jnp.full(spec.num_contexts, self.kept(spec), jnp.int32)
             prompts = trim.keep_best(screen, order, jnp.ones(screen.shape, bool), kept)
             active = jnp.repeat(prompts, spec.max_scale, axis=1)
-            return state.psst._replace(survivors=self.plan(spec).start(active))
+            plan = self.plan(spec)
+            return state.psst._replace(survivors=plan.listed(plan.start(active)))
 
         def later() -> psst.State:
             return self.trimming.update_round(key, spec, state.psst, allocation, stats, self.plan(spec))

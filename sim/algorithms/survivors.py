@@ -5,7 +5,7 @@ few arms cost. All contexts start with equally many arms, so the round alone dec
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -32,56 +32,64 @@ class Survivors(NamedTuple):
 Arms = Int[Array, "context item"]
 Score = Callable[[Arms | None], Int[Array, "context item"]]
 """Estimates of a table of arms, or of all arms; the higher is better."""
-Order = Callable[[Arms], UInt32[Array, "context item"]]
-"""Tie-break words for a table of arms; the higher word wins."""
+Order = Callable[[Arms, Int[Array, ""] | None], UInt32[Array, "context item"]]
+"""Tie-break words for a table of arms, or for as many at the head of every row; the higher word wins."""
 
 
 class Halving(NamedTuple):
     """The plan: `num_active` of `num_arms` arms per context, the better half kept in every round.
 
+    `num_active` may be data: plans of all numbers are then one program, and so is a list as long as any of them needs.
     Methods take the number of rounds done, an integer that is equal in all trials of a batch.
     """
 
-    num_active: int
+    num_active: int | Int[Array, ""]
     num_arms: int
 
     @property
-    def num_rounds(self) -> int:
+    def num_rounds(self) -> Any:
         """R = ceil(log2 num_active), at least 1."""
         return schedules.halvings(self.num_active)
 
     @property
-    def early(self) -> int:
-        """Rounds on the mask."""
-        many = (r for r in range(self.num_rounds) if self.left(r) * SPARSE > self.num_arms)
-        return max(many, default=-1) + 1
+    def early(self) -> Any:
+        """Rounds on the mask: as many halvings as leave at most one arm in SPARSE, or one arm."""
+        return select.num_bits(-(-self.num_active // self._most_listed) - 1)
 
-    def left(self, done: int) -> int:
+    def left(self, done: int | Int[Array, ""]) -> Any:
         """Active arms after so many halvings: ceil(num_active / 2**done)."""
-        return -(-self.num_active // 2**done)
+        return (self.num_active + (1 << done) - 1) >> done
 
     def start(self, active: Bool[Array, "context arm"]) -> Survivors:
-        """Survivors before the first round; `num_active` arms are active in every context."""
-        size = (active.shape[0], self.left(self.early))
-        few = self._listed(active) if self.early == 0 else jnp.zeros(size, jnp.int32)
-        return Survivors(active, few, jnp.ones(size, bool))
+        """Survivors before the first round; `num_active` arms are active in every context. `listed` comes next."""
+        contexts = active.shape[0]
+        if isinstance(self.num_active, int):
+            left = jnp.ones((contexts, self.left(self.early)), bool)
+        else:
+            place = jnp.arange(self._most_listed, dtype=jnp.int32)
+            left = jnp.broadcast_to(place < self.left(self.early), (contexts, self._most_listed))
+        return Survivors(active, jnp.zeros(left.shape, jnp.int32), left)
+
+    def listed(self, survivors: Survivors) -> Survivors:
+        """Survivors before the first round with the list that it needs, if it is one on the list."""
+        if isinstance(self.early, int) and self.early > 0:
+            return survivors
+        return survivors._replace(few=_listed(survivors))  # rounds on the mask would end with another list
 
     def halve(self, done: Int[Array, ""], survivors: Survivors, score: Score, order: Order) -> Survivors:
         """Keep the better half, rounded up: higher score first, then higher order word."""
         contexts = survivors.mask.shape[0]
-        kept = jnp.full(contexts, (self._left_now(done) + 1) // 2, jnp.int32)
+        kept = jnp.full(contexts, (self.left(done) + 1) // 2, jnp.int32)
 
         def of_many() -> Survivors:
             arms = jnp.tile(jnp.arange(self.num_arms, dtype=jnp.int32), (contexts, 1))
-            mask = trim.keep_best(score(None), order(arms), survivors.mask, kept)
-            last = lanes.in_step(done) == self.early - 1
-            return survivors._replace(
-                mask=mask, few=jax.lax.cond(last, lambda: self._listed(mask), lambda: survivors.few)
-            )
+            mask = trim.keep_best(score(None), order(arms, None), survivors.mask, kept)
+            last, after = lanes.in_step(done) == self.early - 1, survivors._replace(mask=mask)
+            return after._replace(few=jax.lax.cond(last, lambda: _listed(after), lambda: survivors.few))
 
         def of_few() -> Survivors:
-            few = survivors.few
-            return survivors._replace(left=trim.keep_best(score(few), order(few), survivors.left, kept))
+            few, number = survivors.few, None if isinstance(self.num_active, int) else self.left(self.early)
+            return survivors._replace(left=trim.keep_best(score(few), order(few, number), survivors.left, kept))
 
         return self.by_stage(done, of_many, of_few)
 
@@ -111,13 +119,15 @@ class Halving(NamedTuple):
 
     def by_stage(self, done: Int[Array, ""], of_many: Callable[[], Answer], of_few: Callable[[], Answer]) -> Answer:
         """`of_many` in rounds on the mask, `of_few` in rounds on the list."""
-        if self.early == 0:
+        if isinstance(self.early, int) and self.early == 0:
             return of_few()
         return jax.lax.cond(lanes.in_step(done) < self.early, of_many, of_few)
 
-    def _left_now(self, done: Array) -> Int[Array, ""]:
-        """The same for a traced number."""
-        return (self.num_active + (1 << done) - 1) >> done
+    @property
+    def _most_listed(self) -> int:
+        """The most arms that a list may hold."""
+        return max(self.num_arms // SPARSE, 1)
 
-    def _listed(self, mask: Array) -> Int[Array, "context few"]:
-        return jax.vmap(lambda row: select.listed(row, self.left(self.early)))(mask)
+
+def _listed(survivors: Survivors) -> Arms:
+    return jax.vmap(lambda row: select.listed(row, survivors.few.shape[1]))(survivors.mask)

@@ -223,7 +223,8 @@ def _call(
     each = -(-count // len(devices))
     starts = np.minimum(np.arange(len(devices)) * each, count)
     counts = np.minimum(each, count - starts)
-    head = (source, algorithm.traced(), jnp.int32(budget), counter.from_seed(seed))
+    rule = algorithm.traced() if fused or observer is not None else algorithm.shared()
+    head = (source, rule, jnp.int32(budget), counter.from_seed(seed))
     if not fused:
         found = stepwise.run(*head, jnp.int32(first), jnp.int32(count), lanes, observer, watch)
     elif len(devices) == 1:

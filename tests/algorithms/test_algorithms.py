@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from helpers import arena, best_of, drawn, given, host_trials, majority, mixed, same
 
-from sim import algorithms
+from sim import algorithms, envs
 from sim.algorithms import ALGORITHMS
 from sim.conformance import algorithms as conformance
 from sim.conformance.checks import Check
@@ -73,6 +73,32 @@ def test_constants_of_an_algorithm_share_its_programs(option: str) -> None:
         with conformance.compiled() as names:
             assert not same(first, run(arena(), algorithms.get(f"{option}=0.7"), 60, 50, fused=fused))
         assert names == []
+
+
+def test_rules_that_keep_another_number_of_prompts_share_the_programs_of_rounds() -> None:
+    """PSST+K for four K, one of them more than there are prompts. Seen to fail with `shared` as of any algorithm."""
+    first = run(arena(), algorithms.get("psst+k1"), 60, 50, fused=False)
+    with conformance.compiled() as names:
+        for name in ("psst+k4", "psst+k8", f"psst+k1:num_kept={2**40}", "psst+k8:num_kept=2"):
+            assert not same(first, run(arena(), algorithms.get(name), 60, 50, fused=False))
+    assert names == []
+
+
+@pytest.mark.parametrize("ties", ["random", pytest.param("index", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kept", [1, pytest.param(3, marks=pytest.mark.slow), pytest.param(30, marks=pytest.mark.slow)])
+def test_a_k_that_is_data_answers_as_one_that_is_not(kept: int, ties: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bit for bit, where K = 1 lists 16 arms of 320, with room for 40; 30 are more prompts than there are.
+
+    The budget is so small that most arms tie unpulled. Seen to fail with words of ties numbered by the room of a list.
+    """
+    rule = algorithms.get(f"psst+k4:num_kept={kept},ties={ties}")
+    source = envs.get("query-noise").source
+    settings: Any = {"seed": 0, "trials": 100, "fused": False}
+    found = runner.run_trials(source, rule, 40, **settings)
+    monkeypatch.setattr(type(rule), "shared", Algorithm.shared)
+    with conformance.compiled() as names:
+        assert same(runner.run_trials(source, rule, 40, **settings), found)
+    assert "jit(tell)" in names
 
 
 @pytest.mark.slow

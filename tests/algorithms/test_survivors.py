@@ -1,5 +1,6 @@
 """Halving on a mask that turns into a list, against halving on a mask alone."""
 
+import itertools
 from functools import partial
 
 import jax
@@ -8,31 +9,39 @@ import numpy as np
 import pytest
 
 from sim import trim
-from sim.algorithms.survivors import Halving
+from sim.algorithms.survivors import SPARSE, Halving, Survivors
 from sim.kernels import counter, lanes
 
 ARMS, CONTEXTS = 48, 3
 
 
-QUICK = (6, 47)
+QUICK = ((6, False), (47, False), (7, True))
 
 
 @pytest.mark.parametrize(
-    "num_active", [pytest.param(n, marks=[pytest.mark.slow] * (n not in QUICK)) for n in (1, 2, 5, 6, 7, 16, 47, 48)]
+    ("num_active", "data"),
+    [
+        pytest.param(*case, marks=[pytest.mark.slow] * (case not in QUICK))
+        for case in itertools.product((1, 2, 5, 6, 7, 16, 47, 48), (False, True))
+    ],
 )
-def test_a_list_keeps_what_a_mask_keeps(num_active: int) -> None:
-    """Scores of seven values, so that ties are everywhere; fresh ones in every round.
+def test_a_list_keeps_what_a_mask_keeps(num_active: int, data: bool) -> None:
+    """Scores of seven values, so that ties are everywhere; fresh ones in every round. The number as data too.
 
-    Seen to fail with the list's head one arm too long (`left` + 1 in `_listed`).
+    Seen to fail with all places of a list `left` at the start, where it is one arm too long.
     """
-    plan = Halving(num_active, ARMS)
+    plan = Halving(jnp.int32(num_active) if data else num_active, ARMS)
     rng = np.random.default_rng(num_active)
     start = np.zeros((CONTEXTS, ARMS), bool)
     for row in start:
         row[rng.choice(ARMS, num_active, replace=False)] = True
-    mask, survivors = jnp.asarray(start), plan.start(jnp.asarray(start))
-    halve = jax.jit(lambda done, old, score, word: plan.halve(done, old, partial(of, score), partial(of, word)))
-    for done in range(plan.num_rounds):
+    mask, survivors = jnp.asarray(start), plan.listed(plan.start(jnp.asarray(start)))
+
+    @jax.jit
+    def halve(done: jax.Array, old: Survivors, score: jax.Array, word: jax.Array) -> Survivors:
+        return plan.halve(done, old, partial(of, score), lambda arms, _: of(word, arms))
+
+    for done in range(int(plan.num_rounds)):
         score = jnp.asarray(rng.integers(-3, 4, mask.shape), jnp.int32)
         word = jnp.asarray(rng.permuted(np.tile(np.arange(ARMS), (CONTEXTS, 1)), axis=1), jnp.uint32)
         survivors = halve(jnp.int32(done), survivors, score, word)
@@ -51,7 +60,30 @@ def of(table: jax.Array, arms: jax.Array | None) -> jax.Array:
 
 def test_the_list_takes_over_when_few_are_left() -> None:
     assert [Halving(n, 48).early for n in (48, 24, 12, 7, 6, 1)] == [3, 2, 1, 1, 0, 0]
-    assert Halving(2, 2).early == 1
+    assert [Halving(n, 5).early for n in (5, 2, 1)] == [3, 1, 0]
+
+
+@pytest.mark.parametrize("num_arms", [1, 5, 9, 48, 300])
+def test_a_number_that_is_data_makes_the_same_plan(num_arms: int) -> None:
+    """Rounds, those on the mask and arms left, by the definitions, for every number; lists have room.
+
+    Seen to fail with num_arms / SPARSE rounded up where rounds on the mask are counted.
+    """
+    numbers = np.arange(1, num_arms + 1)
+
+    def numbers_of(number: jax.Array) -> tuple[jax.Array, ...]:
+        plan = Halving(number, num_arms)
+        return plan.num_rounds, plan.early, jnp.stack([plan.left(done) for done in range(11)])
+
+    num_rounds, early, left = map(np.asarray, jax.vmap(numbers_of)(jnp.asarray(numbers, jnp.int32)))
+    np.testing.assert_array_equal(left, np.stack([-(-numbers // 2**done) for done in range(11)], axis=1))
+    np.testing.assert_array_equal(num_rounds, np.maximum((left > 1).sum(axis=1), 1))
+    np.testing.assert_array_equal(early, (left > max(num_arms // SPARSE, 1)).sum(axis=1))
+    plans = [Halving(int(number), num_arms) for number in numbers]
+    assert [(plan.num_rounds, plan.early) for plan in plans] == list(zip(num_rounds, early, strict=True))
+    nobody = jnp.zeros((1, num_arms), bool)
+    room, *sizes = (plan.start(nobody).few.shape[1] for plan in (Halving(jnp.int32(1), num_arms), *plans))
+    assert max(sizes) <= room
 
 
 def test_lanes_in_step_share_one_branch() -> None:
