@@ -65,11 +65,10 @@ def of_pulls(world: Environment) -> Options:
 
 @lru_cache
 def _of_pulls(structure: Any, leaves: tuple[jax.ShapeDtypeStruct, ...]) -> Options:
-    number = jax.ShapeDtypeStruct((), jnp.int32)
+    key, number = jax.ShapeDtypeStruct((1, 2), jnp.uint32), jax.ShapeDtypeStruct((1,), jnp.int32)
 
-    def pull(world: Environment, key: jax.Array, *which: jax.Array) -> jax.Array:
-        return world.pull(key, *which).outcomes
+    def one_pull(world: Environment, keys: jax.Array, *which: jax.Array) -> jax.Array:
+        return world.pull_rows(keys, *which, width=1)
 
-    key = jax.ShapeDtypeStruct((2,), jnp.uint32)
-    drawn = str(jax.make_jaxpr(pull)(jax.tree.unflatten(structure, leaves), key, number, number, number))
+    drawn = str(jax.make_jaxpr(one_pull)(jax.tree.unflatten(structure, leaves), key, number, number, number))
     return FAST if any(f" {name}" in drawn for name in UNEQUAL) else SOON
