@@ -1,4 +1,4 @@
-"""How much is done at a time, by kind of device: trials in progress, trials of a call, rows of pulls.
+"""Sizes of what is done at a time, by kind of device: trials in progress, trials of a call, rows of pulls.
 
 A core of a CPU works on little at a time, so that it stays in the cache; an accelerator wants thousands of everything,
 and a host that waits after every round leaves it idle. None of it ever shows in results.
@@ -10,7 +10,7 @@ import jax
 
 
 class Portions(NamedTuple):
-    """What goes together on one device.
+    """Trials and pulls that go together on one device.
 
     Attributes:
         lanes: trials in progress at a time where all rounds are one program.
@@ -35,5 +35,5 @@ ACCELERATOR = Portions(lanes=4096, call=16384, batch=4096, rows=65536, by_round=
 
 
 def of_device() -> Portions:
-    """What suits the devices that programs run on."""
+    """Sizes for the devices that programs run on."""
     return CPU if jax.default_backend() == "cpu" else ACCELERATOR

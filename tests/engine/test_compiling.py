@@ -93,7 +93,7 @@ def test_pulls_that_need_the_log_gamma_function_are_compiled_as_others_are() -> 
 def test_sizes_of_accelerators_change_no_result(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their lanes and rows, on whatever device there is, in one program and round by round.
 
-    Seen to fail with steps of a row more than the list is advanced by.
+    Seen to fail with a row left out after every step of more than 300 rows.
     """
     source, rule, found = given(arena()), algorithms.get(name), []
     for usual in (portions.CPU, portions.ACCELERATOR):
