@@ -56,7 +56,7 @@ def lowered(source: Source, algorithm: Algorithm, budget: int = 1, seed: int = 0
         seed: root of randomness, which is data.
     """
     numbers = (jnp.int32(budget), counter.from_seed(seed), jnp.int32(0), jnp.int32(0))
-    return fused.run.lower(source, algorithm.traced(), *numbers, SLOTS, LANES)
+    return fused.compiled(fused.run, algorithm).lower(source, algorithm.traced(), *numbers, SLOTS, LANES)
 
 
 def operations(text: str) -> int:

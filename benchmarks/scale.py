@@ -22,6 +22,7 @@ from sim.comparison import tables
 from sim.engine import runner
 from sim.envs.dataset import Dataset
 from sim.envs.sources import NamedSource, fixed
+from sim.kernels import portions
 
 BASE = {"prompts": 32, "scales": 32, "contexts": 3, "budget": 5000}
 SIZES = {
@@ -58,7 +59,7 @@ def world(prompts: int, scales: int, contexts: int) -> NamedSource:
 def measure(algorithm: str, prompts: int, scales: int, contexts: int, budget: int, seconds: float) -> dict[str, float]:
     """Core-seconds of a trial and of compiling; as many trials as take about `seconds`."""
     named, rule = world(prompts, scales, contexts), algorithms.get(algorithm)
-    lanes = max(1, min(runner.CHUNK, ELEMENTS // (prompts * scales * contexts), COMPLETIONS // budget))
+    lanes = max(1, min(portions.of_device().lanes, ELEMENTS // (prompts * scales * contexts), COMPLETIONS // budget))
     start = time.process_time()
     runner.warm_up(named.source, rule, lanes, lanes, fused=True)
     compiled = time.process_time() - start

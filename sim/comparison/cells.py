@@ -39,6 +39,7 @@ class Block(NamedTuple):
         trials: how many.
         chunk: trials in progress at a time, as in `runner.run_trials`; results do not depend on it.
         held: the environment itself where `env` is no name that other processes know.
+        many: whether the comparison has so many trials in all that programs which run fast are worth compiling.
     """
 
     env: str
@@ -49,6 +50,7 @@ class Block(NamedTuple):
     trials: int
     chunk: int | None
     held: Held | None = None
+    many: bool = False
 
     def path(self, **what: Any) -> Path:
         """File of the result that depends on these trials and on `what` else."""
@@ -127,10 +129,10 @@ def run_cell(cell: Cell, exact: ExactValues) -> Seconds:
         raise ValueError(f"{cell.algorithm}: {_CHANGED}")
     train, test = exact_values(block, exact)
     ready = perf_counter()
-    _warm_up(world, cell.algorithm, cell.held, cell.program, block.trials, block.chunk)
+    _warm_up(world, cell.algorithm, cell.held, cell.program, block.trials, block.chunk, block.many)
     compiled = perf_counter()
-    numbers = {"seed": block.seed, "trials": block.trials, "first": block.first, "chunk": block.chunk}
-    found = contender.trials(world.source, cell.budget, train, **numbers)
+    numbers = {"seed": block.seed, "trials": block.trials, "first": block.first}
+    found = contender.trials(world.source, cell.budget, train, **numbers, chunk=block.chunk, many=block.many)
     contender.check_answers(f"{cell.algorithm} on {world.name}", test.shape[2:], cell.budget, found)
     seconds = Seconds(ready - start, compiled - ready, perf_counter() - compiled)
     scores = evaluate.score(found.prompt, found.scale, test, context_probs(world))
@@ -151,7 +153,7 @@ def rehearse(cell: Cell, exact: ExactValues) -> None:
         ValueError: a limit is not kept (`sim.engine.limits`).
     """
     block, world = cell.block, _world(cell.block, exact)
-    numbers = {"seed": block.seed, "trials": block.trials, "chunk": block.chunk}
+    numbers: dict[str, Any] = {"seed": block.seed, "trials": block.trials, "chunk": block.chunk, "many": block.many}
     contender = given.contender(cell.algorithm, cell.held)
     contender.rehearse(f"{cell.algorithm} on {world.name}", world.source, cell.budget, **numbers)
 
@@ -233,6 +235,8 @@ def _agrees(world: NamedSource, exact: ExactValues, digest: str) -> bool:
 
 
 @lru_cache
-def _warm_up(world: NamedSource, algorithm: str, held: Held | None, key: str, trials: int, chunk: int | None) -> None:
+def _warm_up(
+    world: NamedSource, algorithm: str, held: Held | None, key: str, trials: int, chunk: int | None, many: bool
+) -> None:
     """Compile an algorithm for a world's shapes, once per process."""
-    given.contender(algorithm, held).warm_up(world.source, trials, chunk)
+    given.contender(algorithm, held).warm_up(world.source, trials, chunk, many)

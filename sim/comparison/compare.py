@@ -256,9 +256,10 @@ def _blocks(plan: Plan, env: str | Given, world: NamedSource, digest: str, folde
     spec = runner.spec_of(world.source)
     size = _BLOCK_BYTES // (16 * spec.num_contexts * spec.num_arms)  # train and test, float64
     size = min(max(size, 1), _BLOCK_TRIALS, plan.trials)
+    many = runner.many(plan.trials * len(plan.budgets))  # of an algorithm here, which is compiled once
     for first in range(0, plan.trials, size):
         trials = min(size, plan.trials - first)
-        yield Block(str(env), digest, str(folder), plan.seed, first, trials, plan.chunk, given.held(env))
+        yield Block(str(env), digest, str(folder), plan.seed, first, trials, plan.chunk, given.held(env), many)
 
 
 def _cells(plan: Plan, blocks: list[Block], rules: dict[str, _Rule]) -> list[Cell]:

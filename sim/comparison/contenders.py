@@ -59,7 +59,9 @@ class Learner(NamedTuple):
             if problem is not None:
                 raise ValueError(f"{about}: {problem}; `iapo check` says more")
 
-    def rehearse(self, about: str, source: Source, budget: int, *, seed: int, trials: int, chunk: int | None) -> None:
+    def rehearse(
+        self, about: str, source: Source, budget: int, *, seed: int, trials: int, chunk: int | None, many: bool = False
+    ) -> None:
         """Refuse an algorithm of somebody else whose rounds or answers cannot be, by some trials that are watched.
 
         They have this budget, or a smaller one where it is large: the longest rules have a round per completion.
@@ -67,7 +69,8 @@ class Learner(NamedTuple):
         spec = runner.spec_of(source)
         budget = min(budget, max(_REHEARSED, self.algorithm.min_budget(spec)))
         with limits.naming(about, budget):
-            found = runner.rehearse(source, self.algorithm, budget, seed=seed, trials=trials, chunk=chunk)
+            numbers: dict[str, Any] = {"seed": seed, "trials": trials, "chunk": chunk}
+            found = runner.rehearse(source, self.algorithm, budget, **numbers, fused=many or None)
         self.check_answers(about, (spec.num_prompts, spec.max_scale), budget, found)
 
     def check_answers(self, about: str, arms: tuple[int, int], budget: int, found: Trials) -> None:
@@ -75,15 +78,25 @@ class Learner(NamedTuple):
         with limits.naming(about, budget):
             limits.check_answers(arms, budget, self.algorithm.overspends, found.prompt, found.scale, found.spent)
 
-    def warm_up(self, source: Source, trials: int, chunk: int | None) -> None:
+    def warm_up(self, source: Source, trials: int, chunk: int | None, many: bool) -> None:
         """Compile without running a trial."""
-        runner.warm_up(source, self.algorithm, trials, chunk)
+        runner.warm_up(source, self.algorithm, trials, chunk, fused=many or None)
 
     def trials(
-        self, source: Source, budget: int, train: np.ndarray, *, seed: int, trials: int, first: int, chunk: int | None
+        self,
+        source: Source,
+        budget: int,
+        train: np.ndarray,
+        *,
+        seed: int,
+        trials: int,
+        first: int,
+        chunk: int | None,
+        many: bool,
     ) -> Trials:
         """Trials of the algorithm, to which `train` is not shown."""
-        return runner.run_trials(source, self.algorithm, budget, seed=seed, trials=trials, first=first, chunk=chunk)
+        numbers: dict[str, Any] = {"seed": seed, "trials": trials, "first": first, "chunk": chunk}
+        return runner.run_trials(source, self.algorithm, budget, **numbers, fused=many or None)
 
 
 class Reference(NamedTuple):
@@ -121,17 +134,28 @@ class Reference(NamedTuple):
     def check_contract(self, about: str, shape: Environment) -> None:
         """Accept: it makes no answers inside jit."""
 
-    def rehearse(self, about: str, source: Source, budget: int, *, seed: int, trials: int, chunk: int | None) -> None:
+    def rehearse(
+        self, about: str, source: Source, budget: int, *, seed: int, trials: int, chunk: int | None, many: bool = False
+    ) -> None:
         """Accept: it has no rounds."""
 
     def check_answers(self, about: str, arms: tuple[int, int], budget: int, found: Trials) -> None:
         """Accept: its answers are arms of a table of values."""
 
-    def warm_up(self, source: Source, trials: int, chunk: int | None) -> None:
+    def warm_up(self, source: Source, trials: int, chunk: int | None, many: bool) -> None:
         """Compile nothing."""
 
     def trials(
-        self, source: Source, budget: int, train: np.ndarray, *, seed: int, trials: int, first: int, chunk: int | None
+        self,
+        source: Source,
+        budget: int,
+        train: np.ndarray,
+        *,
+        seed: int,
+        trials: int,
+        first: int,
+        chunk: int | None,
+        many: bool,
     ) -> Trials:
         """Its arms in every trial."""
         prompt, scale = (np.broadcast_to(part, (trials, part.shape[1])) for part in self.policy(train))

@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Int
 
 from sim import instances
 from sim.core import Algorithm, Key, Policy, Queries, Source, Spec, Trial
-from sim.engine import turn
+from sim.engine import compiling, turn
 from sim.engine.turn import Observer, Turn
 from sim.kernels import counter, rounds, select
 
@@ -53,7 +53,6 @@ def start_of(source: Source, rule: str, keys: Array) -> tuple[Array, Queries]:
     return run_keys, jax.vmap(partial(turn.queries_of, rule))(train, run_keys)
 
 
-@eqx.filter_jit
 def run(
     source: Source,
     algorithm: Algorithm,
@@ -65,7 +64,7 @@ def run(
     num_lanes: int,
     observer: Observer | None = None,
 ) -> Trial:
-    """Run trials first, .., first + num_trials - 1; entries from num_trials on are padding.
+    """Run trials first, .., first + num_trials - 1; entries from num_trials on are padding. `compiled` has it in jit.
 
     Args:
         source: where worlds and splits come from.
@@ -83,7 +82,6 @@ def run(
     return _one_by_one(call, spec) if algorithm.num_rounds(spec) is None else _together(call, spec)
 
 
-@eqx.filter_jit
 def run_sharded(
     mesh: jax.sharding.Mesh,
     source: Source,
@@ -108,6 +106,11 @@ def run_sharded(
     specs = (everywhere, apart, apart)
     sharded = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=apart, check_vma=False)
     return sharded(arrays, first, num_trials)
+
+
+def compiled(function: Callable[..., Trial], algorithm: Algorithm) -> Any:
+    """`run` or `run_sharded` inside jit, with the compiler options that suit an algorithm."""
+    return compiling.jitted(function, compiling.BY_PULL if algorithm.one_at_a_time else compiling.FAST)
 
 
 class _Call(NamedTuple):

@@ -16,21 +16,17 @@ from jaxtyping import Array, Int
 from sim import instances
 from sim.constants import MAX_BUDGET
 from sim.core import Algorithm, Allocation, Environment, Key, Queries, Source, Spec, Stats, Trial
+from sim.engine import compiling, stepwise, turn
 from sim.engine import fused as whole
-from sim.engine import stepwise, turn
 from sim.engine.limits import RoundWatch, check_answers, naming
 from sim.engine.turn import Observe, Observer, RoundKeys, Turn
 from sim.engine.turn import queries_of as queries_of
-from sim.kernels import counter, rounds
+from sim.kernels import counter, portions, rounds
 
-CHUNK = 64
-"""Default number of trials in progress at a time."""
 CALL = 1024
-"""Trials per jitted call."""
-BATCH = 256
-"""Default number of trials in progress at a time where the host calls every round."""
-_STEPWISE_TRIALS = CALL
-"""Up to so many trials the host calls every round of a rule that has few: compiling then takes longer than running."""
+"""Trials that are kept together, or counted by: the same number on every device."""
+_FEWEST = 64
+"""Lanes that a batch has at least, where they fit, so that small numbers of trials share programs."""
 _BATCH_ARMS = 2**21
 """Arms over all contexts and trials beyond which a batch is made smaller: more do not fit a cache."""
 _LANES_BYTES = 2**30
@@ -79,8 +75,8 @@ def run_trials(
         first: number of the first trial.
         chunk: trials in progress at a time; shows in memory and speed, never in the results.
         fused: whether all rounds are one program (`sim.engine.fused`: fast, and slow to compile) or the host calls each
-            (`sim.engine.stepwise`). By default the first for more than `_STEPWISE_TRIALS` trials, for several devices,
-            and for rules that pull one arm at a time, which have many rounds. Never shows in results.
+            (`sim.engine.stepwise`: soon compiled). By default the first for `many` trials, for several devices, and for
+            rules that pull one arm at a time, which have many rounds. Never shows in results.
         observe: looks at every round (`turn.Observe`); what it sees comes back as `Trials.seen`, leading axes trial and
             round: as many rounds as the algorithm has (`Algorithm.num_rounds`), or as completions where only the budget
             tells. Entries after a trial's last round are 0.
@@ -118,6 +114,7 @@ def rehearse(
     seed: int,
     trials: int,
     chunk: int | None = None,
+    fused: bool | None = None,
     strict: bool = False,
 ) -> Trials:
     """Run the first trials of `run_trials`, a batch at most, and watch each round before it is pulled.
@@ -132,6 +129,7 @@ def rehearse(
         seed: root of all randomness.
         trials: how many `run_trials` is to run.
         chunk: as in `run_trials`.
+        fused: as in `run_trials`.
         strict: hold an algorithm to its budget that says it may spend more.
 
     Raises:
@@ -141,7 +139,7 @@ def rehearse(
     spec = spec_of(source)
     check_budget(algorithm, spec, budget)
     watch = RoundWatch(algorithm, spec, budget, strict)
-    if _sizes(algorithm, spec, trials, chunk, None).fused and chunk is None:
+    if _sizes(algorithm, spec, trials, chunk, fused).fused and chunk is None:
         return _alone(source, algorithm, budget, seed, watch)
     lanes = _sizes(algorithm, spec, trials, chunk, False).lanes
     return _call(source, algorithm, budget, seed, range(min(trials, lanes)), _Sizes(False, lanes, lanes), None, watch)
@@ -175,6 +173,11 @@ def warm_up(
     _call(source, algorithm, 1, 0, range(0), _sizes(algorithm, spec, trials, chunk, fused), None)
 
 
+def many(trials: int) -> bool:
+    """Whether so many trials are worth a program of all rounds, which takes longer to compile and runs faster."""
+    return trials > portions.of_device().by_round
+
+
 class _Sizes(NamedTuple):
     """How a call goes through its trials: in one program or round by round, trials in progress, trials of a call."""
 
@@ -186,13 +189,15 @@ class _Sizes(NamedTuple):
 def _sizes(algorithm: Algorithm, spec: Spec, trials: int, chunk: int | None, fused: bool | None) -> _Sizes:
     """Sizes of one device's part of a call."""
     if fused is None:
-        fused = trials > _STEPWISE_TRIALS or len(jax.devices()) > 1 or algorithm.one_at_a_time
+        fused = many(trials) or len(jax.devices()) > 1 or algorithm.one_at_a_time
+    usual = portions.of_device()
+    at_once = min(usual.lanes, max(_FEWEST, 1 << (trials - 1).bit_length()))
     if not fused:
-        wide = trials > CHUNK and BATCH * spec.num_contexts * spec.num_arms <= _BATCH_ARMS
-        lanes = chunk or min(BATCH if wide else CHUNK, _most_lanes(algorithm, spec))
+        wide = trials > at_once and usual.batch * spec.num_contexts * spec.num_arms <= _BATCH_ARMS
+        lanes = chunk or min(usual.batch if wide else at_once, _most_lanes(algorithm, spec))
         return _Sizes(False, lanes, lanes)
-    lanes = chunk or min(CHUNK, _most_lanes(algorithm, spec))
-    return _Sizes(True, lanes, max(lanes, CALL))
+    lanes = chunk or min(at_once, _most_lanes(algorithm, spec))
+    return _Sizes(True, lanes, max(lanes, usual.call))
 
 
 def _most_lanes(algorithm: Algorithm, spec: Spec) -> int:
@@ -228,11 +233,11 @@ def _call(
     if not fused:
         found = stepwise.run(*head, jnp.int32(first), jnp.int32(count), lanes, observer, watch)
     elif len(devices) == 1:
-        found = whole.run(*head, jnp.int32(first), jnp.int32(count), slots, lanes, observer)
+        found = whole.compiled(whole.run, algorithm)(*head, jnp.int32(first), jnp.int32(count), slots, lanes, observer)
     else:
         mesh = jax.make_mesh((len(devices),), ("trial",), axis_types=(jax.sharding.AxisType.Auto,))
         numbers = (jnp.asarray(first + starts, jnp.int32), jnp.asarray(counts, jnp.int32))
-        found = whole.run_sharded(mesh, *head, *numbers, slots, lanes, observer)
+        found = whole.compiled(whole.run_sharded, algorithm)(mesh, *head, *numbers, slots, lanes, observer)
     kept = np.concatenate([device * slots + np.arange(size) for device, size in enumerate(counts)])
     own = jax.tree.map(lambda leaf: np.asarray(leaf)[kept], found)
     return Trials(own.policy.prompt, own.policy.scale, own.spent, own.seen)
@@ -345,28 +350,28 @@ def _rounds(
     check_budget(algorithm, spec, budget)
     observer = observer_of(algorithm, spec, budget, observe)
     algorithm = algorithm.traced()
-    at = _begin(algorithm, spec, jnp.int32(budget), train, observer)
-    while bool(_going(algorithm, spec, at)):
-        keys, pull_key, asked = _ask(algorithm, spec, run_key, at)
+    at = _soon(turn.begin)(algorithm, spec, jnp.int32(budget), train, observer)
+    while bool(_soon(turn.going)(algorithm, spec, at)):
+        keys, pull_key, asked = _soon(_ask)(algorithm, spec, run_key, at)
         watched(asked)
-        at = _tell(algorithm, spec, keys.update, at, asked, pull(pull_key, at, asked), observer)
-    trial = _answer(algorithm, spec, run_key, at)
+        at = _soon(turn.tell)(algorithm, spec, keys.update, at, asked, pull(pull_key, at, asked), observer)
+    trial = _soon(_answer)(algorithm, spec, run_key, at)
     arms = spec.num_prompts, spec.max_scale
     check_answers(arms, budget, algorithm.overspends, *trial.policy, trial.spent)
     return trial
 
 
-_begin, _going, _tell = eqx.filter_jit(turn.begin), eqx.filter_jit(turn.going), eqx.filter_jit(turn.tell)
+def _soon(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function inside jit that is soon compiled."""
+    return compiling.jitted(function, compiling.SOON)
 
 
-@eqx.filter_jit
 def _ask(algorithm: Algorithm, spec: Spec, run_key: Key, at: Turn) -> tuple[RoundKeys, Key, Allocation]:
     keys = turn.round_keys(run_key, at.round)
     asked = turn.ask(algorithm, spec, keys.allocate, at, jnp.ones((), bool))
     return keys, turn.pull_key(run_key, keys, asked), asked
 
 
-@eqx.filter_jit
 def _answer(algorithm: Algorithm, spec: Spec, run_key: Key, at: Turn) -> Trial:
     return turn.answer(algorithm, spec, turn.recommend_key(run_key), at)
 

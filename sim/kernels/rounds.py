@@ -17,12 +17,10 @@ from jaxtyping import Array, Float, Int, UInt32
 
 from sim.core import Algorithm, Allocation, Environment, Queries, Spec, Stats
 from sim.designs import estimator_parts
-from sim.kernels import counter, select, subsets
+from sim.kernels import counter, portions, select, subsets
 
 PASS_COMPLETIONS = 2**14
 """Completions of one allocation row that are summed before the int32 sums are folded into float32."""
-ROW_BLOCK = 512
-"""Rows per step of the loop: large enough for vector lanes, small enough for the cache."""
 ROW_BYTES = 2**26
 """About what the rewards of all blocks of a step's rows may take: where they are many, a step has fewer rows."""
 GOLDEN = 0x9E3779B9
@@ -271,7 +269,7 @@ def _rows_of_a_step(num_tasks: int, how: Pulling) -> int:
     """Rows that are pulled at a time (never shows in results)."""
     blocks = sum(how.width // scale for scale in range(1, how.width + 1))
     numbers = num_tasks * blocks + how.width * how.num_scales  # the latter: weights of a pull's completions
-    return min(ROW_BLOCK, max(ROW_BYTES // (4 * numbers), 1))
+    return min(portions.of_device().rows, max(ROW_BYTES // (4 * numbers), 1))
 
 
 def _pull_keys(round_keys: UInt32[Array, "trial 2"], trial: Array, row: Array, pull: Array) -> UInt32[Array, "item 2"]:

@@ -4,6 +4,7 @@ import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from sim.engine import runner
 from sim.envs.dataset import Dataset
 from sim.envs.files import save
 from sim.envs.synthetic import SynthBernoulli
+from sim.kernels import portions
 from theory import exact
 from theory.truth import exact_values, uniform_credit
 
@@ -111,6 +113,26 @@ def test_blocks_change_no_byte(whole: Path, tmp_path: Path, monkeypatch: pytest.
     compare.compare(PLAN, tmp_path, exact_values)
     assert len(list((tmp_path / "cells").iterdir())) == 3 * NUM_CELLS
     assert same(whole, tmp_path)
+
+
+def test_many_trials_in_all_run_in_one_program_and_change_no_byte(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Trials are counted over budgets and blocks: 24 of an algorithm. Seen to fail with those of a block counted."""
+    run, ways = runner.run_trials, []
+
+    def noted(*args: Any, fused: bool | None = None, **settings: Any) -> runner.Trials:
+        ways.append(fused)
+        return run(*args, fused=fused, **settings)
+
+    monkeypatch.setattr(runner, "run_trials", noted)
+    monkeypatch.setattr(compare, "_BLOCK_TRIALS", 5)
+    for most, way in ((23, True), (24, None)):
+        monkeypatch.setattr(portions, "CPU", portions.CPU._replace(by_round=most))
+        compare.compare(PLAN, tmp_path / str(most), exact_values)
+        assert same(whole, tmp_path / str(most))
+        assert set(ways) == {way}
+        ways.clear()
 
 
 def test_an_executor_changes_no_byte(whole: Path, tmp_path: Path):

@@ -13,6 +13,7 @@ from sim.core import Algorithm, Allocation, Designed, Places, Policy, Source, Sp
 from sim.engine import runner
 from sim.engine.turn import Observe
 from sim.envs.dataset import Dataset
+from sim.kernels import portions
 
 
 def three_ways(
@@ -200,7 +201,7 @@ def test_trials_that_start_together_may_end_apart(monkeypatch) -> None:
     Seen to fail with answers of five rows (the last batch then moves up), and with batches that end with their first
     trial.
     """
-    monkeypatch.setattr(runner, "CALL", 5)
+    monkeypatch.setattr(portions, "CPU", portions.CPU._replace(call=5))
     found = three_ways(EndsEarly(), 100, 8, 2, lambda spec, before, after: after.round)
     rounds = found.prompt[:, 0] + 1
     assert len(set(rounds.tolist())) > 2

@@ -70,7 +70,7 @@ INNER: dict[str, dict[str, set[str]]] = {
 }
 """Folders inside two rooms, and files that they stand on -> other parts of the room that they may import. Shown too."""
 
-KERNELS = {"rounds": {"core", "designs"}, "counter": {"core"}, "select": set(), "lanes": set(), "votes": set()}
+KERNELS = {"rounds": {"core", "designs"}, "counter": {"core"}, "select": set(), "lanes": set(), "votes": set(), "portions": set()}
 KERNELS |= {"blocks": {"core", "utilities"}, "orders": {"core", "utilities"}}
 KERNELS |= {"subsets": {"constants", "core", "designs", "utilities"}}
 """Rooms outside `kernels` that each kernel may import: only blocks, orders and subsets know utilities."""

@@ -316,7 +316,7 @@ def _trials_of(
     The program that many trials of the group need runs few of them too: one compilation and not two.
     """
     source = fixed(task.data, 1.0).source
-    many = any(one.rule == task.rule and one.effort > runner.CALL for one in group)
+    many = runner.many(sum(one.effort for one in group if one.rule == task.rule))
     for first in range(0, task.effort, _BATCH):
         numbers: dict[str, Any] = {
             "seed": task.seed,

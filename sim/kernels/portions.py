@@ -1,0 +1,39 @@
+"""Sizes of what is done at a time, by kind of device: trials in progress, trials of a call, rows of pulls.
+
+A core of a CPU works on little at a time, so that it stays in the cache; an accelerator wants thousands of everything,
+and a host that waits after every round leaves it idle. None of it ever shows in results.
+"""
+
+from typing import NamedTuple
+
+import jax
+
+
+class Portions(NamedTuple):
+    """Trials and pulls that go together on one device.
+
+    Attributes:
+        lanes: trials in progress at a time where all rounds are one program.
+        call: trials of one call of that program.
+        batch: trials in progress at a time where the host calls every round.
+        rows: pulls of one step, at most: `sim.kernels.rounds` takes fewer where each is large.
+        by_round: trials up to which the host calls every round of a rule that has few.
+    """
+
+    lanes: int
+    call: int
+    batch: int
+    rows: int
+    by_round: int
+
+
+CPU = Portions(lanes=64, call=1024, batch=256, rows=512, by_round=4096)
+"""On MATH, compiling round by round takes 2 core-seconds less, and a trial 200 to 400 microseconds more: between 2,000
+and 8,000 trials both ways take about as long (docs/speed.md)."""
+ACCELERATOR = Portions(lanes=4096, call=16384, batch=4096, rows=65536, by_round=0)
+"""GPUs and TPUs; chosen by reading, not measured."""
+
+
+def of_device() -> Portions:
+    """Sizes for the devices that programs run on."""
+    return CPU if jax.default_backend() == "cpu" else ACCELERATOR
