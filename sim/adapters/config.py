@@ -9,8 +9,6 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from sim import plugins
 from sim.adapters import trust
 from sim.adapters.policy import PolicyFile
@@ -47,6 +45,8 @@ if TYPE_CHECKING:
 
 SOURCE = ("strategy", "tie", "endpoint", "objectives", "cost", "tune")
 """Keys that a policy carries along as they are: what answering a query needs, and what its values mean."""
+_NEAR = 1.1e-5
+"""What probabilities may miss in their sum."""
 ANSWERING = ("strategy", "tie", "endpoint", "objectives")
 """Those that answering a query needs."""
 PRICED = ("prompt", "completion")
@@ -342,7 +342,7 @@ def _contexts(top: TomlTable, made: ContextGrid | Sequence[ContextTable], size: 
                 "contexts", f"weigh nothing in {context.name!r}; some objective needs a weight other than 0"
             )
     total = sum(context.probability for context in found)
-    if not np.isclose(total, 1, atol=1e-6):
+    if not abs(total - 1) <= _NEAR:
         raise top.wrong("contexts", f"have probabilities that sum to {total:.6g}; they must sum to 1")
     return tuple(found)
 

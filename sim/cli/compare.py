@@ -71,11 +71,12 @@ def compare(
 
     Example: iapo compare MATH_final.pkl --algorithm psst --algorithm ucb --budget 1k --budget 5k --out math
     """
+    named = [*(place or ()), *(env or ())] or ENVS
+    options.check_names(named, algorithm or ())
     from sim import plugins
     from sim.comparison import compare as driver
     from sim.comparison import given
 
-    named = [*(place or ()), *(env or ())] or ENVS
     texts, unable = (tuple(algorithm), {}) if algorithm else driver.able()
     for name, why in unable.items():
         typer.echo(f"{name} is left out; {common.plain(why)}", err=True)
@@ -259,15 +260,17 @@ def algorithms() -> None:
     """
     from rich.text import Text
 
-    from sim.comparison import contenders
+    from sim import algorithms as registry
+    from sim import references
+    from sim.cli import listing
 
     def about(name: str) -> Text:
         try:
-            found = contenders.get(name)
+            found = listing.contender(name)
         except ValueError as error:  # of a package that is broken: the others are listed
             return Text(str(error))
         options = ", ".join(f"{option}={value}" for option, value in found.options.items())
         return Text(f"{found.summary}\n  {options}" if options else found.summary)
 
-    rows = [(name, about(name)) for name in contenders.names()]
+    rows = [(name, about(name)) for name in (*registry.names(), *references.REFERENCES)]
     common.show(common.console(), None, ("name", "~what it does, and its options with their defaults"), rows)

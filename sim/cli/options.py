@@ -1,5 +1,6 @@
 """Options and arguments that several commands take: spelt, read and described the same everywhere."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,7 +45,22 @@ def environment(place: str | None, name: str | None) -> str:
     found = place if name is None else name
     if found is None:
         raise ValueError("no environment is named; name one, as in `iapo values crossover`, from `iapo env list`")
+    check_names([found])
     return found
+
+
+def check_names(environments: Iterable[str], rules: Iterable[str] = ()) -> None:
+    """Refuse names that no environment and no algorithm has, before anything slow is imported.
+
+    Raises:
+        ValueError: naming the nearest.
+    """
+    from sim import algorithms, envs
+
+    for text in rules:
+        algorithms.check_name(text)
+    for text in environments:
+        envs.check_name(text)
 
 
 EnvPlace = Annotated[

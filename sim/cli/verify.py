@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sim.cli import common, completion, interrupt, options, workers
+from sim.cli.compare import save_pictures
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -68,13 +69,9 @@ def verify(
     except driver.Interrupted as stopped:
         kept = f"{stopped.kept} of {stopped.total} cells are kept in {out}"
         common.stop(f"stopped: {kept}; the same command goes on from there", common.INTERRUPTED)
-    from figures import style
     from figures.results import verify as figure
 
-    picture = figure.draw(result.table)
-    pictures = [style.save(picture, out / "verify.png").name]
-    picture.set_layout_engine("none")  # the same layout serves both, and takes as long as the drawing
-    pictures.append(style.save(picture, out / "verify.pdf").name)
+    pictures = save_pictures(figure.draw(result.table), out, "verify")
     _show(result)
     typer.echo(f"\nIn {out}: {', '.join((*driver.FILES, *pictures))}")
 

@@ -18,8 +18,11 @@ in a file of its own, and add one line to `ENVS`. A data set from here is a smal
     (2, 10)
 """
 
+import re
 from collections.abc import Callable
+from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sim import plugins
@@ -76,6 +79,28 @@ def names() -> dict[str, str]:
         for name, entry in theirs.items()
         if name not in ENVS
     }
+
+
+def check_name(text: str) -> None:
+    """Refuse a plain name that no environment has and no file; nothing is imported for it.
+
+    Args:
+        text: a name or a path, perhaps with options, or somebody's code, as `get` reads it.
+
+    Raises:
+        ValueError: naming the nearest.
+    """
+    options = re.fullmatch(r"(.+?):([a-z_]+=[^:]*)", text)
+    if plugins.split(text, ENVS).place or Path(text).exists():
+        return
+    name, known = text if options is None else options[1], names()
+    if name in known or Path(name).suffix in (".npz", ".pkl") or Path(name).exists():
+        return
+    near = get_close_matches(name, known, n=1, cutoff=0.0)[0]
+    raise ValueError(
+        f"no environment is called {name!r}; did you mean {near!r}? "
+        f"Known are {', '.join(known)}, and a path to a .npz or .pkl file works too"
+    )
 
 
 __getattr__, __dir__ = lazily(__name__, {name: f"sim.envs.named:{name}" for name in ("fits", "get", "is_world")})

@@ -9,8 +9,9 @@ occur and from costs, never from their probabilities or from values, and are pow
   out where they are large beside that bound: completions beyond the first then cost more than rewards can bring.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -97,7 +98,7 @@ def describe(
     vote = np.array([one == "mv" for one in aggregate])
     ends = [np.where(vote, end, end - how.shift) / per_scale for end in (low, high)]
     bound = np.abs(tasks.directions) @ np.maximum(*map(np.abs, ends))
-    unit = jnp.asarray([reward_unit(one) for one in bound], jnp.float32)
+    unit = _placed([reward_unit(one) for one in bound])
     extent = tasks.factor * bound[list(tasks.index)]
     grid, spared, excess = _grid(extent, cost_weights, costs)
     offset = weights @ how.shift
@@ -107,24 +108,44 @@ def describe(
         num_prompts=len(costs),
         max_scale=max_scale,
         task=tasks.index,
-        task_weight=jnp.asarray(tasks.factor, jnp.float32),
-        cost=jnp.asarray(cost_weights, jnp.float32)[:, None] * jnp.asarray(costs, jnp.float32)[None, :],
+        task_weight=_placed(tasks.factor),
+        cost=_cost(cost_weights, costs),
         unit=unit,
-        grid=jnp.asarray(grid, jnp.float32),
-        offset=jnp.asarray(np.stack([near, (offset - near).astype(np.float32)])),
-        spared=jnp.asarray(spared, jnp.float32),
-        excess=jnp.asarray(excess, jnp.float32),
+        grid=_placed(grid),
+        offset=_placed(np.stack([near, (offset - near).astype(np.float32)])),
+        spared=_placed(spared),
+        excess=_placed(excess),
     )
     strategy = Strategy(
         aggregate=aggregate,
         num_answers=num_answers,
         tie=tie,
-        weights=jnp.asarray(tasks.directions, jnp.float32),
+        weights=_placed(tasks.directions),
         unit=unit,
         shift=tuple(how.shift.tolist()) if how.shift.any() or (how.scale != 1).any() else (),
         scale=tuple(how.scale.tolist()) if how.shift.any() or (how.scale != 1).any() else (),
     )
     return spec, strategy
+
+
+def _placed(values: Any) -> Float[Array, "..."]:
+    """Numbers as float32 on the device: those of the host are rounded there, which compiles nothing."""
+    if isinstance(values, Array):
+        return values.astype(jnp.float32)
+    return jax.device_put(np.asarray(values, np.float32))
+
+
+def _cost(weights: np.ndarray, costs: np.ndarray | Float[Array, " prompt"]) -> Float[Array, "context prompt"]:
+    """Utility that one completion of a prompt costs in a context; equal however it is computed."""
+    if isinstance(costs, Array):
+        return jnp.asarray(weights, jnp.float32)[:, None] * costs.astype(jnp.float32)[None, :]
+    return _placed(_normal(_normal(weights)[:, None] * _normal(costs)[None, :]))
+
+
+def _normal(values: np.ndarray) -> np.ndarray:
+    """Float32 as compiled code has it, which takes subnormal numbers for 0."""
+    near = np.asarray(values, np.float32)
+    return np.where(np.abs(near) < np.finfo(np.float32).tiny, np.float32(0.0) * near, near)
 
 
 def _grid(

@@ -7,6 +7,7 @@ pytree that trials run on.
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -152,8 +153,8 @@ class Dataset:
         if values is not None:  # what cannot occur may be of any size
             vote = np.array([how == "mv" for how in self.aggregate])
             values = strategy.measured(np.where(vote, values, np.clip(values, low, high)))
-        atoms = None if values is None else jnp.asarray(values)
-        return TabularWorld(jnp.asarray(thresholds), atoms, strategy, spec)
+        atoms = None if values is None else jax.device_put(values)
+        return TabularWorld(jax.device_put(thresholds), atoms, strategy, spec)
 
     def queries(self, ids: np.ndarray) -> Queries:
         """The query law of the split that holds the queries `ids`."""

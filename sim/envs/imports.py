@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from sim.envs import eval_logs
 from sim.envs.log_files import filled, json_lines, kind, message_text, object_at, part, text_of, tokens, whole
-from sim.envs.replies import as_asked, as_chat, billed
+from sim.envs.replies import as_asked, as_chat, billed, broken_off
 from sim.envs.rows import of_json
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 KINDS = (".jsonl", ".json", ".eval")
 Split = Callable[[list[str]], Sequence[Sequence[str] | None]]
 """Prompt and query of every custom_id; None where it tells none."""
-_BROKEN = ("error", "abort", "cancelled")
-"""Finish reasons of choices that did not come to an end."""
 
 
 def read(
@@ -131,11 +129,6 @@ def _check_kind(line: dict[str, Any], where: str) -> None:
     if isinstance(body, dict) and not line.get("error") and not body.get("error") and not _body({"body": body}):
         form = str(body.get("object") or ", ".join(body))[:60]
         raise ValueError(f"{where} holds {form!r}, which is not read; chat completions and responses are")
-
-
-def broken_off(choice: dict[str, Any]) -> bool:
-    """Whether a choice of a chat completion failed on the server: what it says is no draw of the model."""
-    return bool(choice.get("error")) or choice.get("finish_reason") in _BROKEN
 
 
 def _body(response: dict[str, Any]) -> bool:

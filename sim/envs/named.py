@@ -2,14 +2,13 @@
 
 import re
 from dataclasses import fields, replace
-from difflib import get_close_matches
 from inspect import isroutine
 from pathlib import Path
 from typing import Any
 
 from sim import plugins
 from sim.core import Source
-from sim.envs import ENVS, files, names
+from sim.envs import ENVS, check_name, files
 from sim.envs.dataset import Dataset
 from sim.envs.sources import NamedSource, fixed, holds_out
 
@@ -41,13 +40,8 @@ def _plain(name: str) -> NamedSource:
         return _named(name, ENVS[name].build())
     if Path(name).suffix in (".npz", ".pkl") or Path(name).exists():
         return fixed(files.read(name))
-    if plugins.find("environment", name, fits) is not None:
-        return _own(name)
-    near = get_close_matches(name, names(), n=1, cutoff=0.0)[0]
-    raise ValueError(
-        f"no environment is called {name!r}; did you mean {near!r}? "
-        f"Known are {', '.join(names())}, and a path to a .npz or .pkl file works too"
-    )
+    check_name(name)
+    return _own(name)
 
 
 def fits(thing: object) -> bool:

@@ -15,6 +15,8 @@ _BESIDE = ("reasoning_content", "reasoning", "reasoning_text", "thinking", "tool
 _CACHED = ("input_tokens_cache_read", "input_tokens_cache_write")
 _CACHED += ("cache_read_input_tokens", "cache_creation_input_tokens")
 """Prompt tokens that Inspect and Anthropic count beside `input_tokens`, not always, and their totals with them."""
+_BROKEN = ("error", "abort", "cancelled")
+"""Finish reasons of choices that did not come to an end."""
 
 
 class MessageText(NamedTuple):
@@ -121,6 +123,11 @@ def as_chat(body: Any) -> Any:
     if failed:
         choice["error"] = failed
     return {"choices": [choice], "usage": body.get("usage")}
+
+
+def broken_off(choice: dict[str, Any]) -> bool:
+    """Whether a choice of a chat completion failed on the server: what it says is no draw of the model."""
+    return bool(choice.get("error")) or choice.get("finish_reason") in _BROKEN
 
 
 def as_asked(body: Any) -> Any:

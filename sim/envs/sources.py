@@ -14,6 +14,7 @@ from math import floor
 from typing import ClassVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -143,8 +144,8 @@ def shuffled(
     if query_weights is not None:
         share = query_weights / query_weights.sum()
         # At least one unit each; the sum stays within 2**24.
-        weights = jnp.asarray(np.maximum(np.floor(share * (_WEIGHT_UNITS - size)), 1.0), jnp.int32)
-    probs = jnp.asarray(context_probs, jnp.float32)
+        weights = jax.device_put(np.maximum(np.floor(share * (_WEIGHT_UNITS - size)), 1.0).astype(np.int32))
+    probs = jax.device_put(np.asarray(context_probs, np.float32))  # so, nothing is compiled
     return FixedSource(environment=environment, context_probs=probs, weights=weights, num_train=num_train)
 
 

@@ -2,6 +2,9 @@
 
 import http.server
 import json
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,8 @@ from policy_files import write
 from sim.cli import common
 
 pytest.importorskip("openai", reason="the extra [llm] is not installed")
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def ask(folder: Path, model: Model, *options: object, **changes: Any) -> Result:
@@ -67,6 +72,24 @@ def test_an_answer_without_text_is_said(text: str | None, dress: dict[str, str],
     assert found.exit_code == 0, found.output
     assert found.stdout == ""
     assert f"{said}\n" in found.stderr
+
+
+def test_an_answer_comes_without_arrays(tmp_path: Path) -> None:
+    """Imports take longer than all else. Seen to fail with numpy in the reader of run files."""
+    program = """
+import sys
+from sim.cli import main
+try:
+    main()
+finally:
+    print(*{"jax", "numpy", "pandas", "scipy", "rich"} & set(sys.modules), sep=",")
+"""
+    with serving(Model(answer=digit)) as url:
+        line = [sys.executable, "-c", program, "ask", str(write(tmp_path, url)), "has the digit 7"]
+        done = subprocess.run(
+            line, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+        )
+    assert done.stdout == "It is 7.\n\n", done.stderr
 
 
 def test_where_a_policy_sends_which_key_is_said_before_it_is_sent(tmp_path: Path):

@@ -367,3 +367,13 @@ def test_functions_are_described_by_what_they_compute() -> None:
     assert digests.digest(loops)
     assert digests.digest({1: 0}) != digests.digest({"1": 0})
     assert digests.digest(jax.random.key(0)) == digests.digest(jax.random.key(0)) != digests.digest(jax.random.key(1))
+
+
+def test_programs_follow_every_registered_algorithm() -> None:
+    """Though their modules are imported late. Seen to fail without the line of PSST among the imports."""
+    registry = origins.find("sim.algorithms")
+    assert registry is not None
+    makers = [one for one in algorithms.ALGORITHMS.values() if isinstance(one, algorithms.Maker)]
+    homes = {f"sim.algorithms.{one.home.partition(':')[0]}" for one in makers}
+    assert len(homes) > 10
+    assert homes <= origins.imports(registry)

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sim.envs import ENVS, files, get
+from sim.conformance.algorithms import compiled
+from sim.envs import ENVS, contexts, files, get
 from sim.envs.dataset import Dataset
 from sim.envs.sources import fixed, holds_out
 from sim.envs.tabular import TabularWorld
@@ -148,3 +149,32 @@ def test_get_reads_files(tmp_path) -> None:
 def test_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(ValueError, match=r"'synth-bernouli'; did you mean 'synth-bernoulli'.*\.npz or \.pkl"):
         get("synth-bernouli")
+
+
+def test_opening_a_world_compiles_nothing() -> None:
+    """Of sizes that no other test has. Seen to fail (one program) with `jnp.asarray` for the law of the contexts."""
+    rng = np.random.default_rng(3)
+    data = Dataset(
+        name="odd sizes",
+        aggregate=("bon", "mean"),
+        probs=rng.dirichlet(np.ones(5), size=(13, 17)),
+        values=rng.uniform(size=(13, 17, 5, 2)),
+        objective_weights=rng.uniform(size=(7, 2)),
+        cost_weights=rng.uniform(size=7),
+        costs=rng.uniform(size=13),
+        max_scale=3,
+        query_weights=rng.uniform(0.5, 1.5, 17),
+    )
+    with compiled() as programs:
+        fixed(data)
+    assert programs == []
+
+
+def test_costs_are_those_that_compiled_code_would_find() -> None:
+    """Also where products are subnormal, which it takes for 0. Seen to fail with a plain product of NumPy."""
+    weights, costs = np.array([1e-30, 3e-20, 1.1e-38, 5e-39, -1e-39, 0.3]), np.array([1e-10, 1e-20, 1.0, 1e5, 1 / 3])
+    fields = {"objective_weights": np.ones((6, 1)), "cost_weights": weights, "max_scale": 2}
+    outcomes = contexts.Outcomes(("mean",), np.zeros(1), np.ones(1))
+    host, _ = contexts.describe(outcomes, costs=costs, **fields)
+    device = jax.jit(lambda costs: contexts.describe(outcomes, costs=costs, **fields)[0].cost)(jnp.float32(costs))
+    assert np.array_equal(np.asarray(host.cost).view(np.uint32), np.asarray(device).view(np.uint32))

@@ -30,7 +30,7 @@ ROOMS: dict[str, set[str]] = {
     "draws": {"core", "kernels"},
     "schedules": {"core", "kernels", "draws"},
     "trim": {"core", "kernels", "draws"},
-    "algorithms": RULES | PLUGINS | {"references"},
+    "algorithms": RULES | PLUGINS | {"public", "references"},
     "instances": {"core", "kernels"},
     "engine": {"constants", "designs", "core", "kernels", "instances"},
     "evaluate": {"core"},

@@ -275,14 +275,21 @@ def exact_failure(rule: str, data: Dataset, budget: int) -> ExactError | None:
 
     Nor is it known where there are so many pulls that the simulator's rounding makes different means equal.
     """
+    if not exactly_known(rule, data, budget):
+        return None
+    means = bernoulli_means(data)
+    assert means is not None
+    pulls_of, law = _EXACT[rule]
+    return law(means, pulls_of(len(means), budget))
+
+
+def exactly_known(rule: str, data: Dataset, budget: int) -> bool:
+    """Whether `exact_failure` knows a rule's failure probability; takes no time."""
     means = bernoulli_means(data)
     if means is None or len(means) > MAX_ARMS or rule not in _EXACT:
-        return None
-    pulls_of, law = _EXACT[rule]
-    problem, pulls = case_of(data).problem, pulls_of(len(means), budget)
-    if problem.slack[0] * max(pulls) >= problem.width[0] or not problem.blurs[0].keeps_ties:
-        return None
-    return law(means, pulls)
+        return False
+    problem, pulls = case_of(data).problem, _EXACT[rule][0](len(means), budget)
+    return problem.slack[0] * max(pulls) < problem.width[0] and problem.blurs[0].keeps_ties
 
 
 def _halving(means: tuple[float, ...], pulls: tuple[int, ...]) -> ExactError:

@@ -139,7 +139,7 @@ FAMILIES: dict[str, Family] = {
             *((rule, t) for rule in ("psst, fresh", "psst") for t in (600, 900, 1200, 1800, 2400)),
             *(("successive rejects", t) for t in (600, 1200)),
         ),
-        quick_splitting=(("psst", 600), ("psst", 1800)),
+        quick_splitting=(("psst", 600), ("psst", 1200)),
         share=2.0,
         hurry=0.75,
         unhurried=("successive rejects", "uniform"),

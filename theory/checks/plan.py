@@ -12,7 +12,7 @@ expected simple regret, averaged over contexts, exceeds epsilon. All are about o
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,6 +37,8 @@ AIMS = ("miss", "near miss", "mean regret")
 _COMPLETIONS = 100_000_000
 _MOST_TRIALS = 8192
 _LEAST_TRIALS = 64
+_LOOKS = ((16, 1 / 8), (4, 1 / 8), (1, 3 / 4))
+"""Looks of a search at a budget: trials are all of them over this, and the interval has this part of the level."""
 _CLOSE = 1.1
 
 
@@ -63,8 +65,8 @@ class Probe(NamedTuple):
     """Simulation at one budget: per aim an estimate with its interval.
 
     Intervals are simultaneous, by Bonferroni: with confidence `CONFIDENCE` those of all aims cover, and in a search
-    those of all budgets that it might have tried (`reachable`). Those of probabilities are Clopper and Pearson's, which
-    are exact; that of the mean is normal, and approximate.
+    those of all looks at all budgets that it might have tried (`reachable`). Those of probabilities are Clopper and
+    Pearson's, which are exact; that of the mean is normal, and approximate.
 
     Attributes:
         budget: completions T.
@@ -197,30 +199,34 @@ class Simulation:
         self._spec = runner.spec_of(self._source)
         self._most = float(exact.gaps(self._values).max(axis=(1, 2)) @ data.context_distribution)
         self._seen: dict[int, _Seen] = {}
+        self._many = False
 
-    def probe(self, budget: int, intervals: int = len(AIMS)) -> Probe:
+    def probe(self, budget: int, intervals: int = len(AIMS), decides: Callable[[Probe], bool] | None = None) -> Probe:
         """Simulate a budget, with fewer trials the larger it is.
 
         Args:
             budget: completions T.
-            intervals: how many are to cover together; by default those of this budget.
+            intervals: how many are to cover together, looks not counted; by default those of this budget.
+            decides: whether what was seen is enough: then there are several looks, each at more trials, the last at
+                all, and none after one that decides. One look at all trials when None.
         """
-        if budget not in self._seen:
-            runner.check_budget(self.algorithm, self._spec, budget)
-            self._rehearse(budget)
-            trials = int(np.clip(_COMPLETIONS // budget, _LEAST_TRIALS, _MOST_TRIALS))
-            # a program for many trials that is there already runs few as well
-            compiled = any(one.trials == _MOST_TRIALS for one in self._seen.values())
-            self._seen[budget] = self._simulate(budget, trials, fused=True if compiled else None)
-            if self.report is not None:
-                self.report(self._judged(budget, intervals))
-        return self._judged(budget, intervals)
+        looks = ((1, 1.0),) if decides is None else _LOOKS
+        before, found = self._seen.get(budget), None
+        for part, share in looks:
+            self._run(budget, part)
+            found = self._judged(budget, intervals / share)
+            if decides is None or decides(found):
+                break
+        assert found is not None
+        if self.report is not None and self._seen[budget] is not before:
+            self.report(found)
+        return found
 
     def find(self, aim: str, target: float, most: int = MOST) -> SimulatedBudget:
         """The budget that suffices for an aim: doubling, then halving the ratio of what fails to what suffices.
 
         A budget suffices where the interval lies below the target, and fails where it lies above. In between it is not
-        known, and counts as not sufficient.
+        known, and counts as not sufficient. Trials at a budget end as soon as that is decided.
 
         Args:
             aim: one of `AIMS`.
@@ -235,8 +241,11 @@ class Simulation:
         low = high = min(max(self.algorithm.min_budget(self._spec), self.data.num_prompts), most)
         possible = reachable(high, most)
 
+        def decides(seen: Probe) -> bool:
+            return seen.high[place] <= target or seen.low[place] > target
+
         def probe(budget: int) -> Probe:
-            return self.probe(budget, len(AIMS) * len(possible))
+            return self.probe(budget, len(AIMS) * len(possible), decides)
 
         def suffices(budget: int) -> bool:
             return probe(budget).high[place] <= target
@@ -261,25 +270,41 @@ class Simulation:
             self._learner.check_contract(self._about, runner.shape_of(self._source))
             self._learner.rehearse(self._about, self._source, budget, seed=self.seed, trials=_LEAST_TRIALS, chunk=None)
 
-    def _simulate(self, budget: int, trials: int, fused: bool | None) -> "_Seen":
-        found = runner.run_trials(self._source, self.algorithm, budget, seed=self.seed, trials=trials, fused=fused)
+    def _run(self, budget: int, part: int) -> None:
+        """Simulate a budget until so many trials are there: all that it gets over `part`, in whole batches."""
+        runner.check_budget(self.algorithm, self._spec, budget)
+        self._rehearse(budget)
+        most = int(np.clip(_COMPLETIONS // budget, _LEAST_TRIALS, _MOST_TRIALS))
+        wanted = min(-(-most // (part * _LEAST_TRIALS)) * _LEAST_TRIALS, most)
+        # a program for many trials that is there already runs few as well
+        self._many = self._many or most > runner.CALL
+        seen = self._seen.get(budget)
+        first = 0 if seen is None else seen.trials
+        if first < wanted:
+            more = self._simulate(budget, first, wanted - first)
+            self._seen[budget] = more if seen is None else seen.joined(more)
+
+    def _simulate(self, budget: int, first: int, trials: int) -> "_Seen":
+        numbers: dict[str, Any] = {"seed": self.seed, "trials": trials, "first": first}
+        fused = True if self._many else None
+        found = runner.run_trials(self._source, self.algorithm, budget, fused=fused, **numbers)
         self._learner.check_answers(self._about, self._values.shape[1:], budget, found)
         scores = evaluate.score(found.prompt, found.scale, self._values[None], self.data.context_distribution)
         tie = evaluate.tolerance(self._values)
         missed = [(scores.context_regret > limit + tie).any(axis=1) for limit in (0.0, self.epsilon)]
         misses, near = (int(one.sum()) for one in missed)
-        return _Seen(trials, misses, near, float(scores.regret.mean()), float(scores.regret.std(ddof=1)))
+        return _Seen(trials, misses, near, float(scores.regret.mean()), float(scores.regret.var()))
 
-    def _judged(self, budget: int, intervals: int) -> Probe:
+    def _judged(self, budget: int, intervals: float) -> Probe:
         """What was seen at a budget, with intervals at the level of so many that cover together."""
         from scipy import special
 
-        trials, misses, near_misses, mean, spread = self._seen[budget]
+        trials, misses, near_misses, mean, variance = self._seen[budget]
         confidence = 1 - (1 - CONFIDENCE) / intervals
         (miss_low, miss_high), (near_low, near_high) = (
             clopper_pearson(k, trials, confidence) for k in (misses, near_misses)
         )
-        half = -float(special.ndtri((1 - confidence) / 2)) * spread / math.sqrt(trials)
+        half = -float(special.ndtri((1 - confidence) / 2)) * math.sqrt(variance / (trials - 1))
         # Few misses leave the standard error blind to those that were not seen: no regret exceeds that of all misses.
         mean_high = mean + half if misses >= FEW else self._most * miss_high
         low, high = (miss_low, near_low, max(mean - half, 0.0)), (miss_high, near_high, mean_high)
@@ -287,13 +312,22 @@ class Simulation:
 
 
 class _Seen(NamedTuple):
-    """Trials at one budget: misses, near misses, mean and standard deviation of the regret."""
+    """Trials at one budget: misses, near misses, mean and mean squared deviation of the regret."""
 
     trials: int
     misses: int
     near_misses: int
     mean: float
-    spread: float
+    variance: float
+
+    def joined(self, more: "_Seen") -> "_Seen":
+        """With further trials."""
+        trials = self.trials + more.trials
+        share = more.trials / trials
+        apart = more.mean - self.mean
+        variance = (1 - share) * self.variance + share * more.variance + share * (1 - share) * apart**2
+        misses, near_misses = self.misses + more.misses, self.near_misses + more.near_misses
+        return _Seen(trials, misses, near_misses, self.mean + share * apart, variance)
 
 
 def reachable(least: int, most: int) -> frozenset[int]:

@@ -4,8 +4,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from sim import mistakes, origins
 from sim.adapters.paid.entries import Asked, Draw
@@ -15,6 +14,9 @@ from sim.adapters.run_file.settings import Objective
 from sim.adapters.scoring import OK, UNREADABLE, Item, Scored
 from sim.adapters.wire.protocol import NO_TEXT
 from sim.constants import GOLD
+
+if TYPE_CHECKING:
+    import numpy as np
 
 FILTERED = ("content_filter", REFUSED)
 TRUNCATED = "length"
@@ -150,12 +152,14 @@ class Reader:
             bounds = f"[{objective.low:g}, {objective.high:g}]"
             raise ValueError(f"{where}: the score {score:g} lies outside the declared bounds {bounds}")
 
-    def outcomes(self, item: Item, found: Sequence[Sequence[Scored]]) -> np.ndarray:
+    def outcomes(self, item: Item, found: Sequence[Sequence[Scored]]) -> "np.ndarray":
         """Outcome vectors of a pull, float64, shape (completion, objective), for `utilities.Strategy.measured`.
 
         Labels of a vote are numbered within the pull: the right answer is 0, others follow as they come; all that
         could not be read share a label, which is wrong.
         """
+        import numpy as np
+
         columns = []
         for objective, scored in zip(self.objectives, found, strict=True):
             if objective.aggregate == "mv":

@@ -14,8 +14,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from sim.adapters.wire import complaints
-from sim.envs.imports import broken_off
-from sim.envs.replies import billed, content_of, is_count
+from sim.envs.replies import billed, broken_off, content_of, is_count
 
 NO_TEXT = "; no text"
 """Words after the end of a completion without a text, which where the server's own words are may follow."""

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,7 +95,7 @@ def test_all_budgets_that_a_search_may_try_are_known_before(least: int, most: in
             super().__init__(families.two_arm(), algorithm, 0.01)
             self.true, self.tried = true, set()
 
-        def probe(self, budget: int, intervals: int = 3) -> plan.Probe:
+        def probe(self, budget: int, intervals: int = 3, decides: Any = None) -> plan.Probe:
             self.tried.add(budget)
             self._seen[budget] = plan._Seen(100, 0, 0, 0.0, 0.0)
             assert intervals == 3 * len(plan.reachable(max(2, least), most))
@@ -119,13 +120,57 @@ def test_all_budgets_that_a_search_may_try_are_known_before(least: int, most: in
 def test_intervals_of_a_search_are_wider_than_those_of_one_budget() -> None:
     """Bonferroni: 1 % is shared among all intervals; at 20 misses of 100, by Clopper and Pearson."""
     simulation = plan.Simulation(families.two_arm(), PSST(), epsilon=0.01)
-    simulation._seen[500] = plan._Seen(100, 20, 20, 0.04, 0.08)
+    simulation._seen[500] = plan._Seen(100, 20, 20, 0.04, 99 * 0.008**2)
+    simulation._run = lambda budget, part: None
     one, many = simulation.probe(500), simulation.probe(500, 300)
     assert one.low[0] == pytest.approx(stats.beta.ppf(0.005 / 3, 20, 81))
     assert many.low[0] == pytest.approx(stats.beta.ppf(0.005 / 300, 20, 81))
     assert many.high[1] == pytest.approx(stats.beta.isf(0.005 / 300, 21, 80))
     assert one.high[2] == pytest.approx(0.04 + stats.norm.isf(0.005 / 3) * 0.008)
     assert one.value == many.value
+
+
+class Counted(plan.Simulation):
+    """Failures in fixed shares of the trials, and what was asked for."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__(families.two_arm(), PSST(), epsilon=0.01)
+        self.share, self.asked = share, list[tuple[int, int]]()
+
+    def _simulate(self, budget: int, first: int, trials: int) -> plan._Seen:
+        self.asked.append((first, trials))
+        failures = round(self.share * trials)
+        return plan._Seen(trials, failures, failures, 0.2 * failures / trials, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("share", "target", "asked"),
+    [
+        (0.5, 0.05, [(0, 512)]),
+        (0.0625, 0.1, [(0, 512), (512, 1536)]),
+        (0.0625, 0.08, [(0, 512), (512, 1536), (2048, 6144)]),
+    ],
+)
+def test_trials_of_a_search_end_when_the_interval_decides(
+    share: float, target: float, asked: list[tuple[int, int]]
+) -> None:
+    """Looks share the level, 1 : 1 : 6 of 8. Seen to fail with all of it for every look."""
+    simulation = Counted(share)
+    found = simulation.probe(1000, 30, lambda seen: seen.high[0] <= target or seen.low[0] > target)
+    assert simulation.asked == asked
+    assert found.trials == sum(trials for _, trials in asked)
+    part, failures = (1, 1, 6)[len(asked) - 1] / 8, round(share * found.trials)
+    assert found.low[0] == pytest.approx(stats.beta.ppf(0.005 / 30 * part, failures, found.trials - failures + 1))
+    assert sum(part for _, part in plan._LOOKS) == 1
+    more = simulation.probe(1000)
+    assert more.trials == 8192
+    assert simulation.asked[-1][0] + simulation.asked[-1][1] == 8192
+
+
+def test_trials_that_came_in_parts_count_as_those_that_came_together() -> None:
+    regret = np.random.default_rng(1).exponential(size=900)
+    parts = [plan._Seen(len(one), 1, 2, one.mean(), one.var()) for one in np.split(regret, [200, 300])]
+    assert parts[0].joined(parts[1]).joined(parts[2]) == pytest.approx((900, 3, 6, regret.mean(), regret.var()))
 
 
 def test_gaps_that_estimates_do_not_resolve_are_named() -> None:

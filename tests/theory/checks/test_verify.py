@@ -320,6 +320,28 @@ def test_the_quick_run_has_all_rules_but_two_on_every_family_of_its_own() -> Non
     assert halved == {"bon, two scales", "bon, query effects", "random"}
 
 
+def test_the_quick_run_simulates_an_eighth_where_the_failure_is_exact() -> None:
+    """And the full run all of it. Seen to fail where the quick run took no account of what is exact."""
+    known = {}
+    for quick in (True, False):
+        plan = verify.VerifyPlan(quick=quick, families=("graded halving",))
+        known[quick] = {
+            task[3:5]: task.effort for task in verify.tasks_of(plan, "nowhere") if task.kind == "simulation"
+        }
+    for budget in checked.FAMILIES["graded halving"].quick:
+        assert known[True]["psst", budget] <= 8192
+        assert known[True]["psst, fresh", budget] == max(known[True]["psst", budget] // 8, 64)
+        assert known[False]["psst, fresh", budget] == known[False]["psst", budget]
+
+
+@pytest.mark.parametrize("family", ["two-arm", "graded halving", "easy arms", "bon, two scales"])
+def test_what_is_known_exactly_is_known_before_it_is_computed(family: str) -> None:
+    data = checked.world(family, 0)
+    known = [claims.exactly_known(rule, data, 600) for rule in rules.RULES]
+    assert known == [claims.exact_failure(rule, data, 600) is not None for rule in rules.RULES]
+    assert any(known) == (family != "bon, two scales")
+
+
 @pytest.mark.slow
 def test_the_quick_run_says_that_ours_hold_on_every_family(tmp_path: Path) -> None:
     """All that `iapo verify --quick` prints: the false bound is caught, and no other."""
