@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int
 
 from sim.constants import GOLD
 from sim.core import Pull
-from sim.kernels import blocks, votes
+from sim.kernels import blocks, tallies, votes
 from sim.utilities import Strategy, block_units, rounded
 
 _BITS, _LOW = 22, 8
@@ -123,13 +123,8 @@ def _vote(
     """Expected credit of k draws from the labels inside each column."""
     cast = [jnp.sum(((labels == label) & inside).astype(jnp.int32), axis=0) for label in range(strategy.num_answers)]
     table = votes.table(strategy.num_answers, strategy.tie, labels.shape[0], num_scales, estimator)
-    row = jnp.asarray(table.first)[cast[GOLD]]
     others = cast[:GOLD] + cast[GOLD + 1 :]
+    row = jnp.asarray(table.first)[cast[GOLD]]
     if others:
-        ranked = -jnp.sort(-jnp.stack(others), axis=0)
-        rest = jnp.sum(ranked, axis=0)
-        row = row + jnp.asarray(table.by_sum)[rest]
-        for smaller, largest in zip(table.smaller, ranked, strict=False):
-            row = row + jnp.asarray(smaller)[rest, largest]
-            rest = rest - largest
+        row = row + tallies.rank(table.wrong, jnp.stack(others))
     return jnp.asarray(table.credit)[row]
