@@ -45,7 +45,7 @@ ROOMS: dict[str, set[str]] = {
 """Room of `sim` -> the other rooms of `sim` that it may import. `cli` may import all of them."""
 
 KERNELS = {"rounds": {"core"}, "counter": {"core"}, "select": set(), "lanes": set(), "votes": set()}
-KERNELS |= {"majority": {"constants"}, "moments": set(), "tallies": set(), "mixture": set()}
+KERNELS |= {"majority": {"constants"}, "moments": set(), "tallies": set(), "mixture": set(), "polynomial": set()}
 KERNELS |= {"blocks": {"core", "utilities"}, "subsets": {"constants", "core", "utilities"}}
 """Rooms outside `kernels` that each kernel may import: only blocks and subsets know utilities."""
 
