@@ -4,7 +4,7 @@ Queries differ in their answer law theta. With G the law of theta over queries, 
 f_k dG, f_k(theta) the expected credit (`kernels.majority`). A pull of n completions is one multinomial observation of a
 theta, seen as a tally (`kernels.tallies`) because names of wrong answers mean nothing. G is fitted by maximum
 likelihood without a parametric form (Kiefer and Wolfowitz, 1956) as weights of fixed laws, by EM (Laird, 1978) from
-equal weights, `STEPS` steps. Laws: two answers, right with chance sin^2(pi j / 128), j = 0..64; more, 600 draws of the
+equal weights, `STEPS` steps. Laws: two answers, right with chance sin^2(pi j / 128), j = 0..64; more, draws of the
 Dirichlet law with all parameters 1/2.
 
 Biased: n completions show moments of G up to the n-th, so at scales above n a bias remains however many pulls there
@@ -31,8 +31,9 @@ from sim.kernels.majority import majority_credit
 
 STEPS = 50
 """EM steps. More fit closer, and follow chance more: the start is a prior of little weight."""
-NUM_LAWS = 600
-"""Laws of three answers and more. On the released MATH file 150 are as good as 600, within noise, for less time."""
+NUM_LAWS = 300
+"""Laws of three answers and more; time is in proportion. With 600 the root mean squared error on the released MATH file
+is the same to 2 %, as with other draws, and the largest bias in the tests is .011 where it is .013."""
 
 _SEED = 19
 _TWO = 64
@@ -41,8 +42,8 @@ _DIGITS = 12
 """Binary digits of factors: products of two are exact in float32."""
 _LEAST = 2.0**-40
 """Weights and relative likelihoods below it are zero, so that no product is too small for float32."""
-_GROUP = 24
-"""Laws whose terms are added one after the other, before the sums of groups are."""
+_GROUPS = 25
+"""Sums of so many groups of laws are added at the end; fewer, and compilers work out each group several times."""
 _TALLIES = 16
 """Tallies at a time; with fewer, the compiler looks them up inside the sums, which takes three times as long."""
 _ROWS = 128
@@ -96,7 +97,7 @@ def tables(num_answers: int, tie: str, width: int, num_scales: int, num_laws: in
     binomial = np.where(times <= size, right ** np.maximum(size - times, 0) * (1 - right) ** times, 0.0)
     credit = majority_credit(laws, num_scales, tie).T
     high = _short(credit)
-    padding = -len(laws) % _GROUP
+    padding = -len(laws) % _GROUPS
 
     def padded(table: np.ndarray) -> np.ndarray:
         return np.pad(table, [(0, 0)] * (table.ndim - 1) + [(0, padding)]).astype(np.float32)
@@ -239,11 +240,11 @@ def _likelihood(mixture: Mixture, size: Array, capacity: int, blocks: Array) -> 
 
 
 def _sums(left: Float[Array, "item law"], weight: Float[Array, "law row"]) -> Float[Array, "item row"]:
-    """Products summed over laws in a fixed order: `_GROUP` members of a group, then groups."""
-    left = left.T.reshape(_GROUP, -1, left.shape[0])
-    weight = weight.reshape(_GROUP, -1, weight.shape[-1])
-    groups = _added([left[i, :, :, None] * weight[i, :, None] for i in range(_GROUP)])
-    return _added([groups[i] for i in range(groups.shape[0])])
+    """Products summed over laws in a fixed order: the members of each group, then groups."""
+    left = left.T.reshape(-1, _GROUPS, left.shape[0])
+    weight = weight.reshape(-1, _GROUPS, weight.shape[-1])
+    groups = _added([own[:, :, None] * some[:, None] for own, some in zip(left, weight, strict=True)])
+    return _added(list(groups))
 
 
 def _added(terms: list[Array]) -> Array:
