@@ -202,7 +202,9 @@ def _fitted(mixture: Mixture, size: Array, pulls: Float[Array, "tally row"], ste
     def some(table: Array, block: Array) -> Array:
         return jax.lax.dynamic_slice_in_dim(table, block * _TALLIES, _TALLIES)
 
-    def step(_: Array, weight: Float[Array, "law row"]) -> Float[Array, "law row"]:
+    def step(_: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        weight, quotient = carry  # of the last step, whose place is used again
+
         def divide(block: Array, quotient: Array) -> Array:  # each tally's pulls by its chance
             had = some(pulls, block)
             chance = jnp.maximum(_sums(some(likelihood, block), weight), _LEAST**2)
@@ -213,13 +215,13 @@ def _fitted(mixture: Mixture, size: Array, pulls: Float[Array, "tally row"], ste
             own, quotients = some(likelihood, block), some(quotient, block)
             return _added([gain, *(own[t][:, None] * quotients[t][None] for t in range(_TALLIES))])
 
-        quotient = jax.lax.fori_loop(0, blocks, divide, jnp.zeros_like(pulls))
+        quotient = jax.lax.fori_loop(0, blocks, divide, quotient)
         gain = jax.lax.fori_loop(0, blocks, gather, jnp.zeros_like(weight))
-        return _rounded(weight * gain)
+        return _rounded(weight * gain), quotient
 
     equal = (jnp.arange(num_laws) < len(mixture.laws)).astype(jnp.float32)
     equal = jnp.broadcast_to(equal[:, None], (num_laws, pulls.shape[1]))
-    weight = jax.lax.fori_loop(0, steps, step, equal)
+    weight, _ = jax.lax.fori_loop(0, steps, step, (equal, jnp.zeros_like(pulls)))
     total = _sums(jnp.ones((1, num_laws), jnp.float32), weight)
     high, low = (_sums(jnp.asarray(part), weight) for part in mixture.credit)
     return ((high + low) / jnp.where(total > 0, total, 1.0)).T
