@@ -1,4 +1,4 @@
-"""The value types of the story and its two abstract classes. Imports no other room.
+"""The value types of the story and its two abstract classes. Imports no other room but `raw`.
 
 environment -> allocation -> pulls -> statistics -> trim -> policy. An algorithm says what to pull (`Allocation`), is
 told what came back (`Stats`) and answers (`Policy`). It never meets the environment: it serves trials and live models.
@@ -10,6 +10,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
+
+from sim.raw import RAW, Raw, Rewards
 
 Key = UInt32[Array, "2"]
 """A raw counter-based key: the two words of a threefry key (see `sim.kernels.counter`)."""
@@ -45,6 +47,8 @@ class Spec(eqx.Module):
         offset: utility that every arm of a context has beside its measured reward, in two parts that add up.
         spared: 1 where estimates leave out the cheapest first completion's cost, 0 elsewhere.
         excess: where `spared`, the cost of a prompt's first completion less that of the cheapest; 0 elsewhere.
+        rewards: how completions become task rewards.
+        num_queries: queries that a run draws from; None where nobody has said.
 
     Example:
         >>> from sim import envs
@@ -64,6 +68,8 @@ class Spec(eqx.Module):
     offset: Float[Array, "2 context"]
     spared: Float[Array, " context"]
     excess: Float[Array, "context prompt"]
+    rewards: Rewards | None = None
+    num_queries: int | None = eqx.field(static=True, default=None)
 
     @property
     def num_tasks(self) -> int:
@@ -113,9 +119,9 @@ class Pull(NamedTuple):
 class Places(NamedTuple):
     """Which queries the pulls of a round meet, new ones or ones met before, and what is there already.
 
-    For runs without replacement ("common-wor"), whose queries have an order. The pull of a row at a place has the same
-    completions whenever it is made: a larger scale adds to them, and only what is added costs. Statistics are of all
-    its completions, old and new. A rule that keeps evidence per query gives every query a row of its own.
+    For runs without replacement ("common-wor"), whose queries have an order. The pull of a prompt at a place has the
+    same completions whenever it is made, and in whichever row: a larger scale adds to them, and only what is added
+    costs. Statistics are of all its completions, old and new. Evidence per query takes a row for every query.
 
     Attributes:
         start: place of the row's first query, counted from the next query not met before: 0 is that one, -m the first
@@ -161,6 +167,7 @@ class Stats(NamedTuple):
             pull that counts as as many.
         blocks: number of blocks summed. With `reuse = False` the scale axis has length one: only
             the whole pull counts, as one block of the row's own scale.
+        raw: the completions themselves, for `estimator = "raw"`; the scale axis of the others is then empty.
 
     Example:
         >>> import jax.numpy as jnp
@@ -172,6 +179,7 @@ class Stats(NamedTuple):
 
     total: Float[Array, "row task scale"]
     blocks: Float[Array, "row scale"]
+    raw: Raw | None = None
 
 
 class Policy(NamedTuple):
@@ -261,6 +269,21 @@ class Environment(eqx.Module):
 
         return jax.vmap(one)(keys, prompts, queries, scales)
 
+    def raw(self, pull: Pull) -> Raw:
+        """The completions of a pull as they are (`kernels.completions`)."""
+        raise NotImplementedError
+
+    def raw_rows(
+        self,
+        keys: UInt32[Array, "row 2"],
+        prompts: Int[Array, " row"],
+        queries: Int[Array, " row"],
+        scales: Int[Array, " row"],
+        width: int,
+    ) -> Raw:
+        """`raw` of one pull per row, as `pull_rows`."""
+        return jax.vmap(lambda *which: self.raw(self.pull(*which).narrowed(width)))(keys, prompts, queries, scales)
+
     def check_estimator(self, width: int, num_scales: int, estimator: str) -> None:
         """Refuse an estimator that takes too large a table here; shapes suffice. By default none is refused.
 
@@ -347,7 +370,7 @@ class Algorithm(eqx.Module):
     queries: ClassVar[str] = "independent"
     """How the runner draws queries for it, one of `QUERIES`."""
     estimator: ClassVar[str] = "blocks"
-    """How pulls become statistics, one of `ESTIMATORS`."""
+    """How pulls become statistics, one of `ESTIMATORS` or `RAW`: not at all."""
     reuse: ClassVar[bool] = True
     """Whether a pull's disjoint blocks count for every smaller scale."""
 
@@ -375,6 +398,8 @@ class Algorithm(eqx.Module):
 
     def num_scales(self, spec: Spec) -> int:
         """Scales of which its pulls yield statistics (static)."""
+        if self.estimator == RAW:
+            return 0
         if not self.reuse:
             return 1
         return spec.max_scale if self.estimator == "plug-in" else self.max_pull(spec)

@@ -15,6 +15,7 @@ from typing import Any
 
 from sim import mistakes, plugins, references
 from sim.algorithms.epsilon_greedy import EpsilonGreedy
+from sim.algorithms.mixture_racing import MixtureRacing
 from sim.algorithms.prompt_halving import PromptHalving
 from sim.algorithms.psst import PSST
 from sim.algorithms.psst_topk import PSSTTopK
@@ -35,6 +36,7 @@ ALGORITHMS: dict[str, Callable[[], Algorithm]] = {
     "psst+k8": lambda: PSSTTopK(num_kept=8),
     "prompt-halving": PromptHalving,
     "prompt-halving-n8": lambda: PromptHalving(8, estimator="plug-in"),
+    "mixture-racing": MixtureRacing,
     "uniform": Uniform,
     "epsilon-greedy": EpsilonGreedy,
     "softmax": Softmax,

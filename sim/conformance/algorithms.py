@@ -12,8 +12,10 @@ import numpy as np
 from sim.conformance import arena as worlds
 from sim.conformance.arena import arena, drawn_spec, run_trials, same, tiny_values, trial
 from sim.conformance.checks import Check, Make
-from sim.core import Algorithm, Allocation, Policy, Spec, Standing, Stats
+from sim.core import Algorithm, Allocation, Policy, Spec, Standing
 from sim.engine import runner, turn
+from sim.kernels import rounds
+from sim.raw import RAW
 
 SIGMAS = 5
 """Standard errors that an estimate may be off."""
@@ -28,12 +30,12 @@ _CHI_SQUARE = 31.8
 def contract(algorithm: Algorithm, spec: Spec) -> str | None:
     """Problem with the shapes and types of an algorithm's answers on worlds of this kind; nothing is run."""
     for name in ("num_rows", "num_scales", "max_pull", "min_budget"):
-        number = getattr(algorithm, name)(spec)
-        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            return f"{name} is {number!r}; it must be a whole number of at least 1"
-    rounds = algorithm.num_rounds(spec)
-    if rounds is not None and (isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 0):
-        return f"num_rounds is {rounds!r}; it must be a whole number, or None where the budget decides"
+        number, least = getattr(algorithm, name)(spec), int(name != "num_scales" or algorithm.estimator != RAW)
+        if isinstance(number, bool) or not isinstance(number, int) or number < least:
+            return f"{name} is {number!r}; it must be a whole number of at least {least}"
+    most = algorithm.num_rounds(spec)
+    if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 0):
+        return f"num_rounds is {most!r}; it must be a whole number, or None where the budget decides"
     if algorithm.max_pull(spec) > spec.max_scale:
         return f"max_pull is {algorithm.max_pull(spec)}; the largest scale here is {spec.max_scale}"
     algorithm, key, rows = algorithm.traced(), runner.trial_key(0, 0), algorithm.num_rows(spec)
@@ -48,9 +50,7 @@ def contract(algorithm: Algorithm, spec: Spec) -> str | None:
     problem = problem or _unlike("allocate", Allocation(ask.prompt, ask.scale, ask.pulls), Allocation(*whole))
     if problem:
         return problem
-    scales = algorithm.num_scales(spec)
-    sums: Any = [jax.ShapeDtypeStruct((rows, *shape), jnp.float32) for shape in ((spec.num_tasks, scales), (scales,))]
-    stats = Stats(*sums)
+    stats: Any = eqx.filter_eval_shape(lambda: rounds.nothing(spec, (rows,), rounds.Pulling.of(algorithm, spec)))
     later = eqx.filter_eval_shape(algorithm.update, key, spec, state, ask, stats)
     policy = eqx.filter_eval_shape(algorithm.recommend, key, spec, state)
     problem = _unlike("update", later, state, "the state of init")
@@ -159,7 +159,7 @@ def observe(algorithm: Algorithm, budget: int, number: int = 0) -> Observed:
             problem += "" if most is None else f"; num_rounds says {most}"
         if problem:
             return Observed(spec, active, at, None, f"round {number_of}: {problem}")
-        stats = runner.host_round(world, at.train, keys.pull, asked, algorithm)
+        stats = runner.host_round(world, at.train, turn.pull_key(run_key, keys, asked), asked, algorithm)
         at = _tell(rule, spec, keys.update, at, asked, stats)
         active.append(_active(rule, spec, at))
     return Observed(spec, active, at, _answer(rule, spec, turn.recommend_key(run_key), at).policy, None)
@@ -227,8 +227,7 @@ def _finished(make: Make) -> str | None:
             asked = _ask(rule, spec, key, last, jnp.ones((), bool))
             if np.any(np.asarray(asked.pulls)):
                 return f"with T = {budget}, a finished run asks for {int(asked.pulls.sum())} more pulls"
-            shape = (len(asked.pulls), spec.num_tasks, algorithm.num_scales(spec))
-            nothing = Stats(jnp.zeros(shape, jnp.float32), jnp.zeros(shape[::2], jnp.float32))
+            nothing = rounds.nothing(spec, asked.pulls.shape, rounds.Pulling.of(algorithm, spec))
             later = jax.tree_util.tree_leaves_with_path(_tell(rule, spec, key, last, asked, nothing).state)
             for (path, new), old in zip(later, jax.tree.leaves(last.state), strict=True):
                 if not np.array_equal(new, old, equal_nan=new.dtype.kind == "f"):

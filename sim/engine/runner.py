@@ -21,6 +21,7 @@ from sim.engine.turn import RUN as RUN
 from sim.engine.turn import SPLIT, WORLD, Observe, Observer, RoundKeys, Turn
 from sim.engine.turn import queries_of as queries_of
 from sim.kernels import counter, rounds
+from sim.raw import RAW
 
 CHUNK = 64
 """Default number of trials in progress at a time."""
@@ -144,7 +145,9 @@ def _sizes(
 
 def _most_lanes(algorithm: Algorithm, spec: Spec) -> int:
     """Trials that fit `_LANES_BYTES`, one at least: each holds float32 values and statistics of all arms."""
-    statistics = algorithm.num_rows(spec) * spec.num_tasks * algorithm.num_scales(spec)
+    raw = algorithm.estimator == RAW
+    per_task = algorithm.max_pull(spec) + 1 if raw else algorithm.num_scales(spec)
+    statistics = algorithm.num_rows(spec) * spec.num_tasks * per_task
     return max(_LANES_BYTES // (4 * _COPIES * (spec.num_contexts * spec.num_arms + statistics)), 1)
 
 
@@ -213,6 +216,8 @@ def check_budget(algorithm: Algorithm, spec: Spec, budget: int) -> None:
 
 def check_estimator(algorithm: Algorithm, world: Environment) -> None:
     """Refuse an estimator whose tables are too large for a world (shapes suffice)."""
+    if algorithm.estimator == RAW:
+        return
     width = algorithm.max_pull(world.spec)
     num_scales = algorithm.num_scales(world.spec) if algorithm.reuse else width
     world.check_estimator(width, num_scales, algorithm.estimator)
@@ -322,7 +327,9 @@ def host_round(
         for pull in range(int(pulls)):
             which = (jnp.int32(row), jnp.int32(pull), jnp.int32(prompt), jnp.int32(scale))
             placed = allocation.places is not None
-            found.append(np.asarray(_one_pull(environment, own, round_key, which, algorithm, placed)))
+            found.append(jax.tree.map(np.asarray, _one_pull(environment, own, round_key, which, algorithm, placed)))
+    if how.estimator == RAW:
+        return rounds.fold_raw(spec, allocation, rows, found, how)
     units = np.stack(found) if found else np.zeros((0, spec.num_tasks, how.num_scales), np.int64)
     return rounds.fold_pulls(spec, allocation, rows, units, how)
 
@@ -335,10 +342,14 @@ def _one_pull(
     which: tuple[Array, Array, Array, Array],
     algorithm: Algorithm,
     placed: bool,
-) -> Int[Array, "task scale"]:
+) -> Any:
     row, pull, prompt, scale = which
-    number = pull + train.met.astype(jnp.int32) if placed and train.met is not None else pull
-    key = rounds.pull_key(round_key, row, number)
+    if placed and train.met is not None:
+        key = rounds.pull_key(round_key, prompt, pull + train.met.astype(jnp.int32))
+    else:
+        key = rounds.pull_key(round_key, row, pull)
     query = rounds.draw_query(rounds.query_key(algorithm.queries, round_key, key, pull), train, pull)
     answer = environment.pull(key, prompt, query, scale).narrowed(algorithm.max_pull(environment.spec))
+    if algorithm.estimator == RAW:
+        return environment.raw(answer)
     return environment.block_units(answer, algorithm.estimator)

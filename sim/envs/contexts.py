@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from sim.core import Spec
+from sim.raw import Rewards
 from sim.utilities import Strategy, power_above, reward_unit, tasks_of
 
 STEPS = 2.0**20
@@ -108,6 +109,7 @@ def describe(
         offset=jnp.asarray(np.stack([near, (offset - near).astype(np.float32)])),
         spared=jnp.asarray(spared, jnp.float32),
         excess=jnp.asarray(excess, jnp.float32),
+        rewards=Rewards(aggregate, num_answers, tie, jnp.asarray(tasks.directions @ vote, jnp.float32)),
     )
     strategy = Strategy(
         aggregate=aggregate,

@@ -17,11 +17,22 @@ goes as M grows. Consistent as n grows: the best polynomial of degree n leaves o
 (Newman and Rivlin, 1976).
 """
 
+import math
 from functools import lru_cache
+from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Array, Float, Float32, Float64, Int
 from scipy.special import comb
+
+from sim.kernels import votes
+
+HALVINGS = 12
+"""More than 2**12 pulls use the table of so many: their variance is small beside their bias."""
+_DIGITS = 12
+"""Binary digits of factors: products of two are exact in float32."""
 
 
 @lru_cache(maxsize=512)
@@ -64,6 +75,63 @@ def table(size: int, num_scales: int, pulls: int) -> Float64[np.ndarray, "count 
     inner = slice(1, size)
     found[inner] = np.linalg.solve(quadratic[inner, inner], linear[inner] - quadratic[inner, size:])
     return _kept(found)
+
+
+class Weights(NamedTuple):
+    """Weights of a pull's ranked scores for every scale, in two parts that add up; see `weights`."""
+
+    high: Float32[np.ndarray, "size halvings rank scale"]
+    low: Float32[np.ndarray, "size halvings rank scale"]
+
+
+@lru_cache(maxsize=4)
+def weights(width: int, num_scales: int) -> Weights:
+    """Weights of ranked scores for pulls of 1 to `width` completions and 2**0 to 2**`HALVINGS` pulls.
+
+    With b(j) the table, the expected best of k is the sum over ranks i of (b(i) - b(i - 1)) times the i-th lowest
+    score: no list of levels is needed, and scores may be any numbers.
+
+    Raises:
+        ValueError: too many numbers; see `widest`.
+    """
+    if width > (most := widest(width, num_scales)):
+        raise ValueError(f"best of {num_scales} takes pulls of at most {most} completions here, not {width}")
+    found = np.zeros((width, HALVINGS + 1, width, num_scales))
+    for size in range(1, width + 1):
+        for halvings in range(HALVINGS + 1):
+            found[size - 1, halvings, :size] = np.diff(table(size, num_scales, 2**halvings), axis=0)
+    mantissa, exponent = np.frexp(found)
+    high = np.ldexp(np.rint(np.ldexp(mantissa, _DIGITS)), exponent - _DIGITS)
+    low = np.ldexp(np.rint(np.ldexp(found - high, 2 * _DIGITS)), -2 * _DIGITS)
+    return Weights(high.astype(np.float32), low.astype(np.float32))
+
+
+def widest(width: int, num_scales: int) -> int:
+    """The most completions in a pull, up to `width`, for which there are `weights`."""
+    return min(width, math.isqrt(votes.MAX_ENTRIES // ((HALVINGS + 1) * num_scales)))
+
+
+def values(
+    weights: Weights, ranked: Float[Array, "*row rank"], size: Int[Array, ""], pulls: Int[Array, ""]
+) -> Float[Array, "*row scale"]:
+    """Expected best of every scale from mean ranked scores. The same bits in any batch: as in `kernels.mixture`.
+
+    Args:
+        weights: of at least this size.
+        ranked: mean over pulls of the i-th lowest score, anything beyond a pull's completions.
+        size: completions in a pull, at least 1.
+        pulls: how many there are, at least 1.
+    """
+    halvings = jnp.minimum(31 - jax.lax.clz(pulls), HALVINGS)
+    own = [jnp.asarray(part)[size - 1, halvings] for part in weights]
+    high = jax.lax.reduce_precision(ranked, exponent_bits=8, mantissa_bits=_DIGITS - 1)
+    low = jax.lax.reduce_precision(ranked - high, exponent_bits=8, mantissa_bits=_DIGITS - 1)
+    total = jnp.zeros((*ranked.shape[:-1], own[0].shape[-1]), jnp.float32)
+    for rank in range(ranked.shape[-1]):  # products are exact, and sums in order
+        total = total + high[..., rank, None] * own[0][rank]
+        total = total + high[..., rank, None] * own[1][rank]
+        total = total + low[..., rank, None] * own[0][rank]
+    return total
 
 
 def _kept(table: np.ndarray) -> np.ndarray:

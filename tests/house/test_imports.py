@@ -9,28 +9,30 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-CORE = {"constants", "writing", "core", "utilities", "kernels"}
+CORE = {"constants", "writing", "raw", "core", "utilities", "kernels"}
 WORLDS = CORE | {"envs"}
-RULES = {"core", "kernels", "estimators", "schedules", "trim", "draws"}
+RULES = {"raw", "core", "kernels", "estimators", "extrapolation", "schedules", "trim", "draws"}
 PLUGINS = {"mistakes", "plugins"}
 
 ROOMS: dict[str, set[str]] = {
     "constants": set(),
     "writing": set(),
-    "core": set(),
+    "raw": set(),
+    "core": {"raw"},
     "utilities": {"constants", "core"},
-    "kernels": {"constants", "core", "utilities"},
+    "kernels": {"constants", "raw", "core", "utilities"},
     "origins": set(),
     "mistakes": {"origins"},
     "plugins": {"origins", "mistakes"},
     "public": set(),
     "envs": CORE | PLUGINS | {"public"},
     "estimators": {"core"},
+    "extrapolation": {"raw", "core", "kernels", "estimators"},
     "draws": {"core", "kernels"},
     "schedules": {"core", "kernels", "draws"},
     "trim": {"core", "kernels", "draws"},
     "algorithms": RULES | PLUGINS | {"references"},
-    "engine": {"constants", "core", "kernels"},
+    "engine": {"constants", "raw", "core", "kernels"},
     "evaluate": {"core"},
     "references": {"evaluate"},
     "whole": set(),
@@ -44,10 +46,11 @@ ROOMS: dict[str, set[str]] = {
 }
 """Room of `sim` -> the other rooms of `sim` that it may import. `cli` may import all of them."""
 
-KERNELS = {"rounds": {"core"}, "counter": {"core"}, "select": set(), "lanes": set(), "votes": set()}
+KERNELS = {"rounds": {"raw", "core"}, "counter": {"core"}, "select": set(), "lanes": set(), "votes": set()}
 KERNELS |= {"majority": {"constants"}, "moments": set(), "tallies": set(), "mixture": set(), "polynomial": set()}
 KERNELS |= {"blocks": {"core", "utilities"}, "subsets": {"constants", "core", "utilities"}}
-"""Rooms outside `kernels` that each kernel may import: only blocks and subsets know utilities."""
+KERNELS |= {"completions": {"raw", "core", "utilities"}}
+"""Rooms outside `kernels` that each kernel may import: only blocks, subsets and completions know utilities."""
 
 THEORY = WORLDS | {"engine", "schedules", "estimators", "trim", "draws", "evaluate", "algorithms"}
 THEORY |= {"origins", "comparison", "digests", "program", "public"} | PLUGINS
