@@ -64,13 +64,15 @@ def empty(spec: Spec) -> PullSums:
     known, width = rewards_of(spec), widest(spec)
     sizes = tallies.sizes(known.num_answers, width)[-1] if "mv" in known.aggregate else 0
     ranks, averaged = width * ("bon" in known.aggregate), spec.num_tasks * ("mean" in known.aggregate)
-    shapes = (spec.num_prompts, int(sizes)), (2, spec.num_prompts, spec.num_tasks, ranks), (2, spec.num_prompts, averaged)
+    shapes = (
+        (spec.num_prompts, int(sizes)),
+        (2, spec.num_prompts, spec.num_tasks, ranks),
+        (2, spec.num_prompts, averaged),
+    )
     return PullSums(*(jnp.zeros(shape, jnp.int32) for shape in shapes))
 
 
-def add(
-    spec: Spec, sums: PullSums, prompt: Int[Array, " row"], pulled: Bool[Array, " row"], raw: Raw
-) -> PullSums:
+def add(spec: Spec, sums: PullSums, prompt: Int[Array, " row"], pulled: Bool[Array, " row"], raw: Raw) -> PullSums:
     """Add one pull of every row that was `pulled`."""
     known, counts = rewards_of(spec), sums.tallies
     if "mv" in known.aggregate:
@@ -108,7 +110,9 @@ def steps(
     return estimators.steps_of(spec, reward.astype(jnp.float32) * (spec.unit / FINER)[:, None, None], inside)
 
 
-def _added(sums: Int[Array, "2 prompt *rest"], prompt: Array, own: Int[Array, "row *rest"]) -> Int[Array, "2 prompt *rest"]:
+def _added(
+    sums: Int[Array, "2 prompt *rest"], prompt: Array, own: Int[Array, "row *rest"]
+) -> Int[Array, "2 prompt *rest"]:
     """Sums with a number of every row, whose lower parts are kept below 2**12."""
     parts = jnp.stack([own >> _HALF, own & (2**_HALF - 1)])
     high, low = sums.at[:, prompt].add(parts)

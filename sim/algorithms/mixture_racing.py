@@ -5,8 +5,8 @@ completions to it, estimates every scale from it (`sim.extrapolation`), and halv
 together. Nothing is paid twice, and estimates of all prompts are biased alike.
 
 Phases (k prompts left, k_1 = |P|, then halved, rounded up, down to 2): before its cut every prompt has had
-B_i = T / (k_i S) completions, S = 1 + sum over i > 1 of (1 - k_i / k_(i-1)): as in Successive Rejects (Audibert, Bubeck
-and Munos, COLT 2010), so that a phase spends what it takes for B_i. The last phase spends what is left. Where T is below
+B_i = T / (k_i S) completions, S = 1 + sum over i > 1 of (1 - k_i / k_(i-1)): in proportion to 1 / k_i, as in Successive
+Rejects (Audibert, Bubeck and Munos, COLT 2010), and T in all. The last phase spends what is left. Where T is below
 |P| S, as many prompts as have B_1 >= 1 enter, drawn at random.
 
 Of B completions, n = round(B^(1/3)) on a query for votes, the order at which squared bias (1/n^2) and variance (n/B) of
@@ -18,12 +18,13 @@ A cut keeps the best prompt of every context, then the prompts with the smallest
 Source: this project; `kernels.mixture` and `kernels.polynomial` cite theirs.
 """
 
+from itertools import pairwise
 from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Int
 
 from sim import draws, estimators, extrapolation, trim
 from sim.core import Algorithm, Allocation, Key, Places, Policy, Spec, Standing, Stats
@@ -125,7 +126,8 @@ class MixtureRacing(Algorithm):
 
     def update(self, key: Key, spec: Spec, state: State, allocation: Allocation, stats: Stats) -> State:
         """Add the pulls; at the end of a phase estimate, cut, and plan the next."""
-        assert stats.raw is not None and allocation.places is not None
+        assert stats.raw is not None
+        assert allocation.places is not None
         running, pulled = ~self.finished(spec, state), allocation.pulls > 0
         here = jnp.zeros(spec.num_prompts, bool).at[allocation.prompt].max(pulled)
         active = jnp.where(running & self._entering(state), here, state.active)
@@ -192,7 +194,12 @@ class MixtureRacing(Algorithm):
         return _either(found.completions > had.completions, found, had)
 
     def _cut(
-        self, key: Key, spec: Spec, value: Int[Array, "context prompt scale"], active: Bool[Array, " prompt"], keep: Array
+        self,
+        key: Key,
+        spec: Spec,
+        value: Int[Array, "context prompt scale"],
+        active: Bool[Array, " prompt"],
+        keep: Array,
     ) -> Bool[Array, " prompt"]:
         """Keep every context's best prompt, then those nearest to it."""
         score = jnp.max(value, axis=2)
@@ -207,9 +214,7 @@ class MixtureRacing(Algorithm):
         return select.best(rank, order[0], active, number)
 
 
-def matrix(
-    wanted: Int[Array, ""], had: Matrix, width: int, num_queries: Int[Array, ""], votes: bool
-) -> Matrix:
+def matrix(wanted: Int[Array, ""], had: Matrix, width: int, num_queries: Int[Array, ""], votes: bool) -> Matrix:
     """How a prompt's completions are laid out: never fewer on a query, nor on fewer queries, than it has had.
 
     Args:
@@ -245,7 +250,7 @@ def phases(entered: int) -> list[int]:
 def _spread(entered: int) -> float:
     """S, completions of a race for each that a prompt of the first phase has times their number."""
     sizes = phases(entered)
-    return 1 + sum(1 - after / before for before, after in zip(sizes, sizes[1:], strict=False))
+    return 1 + sum(1 - after / before for before, after in pairwise(sizes))
 
 
 def _shares(num_prompts: int) -> np.ndarray:

@@ -163,7 +163,9 @@ def nothing(spec: Spec, shape: tuple[int, ...], how: Pulling) -> Stats:
     return Stats(total, blocks, Raw(*(jnp.zeros((*shape, *part), jnp.int32) for part in parts)))
 
 
-def fold_raw(spec: Spec, allocation: Allocation, row: Int[np.ndarray, " pull"], pulls: list[Raw], how: Pulling) -> Stats:
+def fold_raw(
+    spec: Spec, allocation: Allocation, row: Int[np.ndarray, " pull"], pulls: list[Raw], how: Pulling
+) -> Stats:
     """`fold_pulls` for a rule that takes completions as they are."""
     found = nothing(spec, allocation.pulls.shape, how)
     if not pulls:

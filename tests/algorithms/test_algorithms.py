@@ -17,7 +17,8 @@ from sim import algorithms
 from sim.algorithms import ALGORITHMS
 from sim.conformance import algorithms as conformance
 from sim.conformance.checks import Check
-from sim.core import Algorithm, Designed, Estimating
+from sim.core import Algorithm
+from sim.designs import Designed, Estimating
 from sim.engine import runner
 from sim.envs.dataset import Dataset
 from theory import exact

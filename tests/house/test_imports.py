@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 CORE = {"constants", "writing", "raw", "core", "utilities", "kernels"}
 WORLDS = CORE | {"envs"}
-RULES = {"raw", "core", "kernels", "estimators", "extrapolation", "schedules", "trim", "draws"}
+RULES = {"raw", "core", "designs", "kernels", "estimators", "extrapolation", "schedules", "trim", "draws"}
 PLUGINS = {"mistakes", "plugins"}
 
 ROOMS: dict[str, set[str]] = {
@@ -19,6 +19,7 @@ ROOMS: dict[str, set[str]] = {
     "writing": set(),
     "raw": set(),
     "core": {"raw"},
+    "designs": {"core"},
     "utilities": {"constants", "core"},
     "kernels": {"constants", "raw", "core", "utilities"},
     "origins": set(),
