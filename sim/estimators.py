@@ -90,18 +90,13 @@ def _steps(
     return _net(spec, reward, costs, (blocks > 0)[None])
 
 
-def steps_of(
+def value_of(
     spec: Spec, reward: Float[Array, "task prompt scale"], pulled: Bool[Array, " prompt"]
-) -> Int[Array, "context prompt scale"]:
-    """`steps` where rewards were estimated elsewhere; NEVER for a prompt not pulled."""
+) -> Float[Array, "context prompt scale"]:
+    """`value` where rewards were estimated elsewhere; -inf for a prompt not pulled."""
     costs = _costs(spec, spec.cost[:, :, None], spec.excess[:, :, None])
     own = reward[jnp.asarray(spec.task, jnp.int32)] * spec.task_weight[:, None, None]
-    return _net(spec, own, costs, pulled[None, :, None])
-
-
-def value_of(spec: Spec, steps: Int[Array, "context prompt scale"]) -> Float[Array, "context prompt scale"]:
-    """`value` from `steps`."""
-    return _as_value(spec, steps)
+    return _as_value(spec, _net(spec, own, costs, pulled[None, :, None]))
 
 
 def arm_value(

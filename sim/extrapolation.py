@@ -81,17 +81,17 @@ def add(spec: Spec, sums: PullSums, prompt: Int[Array, " row"], pulled: Bool[Arr
     return PullSums(counts, _added(sums.ranked, prompt, raw.ranked), _added(sums.total, prompt, raw.total))
 
 
-def steps(
+def value(
     spec: Spec, sums: PullSums, size: Int[Array, ""], pulls: Int[Array, ""], inside: Bool[Array, " prompt"]
-) -> Int[Array, "context prompt scale"]:
-    """Estimated value of every arm, in whole multiples of the grid, as `estimators.steps`.
+) -> Float[Array, "context prompt scale"]:
+    """Estimated value of every arm, as `estimators.value`.
 
     Args:
         spec: what is known.
         sums: of all pulls.
         size: completions of a pull.
         pulls: pulls of every prompt inside.
-        inside: prompts to estimate; the others have `estimators.NEVER`.
+        inside: prompts to estimate; the others have -inf.
     """
     known, width = rewards_of(spec), widest(spec)
     size, pulls = jnp.maximum(size, 1), jnp.maximum(pulls, 1)
@@ -99,15 +99,15 @@ def steps(
     if "mv" in known.aggregate:
         fitted = mixture.tables(known.num_answers, known.tie, width, spec.max_scale)
         sizes = jnp.full(spec.num_prompts, size, jnp.int32)
-        value = mixture.values(fitted, jnp.where(inside[:, None], sums.tallies, 0), sizes)
-        reward = reward + _rounded((known.credit / spec.unit * FINER)[:, None, None] * value[None])
+        credit = mixture.values(fitted, jnp.where(inside[:, None], sums.tallies, 0), sizes)
+        reward = reward + _rounded((known.credit / spec.unit * FINER)[:, None, None] * credit[None])
     if "bon" in known.aggregate:
         ranked = jnp.swapaxes(_mean(sums.ranked, pulls), 0, 1)
         weights = polynomial.weights(width, spec.max_scale)
         reward = reward + _rounded(polynomial.values(weights, ranked, size, pulls) * FINER)
     if "mean" in known.aggregate:
         reward = reward + _rounded(_mean(sums.total, pulls * size) * FINER).T[:, :, None]
-    return estimators.steps_of(spec, reward.astype(jnp.float32) * (spec.unit / FINER)[:, None, None], inside)
+    return estimators.value_of(spec, reward.astype(jnp.float32) * (spec.unit / FINER)[:, None, None], inside)
 
 
 def _added(

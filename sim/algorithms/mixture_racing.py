@@ -24,9 +24,9 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from sim import draws, estimators, extrapolation, trim
+from sim import draws, extrapolation, trim
 from sim.core import Algorithm, Allocation, Key, Places, Policy, Spec, Standing, Stats
 from sim.kernels import counter, select
 from sim.raw import RAW
@@ -64,7 +64,7 @@ class State(NamedTuple):
         met: queries met so far.
         num_queries: X.
         sums: of the pulls of the wanted size.
-        value: estimates of the last phase, in steps of the grid.
+        value: estimates of the last phase.
     """
 
     left: Int[Array, ""]
@@ -78,7 +78,7 @@ class State(NamedTuple):
     met: Int[Array, ""]
     num_queries: Int[Array, ""]
     sums: extrapolation.PullSums
-    value: Int[Array, "context prompt scale"]
+    value: Float[Array, "context prompt scale"]
 
 
 class MixtureRacing(Algorithm):
@@ -97,11 +97,11 @@ class MixtureRacing(Algorithm):
 
     def init(self, spec: Spec, budget: Int[Array, ""]) -> State:
         """Nothing pulled; as many prompts as can have a completion each will enter."""
-        number = np.arange(1, spec.num_prompts + 1)
-        enough = np.array([np.ceil(k * _spread(k) - 1e-9) for k in number], np.int32)
-        entered = jnp.max(jnp.where(budget >= enough, jnp.asarray(number, jnp.int32), 1))
+        enough = [int(np.ceil(k * _spread(k) - 1e-9)) for k in range(1, spec.num_prompts + 1)]
+        number = jnp.arange(1, spec.num_prompts + 1, dtype=jnp.int32)
+        entered = jnp.max(jnp.where(budget >= jnp.asarray(enough, jnp.int32), number, 1))
         none, zero = Matrix(jnp.int32(0), jnp.int32(0)), jnp.int32(0)
-        value = jnp.full((spec.num_contexts, spec.num_prompts, spec.max_scale), estimators.NEVER, jnp.int32)
+        value = jnp.full((spec.num_contexts, spec.num_prompts, spec.max_scale), -jnp.inf, jnp.float32)
         active, num_queries = jnp.ones(spec.num_prompts, bool), jnp.int32(spec.num_queries or _MANY)
         race = budget, budget, entered, entered, active, none, none, zero, zero, num_queries
         state = State(*race, extrapolation.empty(spec), value)
@@ -135,7 +135,7 @@ class MixtureRacing(Algorithm):
         done = state.done + self.num_rows(spec)
         ends = running & (done >= self._pulls(state)[1])
         sums = extrapolation.add(spec, state.sums, allocation.prompt, pulled, stats.raw)
-        value = extrapolation.steps(spec, sums, state.wanted.size, state.wanted.pulls, active & ends)
+        value = extrapolation.value(spec, sums, state.wanted.size, state.wanted.pulls, active & ends)
         over = state.size <= 2
         kept = jnp.where(over, active, self._cut(key, spec, value, active, (state.size + 1) // 2))
         found = state._replace(
@@ -157,8 +157,8 @@ class MixtureRacing(Algorithm):
         """The prompts left and the estimates of all arms before the last cut."""
         shape = (spec.num_contexts, spec.num_arms)
         active = jnp.broadcast_to(state.active, (spec.num_contexts, spec.num_prompts))
-        pulls = jnp.where(state.value > estimators.NEVER, state.had.pulls, 0).astype(jnp.float32)
-        return Standing(active, estimators.value_of(spec, state.value).reshape(shape), pulls.reshape(shape))
+        pulls = jnp.where(jnp.isfinite(state.value), state.had.pulls, 0).astype(jnp.float32)
+        return Standing(active, state.value.reshape(shape), pulls.reshape(shape))
 
     def arms_left(self, spec: Spec, state: State) -> int:
         """All scales of the prompts left."""
@@ -197,7 +197,7 @@ class MixtureRacing(Algorithm):
         self,
         key: Key,
         spec: Spec,
-        value: Int[Array, "context prompt scale"],
+        value: Float[Array, "context prompt scale"],
         active: Bool[Array, " prompt"],
         keep: Array,
     ) -> Bool[Array, " prompt"]:
@@ -208,7 +208,7 @@ class MixtureRacing(Algorithm):
         best = trim.pick(score, order[1:], inside)
         leads = jnp.zeros(spec.num_prompts, bool).at[best].set(True)
         top = jnp.take_along_axis(score, best[:, None], axis=1)
-        gap = jnp.where(inside, (top - score).astype(jnp.float32) * spec.grid[:, None], jnp.inf)
+        gap = jnp.where(inside, top - score, jnp.inf)
         rank = jnp.where(leads, 1.0, -jnp.min(gap, axis=0))
         number = jnp.maximum(jnp.minimum(keep, jnp.sum(active)), jnp.sum(leads)).astype(jnp.int32)
         return select.best(rank, order[0], active, number)
@@ -250,7 +250,7 @@ def phases(entered: int) -> list[int]:
 def _spread(entered: int) -> float:
     """S, completions of a race for each that a prompt of the first phase has times their number."""
     sizes = phases(entered)
-    return 1 + sum(1 - after / before for before, after in pairwise(sizes))
+    return 1.0 + sum(1 - after / before for before, after in pairwise(sizes))
 
 
 def _shares(num_prompts: int) -> np.ndarray:

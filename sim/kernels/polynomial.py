@@ -124,14 +124,16 @@ def values(
     """
     halvings = jnp.minimum(31 - jax.lax.clz(pulls), HALVINGS)
     own = [jnp.asarray(part)[size - 1, halvings] for part in weights]
-    high = jax.lax.reduce_precision(ranked, exponent_bits=8, mantissa_bits=_DIGITS - 1)
-    low = jax.lax.reduce_precision(ranked - high, exponent_bits=8, mantissa_bits=_DIGITS - 1)
-    total = jnp.zeros((*ranked.shape[:-1], own[0].shape[-1]), jnp.float32)
-    for rank in range(ranked.shape[-1]):  # products are exact, and sums in order
-        total = total + high[..., rank, None] * own[0][rank]
-        total = total + high[..., rank, None] * own[1][rank]
-        total = total + low[..., rank, None] * own[0][rank]
-    return total
+    flat = ranked.reshape(-1, ranked.shape[-1]).T[:, :, None]
+    high = jax.lax.reduce_precision(flat, exponent_bits=8, mantissa_bits=_DIGITS - 1)
+    low = jax.lax.reduce_precision(flat - high, exponent_bits=8, mantissa_bits=_DIGITS - 1)
+    above, below = (part[:, None] for part in own)
+    total = jnp.zeros((flat.shape[1], own[0].shape[-1]), jnp.float32)
+    for rank in range(flat.shape[0]):  # products are exact, and sums in order
+        total = total + high[rank] * above[rank]
+        total = total + high[rank] * below[rank]
+        total = total + low[rank] * above[rank]
+    return total.reshape(*ranked.shape[:-1], -1)
 
 
 def _kept(table: np.ndarray) -> np.ndarray:
