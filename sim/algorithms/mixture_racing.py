@@ -227,16 +227,15 @@ def matrix(wanted: Int[Array, ""], had: Matrix, width: int, num_queries: Int[Arr
     root = jnp.asarray([(2 * n - 1) ** 3 // 8 + 1 if votes else n**2 for n in range(2, width + 1)], jnp.int32)
     size = 1 + jnp.sum((wanted >= root).astype(jnp.int32))
     size = jnp.maximum(had.size, jnp.minimum(size, jnp.maximum(jnp.minimum(width, wanted), 1)))
-    pulls = jnp.maximum(had.pulls, wanted // size)
-    times = -(-wanted // (num_queries * width))
-    again = jnp.maximum(had.pulls, num_queries * times)
-    deeper = jnp.maximum(had.size, jnp.minimum(width, wanted // jnp.maximum(again, 1)))
-    size, pulls = (jnp.where(pulls > num_queries, new, old) for new, old in ((deeper, size), (again, pulls)))
-    size = jnp.where(pulls * size > wanted, jnp.maximum(had.size, wanted // jnp.maximum(pulls, 1)), size)
-    size = jnp.maximum(size, 1)
-    fits = pulls * size <= wanted
-    size = jnp.where(fits, size, jnp.maximum(had.size, 1))
-    return Matrix(size, jnp.where(fits, pulls, wanted // size))
+    less = jnp.maximum(had.size, wanted // jnp.maximum(had.pulls, 1))
+    size = jnp.where(had.pulls * size > wanted, jnp.maximum(less, 1), size)
+    once = Matrix(size, jnp.maximum(had.pulls, wanted // size))
+    pulls = jnp.maximum(had.pulls, num_queries * -(-wanted // (num_queries * width)))
+    deeper = jnp.maximum(had.size, jnp.minimum(width, wanted // jnp.maximum(pulls, 1)))
+    again = _either(
+        deeper * pulls > wanted, Matrix(had.size, wanted // jnp.maximum(had.size, 1)), Matrix(deeper, pulls)
+    )
+    return _either(once.pulls > num_queries, again, once)
 
 
 def phases(entered: int) -> list[int]:

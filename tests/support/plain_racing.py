@@ -74,7 +74,7 @@ def layout(wanted: int, size0: int, pulls0: int, width: int, num_queries: int, v
         size = max(size0, min(width, wanted // pulls))
     while size > size0 and pulls * size > wanted:
         size -= 1
-        pulls = max(pulls0, min(wanted // size, pulls))
+        pulls = max(pulls0, wanted // size)
     if pulls * size > wanted:
         size, pulls = size0, wanted // size0
     return size, pulls
