@@ -381,6 +381,7 @@ def _sized(table: TomlTable, key: str, weights: tuple[float, ...], size: int) ->
 
 def _algorithm(top: TomlTable, text: str, may_import: Trust) -> "Algorithm":
     from sim import algorithms, references
+    from sim.raw import RAW
 
     table = TomlTable(top.file, "tune", {"algorithm": text})
     if plugins.is_code(text):
@@ -394,6 +395,8 @@ def _algorithm(top: TomlTable, text: str, may_import: Trust) -> "Algorithm":
         raise table.wrong("algorithm", f"is {text!r}, which needs the truth; a live model cannot tell it")
     if algorithm.overspends:
         raise table.wrong("algorithm", f"is {text!r}, which may spend more than the budget; with real money it may not")
+    if algorithm.estimator == RAW:
+        raise table.wrong("algorithm", f"is {text!r}, which deepens pulls made before; a live run cannot do so yet")
     return algorithm
 
 

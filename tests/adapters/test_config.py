@@ -198,6 +198,7 @@ BAD = {
     "algorithm": ("[tune]", '[tune]\nalgorithm = "pst"', "tune.algorithm cannot be used: unknown algorithm 'pst'"),
     "oracle": ("[tune]", '[tune]\nalgorithm = "oracle"', "tune.algorithm is 'oracle', which needs the truth"),
     "overspends": ("[tune]", '[tune]\nalgorithm = "psst:budget_rule=reference"', "tune.algorithm .* may spend more"),
+    "deepens": ("[tune]", '[tune]\nalgorithm = "mixture-racing"', "which deepens pulls made before; a live run cannot"),
     "budget": ("budget = 100", "budget = 5.5", "tune.budget is 5.5; expected a whole number"),
     "worded budget": ("budget = 100", 'budget = "5.5k5"', "tune.budget is '5.5k5'; expected a whole number"),
     "scale": ("max_scale = 4", "max_scale = 512", "tune.max_scale is 512; expected a whole number from 1 to 256"),

@@ -56,7 +56,7 @@ def test_a_race_is_the_plain_one_on_the_same_completions(name: str, budget: int)
     """Survivors, matrices, answers and costs are equal, values to .002: EM weights have 12 digits.
 
     From one completion of each prompt to all queries met many times. Seen to fail with completions that are counted
-    twice where a phase deepens, with a place's completions keyed by row, and with costs left out of the gaps.
+    twice where a phase deepens, with a place's completions keyed by row, and with costs left out.
     """
     data, rule = world(name), MixtureRacing()
     environment, train, _ = runner.instance(given(data), runner.trial_key(3, 0))

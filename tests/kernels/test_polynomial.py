@@ -93,8 +93,7 @@ def test_tables_are_kept_and_cannot_be_changed() -> None:
 def test_weights_of_ranked_scores_are_the_table_level_by_level(size: int) -> None:
     """Mean ranked scores of 21 pulls, some of them equal, against v_max - sum of steps times the table of 16 pulls.
 
-    Whatever stands beyond a pull's completions is not read. Seen to fail with the low parts left out, and with ranks
-    from the highest down.
+    Whatever stands beyond a pull's completions is not read. Seen to fail with the low parts of scores left out.
     """
     rng = np.random.default_rng(size)
     score = np.sort(rng.integers(-(2**16), 2**16, (21, size)), axis=1)
@@ -108,7 +107,7 @@ def test_weights_of_ranked_scores_are_the_table_level_by_level(size: int) -> Non
 
 
 def test_estimates_of_best_have_the_same_bits_in_any_batch() -> None:
-    """Alone, of many rows, under vmap and without jit. Seen to fail with sums by `einsum` and scores not split."""
+    """Alone, of many rows, under vmap and without jit. Seen to fail with scores not split."""
     rng = np.random.default_rng(0)
     weights = polynomial.weights(16, 32)
     ranked = jnp.asarray(np.sort(rng.normal(0, 2**14, (40, 3, 16))), jnp.float32)
