@@ -16,7 +16,6 @@ from sim.core import Allocation, Key, Spec, Stats
 from sim.engine import runner, turn
 from sim.envs.dataset import Dataset
 from sim.kernels import counter, mixture, rounds
-from sim.raw import Rewards
 
 WORLDS = {
     "votes": (("mv",), 3, 6),
@@ -134,8 +133,7 @@ def test_a_race_has_the_layouts_of_the_design(num_prompts: int, budget: int, mon
         return jnp.broadcast_to(worth[None, :, None], (spec.num_contexts, spec.num_prompts, spec.max_scale))
 
     monkeypatch.setattr(extrapolation, "value", made_up)
-    rewards = Rewards(("mv",), 2, "uniform", jnp.ones(1))
-    spec = dataclasses.replace(make_spec(num_prompts, 32), rewards=rewards, num_queries=416)
+    spec = dataclasses.replace(make_spec(num_prompts, 32), num_queries=416)
     rule, key = MixtureRacing(), counter.from_seed(budget)
     state = rule.init(spec, jnp.int32(budget))
     sizes, layouts, entered = [], [], set()

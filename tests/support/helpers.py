@@ -17,6 +17,7 @@ from sim.engine.turn import Observe
 from sim.envs.dataset import Dataset
 from sim.envs.tabular import TabularWorld
 from sim.kernels import counter, subsets
+from sim.raw import Rewards
 from sim.utilities import Strategy
 
 SIGMAS = 5
@@ -184,6 +185,7 @@ def make_spec(
         offset=jnp.zeros((2, num_contexts), jnp.float32),
         spared=jnp.zeros(num_contexts, jnp.float32),
         excess=jnp.zeros((num_contexts, num_prompts), jnp.float32),
+        rewards=Rewards(("mv",), 2, "uniform", jnp.ones(max(task) + 1, jnp.float32)),
     )
 
 
