@@ -13,7 +13,8 @@ Of B completions, n = round(B^(1/3)) on a query for votes, the order at which sq
 extrapolated values are alike; n = floor(B^(1/2)) for best of N alone. Never fewer than before. Where M would exceed the
 X training queries, all are deepened first, and then met again as pulls of their own.
 
-A cut keeps the best prompt of every context, then the prompts with the smallest gap to the best in some context.
+A cut keeps the best prompt of every context, then the prompts with the smallest gap to the best in some context: gaps
+are utilities, so that contexts should have one unit.
 
 Source: this project; `kernels.mixture` and `kernels.polynomial` cite theirs.
 """
