@@ -28,7 +28,7 @@ TRIALS = 12
 CONSTANTS = {"ucb": ("constant", 1), "ucb-e": ("exploration", 2), "softmax": ("temperature", 1)}
 """Constants in units of utility, and in which power of the unit."""
 COMPARES = {"mixture-racing"}
-"""Rules that compare utilities of one context with those of another: they keep the prompt nearest to the best in any."""
+"""Rules that compare utilities of one context with those of another: they keep what is nearest to the best in any."""
 FAST = {"psst", "ucb", "uniform"}
 
 
