@@ -121,7 +121,7 @@ def released(folder: Path | None, named: NamedSource, algorithm: str, budget: in
 
 
 def disagreement(named: NamedSource, left: Competitor, right: Competitor, trials: int = 400) -> float:
-    """How many standard errors the mean returns of two contenders are apart, over trials of different seeds.
+    """Difference of two contenders' mean returns in standard errors, over trials of different seeds.
 
     Returns are exact values on all queries, averaged over contexts.
     """

@@ -16,7 +16,7 @@ import pdoc.render_helpers
 ROOT = Path(__file__).resolve().parents[1]
 TEXTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "figures/tables/claims.md")
 """Texts beside those of this folder. Proofs stay as they are: without a network nothing here sets their formulas."""
-PACKAGES = ("sim", "theory", "figures", "!sim.adapters.tiny.__main__", "!sim.cli.__main__", "!figures.__main__")
+PACKAGES = ("sim", "theory", "figures", "!sim.adapters.tiny.__main__", "!sim.cli.__main__")
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
 <style>

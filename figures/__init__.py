@@ -10,11 +10,15 @@ from sim.public import lazily
 if TYPE_CHECKING:
     from figures import style as style
     from figures.anew import draw_figure as draw_figure
+    from figures.claims import PaperClaim as PaperClaim
+    from figures.judges import Finding as Finding
     from figures.results.compare import draw as draw_comparison
 
-__all__ = ["draw_comparison", "draw_figure", "style"]
+__all__ = ["Finding", "PaperClaim", "draw_comparison", "draw_figure", "style"]
 
 _HOMES = {
+    "Finding": "figures.judges:Finding",
+    "PaperClaim": "figures.claims:PaperClaim",
     "draw_comparison": "figures.results.compare:draw",
     "draw_figure": "figures.anew:draw_figure",
     "style": "figures.style",

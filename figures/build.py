@@ -85,7 +85,8 @@ def sweep_of(name: str, asked: Wanted) -> dict[str, Any]:
     """The SWEEP of a figure as it will be run."""
     module = registry.module(name)
     sweep = module.SWEEP | (module.SMOKE if asked.smoke else {})
-    return sweep | ({"trials": asked.trials} if asked.trials is not None and "trials" in sweep else {})
+    given = "trials" in dict(registry.FIGURES[name].options)  # by this figure's own options
+    return sweep | ({"trials": asked.trials} if asked.trials is not None and "trials" in sweep and not given else {})
 
 
 def state(name: str, asked: Wanted, lab: Lab) -> tuple[str, str]:
@@ -163,7 +164,7 @@ def compute(name: str, asked: Wanted, lab: Lab) -> None:
     start, sweep = perf_counter(), sweep_of(name, asked)
     made_by = digest(registry.FIGURES[name].module)  # before an edit during the work
     inputs = _inputs(name, asked, lab)
-    table = registry.module(name).compute(sweep, lab)
+    table = registry.computed(registry.module(name), sweep, lab)
     path = _table_path(asked.out, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     origin = tables.provenance(sweep | {"seed": SEED}, {"wall_seconds": round(perf_counter() - start, 1)})
@@ -176,9 +177,9 @@ def compute(name: str, asked: Wanted, lab: Lab) -> None:
 def render(name: str, table: "pd.DataFrame", out: Path) -> tuple[Path, ...]:
     """Draw a figure as .pdf, for print, and .png."""
     folder = out / "rendered"
-    folder.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context(style.PAPER):
-        figure = registry.module(name).draw(table)
+        figure = registry.drawn(registry.module(name), table)
+    folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{kind}" for kind in ("pdf", "png")]
     return tuple(style.save(figure, path, style.PAPER, style.PRINT_DPI) for path in paths)
 

@@ -73,7 +73,7 @@ LEVEL = 0.05
 """Algorithms that differ from the best one at this level are worse; Holm-corrected within a cell."""
 
 
-class World(NamedTuple):
+class Setting(NamedTuple):
     """A kind of environment: its name, votes or best of N, number of contexts, query noise."""
 
     name: str
@@ -93,35 +93,35 @@ def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
 
     rows = []
     per_arm = {share * sweep["sizes"]["num_prompts"] * sweep["sizes"]["max_scale"]: share for share in sweep["per_arm"]}
-    worlds = environments(sweep)
-    every = lab.compare(sweep | {"envs": [world.name for world in worlds], "budgets": tuple(per_arm)}).trials
-    for world in worlds:
-        trials = every[every["env"] == world.name]
-        gap = gaps(lab.exact(world.name, sweep["trials"])[1])
+    settings = environments(sweep)
+    every = lab.compare(sweep | {"envs": [one.name for one in settings], "budgets": tuple(per_arm)}).trials
+    for setting in settings:
+        trials = every[every["env"] == setting.name]
+        gap = gaps(lab.exact(setting.name, sweep["trials"])[1])
         for half, budget in product((SMALL, LARGE), per_arm):
             chosen = np.flatnonzero(gap <= np.median(gap) if half == SMALL else gap > np.median(gap))
             of_cell = trials[(trials["budget"] == budget) & trials["trial"].isin(chosen)]
             regret = {name: own.sort_values("trial")["regret"].to_numpy() for name, own in of_cell.groupby("algorithm")}
-            rows += [(*world[1:], half, per_arm[budget], budget, *row) for row in ranked(regret)]
+            rows += [(*setting[1:], half, per_arm[budget], budget, *row) for row in ranked(regret)]
     cell = ["kind", "contexts", "noise", "gap", "per_arm", "budget"]
     found = ["algorithm", "trials", "regret", "sem", "behind", "behind_sem", "p"]
     return pd.DataFrame(rows, columns=[*cell, *found])
 
 
-def environments(sweep: dict[str, Any]) -> list[World]:
-    """The worlds of a sweep."""
+def environments(sweep: dict[str, Any]) -> list[Setting]:
+    """The environments of a sweep."""
     found = []
     for kind, of in sweep["kinds"].items():
         for weights, noise in product(of["contexts"], of["noise"]):
             written = {name: "+".join(f"{w:g}" for w in values) for name, values in weights.items()}
             options = sweep["sizes"] | {"noise": f"{noise:g}"} | written
             name = f"{of['base']}:{','.join(f'{option}={value}' for option, value in options.items())}"
-            found.append(World(name, kind, prod(map(len, weights.values())), noise))
+            found.append(Setting(name, kind, prod(map(len, weights.values())), noise))
     return found
 
 
 def gaps(values: np.ndarray) -> np.ndarray:
-    """How far the runner-up prompt's best arm lies behind the best arm, mean over contexts, shape (trial,)."""
+    """Gaps of the runner-up prompt's best arm to the best arm, mean over contexts, shape (trial,)."""
     best = np.sort(values.max(axis=3), axis=2)
     return (best[..., -1] - best[..., -2]).mean(axis=1)
 

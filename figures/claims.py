@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from figures import gains, judges, registry, resolution
 from figures.inputs import records
 from figures.judges import NOT, OPEN, PARTLY, REPRODUCED, UNTESTED, Finding
-from sim import plugins
+from sim import mistakes, plugins
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,12 +27,21 @@ class PaperClaim(NamedTuple):
         number: what the paper gives for it.
         test: how it is judged here, as a rule that a reader could apply.
         needs: the figures whose tables it is judged from, the first one shows it.
-        judge: a finding per environment.
+        judge: the tables of `needs`, by figure -> a finding per environment.
         some: whether one environment suffices ("on some", "up to").
         always: whether one counterexample refutes it.
         about: the environments that the verdict over all is about; all when empty.
         envs: released environments that it is about.
         untested: environments -> why the test says nothing there, whatever the tables hold.
+
+    Example:
+        >>> from figures import Finding, PaperClaim
+        >>> def judge(tables):
+        ...     rows = tables["scale-gain"]
+        ...     return [Finding("MATH", f"{len(rows)} rows", "reproduced" if len(rows) else "open")]
+        >>> claim = PaperClaim("There are rows.", "-", "one row is enough", ("scale-gain",), judge, envs=())
+        >>> claim.judge({"scale-gain": [1, 2]})[0].ours
+        '2 rows'
     """
 
     says: str
@@ -172,13 +181,19 @@ def bring(texts: Iterable[str]) -> None:
             figures of one's own, named as `iapo figures` does.
 
     Raises:
-        ValueError: there is none, it is no `PaperClaim`, or another has its name.
+        ValueError: there is none, it is no `PaperClaim`, it is given options, or another has its name.
     """
     for text in texts:
         thing = plugins.load("claim", text, lambda one: isinstance(one, PaperClaim), CLAIMS)
         if not isinstance(thing, PaperClaim):
             made = type(thing).__name__
             raise ValueError(f"{text} is an object of class {made}; expected a figures.claims.PaperClaim")
+        address = plugins.split(text, CLAIMS)
+        if address.options:
+            raise ValueError(f"{address.base} is a PaperClaim, which has no options; leave out {address.options!r}")
+        named = thing.needs if isinstance(thing.needs, tuple | list) else ()
+        if not named or not all(isinstance(one, str) for one in named):
+            raise ValueError(f"{text} needs {thing.needs!r}; a claim needs a row of names of figures, one at least")
         name = plugins.label(text)
         if name in CLAIMS and CLAIMS[name].says != thing.says:
             raise ValueError(f"{text} would be called {name!r}, as another claim is; rename it")
@@ -194,17 +209,32 @@ def judge(tables: "dict[str, pd.DataFrame]") -> dict[str, list[Finding]]:
     """The findings of every claim, those that cannot be had here included."""
     found = {}
     for name, claim in CLAIMS.items():
-        findings = claim.judge(tables)
+        findings = _findings(name, claim, tables)
         missing = [env for env in claim.envs if env not in {finding.env for finding in findings}]
         untested = [Finding(envs, why, UNTESTED) for envs, why in claim.untested]
         found[name] = [*findings, *untested, *(_missing(env, claim.needs[0], tables) for env in missing)]
     return found
 
 
+def _findings(name: str, claim: PaperClaim, tables: "dict[str, pd.DataFrame]") -> list[Finding]:
+    """The findings of a claim's judge, held to be some."""
+    found: Any = claim.judge(tables)
+    wanted = "a judge returns a list of figures.judges.Finding"
+    if not isinstance(found, list | tuple):
+        raise mistakes.gave(f"the judge of {name}", claim.judge, found, wanted)
+    for one in found:
+        if not isinstance(one, Finding) or not all(isinstance(part, str) for part in one):
+            raise mistakes.gave(f"the judge of {name}", claim.judge, one, wanted)
+        if one.verdict not in ORDER:
+            known = f"a verdict is one of {', '.join(map(repr, ORDER))}"
+            raise mistakes.gave(f"the judge of {name}", claim.judge, one.verdict, known)
+    return list(found)
+
+
 def _missing(env: str, name: str, tables: "dict[str, pd.DataFrame]") -> Finding:
     """Why there is no finding for a released environment."""
     said = f"the table of `{name}` was made without {env}_final.pkl: `iapo data fetch {env}`, then `iapo claims`"
-    if env in set(tables[name]["env"]):
+    if env in set(tables[name].get("env", ())):
         said = f"the table of `{name}` does not hold what the test needs of {env}"
     return Finding(env, said, UNTESTED)
 

@@ -13,9 +13,9 @@ import numpy as np
 
 from sim import envs
 from sim.comparison import cells, compare, tables
-from sim.engine.runner import trial_key
 from sim.envs.blobs import RELEASED
 from sim.envs.sources import NamedSource
+from sim.instances import trial_key
 from theory import truth
 from theory.exact import combine
 

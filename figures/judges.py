@@ -35,7 +35,19 @@ Tables = dict[str, Any]
 
 
 class Finding(NamedTuple):
-    """Finding on one environment: numbers as text, and a verdict; `part` of a claim that has several."""
+    """Finding on one environment: numbers as text, and a verdict.
+
+    Attributes:
+        env: the environment; any name.
+        ours: numbers found here, as text.
+        verdict: "reproduced", "partly", "not", "open" (what is not resolved could change it) or "not testable here".
+        part: of a claim that has several, such as a number of queries; the verdict over all is taken over all parts.
+
+    Example:
+        >>> from figures import Finding
+        >>> Finding("MATH", "+0.012 [+0.007, +0.017]", "reproduced").row
+        'MATH'
+    """
 
     env: str
     ours: str

@@ -38,7 +38,7 @@ class PValues(NamedTuple):
 
     @property
     def answer(self) -> str:
-        """Which is shown at `LEVEL`: "changes", "constant" or, where neither is, "open"."""
+        """Answer that is shown at `LEVEL`: "changes", "constant" or, where neither is, "open"."""
         return "changes" if self.changes <= LEVEL else "constant" if self.constant <= LEVEL else "open"
 
 
@@ -62,7 +62,7 @@ def judge(values: np.ndarray, rng: np.random.Generator, splits: int = SPLITS) ->
 
 
 def bootstrap(values: np.ndarray, rng: np.random.Generator, resamples: int = RESAMPLES) -> tuple[float, np.ndarray]:
-    """How far samples of queries agree with this one.
+    """Bootstrap over queries: how far samples of them agree with this one.
 
     Args:
         values: as in `judge`.

@@ -1,22 +1,38 @@
 """Every figure by name. To add one: a file with SWEEP, SMOKE, `compute` and `draw`, and a line in `FIGURES`.
 
 To try one of your own, name its file: `iapo figures mine.py`, or `mine.py:Figure` for an object that has the four.
+Options change entries of the SWEEP of any figure: `rho:trials=50`, `mine.py:envs=crossover+two-arm,trials=50`; the
+figure is then called `rho-trials=50`.
 """
 
 import difflib
+import json
+import re
 from importlib import import_module
-from types import ModuleType
-from typing import Any, NamedTuple
+from types import ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sim import plugins
+from sim import mistakes, plugins
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
 
 
 class FigureEntry(NamedTuple):
-    """A registered figure: what makes it (module, or module:name), what it shows, whose tables it is computed from."""
+    """A registered figure.
+
+    Attributes:
+        module: what makes it: a module, or module:name.
+        shows: what it shows.
+        needs: the figures whose tables it is computed from.
+        options: entries of its SWEEP that are other than in its file, as (entry, value).
+    """
 
     module: str
     shows: str
     needs: tuple[str, ...] = ()
+    options: tuple[tuple[str, Any], ...] = ()
 
 
 FIGURES: dict[str, FigureEntry] = {
@@ -57,13 +73,45 @@ def module(name: str) -> Any:
         near = difflib.get_close_matches(name, names(), n=1, cutoff=0.4)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ValueError(f"no figure is called {name!r}; {hint}known are {', '.join(names())}")
-    return maker(FIGURES[name].module)
+    made, options = maker(FIGURES[name].module), dict(FIGURES[name].options)
+    if not options:
+        return made
+    small = getattr(made, "SMOKE", {})
+    return SimpleNamespace(SWEEP=made.SWEEP | options, SMOKE=small | options, compute=made.compute, draw=made.draw)
 
 
 def maker(module: str) -> Any:
     """The module, or the object in it, that an entry names."""
     place, _, name = module.partition(":")
     return getattr(import_module(place), name) if name else import_module(place)
+
+
+def computed(figure: Any, sweep: dict[str, Any], lab: Any) -> "pd.DataFrame":
+    """The table that a figure computes.
+
+    Raises:
+        Mistake: it is none.
+    """
+    import pandas as pd
+
+    found = figure.compute(sweep, lab)
+    if not isinstance(found, pd.DataFrame):
+        raise mistakes.gave("compute", figure.compute, found, "the compute of a figure returns a pandas table")
+    return found
+
+
+def drawn(figure: Any, table: "pd.DataFrame") -> "Figure":
+    """The picture that a figure draws of its table.
+
+    Raises:
+        Mistake: it is none.
+    """
+    from matplotlib.figure import Figure
+
+    found = figure.draw(table)
+    if not isinstance(found, Figure):
+        raise mistakes.gave("draw", figure.draw, found, "the draw of a figure returns a matplotlib Figure")
+    return found
 
 
 def names() -> list[str]:
@@ -76,18 +124,41 @@ def fits(thing: object) -> bool:
     return all(hasattr(thing, part) for part in ("SWEEP", "compute", "draw"))
 
 
+def problem_of(thing: Any) -> str:
+    """The end of a sentence that says why an object cannot make a figure; empty where it can."""
+    missing = [part for part in ("SWEEP", "compute", "draw") if not hasattr(thing, part)]
+    if missing:
+        return f"has no {', '.join(missing)}, which a figure needs"
+    for part in ("SWEEP", "SMOKE"):
+        sweep = getattr(thing, part, {})
+        if not isinstance(sweep, dict):
+            return f"has a {part} of class {type(sweep).__name__}; it must be a dict"
+        try:
+            json.dumps(sweep)
+        except (TypeError, ValueError) as error:
+            return f"has a {part} that cannot be kept beside its table ({error}); use numbers, text, and rows of them"
+    wrong = [part for part in ("compute", "draw") if not callable(getattr(thing, part))]
+    if wrong:
+        return f"has a {wrong[0]} that cannot be called; it must be a function"
+    needs = getattr(thing, "NEEDS", ())
+    if not isinstance(needs, tuple | list) or not all(isinstance(one, str) for one in needs):
+        return f"has NEEDS {needs!r}; it must be a row of names of figures"
+    return ""
+
+
 def bring(text: str) -> str:
     """Register the figure that a text names, unless it is; the name that it has from here on.
 
     Args:
-        text: a registered name, `path/file.py`, `path/file.py:Name`, `module:Name`, or an installed package's name.
+        text: a registered name, `path/file.py`, `path/file.py:Name`, `module:Name`, or an installed package's name;
+            with other entries of its SWEEP after a colon.
 
     Raises:
-        ValueError: there is none, or another figure has its name.
+        ValueError: there is none, its SWEEP has no such entry, or another figure has its name.
     """
     address = plugins.split(text, FIGURES)
-    if not address.place and (text in FIGURES or text not in plugins.names("figure")):
-        return text
+    if not address.place and (address.name in FIGURES or address.name not in plugins.names("figure")):
+        return _with_options(address.name, address.options)
     if address.is_file and not address.name:
         thing: Any = plugins.load_file(address.place)
         made_by = thing.__name__
@@ -95,15 +166,49 @@ def bring(text: str) -> str:
         thing = plugins.load("figure", text, fits, FIGURES)
         own = isinstance(thing, ModuleType)
         made_by = thing.__name__ if own else _where(thing, address)
-    missing = [part for part in ("SWEEP", "compute", "draw") if not hasattr(thing, part)]
-    if missing:
-        raise ValueError(f"{address.base} has no {', '.join(missing)}, which a figure needs; see figures.registry")
+    problem = problem_of(thing)
+    if problem:
+        raise ValueError(f"{address.base} {problem}; see figures.registry")
     name, shows = plugins.label(address.base), (thing.__doc__ or address.base).strip().partition("\n")[0]
     known = FIGURES.setdefault(name, FigureEntry(made_by, shows, tuple(getattr(thing, "NEEDS", ()))))
     if known.module.partition(":")[0].rpartition("_")[0] != made_by.partition(":")[0].rpartition("_")[0]:
         raise ValueError(f"{address.base} would be called {name!r}, as another figure is; rename it")
     FIGURES[name] = known._replace(module=made_by)
-    return name
+    return _with_options(name, address.options)
+
+
+def _with_options(name: str, text: str) -> str:
+    """Register a figure with options too; the name that it then has."""
+    if not text:
+        return name
+    sweep = module(name).SWEEP
+    found = plugins.read_options(name, text, {key: value if _scalar(value) else str for key, value in sweep.items()})
+    options = tuple((key, _row(f"{name}:{key}", value, sweep[key])) for key, value in found.items())
+    whole = re.sub(r"[^\w.,+=-]", "-", f"{name}-{text}")  # names files
+    entry = FIGURES[name]._replace(options=options)
+    if FIGURES.get(whole, entry).options != options:
+        raise ValueError(f"{name}:{text} would be called {whole!r}, as another figure is; write it otherwise")
+    FIGURES[whole] = entry
+    return whole
+
+
+def _scalar(value: object) -> bool:
+    return isinstance(value, bool | int | float | str)
+
+
+def _row(name: str, value: Any, default: Any) -> Any:
+    """An option as the entry of a SWEEP is: itself, or a row of parts of one class, joined by +."""
+    if _scalar(default):
+        return value
+    kinds = {type(part) for part in default} if isinstance(default, tuple | list) else set()
+    kind = float if kinds == {int, float} else kinds.pop() if len(kinds) == 1 else None
+    if kind not in (int, float, str):
+        raise ValueError(f"{name} is no number, text or row of them; change it in a file of your own")
+    try:
+        return tuple(kind(part) for part in value.split("+"))
+    except ValueError:
+        wanted = "whole numbers" if kind is int else "numbers"
+        raise ValueError(f"{name} is {value!r}; expected {wanted} joined by +") from None
 
 
 def _where(thing: Any, address: plugins.Address) -> str:

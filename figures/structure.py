@@ -106,7 +106,7 @@ def _crossing(budget: np.ndarray, regret: np.ndarray, target: float) -> float:
 
 
 def factors(table: "pd.DataFrame") -> "pd.DataFrame":
-    """How many times PSST's budget halving without sharing needs, per family and size, with a conservative interval.
+    """Factors of PSST's budget that halving without sharing needs, per family and size, with a conservative interval.
 
     Columns: family, axis, size, prompts, max_scale, contexts, product (|C| Nmax), psst, halving, factor, low, high. The
     interval runs from the worst to the best ends of both budgets' intervals.

@@ -16,7 +16,9 @@ from zlib import crc32
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from PIL import Image
@@ -81,7 +83,7 @@ _SPARE_MARKERS = ("d", "*", "8", "1", "2", "3")
 
 
 class Look(NamedTuple):
-    """How an algorithm is drawn everywhere.
+    """Look of an algorithm in all figures.
 
     Attributes:
         color: of line and marker.
@@ -209,11 +211,22 @@ def environments(names: Sequence[str]) -> dict[str, str]:
 
 
 class Picture(Figure):
-    """A figure that a notebook shows: IPython asks a plain `Figure` for a picture only where `pyplot` was imported."""
+    """A figure that a notebook shows, and that is drawn once where it is saved.
+
+    IPython asks a plain `Figure` for a picture only where `pyplot` was imported.
+    """
 
     def __init__(self, *arguments: Any, **named: Any):
         super().__init__(*arguments, **named)
         self._made_with = {key: mpl.rcParams[key] for key in PAPER}
+
+    def draw(self, renderer: RendererBase) -> None:
+        """Draw, or only lay out: saving draws twice where there is a layout, and of the first looks at that alone."""
+        layout = self.get_layout_engine()
+        if isinstance(layout, ConstrainedLayoutEngine) and self.canvas.is_saving():
+            layout.execute(self)
+        else:
+            super().draw(renderer)
 
     def _repr_png_(self) -> bytes:
         content = io.BytesIO()

@@ -59,7 +59,7 @@ def _answers(env: str, lab: Lab, cheap: int, trial: int) -> tuple[str, ...]:
 
 
 def counts(values: np.ndarray, cheap: int) -> tuple[int, int, int]:
-    """How many prompts lead at some N in the context `cheap`, and how many prompts and N are best in some context.
+    """Counts of prompts that lead at some N in the context `cheap`, and of prompts and N that are best in some context.
 
     Args:
         values: exact, shape (context, prompt, scale).

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from sim import evaluate as evaluate
     from sim import schedules as schedules
     from sim import trim as trim
-    from sim.adapters.scorers.scoring import AnswerScorer as AnswerScorer
+    from sim.adapters.scoring import AnswerScorer as AnswerScorer
     from sim.comparison import tables as tables
     from sim.comparison.api import compare as compare
     from sim.comparison.api import run_one as run_one
@@ -90,7 +90,7 @@ __all__ = [
 _HOMES = {
     "Algorithm": "sim.core:Algorithm",
     "Allocation": "sim.core:Allocation",
-    "AnswerScorer": "sim.adapters.scorers.scoring:AnswerScorer",
+    "AnswerScorer": "sim.adapters.scoring:AnswerScorer",
     "Columns": "sim.envs.logs:Columns",
     "Contexts": "sim.envs.logs:Contexts",
     "Dataset": "sim.envs.dataset:Dataset",

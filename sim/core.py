@@ -1,4 +1,4 @@
-"""The value types of the story and its two abstract classes. Imports no other room but `raw`.
+"""The value types of the story and its two abstract classes. Imports no rooms but `sim.designs` and `sim.raw`.
 
 environment -> allocation -> pulls -> statistics -> trim -> policy. An algorithm says what to pull (`Allocation`), is
 told what came back (`Stats`) and answers (`Policy`). It never meets the environment: it serves trials and live models.
@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
+from sim.designs import estimator_parts
 from sim.raw import RAW, Raw, Rewards
 
 Key = UInt32[Array, "2"]
@@ -18,10 +19,6 @@ Key = UInt32[Array, "2"]
 
 REWARD_UNIT = 2.0**-16
 """Task rewards of one block are rounded to this unit (times the task's bound), so that sums are exact."""
-QUERIES = ("independent", "common", "common-wor")
-"""Query designs; see `designs.Designed`."""
-ESTIMATORS = ("blocks", "subsets", "plug-in")
-"""How a pull's completions become statistics of every scale; see `designs.Estimating`."""
 
 
 class Spec(eqx.Module):
@@ -104,12 +101,14 @@ class Pull(NamedTuple):
     Attributes:
         outcomes: a row per completion, a column per objective (an answer label where the objective
             is voted on). Rows from `scale` on are padding.
+        key: its randomness, for what an estimator draws; None where it draws nothing.
     """
 
     prompt: Int[Array, ""]
     query: Int[Array, ""]
     scale: Int[Array, ""]
     outcomes: Float[Array, "max_scale objective"]
+    key: Key | None = None
 
     def narrowed(self, width: int) -> "Pull":
         """The same with padding up to `width` only."""
@@ -117,7 +116,7 @@ class Pull(NamedTuple):
 
 
 class Places(NamedTuple):
-    """Which queries the pulls of a round meet, new ones or ones met before, and what is there already.
+    """Queries that the pulls of a round meet, new ones or ones met before, and what is there already.
 
     For runs without replacement ("common-wor"), whose queries have an order. The pull of a prompt at a place has the
     same completions whenever it is made, and in whichever row: a larger scale adds to them, and only what is added
@@ -198,7 +197,7 @@ class Policy(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """Where an algorithm's choice stands: what it still considers, and by which estimates.
+    """Standing of an algorithm's choice: what it still considers, and by which estimates.
 
     Attributes:
         active: which arms, or which prompts where those are dropped as a whole, may still be recommended; None for a
@@ -265,7 +264,8 @@ class Environment(eqx.Module):
         """
 
         def one(key: Key, prompt: Int[Array, ""], query: Int[Array, ""], scale: Int[Array, ""]) -> Int[Array, "t s"]:
-            return self.block_units(self.pull(key, prompt, query, scale).narrowed(width), estimator)
+            drawn = self.pull(key, prompt, query, scale).narrowed(width)
+            return self.block_units(drawn._replace(key=key), estimator)
 
         return jax.vmap(one)(keys, prompts, queries, scales)
 
@@ -284,17 +284,9 @@ class Environment(eqx.Module):
         """`raw` of one pull per row, as `pull_rows`."""
         return jax.vmap(lambda *which: self.raw(self.pull(*which).narrowed(width)))(keys, prompts, queries, scales)
 
-    def check_estimator(self, width: int, num_scales: int, estimator: str) -> None:
-        """Refuse an estimator that takes too large a table here; shapes suffice. By default none is refused.
-
-        Args:
-            width: completions of the largest pull.
-            num_scales: scales of which pulls yield statistics.
-            estimator: one of `ESTIMATORS`.
-
-        Raises:
-            ValueError: the table is too large.
-        """
+    def estimator_for(self, width: int, estimator: str) -> str:
+        """The estimator of pulls of up to `width`: another than asked for where that takes too large a table here."""
+        return estimator
 
     def merged(self) -> "Environment":
         """One world of B * P prompts from a batch of B worlds (leaves with a leading axis B).
@@ -313,7 +305,7 @@ class Instance(NamedTuple):
 
 
 class Source(eqx.Module):
-    """Where trials' worlds and splits come from. Abstract: see `sim.envs.sources`.
+    """Source of trials' worlds and splits. Abstract: see `sim.envs.sources`.
 
     A fixed source always answers with the same world and reshuffles its queries; a fresh source draws
     a new world for every trial, all with one strategy and equal shapes.
@@ -370,7 +362,7 @@ class Algorithm(eqx.Module):
     queries: ClassVar[str] = "independent"
     """How the runner draws queries for it, one of `QUERIES`."""
     estimator: ClassVar[str] = "blocks"
-    """How pulls become statistics, one of `ESTIMATORS` or `RAW`: not at all."""
+    """How pulls become statistics, one of `designs.ESTIMATORS` or `RAW`: not at all."""
     reuse: ClassVar[bool] = True
     """Whether a pull's disjoint blocks count for every smaller scale."""
 
@@ -402,7 +394,7 @@ class Algorithm(eqx.Module):
             return 0
         if not self.reuse:
             return 1
-        return spec.max_scale if self.estimator == "plug-in" else self.max_pull(spec)
+        return spec.max_scale if estimator_parts(self.estimator)[0] == "plug-in" else self.max_pull(spec)
 
     def num_rows(self, spec: Spec) -> int:
         """Rows of its allocations (static)."""

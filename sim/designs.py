@@ -1,39 +1,23 @@
-"""Algorithms that take any query design, and any estimator, as an option."""
+"""Names of how pulls meet queries and become statistics. Imports no other room."""
 
-import equinox as eqx
+QUERIES = ("independent", "common", "common-wor")
+"""Query designs; see `designed.Designed`."""
+ESTIMATORS = ("blocks", "subsets", "plug-in")
+"""How a pull's completions become statistics of every scale; see `designed.Estimating`."""
+MAX_ORDERS = 64
+"""Random orders over which an estimator averages, at most: sums over them then fit int32."""
 
-from sim.core import ESTIMATORS, QUERIES, Algorithm
 
+def estimator_parts(estimator: str) -> tuple[str, int]:
+    """The kind of an estimator, one of `ESTIMATORS`, and over how many random orders it averages, 0 where over none.
 
-class Designed(Algorithm):
-    """An algorithm that takes any query design. Abstract.
-
-    Attributes:
-        queries: which queries pulls meet. "independent": each a query of its own, drawn by the law. "common": pull i
-            of a round the same one for every row. "common-wor": the same without replacement over the whole run.
+    Raises:
+        ValueError: there is no such estimator.
     """
-
-    queries: str = eqx.field(static=True, default="independent", kw_only=True)  # pyright: ignore
-
-    def __check_init__(self) -> None:
-        """Reject designs that do not exist."""
-        if self.queries not in QUERIES:
-            raise ValueError(f"queries is {self.queries!r}; allowed are {', '.join(QUERIES)}")
-
-
-class Estimating(Designed):
-    """An algorithm that takes any estimator too. Abstract.
-
-    Attributes:
-        estimator: what a pull of n completions says about scale k. "blocks": the mean over floor(n / k) disjoint
-            blocks. "subsets": the mean over all subsets of size k, the complete U-statistic. "plug-in": the value of
-            the pull's empirical law, biased, but known for k > n too. All count as floor(n / k) blocks, "plug-in" at
-            least as one.
-    """
-
-    estimator: str = eqx.field(static=True, default="blocks", kw_only=True)  # pyright: ignore
-
-    def __check_init__(self) -> None:
-        """Reject estimators that do not exist."""
-        if self.estimator not in ESTIMATORS:
-            raise ValueError(f"estimator is {self.estimator!r}; allowed are {', '.join(ESTIMATORS)}")
+    kind, _, orders = estimator.rpartition("-")
+    if kind in ESTIMATORS[1:] and orders in map(str, range(1, MAX_ORDERS + 1)):
+        return kind, int(orders)
+    if estimator not in ESTIMATORS:
+        several = " and ".join(f"{kind}-1 to {kind}-{MAX_ORDERS}" for kind in ESTIMATORS[1:])
+        raise ValueError(f"estimator is {estimator!r}; allowed are {', '.join(ESTIMATORS)}, and {several}")
+    return estimator, 0

@@ -82,7 +82,7 @@ def answered_by(answers: Answers) -> Iterator[None]:
 
 
 def who() -> Answers:
-    """Who answers draws here."""
+    """Answers to draws that are in force here."""
     return _WHO.get()
 
 

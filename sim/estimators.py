@@ -108,7 +108,7 @@ def arm_value(
 
 
 def standing(spec: Spec, table: BlockSums, active: Bool[Array, "context item"] | None) -> Standing:
-    """Where a rule stands that estimates from a table; `active` as in `core.Standing`."""
+    """Standing of a rule that estimates from a table; `active` as in `core.Standing`."""
     shape = (spec.num_contexts, spec.num_arms)
     return Standing(active, value(spec, table).reshape(shape), jnp.broadcast_to(table.blocks.reshape(1, -1), shape))
 

@@ -191,6 +191,12 @@ def parameters(make: Callable[..., Any]) -> dict[str, Any]:
     }
 
 
+def missing(make: Callable[..., Any]) -> list[str]:
+    """The options of a class or a function that have no default."""
+    known = inspect.signature(make).parameters
+    return [name for name in parameters(make) if known[name].default is inspect.Parameter.empty]
+
+
 def read_options(name: str, text: str, known: Mapping[str, Any]) -> dict[str, Any]:
     """Options as `option=value,option=value` says them, each read as what it is by default.
 
@@ -200,7 +206,7 @@ def read_options(name: str, text: str, known: Mapping[str, Any]) -> dict[str, An
         known: option -> its default, or the class that it must have.
 
     Raises:
-        ValueError: an unknown option (naming the nearest), or a value of the wrong kind.
+        ValueError: an unknown option (naming the nearest), one that is given twice, or a value of the wrong kind.
     """
     found = {}
     for item in filter(None, text.split(",")):
@@ -210,6 +216,8 @@ def read_options(name: str, text: str, known: Mapping[str, Any]) -> dict[str, An
         if option not in known:
             hint = f"{nearest(option, known)}known: {', '.join(known)}" if known else "it has none"
             raise ValueError(f"{name} has no option {option!r}; {hint}")
+        if option in found:
+            raise ValueError(f"{name} is given the option {option!r} twice; give it once")
         found[option] = _parsed(f"{name}:{option}", value, known[option])
     return found
 
@@ -239,11 +247,9 @@ def call(name: str, function: Callable[..., Any], options: str) -> Any:
 
 def make(name: str, function: Callable[..., Any], options: Mapping[str, Any]) -> Any:
     """As `call`, with options that were read."""
-    known = inspect.signature(function).parameters
-    needed = [key for key in parameters(function) if known[key].default is inspect.Parameter.empty]
-    missing = [key for key in needed if key not in options]
-    if missing:
-        raise ValueError(f"{name} needs {', '.join(missing)}; write {name}:{','.join(f'{key}=...' for key in missing)}")
+    lacking = [key for key in missing(function) if key not in options]
+    if lacking:
+        raise ValueError(f"{name} needs {', '.join(lacking)}; write {name}:{','.join(f'{key}=...' for key in lacking)}")
     with telling(name):
         return function(**options)
 
@@ -255,8 +261,10 @@ def load_file(file: str | Path) -> ModuleType:
         ValueError: there is no such file; `Mistake` where it cannot be run.
     """
     path = Path(file).resolve()
+    if path.is_dir():
+        raise ValueError(f"{file}: is a folder; name a Python file in it")
     if not path.is_file():
-        near = nearest(path.name, [one.name for one in path.parent.glob("*.py")], 0.6)
+        near = nearest(path.name, [one.name for one in path.parent.glob("*.py") if one.is_file()], 0.6)
         raise ValueError(f"{file}: no such file{near and f'; {near}'}".rstrip())
     beside = files_beside(path)
     name = _module_name(path, beside)
@@ -313,7 +321,8 @@ def _run(path: Path, name: str, beside: list[Path]) -> ModuleType:
         raise ValueError(f"{path}: cannot be run as Python")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    bring(path.parent)
+    for place in beside if origins.installed(str(path)) else [path.parent]:  # not all that is installed beside it
+        bring(place)
     importlib.invalidate_caches()
     try:
         with _searching(path.parent), telling(str(path)):
@@ -418,12 +427,10 @@ def _note(module: ModuleType) -> None:
 
 def _named(kind: str, address: Address, module: ModuleType, fits: Callable[[Any], bool]) -> Any:
     """What a module holds under a name, or the only object in it that fits."""
+    shown, home = {name: thing for name, thing in vars(module).items() if name[:1] != "_"}, module.__name__
+    public = {n: one for n, one in shown.items() if isinstance(one, tuple) or getattr(one, "__module__", home) == home}
+    own = {name: thing for name, thing in public.items() if fits(thing)}
     if not address.name:
-        own = {
-            name: thing
-            for name, thing in vars(module).items()
-            if getattr(thing, "__module__", module.__name__) == module.__name__ and name[:1] != "_" and fits(thing)
-        }
         if len(own) != 1:
             which = f"write one of {', '.join(f'{address.place}:{name}' for name in own)}" if own else "define one"
             raise ValueError(f"{address.place} holds {len(own) or 'no'} {kind}s; {which}")
@@ -432,7 +439,11 @@ def _named(kind: str, address: Address, module: ModuleType, fits: Callable[[Any]
     for part in address.name.split("."):
         known = [name for name in vars(thing) if name[:1] != "_"] if hasattr(thing, "__dict__") else []
         if not hasattr(thing, part):
-            hint = nearest(part, known) or ""
-            raise ValueError(f"{address.place} has no {address.name!r}; {hint}".rstrip("; "))
+            named = own or {name: one for name, one in public.items() if not isinstance(one, ModuleType)}
+            there = f"it holds {', '.join(named) or 'nothing of its own'}"
+            if fits(module):  # as a file that is a figure
+                known, held = list(own), f", which holds {', '.join(own)} besides" if own else ""
+                there = f"the file itself is a {kind}: write {address.place}{held}"
+            raise ValueError(f"{address.place} has no {address.name!r}; {nearest(part, known)}{there}")
         thing = getattr(thing, part)
     return thing

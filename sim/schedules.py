@@ -12,11 +12,11 @@ Example:
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Int, UInt32
+from jaxtyping import Array, Int
 
 from sim import draws
 from sim.core import Key
-from sim.kernels import counter, select
+from sim.kernels import select
 
 
 def halvings(num_items: int) -> int:
@@ -33,11 +33,6 @@ def allowance(budget: Int[Array, ""], round_index: Int[Array, ""], num_rounds: i
     quotient, remainder = budget // num_rounds, budget % num_rounds
     extra = (remainder * (round_index + 1)) // num_rounds - (remainder * round_index) // num_rounds
     return quotient + extra
-
-
-def share(budget: Int[Array, ""], weight: UInt32[Array, ""]) -> Int[Array, ""]:
-    """Part of a budget: floor(T w / 2**32)."""
-    return counter.integer(weight, budget)
 
 
 class Pulls(NamedTuple):

@@ -32,7 +32,7 @@ def top_half(
     tiebreak: UInt32[Array, "context item"],
     active: Bool[Array, "context item"],
 ) -> Bool[Array, "context item"]:
-    """Per context the better half of the active items, rounded up (SPEC decision 3)."""
+    """Per context the better half of the active items, rounded up: ceil(n / 2) stay."""
     num_active = jnp.sum(active.astype(jnp.int32), axis=1)
     return keep_best(score, tiebreak, active, (num_active + 1) // 2)
 

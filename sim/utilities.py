@@ -24,7 +24,7 @@ from sim.core import REWARD_UNIT
 
 
 class Strategy(eqx.Module):
-    """How completions become task rewards.
+    """Strategy that turns completions into task rewards.
 
     Attributes:
         aggregate: "mv", "bon" or "mean" for every objective.

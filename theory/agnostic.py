@@ -23,6 +23,7 @@ Source: Mahmud et al. (arXiv 2508.10030), section 3, which states the propositio
     [0.1238]
 """
 
+from functools import singledispatch
 from typing import NamedTuple
 
 import numpy as np
@@ -30,12 +31,14 @@ from jaxtyping import Float64, Int
 
 from sim import evaluate
 from sim.constants import GOLD
+from sim.core import Environment
 from sim.envs.dataset import Dataset
 from sim.envs.tabular import TabularWorld
 from sim.utilities import tasks_of
 from theory.blocks.law import Law, law_of_data, law_of_world
 from theory.exact import query_law
 from theory.reward_laws import IMPOSSIBLE
+from theory.truth import finite
 
 _ROUNDING = 1e-9
 """Share of the values by which they may be off and still be called affine, or constant."""
@@ -75,22 +78,24 @@ class Losses(NamedTuple):
 
 
 def affinity(
-    world: Dataset | TabularWorld, context: int, scale: int, ids: Int[np.ndarray, " id"] | None = None
+    world: Dataset | Environment, context: int, scale: int, ids: Int[np.ndarray, " id"] | None = None
 ) -> Affinity:
     """Whether the utility of N completions is a positive affine transform of the agnostic utility on this world.
 
     Args:
-        world: a finite environment with any mix of aggregates, at rest or as drawn for a trial.
+        world: a finite environment with any mix of aggregates, at rest or as drawn for a trial; of a type of one's own
+            where `theory.truth.finite` knows its tables.
         context: whose weights and cost.
         scale: N.
         ids: the queries of the split; all queries when None.
+
+    Raises:
+        ValueError: the world is not finite, or has no such context or scale.
     """
     return _affinity(_facts(world, ids), context, scale)
 
 
-def affinities(
-    world: Dataset | TabularWorld, context: int, ids: Int[np.ndarray, " id"] | None = None
-) -> list[Affinity]:
+def affinities(world: Dataset | Environment, context: int, ids: Int[np.ndarray, " id"] | None = None) -> list[Affinity]:
     """`affinity` at every scale, 1 to Nmax."""
     facts = _facts(world, ids)
     return [_affinity(facts, context, scale) for scale in range(1, facts.law.max_scale + 1)]
@@ -141,11 +146,22 @@ class _Facts(NamedTuple):
     cost: np.ndarray
 
 
-def _facts(world: Dataset | TabularWorld, ids: np.ndarray | None) -> _Facts:
-    if isinstance(world, Dataset):
-        law, tasks = law_of_data(world), tasks_of(world.objective_weights)
-        possible = law.probs * (query_law(world, ids)[:, None] > 0) > 0
-        return _Facts(law, possible, tasks.index, tasks.factor, world.cost_weights[:, None] * world.costs)
+@singledispatch
+def _facts(world: Environment, ids: np.ndarray | None) -> _Facts:
+    tables = finite(world)
+    if tables is None:
+        raise ValueError(f"a {type(world).__name__} has no tables, by which alone this is decided")
+    return _facts_of_tables(tables, ids)
+
+
+@_facts.register(Dataset)
+def _facts_at_rest(world: Dataset, ids: np.ndarray | None) -> _Facts:
+    law, tasks = law_of_data(world), tasks_of(world.objective_weights)
+    possible = law.probs * (query_law(world, ids)[:, None] > 0) > 0
+    return _Facts(law, possible, tasks.index, tasks.factor, world.cost_weights[:, None] * world.costs)
+
+
+def _facts_of_tables(world: TabularWorld, ids: np.ndarray | None) -> _Facts:
     law, spec = law_of_world(world), world.known
     asked = np.zeros((law.probs.shape[1], 1), bool)
     asked[slice(None) if ids is None else ids] = True

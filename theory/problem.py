@@ -9,9 +9,8 @@ from jaxtyping import Float64, Int
 
 from sim.envs.dataset import Dataset
 from theory import exact, hardness
-from theory.lcpb.lattice import SHARP, Blur
 from theory.reward_laws import reward_range
-from theory.rounding import rounding
+from theory.rounding import SHARP, Blur, rounding
 
 
 class Problem(NamedTuple):
@@ -56,7 +55,7 @@ class Problem(NamedTuple):
 
     @property
     def slack(self) -> Float64[np.ndarray, " context"]:
-        """How far the difference of two estimates may be off in each context."""
+        """Rounding error, at most, of the difference of two estimates in each context."""
         return np.array([blur.width for blur in self.blurs])
 
     @property

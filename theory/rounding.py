@@ -6,11 +6,12 @@ only by so little. With w the most by which the difference of two estimates can 
 the simulator falls short of it by at most w in exact arithmetic: bounds on that event hold for both rules.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from sim.envs.dataset import Dataset
 from theory.blocks.law import Law, law_of_world
-from theory.lcpb.lattice import Blur
 from theory.reward_laws import IMPOSSIBLE
 
 _FLOAT32 = 2.0**-20
@@ -19,8 +20,23 @@ _FAR = 4.0
 """An arm that costs more than the cheapest by so many times the largest reward is beaten by that, rounded or not."""
 
 
+class Blur(NamedTuple):
+    """Rounding error of the difference of two estimates when they are compared.
+
+    Attributes:
+        width: in utility; 0 for estimates in exact arithmetic.
+        keeps_ties: whether equal means less equal costs stay equal.
+    """
+
+    width: float = 0.0
+    keeps_ties: bool = True
+
+
+SHARP = Blur()
+
+
 def rounding(data: Dataset) -> tuple[Blur, ...]:
-    """How far the difference of two simulated estimates may be off in each context, and whether equal means stay equal.
+    """Rounding error of differences of simulated estimates in each context, and whether equal means stay equal.
 
     Args:
         data: a finite environment; its estimates are means over blocks.

@@ -10,10 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sim import evaluate
+from sim import evaluate, instances
 from sim.constants import TIES
 from sim.core import Environment, Instance, Queries, Source
-from sim.engine import runner
 from sim.envs import contexts
 from sim.envs.continuous import ContinuousWorld
 from sim.envs.dataset import Dataset
@@ -212,25 +211,25 @@ def unresolved(world: NamedSource, values: np.ndarray, names: Sequence[str], see
 
 def draw_first(world: NamedSource, seed: int) -> Instance:
     """World and queries of trial 0 of a seed."""
-    return _draw(world.source, runner.trial_key(seed, 0))
+    return _draw(world.source, instances.trial_key(seed, 0))
 
 
 def drawn_per_query(world: NamedSource, seed: int, trial: int) -> PerQuery:
     """Exact values on every query of the world that a trial of a seed faces, where worlds are drawn afresh."""
-    drawn = _tables(_draw(world.source, runner.trial_key(seed, trial)).world)
+    drawn = _tables(_draw(world.source, instances.trial_key(seed, trial)).world)
     known = drawn.known
     task_weight, cost = np.asarray(known.task_weight, np.float64), np.asarray(known.cost, np.float64)
     return PerQuery(exact.world_task_values(drawn), known.task, task_weight, cost, np.ones(drawn.num_queries))
 
 
-_draw = eqx.filter_jit(runner.instance)
+_draw = eqx.filter_jit(instances.instance)
 
 
 @eqx.filter_jit
 def _splits(source: Source, keys: jax.Array) -> tuple[Queries, Queries]:
-    return jax.vmap(lambda key: runner.instance(source, key)[1:])(keys)
+    return jax.vmap(lambda key: instances.instance(source, key)[1:])(keys)
 
 
 @eqx.filter_jit
 def _trial_keys(seed: int, numbers: jax.Array) -> jax.Array:
-    return jax.vmap(lambda number: runner.trial_key(seed, number))(numbers)
+    return jax.vmap(lambda number: instances.trial_key(seed, number))(numbers)

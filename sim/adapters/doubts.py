@@ -6,7 +6,7 @@ from typing import NamedTuple
 from sim.adapters.paid.entries import Draw
 from sim.adapters.run_file.settings import Config
 from sim.adapters.scorers.reader import TRUNCATED, Reader, ending, hollow
-from sim.adapters.scorers.scoring import OK, Item, Requests
+from sim.adapters.scoring import OK, Item, Requests
 from sim.adapters.session import Session
 from sim.adapters.tune import probe_wants
 from sim.adapters.wire.complaints import visible

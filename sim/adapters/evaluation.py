@@ -23,7 +23,7 @@ from sim.adapters.live import RunStep, in_parallel, unit_sums
 from sim.adapters.paid.sampler import REFUSED, Want, consecutive
 from sim.adapters.policy import PolicyFile
 from sim.adapters.run_file.settings import Config
-from sim.adapters.scorers.scoring import Item
+from sim.adapters.scoring import Item
 from sim.adapters.session import Session
 from sim.adapters.tune import LEVEL, Costs, completion_cost, world
 

@@ -22,9 +22,10 @@ from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.sampler import Sampler, Want, cell_of
 from sim.adapters.run_file.settings import Prompt
 from sim.adapters.scorers.reader import Reader
-from sim.adapters.scorers.scoring import Item
+from sim.adapters.scoring import Item
 from sim.adapters.wire.retry import Stopped
 from sim.core import Algorithm, Allocation, Key, Queries, Spec, Stats
+from sim.designs import estimator_parts
 from sim.kernels import rounds, subsets
 from sim.utilities import Strategy
 
@@ -37,7 +38,7 @@ _ROWS = 256
 
 
 class RunStep(NamedTuple):
-    """Where a run stands: pulls done of all in this round, and rounds finished."""
+    """Progress of a run: pulls done of all in this round, and rounds finished."""
 
     round: int
     done: int
@@ -45,12 +46,13 @@ class RunStep(NamedTuple):
 
 
 class RoundPulls(NamedTuple):
-    """The pulls of a round, one entry each: row of the allocation, prompt, query, scale."""
+    """The pulls of a round, one entry each: row of the allocation, prompt, query, scale, key."""
 
     row: np.ndarray
     prompt: np.ndarray
     query: np.ndarray
     scale: np.ndarray
+    key: np.ndarray
 
 
 def plan_pulls(round_key: Key, allocation: Allocation, train: Queries, rule: str) -> RoundPulls:
@@ -62,21 +64,26 @@ def plan_pulls(round_key: Key, allocation: Allocation, train: Queries, rule: str
     number = np.arange(len(row)) - np.repeat(np.cumsum(pulls) - pulls, pulls)
     size = 1 << max(len(row) - 1, 0).bit_length()  # few lengths, few compilations
     padded = [jnp.asarray(np.pad(part, (0, size - len(row))), jnp.int32) for part in (row, number)]
-    query = np.asarray(_draw(rule, round_key, train, *padded))[: len(row)]
-    return RoundPulls(row, prompt[row], query, scale[row])
+    query, key = (np.asarray(part)[: len(row)] for part in _draw(rule, round_key, train, *padded))
+    return RoundPulls(row, prompt[row], query, scale[row], key)
 
 
 @eqx.filter_jit
-def _draw(rule: str, round_key: Key, train: Queries, rows: jax.Array, numbers: jax.Array) -> jax.Array:
-    def one(row: jax.Array, number: jax.Array) -> jax.Array:
+def _draw(rule: str, round_key: Key, train: Queries, rows: jax.Array, numbers: jax.Array) -> tuple:
+    def one(row: jax.Array, number: jax.Array) -> tuple[jax.Array, Key]:
         own = rounds.pull_key(round_key, row, number)
-        return rounds.draw_query(rounds.query_key(rule, round_key, own, number), train, number)
+        return rounds.draw_query(rounds.query_key(rule, round_key, own, number), train, number), own
 
     return jax.vmap(one)(rows, numbers)
 
 
 def unit_sums(
-    strategy: Strategy, outcomes: np.ndarray, scales: np.ndarray, estimator: str = "blocks", max_scale: int = 0
+    strategy: Strategy,
+    outcomes: np.ndarray,
+    scales: np.ndarray,
+    estimator: str = "blocks",
+    max_scale: int = 0,
+    keys: np.ndarray | None = None,
 ) -> np.ndarray:
     """Block sums of pulls in integer units, int64, shape (pull, task, scale).
 
@@ -84,21 +91,23 @@ def unit_sums(
         strategy: how completions become rewards; its number of answers is not used.
         outcomes: shape (pull, width, objective), float32; rows from a pull's scale on are padding.
         scales: completions of every pull.
-        estimator: one of `core.ESTIMATORS`.
+        estimator: as `designs.estimator_parts` reads it.
         max_scale: scales that "plug-in" estimates.
+        keys: key of every pull, shape (pull, 2), for random orders.
     """
     num_pulls, width, _ = outcomes.shape
     vote = strategy.columns("mv")
     most = int(outcomes[:, :, vote[0]].max(initial=1)) if vote and outcomes.size else 0
     seen = with_answers(strategy, most)
-    num_scales = max_scale if estimator == "plug-in" else width
+    num_scales = max_scale if estimator_parts(estimator)[0] == "plug-in" else width
     sums = np.zeros((num_pulls, strategy.weights.shape[0], num_scales), np.int64)
     for first in range(0, num_pulls, _ROWS):
         part, size = outcomes[first : first + _ROWS], scales[first : first + _ROWS]
         filled = np.pad(part, ((0, _ROWS - len(part)), (0, 0), (0, 0)))
         sizes = np.pad(size, (0, _ROWS - len(part))).astype(np.int32)
         rows = (jnp.asarray(filled.transpose(1, 2, 0)), jnp.asarray(sizes))
-        found = _pull_units(seen, *rows, estimator, max_scale)
+        own = None if keys is None else jnp.asarray(np.resize(keys[first : first + _ROWS], (_ROWS, 2)))
+        found = _pull_units(seen, *rows, estimator, max_scale, own)
         sums[first : first + _ROWS] = np.asarray(found)[: len(part)]
     return sums
 
@@ -107,6 +116,12 @@ def with_answers(strategy: Strategy, most: int) -> Strategy:
     """The strategy for answers numbered up to `most`, and a few more: few numbers of answers, few compilations."""
     answers = 1 << most.bit_length()
     return replace(strategy, num_answers=answers)
+
+
+def estimator_for(spec: Spec, strategy: Strategy, algorithm: Algorithm) -> str:
+    """The estimator of a run: random orders where tables would be too large if all answers of a pull differed."""
+    width = algorithm.max_pull(spec)
+    return subsets.chosen(with_answers(strategy, width), width, spec.max_scale, algorithm.estimator)
 
 
 _pull_units = eqx.filter_jit(subsets.pull_units)
@@ -180,7 +195,8 @@ class Live:
     ):
         self.spec, self.strategy, self.algorithm, self.train, self.desk = spec, strategy, algorithm, train, desk
         width = algorithm.num_scales(spec) if algorithm.reuse else algorithm.max_pull(spec)
-        self.evidence = Evidence(spec, width, algorithm.estimator)
+        self._estimator = estimator_for(spec, strategy, algorithm)
+        self.evidence = Evidence(spec, width, self._estimator)
         self.used: Counter[bytes] = Counter()
         self.asked: list[tuple[bytes, int, int]] = []
         self._report, self._seed, self.rounds = report, desk.first_seed, 0
@@ -203,7 +219,7 @@ class Live:
             except Stopped:
                 self._keep(pulls, outcomes, done)
                 raise
-        units = unit_sums(self.strategy, outcomes, pulls.scale, self.algorithm.estimator, self.spec.max_scale)
+        units = self._units(pulls, outcomes)
         self.evidence.add(pulls.prompt, pulls.scale, units)
         self.rounds += 1
         how = rounds.Pulling.of(self.algorithm, self.spec)
@@ -214,8 +230,10 @@ class Live:
         first = len(self.asked) - len(done)
         self.asked[first:] = [one for one, whole in zip(self.asked[first:], done, strict=True) if whole]
         own = RoundPulls(*(part[done] for part in pulls))
-        units = unit_sums(self.strategy, outcomes[done], own.scale, self.algorithm.estimator, self.spec.max_scale)
-        self.evidence.add(own.prompt, own.scale, units)
+        self.evidence.add(own.prompt, own.scale, self._units(own, outcomes[done]))
+
+    def _units(self, pulls: RoundPulls, outcomes: np.ndarray) -> np.ndarray:
+        return unit_sums(self.strategy, outcomes, pulls.scale, self._estimator, self.spec.max_scale, pulls.key)
 
     def _want(self, prompt: int, query: int, scale: int) -> Want:
         desk = self.desk

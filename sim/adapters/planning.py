@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 from sim.adapters.paid.entries import Draw
@@ -18,12 +17,11 @@ from sim.adapters.paid.ledger import Amount
 from sim.adapters.paid.sampler import Sampler, Want, cell_of
 from sim.adapters.run_file.settings import Asking, Caps, Config
 from sim.adapters.scorers.reader import blank
-from sim.adapters.scorers.scoring import Item, Scorer
+from sim.adapters.scoring import Item, Scorer
 from sim.adapters.session import Session
 from sim.adapters.tune import Costs, run_key, unmeasured, world
 from sim.core import Allocation, Key, Spec, Stats
 from sim.engine import runner
-from sim.kernels import rounds
 
 DRY_RUNS = 4
 """Runs on made-up rewards over which an estimate is the mean."""
@@ -252,10 +250,7 @@ def _dry_run(config: Config, spec: Spec, seed: int) -> tuple[tuple[Round, ...], 
         on = number > 0
         size = (len(set(prompt[on])), int(scale[on].max(initial=0)), int(number.sum()), int((scale * number).sum()))
         steps.append(Round(arms[-1], *size))
-        blocks = np.asarray(rounds.block_counts(allocation, rounds.Pulling.of(config.algorithm, spec)))
-        shape = (len(prompt), spec.num_tasks, blocks.shape[1])
-        total = rng.uniform(0, 1, shape).astype(np.float32) * blocks[:, None]
-        return Stats(jnp.asarray(total), jnp.asarray(blocks))
+        return runner.random_stats(rng, spec, config.algorithm, allocation)
 
     def watch(state: Any) -> None:
         arms.append(config.algorithm.arms_left(spec, state))

@@ -15,8 +15,8 @@ from typing import Annotated, Any, NamedTuple
 from sim.adapters.paid.entries import Draw
 from sim.adapters.run_file.kinds import TEXT, ValueKind, number, numbers, whole, word
 from sim.adapters.run_file.settings import MONEY, Config, Context, Objective, Prompt
-from sim.adapters.run_file.toml_table import Closed, TomlTable, unknown
-from sim.adapters.scorers.scoring import Scored
+from sim.adapters.run_file.toml_table import Closed, TomlTable, missing, unknown
+from sim.adapters.scoring import Scored
 from sim.constants import MAX_SCALE
 from sim.writing import write_whole
 
@@ -168,7 +168,7 @@ def load(path: Path) -> PolicyFile:
         prompts[name] = prompt.checked(table.wrong)
     for name in (*made.contexts, *made.policy):
         if name not in made.policy:
-            raise top.wrong(f"policy.{name}", "is missing; it is needed")
+            raise top.wrong(f"policy.{name}", missing(name, made.policy.keys() - made.contexts.keys()))
         if name not in made.contexts:
             raise top.wrong(f"policy.{name}", unknown(name, made.contexts))
     return PolicyFile(

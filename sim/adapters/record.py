@@ -15,7 +15,7 @@ import pandas as pd
 from sim.adapters.live import RunStep, in_parallel
 from sim.adapters.paid.entries import Asked, Draw
 from sim.adapters.paid.sampler import Want, cell_of, consecutive
-from sim.adapters.scorers.scoring import Item, Scored
+from sim.adapters.scoring import Item, Scored
 from sim.adapters.session import Session
 from sim.adapters.tune import completion_cost
 from sim.envs.dataset import Dataset

@@ -97,7 +97,7 @@ def session(
 
 
 def first_seed(seed: int, offset: int, count: int) -> int:
-    """Where an interval of the journal's global counter lies among the seeds of requests.
+    """Start of an interval of the journal's global counter among the seeds of requests.
 
     Args:
         seed: that of the journal's first run; journals of different seeds start at places that a hash decides.

@@ -46,9 +46,9 @@ def check(table: TomlTable, trust: Trust) -> None:
 
 def check_code(table: TomlTable, key: str, trust: Trust) -> None:
     """Refuse a key that names a file or a module of code which is not trusted, as `check` does."""
-    reference = plugins.split(str(table.content.get(key, "")))
-    if reference.place:
-        _check(table, trust, key, "Python code", reference.place, reference.name)
+    address = plugins.split(str(table.content.get(key, "")))
+    if address.place:
+        _check(table, trust, key, "Python code", address.place, address.name)
 
 
 def _check(table: TomlTable, trust: Trust, key: str, what: str, module: str, name: str) -> None:
@@ -87,7 +87,7 @@ def search_path(folder: str) -> Iterator[None]:
 
 
 def located(module: str, folder: str) -> str:
-    """Where a module, or a file, would be imported from, in words. Nothing is imported."""
+    """Place that a module, or a file, would be imported from, in words. Nothing is imported."""
     if module.endswith(".py"):
         return str((Path(folder) / module).resolve())
     if module in sys.modules:

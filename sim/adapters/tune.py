@@ -13,19 +13,21 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from sim import instances, origins
 from sim.adapters.evidence import Estimate, Paid, interval
-from sim.adapters.live import Desk, Live, RunStep, in_parallel, token_counts, with_answers
+from sim.adapters.live import Desk, Live, RunStep, estimator_for, in_parallel, token_counts
 from sim.adapters.paid.sampler import Want, consecutive
 from sim.adapters.policy import Arm, Chosen
 from sim.adapters.run_file import queries
 from sim.adapters.run_file.settings import MONEY, Config, Context, Prompt
-from sim.adapters.scorers.scoring import Item
+from sim.adapters.scoring import Item
 from sim.adapters.session import Session
 from sim.adapters.wire.retry import Stopped
-from sim.core import Allocation, Key, Queries, Spec, Stats
+from sim.core import Key, Queries, Spec
 from sim.engine import runner
-from sim.envs.contexts import describe
-from sim.kernels import counter, subsets
+from sim.engine.contract import contract
+from sim.envs.contexts import Outcomes, describe
+from sim.kernels import counter
 from sim.utilities import Strategy
 
 LEVEL = 0.95
@@ -100,39 +102,45 @@ def world(config: Config, costs: Costs) -> tuple[Spec, Strategy]:
     ends = [(0.0, 1.0) if one.aggregate == "mv" else (one.low, one.high) for one in config.objectives]
     low, high = np.array(ends, np.float64).T
     return describe(
-        tuple(one.aggregate for one in config.objectives),
+        Outcomes(tuple(one.aggregate for one in config.objectives), low, high),
         np.array([context.weights for context in config.contexts], np.float64),
         np.array([context.cost_weight for context in config.contexts], np.float64),
         np.asarray(costs.cost, np.float64),
         config.max_scale,
-        low,
-        high,
-        config.max_scale + 1 if config.votes else 1,
-        config.tie,
+        num_answers=config.max_scale + 1 if config.votes else 1,
+        tie=config.tie,
     )
 
 
 def check(config: Config) -> None:
-    """Refuse what the rounds could not be run with, before anything is asked.
+    """Refuse somebody's algorithm whose methods give what cannot be used, before anything is asked.
 
     Raises:
-        ValueError: the algorithm's estimator needs tables that are too large, where all answers of a pull may differ.
+        ValueError: what is wrong.
     """
-    spec, strategy = world(config, Costs(*np.zeros((3, len(config.prompts)))))
     algorithm = config.algorithm
-    width, num_scales = algorithm.max_pull(spec), algorithm.num_scales(spec)
-    try:
-        subsets.check(with_answers(strategy, width), width, num_scales, algorithm.estimator)
-    except ValueError as error:
-        raise ValueError(
-            f"{config.file}: tune.algorithm is {config.algorithm_text!r} and tune.max_scale {config.max_scale}: "
-            f"{error} or a smaller max_scale"
-        ) from None
+    if origins.own(type(algorithm).__module__):
+        return
+    spec, _ = world(config, Costs(*np.zeros((3, len(config.prompts)))))
+    if (wrong := contract(algorithm, spec)) is not None:
+        raise ValueError(f"{config.file}: tune.algorithm is {config.algorithm_text!r}: {wrong}; `iapo check` says more")
+
+
+def replaced(config: Config) -> str:
+    """Sentence on an option that would be too dear and on its replacement; "" where there is none."""
+    spec, strategy = world(config, Costs(*np.zeros((3, len(config.prompts)))))
+    taken = estimator_for(spec, strategy, config.algorithm)
+    if taken == config.algorithm.estimator:
+        return ""
+    return (
+        f"tune.algorithm is {config.algorithm_text!r} and tune.max_scale {config.max_scale}: takes estimator={taken} "
+        f"instead of {config.algorithm.estimator}, whose table would be too large"
+    )
 
 
 def run_key(seed: int) -> Key:
     """The key of a live run: that of trial 0 of its seed."""
-    return counter.fold(runner.trial_key(seed, 0), runner.RUN)
+    return counter.fold(instances.trial_key(seed, 0), instances.RUN)
 
 
 class RunResult(NamedTuple):
@@ -168,18 +176,9 @@ def rounds_of(
     train = runner.queries_of(config.algorithm.queries, train, run_key(config.seed))
     desk = Desk(config.prompts, items, live.sampler, live.reader, live.loop, "tune", seed)
     asking = Live(spec, strategy, config.algorithm, train, desk, report)
-    left = config.budget
-
-    def answer(round_key: Key, allocation: Allocation) -> Stats:
-        nonlocal left
-        left -= int(allocation.completions)
-        if left < 0:  # seeds and the plan's worst case are those of the budget
-            raise ValueError(f"{config.file}: tune.algorithm {config.algorithm_text!r} asks for more than its budget")
-        return asking.answer(round_key, allocation)
-
     stopped = None
     try:
-        trial = runner.run_rounds(spec, config.algorithm, config.budget, run_key(config.seed), answer)
+        trial = runner.run_rounds(spec, config.algorithm, config.budget, run_key(config.seed), asking.answer)
     except Stopped as error:
         if not _capped(live) or not asking.asked:
             raise

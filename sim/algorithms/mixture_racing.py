@@ -27,9 +27,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from sim import draws, extrapolation, schedules, trim
+from sim import draws, extrapolation, trim
 from sim.core import Algorithm, Allocation, Key, Places, Policy, Spec, Standing, Stats
-from sim.kernels import select
+from sim.kernels import parts, select
 from sim.raw import RAW
 
 ROWS = 256
@@ -188,7 +188,7 @@ class MixtureRacing(Algorithm):
     def _wanted(self, spec: Spec, state: State, size: Int[Array, ""]) -> Matrix:
         """The matrix that a phase of `size` prompts makes of `state.had`."""
         had, most = state.had, state.had.completions + state.left // jnp.maximum(self._racing(state), 1)
-        share = schedules.share(state.budget, jnp.asarray(_shares(spec.num_prompts))[state.entered, size])
+        share = parts.share(state.budget, jnp.asarray(_shares(spec.num_prompts))[state.entered, size])
         wanted = jnp.where(size <= 2, most, jnp.minimum(share, most))
         votes = "mv" in extrapolation.rewards_of(spec).aggregate
         found = matrix(wanted, had, self.max_pull(spec), state.num_queries, votes)

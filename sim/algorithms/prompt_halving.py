@@ -30,11 +30,11 @@ from jaxtyping import Array, Bool, Int
 
 from sim import draws, estimators, schedules, trim
 from sim.core import Allocation, Key, Policy, Spec, Standing, Stats
-from sim.designs import Estimating
+from sim.designed import Estimating
 
 
 class State(NamedTuple):
-    """Where the halving of prompts stands."""
+    """State of the halving of prompts."""
 
     budget: Int[Array, ""]
     round: Int[Array, ""]

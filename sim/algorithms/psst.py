@@ -23,11 +23,11 @@ from jaxtyping import Array, Bool, Int
 from sim import draws, estimators, schedules, trim
 from sim.algorithms.survivors import Halving, Survivors
 from sim.core import Allocation, Key, Policy, Spec, Standing, Stats
-from sim.designs import Estimating
+from sim.designed import Estimating
 
 
 class State(NamedTuple):
-    """Where a run of PSST stands; arms are ordered by prompt, then scale.
+    """State of a run of PSST; arms are ordered by prompt, then scale.
 
     `place` is the arms' order after the last round, kept only where ties need it: that of arms that were active then.
     """
@@ -118,7 +118,7 @@ class PSST(Estimating):
                 return ~jnp.take_along_axis(state.place, arms, axis=1).astype(jnp.uint32)
             return draws.order(key, arms.shape)
 
-        half = plan.halve(state.round, state.survivors, score, order)
+        survivors = plan.halve(state.round, state.survivors, score, order)  # of one arm it keeps that
         place = state.place
         if self.ties == "index":
             few = state.survivors.few
@@ -129,9 +129,7 @@ class PSST(Estimating):
                     place, few, _stable_places(score(few), jnp.take_along_axis(place, few, axis=1))
                 ),
             )
-        survivors, place = jax.tree.map(
-            lambda new, old: jnp.where(running, new, old), (half, place), (state.survivors, state.place)
-        )
+            place = jnp.where(running, place, state.place)
         return State(state.budget, state.round + running.astype(jnp.int32), survivors, place, table)
 
     @property

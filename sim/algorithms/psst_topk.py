@@ -18,7 +18,7 @@ from sim import draws, estimators, trim
 from sim.algorithms import psst
 from sim.algorithms.survivors import Halving
 from sim.core import Allocation, Key, Policy, Spec, Standing, Stats
-from sim.designs import Estimating
+from sim.designed import Estimating
 from sim.kernels import lanes
 
 

@@ -50,7 +50,7 @@ class Sequential(Algorithm):
         return State(budget, table, value, noted)
 
     def finished(self, spec: Spec, state: State) -> Bool[Array, ""]:
-        """When not even a single completion is affordable."""
+        """Whether not even a single completion is affordable."""
         return state.left < 1
 
     def allocate(self, key: Key, spec: Spec, state: State) -> Allocation:

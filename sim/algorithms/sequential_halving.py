@@ -16,12 +16,12 @@ from jaxtyping import Array, Bool, Float, Int
 
 from sim import draws, estimators, schedules, trim
 from sim.core import Allocation, Key, Policy, Spec, Standing, Stats
-from sim.designs import Estimating
+from sim.designed import Estimating
 from sim.kernels import select
 
 
 class State(NamedTuple):
-    """Where the halving stands; arms are ordered by prompt, then scale. `score` is what the last round halved by."""
+    """State of the halving; arms are ordered by prompt, then scale. `score` is what the last round halved by."""
 
     budget: Int[Array, ""]
     round: Int[Array, ""]

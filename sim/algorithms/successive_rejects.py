@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from sim import draws, estimators, schedules, trim
 from sim.core import Allocation, Key, Policy, Spec, Standing, Stats
-from sim.designs import Estimating
+from sim.designed import Estimating
 
 
 class State(NamedTuple):
@@ -43,7 +43,7 @@ class SuccessiveRejects(Estimating):
         return spec.num_arms - 1
 
     def finished(self, spec: Spec, state: State) -> Bool[Array, ""]:
-        """When one arm is left in every context."""
+        """Whether one arm is left in every context."""
         return state.phase >= spec.num_arms - 1
 
     def allocate(self, key: Key, spec: Spec, state: State) -> Allocation:

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Int
 
 from sim import estimators, schedules, trim
 from sim.core import Allocation, Key, Policy, Spec, Standing, Stats
-from sim.designs import Estimating
+from sim.designed import Estimating
 
 
 class State(NamedTuple):

@@ -13,7 +13,7 @@ from sim.cli import common
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sim.adapters.scorers.scoring import AnswerScorer
+    from sim.adapters.scoring import AnswerScorer
 
 UNREAD = "(unreadable)"
 Say = Callable[[str], None]

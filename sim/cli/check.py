@@ -13,6 +13,13 @@ from sim.cli.new import FileKind
 if TYPE_CHECKING:
     from sim.conformance.checks import Check
 
+_KINDS = (
+    "`iapo check` takes an algorithm, an environment, a scorer, a figure, or a function that makes one of the first two"
+)
+_FUNCTIONS = (
+    "if it makes an algorithm or an environment; a function that scores takes query, gold and completion, and a bound "
+    "is tried by `iapo verify --bound`"
+)
 FAILED = 1
 """Exit code where a check fails."""
 
@@ -23,7 +30,12 @@ def check(
         str,
         typer.Argument(metavar="NAME", help="mine.py:Name, module:Name or a registered name; options follow a colon."),
     ],
-    kind: Annotated[FileKind | None, typer.Option(help="What it is.", show_default="found out")] = None,
+    kind: Annotated[
+        FileKind | None,
+        typer.Option(
+            metavar="KIND", help="What it is: algorithm, environment, scorer or figure.", show_default="found out"
+        ),
+    ] = None,
 ) -> None:
     """Check an algorithm, environment, scorer or figure.
 
@@ -44,11 +56,13 @@ def check(
         with telling(text):
             make()  # what cannot even be made is one sentence
         typer.echo(f"{common.plain(text)}: {found}")
-        failed, skipped = 0, 0
+        failed, skipped, absent = 0, 0, 0
         for verdict in checks.run(suite, make, text):
             skipped += not verdict.tried
+            absent += not verdict.given
             if verdict.tried:
-                typer.echo(f"  {'ok  ' if verdict.problem is None else 'FAIL'}  {verdict.check.promise}")
+                said = "FAIL" if verdict.problem is not None else "ok  " if verdict.given else "--  "
+                typer.echo(f"  {said}  {verdict.check.promise}{'' if verdict.given else ': not given'}")
             if verdict.problem is not None:
                 failed += 1
                 typer.echo(f"        {common.plain(' '.join(verdict.problem.split()))}")
@@ -57,7 +71,10 @@ def check(
         left = f"; {skipped} more can be tried then" if skipped else ""
         typer.echo(f"{failed} of {len(suite)} checks failed{left}")
         raise typer.Exit(FAILED)
-    typer.echo(f"all {len(suite)} checks passed")
+    passed = len(suite) - absent
+    typer.echo(
+        f"{passed} of {len(suite)} checks passed; {absent} not given" if absent else f"all {passed} checks passed"
+    )
 
 
 def _kind(text: str) -> FileKind:
@@ -89,15 +106,27 @@ def _kind(text: str) -> FileKind:
         own = [thing for thing in vars(module).values() if getattr(thing, "__module__", "") == module.__name__]
         counts = {kind: sum(map(one, own)) for kind, one in fits.items()}
         return next((kind for kind, count in counts.items() if count), FileKind.algorithm)
-    thing = plugins.load("algorithm", text, lambda _: False)
+    thing = plugins.load("algorithm", text, lambda one: any(fit(one) for fit in fits.values()) or registry.fits(one))
     for kind, one in fits.items():
         if kind is not FileKind.environment and one(thing):
             return kind
     if scorers.scores(thing):
         return FileKind.scorer
-    if callable(thing) and not isinstance(thing, type) and algorithms.fits(plugins.call(text, thing, "")):
+    if isinstance(thing, type) and not envs.fits(thing):
+        raise ValueError(f"{text} is a class of none of the kinds; {_KINDS}")
+    made = thing
+    if callable(thing) and not envs.is_world(thing):
+        missing = [name for name in plugins.missing(thing) if f"{name}=" not in address.options]
+        if missing:
+            options = ",".join(f"{name}=..." for name in missing)
+            raise ValueError(f"{text} needs {', '.join(missing)}; write {text}:{options} {_FUNCTIONS}")
+        made = plugins.call(text, thing, address.options if plugins.parameters(thing) else "")
+    if algorithms.fits(made):
         return FileKind.algorithm
-    return FileKind.environment
+    if envs.is_world(made):
+        return FileKind.environment
+    said = "is" if made is thing else "makes"
+    raise ValueError(f"{address.base} {said} an object of class {type(made).__name__}; {_KINDS}")
 
 
 def _suite(kind: FileKind, text: str, folder: Path) -> "tuple[Sequence[Check], Callable[[], Any]]":

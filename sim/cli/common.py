@@ -47,7 +47,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             function(*args, **kwargs)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             from sim.mistakes import mistake
 
             found = mistake(error)
@@ -83,7 +83,7 @@ def say(sentence: str) -> None:
 
 
 class LastWords:
-    """How far work has come that is kept bit by bit: the last words of a run that is ended.
+    """Last words of a run that is ended: how far work has come that is kept bit by bit.
 
     Attributes:
         folder: where finished cells are kept.
@@ -119,7 +119,7 @@ def agreed(question: str, option: str = "--yes") -> bool:
 
 
 def may_import(trust: bool, modules: list[str] | None) -> "Trust":
-    """Which modules a policy may import: those that the options name, and those that the user agrees to when asked.
+    """Trust in the modules of a policy: those that the options name, and those that the user agrees to when asked.
 
     Where nobody can be asked, no others.
     """

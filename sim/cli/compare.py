@@ -76,7 +76,7 @@ def compare(
     from sim.comparison import given
 
     named = [*(place or ()), *(env or ())] or ENVS
-    texts, unable = (tuple(algorithm), {}) if algorithm else driver.able(named)
+    texts, unable = (tuple(algorithm), {}) if algorithm else driver.able()
     for name, why in unable.items():
         typer.echo(f"{name} is left out; {common.plain(why)}", err=True)
     if reference is None:
@@ -91,6 +91,8 @@ def compare(
 
     pictures = save_pictures(figure.draw(result.summary), out, "compare")
     _show(plan, result)
+    for sentence in driver.replaced(plan):
+        common.console().print(common.plain(sentence))
     _say_unresolved(plan)
     typer.echo(f"\nIn {out}: {', '.join((*driver.FILES, *pictures))}")
 

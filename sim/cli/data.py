@@ -20,6 +20,19 @@ LOGS = (".csv", ".parquet", ".jsonl", ".json", ".eval")
 """Endings of logs; all but .parquet and .eval may be packed (.jsonl.gz)."""
 
 
+def _present(sources: list[str]) -> list[str]:
+    """The files that are named, of which none is missing: that is said before what else the command needs."""
+    from sim.cli import logs
+    from sim.envs.unpickle import readable_file
+
+    for source in sources:
+        try:
+            readable_file(logs.named(source).path, sys.maxsize)
+        except ValueError as error:
+            common.stop(f"error: {error}", common.USER_ERROR)
+    return sources
+
+
 @common.command
 def import_(
     file: Annotated[
@@ -29,26 +42,36 @@ def import_(
             "lm-evaluation-harness samples), .json (a list of rows, Inspect, promptfoo), .eval (Inspect), also packed "
             "(.gz). NAME=FILE names the prompt of a file that names none.",
             metavar="FILE",
+            callback=_present,
         ),
     ],
     out: options.EnvironmentFile,
     tie: Annotated[
         str | None,
         typer.Option(
-            help="Credit of a tied majority vote: uniform (1/t) or half.", show_default="the file's, uniform for a log"
+            metavar="RULE",
+            help="Credit of a tied majority vote: uniform (1/t) or half.",
+            show_default="the file's, uniform for a log",
         ),
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option(help="Name of the environment.", show_default="that of the file", rich_help_panel="Logs"),
+        typer.Option(
+            metavar="NAME", help="Name of the environment.", show_default="that of the file", rich_help_panel="Logs"
+        ),
     ] = None,
     objective: Annotated[
         list[str] | None,
-        typer.Option(help="COLUMN:mv, COLUMN:bon or COLUMN:mean; once per objective.", rich_help_panel="Logs"),
+        typer.Option(
+            metavar="COLUMN:STRATEGY",
+            help="COLUMN:mv, COLUMN:bon or COLUMN:mean; once per objective.",
+            rich_help_panel="Logs",
+        ),
     ] = None,
     context: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="[LABEL=]WEIGHTS",
             help="[LABEL=]w1,...,wK,wCost: the weight of every objective and, >= 0, of the cost; once per context.",
             rich_help_panel="Logs",
         ),
@@ -57,15 +80,24 @@ def import_(
         int | None, typer.Option(parser=options.whole, metavar="N", help="Largest N.", rich_help_panel="Logs")
     ] = None,
     gold: Annotated[
-        str | None, typer.Option(help="Column of the right answer, for mv.", rich_help_panel="Logs")
+        str | None, typer.Option(metavar="COLUMN", help="Column of the right answer, for mv.", rich_help_panel="Logs")
     ] = None,
-    cost: Annotated[str | None, typer.Option(help="Column of a completion's cost.", rich_help_panel="Logs")] = None,
-    prompt: Annotated[str, typer.Option(help="Column that tells prompts apart.", rich_help_panel="Logs")] = "prompt",
-    query: Annotated[str, typer.Option(help="Column that tells queries apart.", rich_help_panel="Logs")] = "query",
-    text: Annotated[str, typer.Option(help="Column of completions.", rich_help_panel="Logs")] = "completion",
+    cost: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Column of a completion's cost.", rich_help_panel="Logs")
+    ] = None,
+    prompt: Annotated[
+        str, typer.Option(metavar="COLUMN", help="Column that tells prompts apart.", rich_help_panel="Logs")
+    ] = "prompt",
+    query: Annotated[
+        str, typer.Option(metavar="COLUMN", help="Column that tells queries apart.", rich_help_panel="Logs")
+    ] = "query",
+    text: Annotated[
+        str, typer.Option(metavar="COLUMN", help="Column of completions.", rich_help_panel="Logs")
+    ] = "completion",
     answers: Annotated[
         str | None,
         typer.Option(
+            metavar="READER",
             help="number, choice, exact, or a pattern with a group: reads completions into the column 'answer', the "
             "right answers likewise, and says in the column 'right' which agree.",
             rich_help_panel="Logs",
@@ -73,20 +105,30 @@ def import_(
     ] = None,
     letters: Annotated[
         str | None,
-        typer.Option(help="Letters of --answers choice.", show_default="ABCD", rich_help_panel="Logs"),
+        typer.Option(
+            metavar="LETTERS", help="Letters of --answers choice.", show_default="ABCD", rich_help_panel="Logs"
+        ),
     ] = None,
     golds: Annotated[
-        Path | None, typer.Option(help="Right answers, JSONL with query and gold.", rich_help_panel="Logs")
+        Path | None,
+        typer.Option(metavar="FILE", help="Right answers, JSONL with query and gold.", rich_help_panel="Logs"),
     ] = None,
-    asked: Annotated[Path | None, typer.Option(help="Input file of a batch output.", rich_help_panel="Logs")] = None,
+    asked: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Input file of a batch output.", rich_help_panel="Logs")
+    ] = None,
     ids: Annotated[
         str | None,
-        typer.Option(help="Pattern of a batch's custom_id with groups prompt and query.", rich_help_panel="Logs"),
+        typer.Option(
+            metavar="PATTERN",
+            help="Pattern of a batch's custom_id with groups prompt and query.",
+            rich_help_panel="Logs",
+        ),
     ] = None,
     filter_: Annotated[
         str | None,
         typer.Option(
             "--filter",
+            metavar="NAME",
             help="Filter of lm-evaluation-harness whose scores are taken.",
             show_default="the first",
             rich_help_panel="Logs",
@@ -220,10 +262,17 @@ def _context(text: str, num_objectives: int) -> tuple[str, list[float]]:
 
 @common.command
 def fetch(
-    names: Annotated[list[str] | None, typer.Argument(help="MATH, CQA, HH, SB, Summarization; all when none.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="MATH, CQA, HH, SB, Summarization; all when none.")
+    ] = None,
     source: Annotated[
         str | None,
-        typer.Option("--from", help="A folder that holds the files, or a URL.", show_default="the authors' repository"),
+        typer.Option(
+            "--from",
+            metavar="FOLDER-or-URL",
+            help="A folder that holds the files, or a URL.",
+            show_default="the authors' repository",
+        ),
     ] = None,
     out: Annotated[
         Path | None,

@@ -13,13 +13,15 @@ from sim.cli.spending import amount_text, check_cap, show_need
 if TYPE_CHECKING:
     from sim.adapters.evaluation import Interval, Row
     from sim.adapters.run_file.settings import Config
-    from sim.adapters.scorers.scoring import Item
+    from sim.adapters.scoring import Item
 
 
 @common.command
 def evaluate(
-    policy: Annotated[Path, typer.Argument(help="A policy.json that `iapo tune` wrote.")],
-    queries: Annotated[Path, typer.Option(help="Held-out queries, with the columns that the configuration names.")],
+    policy: Annotated[Path, typer.Argument(metavar="POLICY", help="A policy.json that `iapo tune` wrote.")],
+    queries: Annotated[
+        Path, typer.Option(metavar="FILE", help="Held-out queries, with the columns that the configuration names.")
+    ],
     limit: Annotated[
         int | None,
         typer.Option(parser=options.whole, metavar="N", help="Use the first so many queries.", show_default="all"),

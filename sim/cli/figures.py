@@ -48,7 +48,7 @@ def figures(
         list[str] | None,
         typer.Argument(
             metavar="FIGURE",
-            help="Figures, from --list, or files: mine.py.",
+            help="Figures, from --list, or files: mine.py; entries of their SWEEP after a colon: rho:trials=50.",
             show_default="all of them",
             autocompletion=completion.figures,
         ),
@@ -104,7 +104,8 @@ def claims(
     out: Out = None,
     cache_dir: workers.CacheDir = None,
     into: Annotated[
-        Path | None, typer.Option(help="Also put the short table between the marks <!-- claims --> of this text.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Also put the short table between the marks <!-- claims --> of this text."),
     ] = None,
     claim: Annotated[
         list[str] | None,

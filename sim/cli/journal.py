@@ -69,7 +69,9 @@ def record(
 def replay(
     journal: Place,
     out: options.EnvironmentFile,
-    stream: Annotated[str, typer.Option(help="tune, record, or another that `iapo journal list` shows.")] = "tune",
+    stream: Annotated[
+        str, typer.Option(metavar="NAME", help="tune, record, or another that `iapo journal list` shows.")
+    ] = "tune",
     trust: options.Trust = False,
     module: options.Modules = None,
 ) -> None:

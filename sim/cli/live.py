@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sim.adapters.planning import Need, RunPlan
     from sim.adapters.policy import Arm, PolicyFile
     from sim.adapters.run_file.settings import Asking, Config
-    from sim.adapters.scorers.scoring import Item
+    from sim.adapters.scoring import Item
     from sim.adapters.session import Session
     from sim.adapters.tune import RunResult
 
@@ -83,7 +83,7 @@ def tune(
     items = driver.load_items(run)
     programs.keep()
     driver.check(run)
-    show_run(run, len(items))
+    show_run(run, len(items), driver.replaced(run))
     with connected(run) as live:
         needed_probe = bool(driver.probe_wants(live, items))
         if no_probe:
@@ -137,10 +137,11 @@ def _capped(result: "RunResult", about: "Amount | None", most: "Amount") -> str:
 
 @common.command
 def ask(
-    policy: Annotated[Path, typer.Argument(help="A policy.json that `iapo tune` wrote.")],
-    query: Annotated[str, typer.Argument(help="The query.")],
+    policy: Annotated[Path, typer.Argument(metavar="POLICY", help="A policy.json that `iapo tune` wrote.")],
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="The query.")],
     context: Annotated[
-        str | None, typer.Option(help="Name of a context.", show_default="the only one, if there is one")
+        str | None,
+        typer.Option(metavar="NAME", help="Name of a context.", show_default="the only one, if there is one"),
     ] = None,
     seed: Annotated[int, typer.Option(parser=options.whole, metavar="S", help="First seed of the request.")] = 0,
     trust: options.Trust = False,
@@ -157,7 +158,7 @@ def ask(
     from sim.adapters import policy as file
     from sim.adapters.paid import sampler
     from sim.adapters.scorers.reader import hollow
-    from sim.adapters.scorers.scoring import Item
+    from sim.adapters.scoring import Item
 
     answers = file.load(policy)
     names = list(answers.choices)
@@ -223,7 +224,7 @@ def _write_example(out: Path | None, config: Path | None) -> None:
 def _write_schema(path: Path | None) -> None:
     import json
 
-    from sim.adapters.run_file.schema import json_schema
+    from sim.adapters.schema import json_schema
     from sim.writing import write_whole
 
     text = json.dumps(json_schema(), indent=2) + "\n"
@@ -367,7 +368,7 @@ def progress(rounds: bool = True) -> "Iterator[Callable[[RunStep], None]]":
 
 
 def read_text(seen: dict[str, int]) -> str:
-    """How many completions were read, and how many of them oddly."""
+    """Counts of completions that were read, and of those among them that were read oddly."""
     odd = ", ".join(
         f"{common.plain(name)} {count:,}" for name, count in seen.items() if name != "completions" and count
     )

@@ -33,7 +33,7 @@ class LogFile(NamedTuple):
 
 
 class Options(NamedTuple):
-    """How logs are read.
+    """Options by which logs are read.
 
     Attributes:
         asked: input file of a batch output.
@@ -77,7 +77,7 @@ def table(sources: Sequence[str], columns: "Columns", options: Options, say: Cal
         raise ValueError("--letters is for --answers choice; add it, or leave --letters out")
     numbers = [*columns.votes, columns.gold] if reader is None else []
     frames, unnamed, asks = [], [], []
-    for source in map(_named, sources):
+    for source in map(named, sources):
         frame = _one(source.path, options, [one for one in numbers if one is not None], say)
         asks.append(_questions(frame, columns))
         if columns.prompt == "prompt" and "prompt" not in frame:
@@ -106,7 +106,8 @@ def table(sources: Sequence[str], columns: "Columns", options: Options, say: Cal
     return frame
 
 
-def _named(source: str) -> LogFile:
+def named(source: str) -> LogFile:
+    """The log that is named on the command line, as FILE or NAME=FILE."""
     from sim.envs.log_files import name
 
     given, mark, rest = source.partition("=")

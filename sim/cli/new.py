@@ -1,4 +1,4 @@
-"""`iapo new`: a commented file to start from, which passes `iapo check` as it is."""
+"""`iapo new`: a commented file to start from, which works as it is."""
 
 import ast
 import keyword
@@ -15,7 +15,7 @@ _FOLDER = Path(__file__).parent / "skeletons"
 
 
 class FileKind(StrEnum):
-    """Kind of file that can be begun."""
+    """Kind of file that `iapo check` knows."""
 
     algorithm = "algorithm"
     environment = "environment"
@@ -23,23 +23,39 @@ class FileKind(StrEnum):
     figure = "figure"
 
 
+class Skeleton(StrEnum):
+    """Kind of file that can be begun. The last two are held against exact truth and against tables, and not checked."""
+
+    algorithm = "algorithm"
+    environment = "environment"
+    scorer = "scorer"
+    figure = "figure"
+    bound = "bound"
+    claim = "claim"
+
+
 _NEXT = {
-    FileKind.algorithm: ("iapo check {text}", "iapo compare --env crossover --algorithm psst --algorithm {text}"),
-    FileKind.environment: ("iapo check {text}", "iapo compare --env {text} --algorithm psst --algorithm uniform"),
-    FileKind.scorer: ("iapo check {text}", 'scorer = "{text}" in a run file for iapo tune'),
-    FileKind.figure: ("iapo check {text}", "iapo figures {text} --out results"),
+    Skeleton.algorithm: ("iapo check {text}", "iapo compare --env crossover --algorithm psst --algorithm {text}"),
+    Skeleton.environment: ("iapo check {text}", "iapo compare --env {text} --algorithm psst --algorithm uniform"),
+    Skeleton.scorer: ("iapo check {text}", 'scorer = "{text}" in a run file for iapo tune'),
+    Skeleton.figure: ("iapo check {text}", "iapo figures {text} --out results"),
+    Skeleton.bound: (
+        "iapo verify --quick --family two-arm --bound {text}",
+        "iapo plan two-arm --delta 0.05 --bound {text}",
+    ),
+    Skeleton.claim: ("iapo claims --claim {text}",),
 }
 
 
 @common.command
 def new(
-    kind: Annotated[FileKind, typer.Argument(metavar="KIND", help="algorithm, environment, scorer or figure.")],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Its name; mine makes mine.py with the class Mine.")],
+    kind: Annotated[Skeleton, typer.Argument(metavar="KIND", help=f"{', '.join(Skeleton)}.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its name; mine makes mine.py, with mine or Mine in it.")],
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the file.")] = Path(),
 ) -> None:
     """Write a commented file to start from.
 
-    It passes `iapo check` as it is. Never overwrites one.
+    It works as it is; see it do so by the commands that are said then. Never overwrites one.
 
     Example: iapo new algorithm mine
     """
@@ -58,8 +74,8 @@ def new(
         typer.echo(f"  {common.plain(line.format(text=address))}")
 
 
-def skeleton(kind: FileKind, file: str) -> str:
-    """The text of a skeleton for a file of this name."""
+def skeleton(kind: str, file: str) -> str:
+    """The text of a skeleton (`Skeleton`) for a file of this name."""
     stem = file.removesuffix(".py")
     text = (_FOLDER / f"{kind}.py.txt").read_text(encoding="utf-8")
     tree = ast.parse(text.format(file=file, name="_", Name="_"))
@@ -70,9 +86,11 @@ def skeleton(kind: FileKind, file: str) -> str:
     return text.format(file=file, name=stem, Name=_class(stem))
 
 
-def named(kind: FileKind, stem: str) -> str:
-    """Name that follows the file in an address, empty for a figure, which is the file."""
-    return {FileKind.environment: f":{stem}", FileKind.figure: ""}.get(kind, f":{_class(stem)}")
+def named(kind: str, stem: str) -> str:
+    """Name that follows the file in an address, empty for a figure, which is the file; functions have small letters."""
+    if kind == Skeleton.figure:
+        return ""
+    return f":{stem}" if kind in (Skeleton.environment, Skeleton.bound) else f":{_class(stem)}"
 
 
 def stem_of(name: str) -> str:

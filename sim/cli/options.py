@@ -61,7 +61,7 @@ Bounds = Annotated[
     typer.Option(
         "--bound",
         metavar="FILE:NAME",
-        help="A bound of your own too, as mine.py:my_bound.",
+        help="A bound of your own too, as mine.py:my_bound:rule=psst.",
     ),
 ]
 Env = Annotated[
@@ -132,5 +132,6 @@ Trust = Annotated[
     bool, typer.Option("--trust", help="Import the Python modules of its scorers, which runs their code.")
 ]
 Modules = Annotated[
-    list[str] | None, typer.Option("--module", help="Import this module of its scorers; once per module.")
+    list[str] | None,
+    typer.Option("--module", metavar="MODULE", help="Import this module of its scorers; once per module."),
 ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sim.cli import common, options, programs
-from sim.cli.worlds import prompt_labels, say_all, say_few, world_shown
+from sim.cli.worlds import Labels, prompt_labels, say_all, say_few, world_shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +37,7 @@ def hardness(
 
     An arm is a prompt and a scale N; its gap is how far its exact value, averaged over all queries, falls short of the
     best arm's. Nothing is simulated. With --context the arms closest to the best are listed. --out writes every gap
-    (context, place, prompt, scale, value, gap).
+    (context, place, prompt, scale, value, gap), prompts by name where they have one.
 
     H1 is the sum of 1/gap^2 over all arms, the best one counted with the smallest gap; H2 is the largest i/gap^2, arms
     in order of their gaps and the best arm at i = 1 (Audibert, Bubeck and Munos, COLT 2010). H1' and H2' count
@@ -72,7 +72,7 @@ def hardness(
     if context is not None and not 0 <= context < len(values):
         raise ValueError(f"context is {context}; {world.name} has the contexts 0 to {len(values) - 1}")
     if out is not None:
-        _write_gaps(values, names, out)
+        _write_gaps(values, names, labels, out)
     console, title = common.console(), f"{world.name}: hardness{world_shown(world, seed)}"
     if context is None:
         found, profile = measure(values, reward_widths(world, seed), near), gap_profile(values)
@@ -207,10 +207,11 @@ def _by_gap(values: "np.ndarray"):
         yield place, prompt, scale + 1, value, float(values.max()) - value
 
 
-def _write_gaps(values: "np.ndarray", names: tuple[str, ...], path: Path) -> None:
+def _write_gaps(values: "np.ndarray", names: tuple[str, ...], labels: Labels, path: Path) -> None:
     import pandas as pd
 
     from sim.comparison import tables
 
     rows = [(name, *row) for name, own in zip(names, values, strict=True) for row in _by_gap(own)]
-    tables.save(pd.DataFrame(rows, columns=["context", "place", "prompt", "scale", "value", "gap"]), path)
+    table = pd.DataFrame(rows, columns=["context", "place", "prompt", "scale", "value", "gap"])
+    tables.save(table.assign(prompt=labels.cells(table["prompt"].to_numpy())), path)

@@ -17,7 +17,13 @@ RENAMED = {"--to": "--out", "--csv": "--out"}
 
 
 class Command(TyperCommand):
-    """A command that reads old spellings of its options, and says so."""
+    """A command that reads old spellings of its options, and says so. Its help names kinds of values in capitals."""
+
+    def __init__(self, *args: Any, **more: Any):
+        super().__init__(*args, **more)
+        for one in self.params:
+            if one.param_type_name == "argument":  # FILE says it: no <list[str]> beside it
+                setattr(one, "display_type_rich", lambda ctx: None)  # noqa: B010 (no attribute of other releases)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the arguments, with what has a new name under that."""
@@ -119,7 +125,8 @@ def sentence(error: Any) -> str:
         return f"{path} needs {_name(error.param)}; see `{path} --help`"
     if _is(error, "BadParameter"):
         name = "" if error.param is None else _name(error.param)
-        return f"{name}{'' if error.message.startswith('is ') else ':'} {error.message}"
+        said = error.message.removeprefix("Value error, ")  # of an Enum, which pydantic reads
+        return f"{name}{'' if said.startswith('is ') else ':'} {said}"
     if _is(error, "BadOptionUsage") and "requires an argument" in error.message:
         return f"{path}: {error.option_name} needs a value"
     said = error.format_message().rstrip(".")

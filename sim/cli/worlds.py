@@ -19,7 +19,7 @@ _ORIGIN = 300
 
 
 class Labels:
-    """How tables show prompts: by name, with the number as well where a name is not the only one, else by number.
+    """Labels of prompts in tables: the name, with the number as well where a name is not the only one, else the number.
 
     Attributes:
         names: of the prompts; empty where they have none.
@@ -35,13 +35,20 @@ class Labels:
             return str(prompt)
         return f"{name} ({prompt})" if self.names.count(name) > 1 else name
 
+    def cells(self, prompts: "np.ndarray") -> "np.ndarray":
+        """A column of prompts in a file: their labels; numbers stay numbers where no prompt has a name."""
+        import numpy as np
+
+        every = [self(prompt) for prompt in range(len(self.names))]
+        return np.array(every, object)[prompts] if any(self.names) else prompts
+
     def column(self, head: str) -> str:
         """The head of a column of prompts: numbers are aligned to the right, names may be wrapped."""
         return f"{'~' if self.names else '>'}{head}"
 
 
 def prompt_labels(world: "NamedSource") -> Labels:
-    """How tables show the prompts of an environment."""
+    """Labels of the prompts of an environment in tables."""
     return Labels(world.data.prompt_names if world.data is not None else ())
 
 
@@ -52,7 +59,11 @@ def values(
     context: options.ContextNumber = None,
     tie: Annotated[
         str | None,
-        typer.Option(help="Credit of a tied majority vote: uniform (1/t) or half.", show_default="the environment's"),
+        typer.Option(
+            metavar="RULE",
+            help="Credit of a tied majority vote: uniform (1/t) or half.",
+            show_default="the environment's",
+        ),
     ] = None,
     out: options.Table = None,
     seed: options.WorldSeed = 0,
@@ -61,7 +72,7 @@ def values(
 
     And what choosing prompts by single answers would give. Values are averages over all queries of the environment.
     Contexts, and prompts without a name, count from 0. With --context every prompt is shown, best first.
-    --out writes every value (context, prompt, scale, value).
+    --out writes every value (context, prompt, scale, value), prompts by name where they have one.
 
     Example: iapo values crossover
     """
@@ -82,7 +93,7 @@ def values(
     if context is not None and not 0 <= context < len(table):
         raise ValueError(f"context is {context}; {world.name} has the contexts 0 to {len(table) - 1}")
     if out is not None:
-        _write_values(table, names, out)
+        _write_values(table, names, labels, out)
     console, title = common.console(), f"{world.name}: exact values{world_shown(world, seed)}"
     if context is None:
         columns = (
@@ -136,15 +147,15 @@ def _best(of_context: "np.ndarray", labels: "Labels") -> tuple[object, ...]:
     return labels(prompt), scale + 1, text(of_context[prompt, scale]), *alone
 
 
-def _write_values(table: "np.ndarray", names: tuple[str, ...], path: Path) -> None:
+def _write_values(table: "np.ndarray", names: tuple[str, ...], labels: Labels, path: Path) -> None:
     import numpy as np
     import pandas as pd
 
     from sim.comparison import tables
 
     context, prompt, scale = (axis.ravel() for axis in np.indices(table.shape))
-    columns = {"context": np.array(names)[context], "prompt": prompt, "scale": scale + 1, "value": table.ravel()}
-    tables.save(pd.DataFrame(columns), path)
+    columns = {"context": np.array(names)[context], "prompt": labels.cells(prompt), "scale": scale + 1}
+    tables.save(pd.DataFrame(columns | {"value": table.ravel()}), path)
 
 
 @common.command

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sim import algorithms as rooms
-from sim import envs
+from sim import envs, instances
 from sim.comparison import cells, given
 from sim.comparison import compare as driver
 from sim.comparison.compare import Plan, Result, Step
@@ -131,9 +131,9 @@ def run_one(
     place = envs.get(source) if isinstance(source, str) else source
     rule = rooms.get(algorithm) if isinstance(algorithm, str) else algorithm
     runner.check_seed(seed)
-    key = runner.trial_key(seed, trial)
-    faced = runner.instance(place.source if isinstance(place, NamedSource) else place, key)
-    return runner.run_trial(faced.world, faced.train, rule, budget, counter.fold(key, runner.RUN))
+    key = instances.trial_key(seed, trial)
+    faced = instances.instance(place.source if isinstance(place, NamedSource) else place, key)
+    return runner.run_trial(faced.world, faced.train, rule, budget, counter.fold(key, instances.RUN))
 
 
 def _budgets(budgets: Any) -> tuple[int, ...]:

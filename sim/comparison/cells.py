@@ -51,13 +51,13 @@ class Block(NamedTuple):
     held: Held | None = None
 
     def path(self, **what: Any) -> Path:
-        """Where the result is kept that depends on these trials and on `what` else."""
+        """File of the result that depends on these trials and on `what` else."""
         parts = (self.digest, self.seed, self.first, self.trials)
         return Path(self.folder) / f"{digests.digest([parts, what])}.npz"
 
     @property
     def exact_path(self) -> Path:
-        """Where its exact values are kept if they are slow to compute."""
+        """File of its exact values, kept if they are slow to compute."""
         return self.path(exact=True)
 
 
@@ -81,12 +81,12 @@ class Cell(NamedTuple):
 
     @property
     def path(self) -> Path:
-        """Where its results are kept."""
+        """File of its results."""
         return self.block.path(budget=self.budget, program=self.program)
 
 
 class Seconds(NamedTuple):
-    """Where time went: exact values, compiling, running trials."""
+    """Time by what it went to: exact values, compiling, running trials."""
 
     exact: float = 0.0
     compile: float = 0.0
@@ -131,11 +131,29 @@ def run_cell(cell: Cell, exact: ExactValues) -> Seconds:
     compiled = perf_counter()
     numbers = {"seed": block.seed, "trials": block.trials, "first": block.first, "chunk": block.chunk}
     found = contender.trials(world.source, cell.budget, train, **numbers)
+    contender.check_answers(f"{cell.algorithm} on {world.name}", test.shape[2:], cell.budget, found)
     seconds = Seconds(ready - start, compiled - ready, perf_counter() - compiled)
     scores = evaluate.score(found.prompt, found.scale, test, context_probs(world))
     policies = {"prompt": found.prompt, "scale": found.scale, "spent": found.spent}
     store.save(cell.path, policies | scores._asdict(), seconds._asdict())
     return seconds
+
+
+@mistakes.tells(_brought_along)
+def rehearse(cell: Cell, exact: ExactValues) -> None:
+    """Refuse an algorithm that cannot be run, before it is: what its first trials do is watched.
+
+    Args:
+        cell: the algorithm, the smallest budget, and the trials.
+        exact: as for `run_cell`.
+
+    Raises:
+        ValueError: a limit is not kept (`sim.engine.limits`).
+    """
+    block, world = cell.block, _world(cell.block, exact)
+    numbers = {"seed": block.seed, "trials": block.trials, "chunk": block.chunk}
+    contender = given.contender(cell.algorithm, cell.held)
+    contender.rehearse(f"{cell.algorithm} on {world.name}", world.source, cell.budget, **numbers)
 
 
 def run_group(group: list[Cell], exact: ExactValues) -> list[Seconds]:

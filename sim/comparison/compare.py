@@ -7,7 +7,7 @@ cells (environment, algorithm, budget, block of trials) that are kept on disk as
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, as_completed
 from itertools import groupby, zip_longest
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sim import envs, evaluate, program
+from sim import evaluate, program
 from sim.comparison import cells, contenders, given, tables
 from sim.comparison.cells import Block, Cell, ExactValues, Seconds
 from sim.comparison.given import Given, Held
@@ -143,7 +143,21 @@ def run(
     """`compare` without writing its tables: only cells are kept, in `out`/cells, where several plans may share them."""
     start = perf_counter()
     worlds = check(plan)
-    folder = tables.cell_folder(out)
+    with tables.kept_cells(out) as folder:
+        result, blocks = _carried_out(plan, worlds, folder, exact, executor, report)
+    result = result._replace(wall=perf_counter() - start)
+    return result._replace(provenance=_provenance(plan, blocks, worlds, result))
+
+
+def _carried_out(
+    plan: Plan,
+    worlds: dict[str, NamedSource],
+    folder: Path,
+    exact: ExactValues,
+    executor: Executor | None,
+    report: Callable[[Step], None] | None,
+) -> tuple[Result, dict[str, list[Block]]]:
+    """What came out, without its wall time and provenance, and the blocks of every environment."""
     learners = {text: contender.program for text, contender in _contenders(plan).items()}
     places = {env: cells.environment_program(world, exact) for env, world in worlds.items()}
     program.begin(learners | {worlds[env].name: place for env, place in places.items()})
@@ -167,8 +181,7 @@ def run(
         for cell in everything:
             if not _lasts(cell):
                 cell.path.unlink(missing_ok=True)
-    result = result._replace(reused=len(everything) - len(missing), exact=spent.exact, wall=perf_counter() - start)
-    return result._replace(provenance=_provenance(plan, blocks, worlds, result))
+    return result._replace(reused=len(everything) - len(missing), exact=spent.exact), blocks
 
 
 def check(plan: Plan) -> dict[str, NamedSource]:
@@ -194,24 +207,31 @@ def check(plan: Plan) -> dict[str, NamedSource]:
             try:
                 learner.check_budget(shape, min(plan.budgets))
                 learner.check_budget(shape, max(plan.budgets))
-                learner.check_world(shape)
             except ValueError as error:
                 raise ValueError(f"{text} on {world.name}: {error}") from None
             learner.check_contract(f"{text} on {world.name}", shape)
     return worlds
 
 
-def able(names: Iterable[str]) -> tuple[tuple[str, ...], dict[str, str]]:
-    """The registered contenders that can run on all of these environments, and why others cannot."""
+def able() -> tuple[tuple[str, ...], dict[str, str]]:
+    """The registered contenders that can be read, and why others cannot."""
     unable: dict[str, str] = {}
-    for world in map(envs.get, names):
-        shape = runner.shape_of(world.source)
-        for text in contenders.names():
-            try:
-                contenders.get(text).check_world(shape)
-            except ValueError as error:
-                unable[text] = f"{world.name}: {error}"
+    for text in contenders.names():
+        try:
+            contenders.get(text)
+        except ValueError as error:
+            unable[text] = str(error)
     return tuple(text for text in contenders.names() if text not in unable), unable
+
+
+def replaced(plan: Plan) -> Iterator[str]:
+    """Sentences on contenders of a plan that run with another option than asked for on some environment."""
+    for text, learner in _contenders(plan).items():
+        for env in plan.envs:
+            world = given.world(str(env), given.held(env))
+            instead = learner.instead(runner.shape_of(world.source))
+            if instead:
+                yield f"{text} on {world.name} takes {instead}: its table would be too large there"
 
 
 def _contenders(plan: Plan) -> dict[str, contenders.Contender]:
@@ -260,6 +280,7 @@ def _run(
     executor: Executor | None,
 ) -> Iterator[tuple[Cell | Block, Seconds]]:
     """Compute the missing cells and the exact values they need; each comes out with its time when it is done."""
+    _rehearse(plan, missing, exact, executor)
     for wave in zip_longest(*blocks.values()):  # the first block of every environment, then the second, ...
         groups = [
             [cell for budget in plan.budgets if (cell := Cell(block, text, budget, *rule)) in missing]
@@ -280,6 +301,26 @@ def _run(
         for block in needed:
             if len(blocks[block.env]) > 1 or not program.lasts(block.digest):  # of many trials they would fill the disk
                 block.exact_path.unlink(missing_ok=True)
+
+
+def _rehearse(plan: Plan, missing: set[Cell], exact: ExactValues, executor: Executor | None) -> None:
+    """Refuse algorithms of somebody else that cannot be run on an environment, before anything is computed."""
+    brought = [text for text, contender in _contenders(plan).items() if contender.brought]
+    own = sorted((cell for cell in missing if cell.algorithm in brought), key=lambda cell: -cell.block.first)
+    firsts = {(cell.block.env, cell.algorithm): cell for cell in own}
+    least = min(plan.budgets)
+    tried = [
+        firsts[env, text]._replace(budget=least)
+        for env in map(str, plan.envs)
+        for text in brought
+        if (env, text) in firsts
+    ]
+    if executor is None:
+        for cell in tried:
+            cells.rehearse(cell, exact)
+        return
+    for task in as_completed([executor.submit(cells.rehearse, cell, exact) for cell in tried]):
+        task.result()
 
 
 def _in_order(groups: list[list[Cell]], worlds: dict[str, NamedSource]) -> list[list[Cell]]:

@@ -1,18 +1,22 @@
 """Contenders of a comparison: algorithms, which pull and learn, and reference policies, which are told the truth."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from sim import algorithms, origins, program, references
-from sim.conformance import algorithms as conformance
 from sim.core import Algorithm, Environment, Source
-from sim.engine import runner
+from sim.engine import limits, runner
+from sim.engine.contract import contract
 from sim.engine.runner import Trials
 from sim.program import Program
 from sim.references import REFERENCES
+
+_REHEARSED = 200
+"""Largest budget of a rehearsal that no larger one is needed for."""
 
 
 class Learner(NamedTuple):
@@ -22,8 +26,13 @@ class Learner(NamedTuple):
 
     @property
     def program(self) -> Program:
-        """That of the algorithm and of what runs it."""
+        """Program of the algorithm and of what runs it."""
         return algorithm_program(self.algorithm)
+
+    @property
+    def brought(self) -> bool:
+        """Whether it is somebody else's, which nobody has checked."""
+        return not origins.own(type(self.algorithm).__module__)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -39,16 +48,33 @@ class Learner(NamedTuple):
         """Refuse a budget that is too small for the algorithm, or too large for all."""
         runner.check_budget(self.algorithm, shape.spec, budget)
 
-    def check_world(self, shape: Environment) -> None:
-        """Refuse worlds for which its estimator's tables are too large."""
-        runner.check_estimator(self.algorithm, shape)
+    def instead(self, shape: Environment) -> str:
+        """Option that replaces one too dear on worlds of this shape, for people; "" where there is none."""
+        taken = runner.estimator_for(self.algorithm, shape)
+        return "" if taken == self.algorithm.estimator else f"estimator={taken} instead of {self.algorithm.estimator}"
 
     def check_contract(self, about: str, shape: Environment) -> None:
         """Refuse an algorithm of somebody else whose answers have other shapes and types than they must have."""
-        if not origins.own(type(self.algorithm).__module__):
-            problem = conformance.contract(self.algorithm, shape.spec)
+        if self.brought:
+            problem = contract(self.algorithm, shape.spec)
             if problem is not None:
                 raise ValueError(f"{about}: {problem}; `iapo check` says more")
+
+    def rehearse(self, about: str, source: Source, budget: int, *, seed: int, trials: int, chunk: int | None) -> None:
+        """Refuse an algorithm of somebody else whose rounds or answers cannot be, by some trials that are watched.
+
+        They have this budget, or a smaller one where it is large: the longest rules have a round per completion.
+        """
+        spec = runner.spec_of(source)
+        budget = min(budget, max(_REHEARSED, self.algorithm.min_budget(spec)))
+        with _about(about, budget):
+            found = runner.rehearse(source, self.algorithm, budget, seed=seed, trials=trials, chunk=chunk)
+        self.check_answers(about, (spec.num_prompts, spec.max_scale), budget, found)
+
+    def check_answers(self, about: str, arms: tuple[int, int], budget: int, found: Trials) -> None:
+        """Refuse answers that cannot be where there are so many prompts and scales."""
+        with _about(about, budget):
+            limits.check_answers(arms, budget, self.algorithm.overspends, found.prompt, found.scale, found.spent)
 
     def warm_up(self, source: Source, trials: int, chunk: int | None) -> None:
         """Compile without running a trial."""
@@ -61,6 +87,15 @@ class Learner(NamedTuple):
         return runner.run_trials(source, self.algorithm, budget, seed=seed, trials=trials, first=first, chunk=chunk)
 
 
+@contextmanager
+def _about(about: str, budget: int) -> Iterator[None]:
+    """Say whose run it is that does not keep a limit."""
+    try:
+        yield
+    except limits.Broken as problem:
+        raise ValueError(f"{about} with T = {budget:,}, {problem}; `iapo check` says more") from None
+
+
 class Reference(NamedTuple):
     """A reference policy: it reads the truth, pulls nothing and spends nothing."""
 
@@ -68,8 +103,13 @@ class Reference(NamedTuple):
 
     @property
     def program(self) -> Program:
-        """That of the policy and of how trials are scored."""
+        """Program of the policy and of how trials are scored."""
         return program.behind(self.policy, modules=("sim.evaluate",))
+
+    @property
+    def brought(self) -> bool:
+        """No."""
+        return False
 
     @property
     def options(self) -> dict[str, Any]:
@@ -84,14 +124,21 @@ class Reference(NamedTuple):
     def check_budget(self, shape: Environment, budget: int) -> None:
         """Any budget will do."""
 
-    def check_world(self, shape: Environment) -> None:
-        """Any world will do."""
+    def instead(self, shape: Environment) -> str:
+        """It has no options."""
+        return ""
 
     def check_contract(self, about: str, shape: Environment) -> None:
-        """It makes no answers inside jit."""
+        """Accept: it makes no answers inside jit."""
+
+    def rehearse(self, about: str, source: Source, budget: int, *, seed: int, trials: int, chunk: int | None) -> None:
+        """Accept: it has no rounds."""
+
+    def check_answers(self, about: str, arms: tuple[int, int], budget: int, found: Trials) -> None:
+        """Accept: its answers are arms of a table of values."""
 
     def warm_up(self, source: Source, trials: int, chunk: int | None) -> None:
-        """Nothing is compiled."""
+        """Compile nothing."""
 
     def trials(
         self, source: Source, budget: int, train: np.ndarray, *, seed: int, trials: int, first: int, chunk: int | None

@@ -11,8 +11,8 @@ Tables are written whole or not at all, and byte for byte equal for equal trials
 import importlib.metadata
 import json
 import platform
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -256,6 +256,20 @@ def cell_folder(out: Path) -> Path:
             if time() - part.stat().st_mtime > _LEFT:
                 part.unlink()
     return folder
+
+
+@contextmanager
+def kept_cells(out: Path) -> Iterator[Path]:
+    """`cell_folder` around work that may be refused: then what was made and holds nothing goes again."""
+    made = [path for path in (out / "cells", out, *out.parents) if not path.exists()]
+    folder = cell_folder(out)
+    try:
+        yield folder
+    except (ValueError, SystemExit):
+        with suppress(OSError):  # the first that holds something ends it
+            for path in made:
+                path.rmdir()
+        raise
 
 
 def save(table: "pd.DataFrame | Mapping[str, Any]", path: Path) -> Path:

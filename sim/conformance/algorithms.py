@@ -1,6 +1,6 @@
 """The checks that every algorithm passes: the project's own tests and `iapo check` run this code. None knows a name."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -9,76 +9,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sim.conformance import arena as worlds
-from sim.conformance.arena import arena, drawn_spec, run_trials, same, tiny_values, trial
-from sim.conformance.checks import Check, Make
-from sim.core import Algorithm, Allocation, Policy, Spec, Standing
+from sim import instances
+from sim.conformance.arena import arena, drawn_spec, rehearse, run_trials, same, tiny_values, trial
+from sim.conformance.checks import Check, Make, NotGiven
+from sim.core import Algorithm, Policy, Spec, Standing
 from sim.engine import runner, turn
+from sim.engine.contract import contract
+from sim.engine.limits import Broken, RoundWatch, check_answers
 from sim.kernels import rounds
-from sim.raw import RAW
 
 SIGMAS = 5
 """Standard errors that an estimate may be off."""
-_ROUNDS = 10_000
-"""Rounds after which a run counts as endless."""
 _WATCHED = (1, 7, 45)
-"""Budgets of runs that are watched round by round."""
+"""Budgets of runs that are watched alone."""
+_OTHERS = (25, 30, 40, 60, 77, 200)
+"""Budgets of the trials of other checks, which a rule that does not end would never come back from."""
 _CHI_SQUARE = 31.8
 """Of three degrees of freedom: exceeded as rarely as a normal number is 5 standard deviations off."""
-
-
-def contract(algorithm: Algorithm, spec: Spec) -> str | None:
-    """Problem with the shapes and types of an algorithm's answers on worlds of this kind; nothing is run."""
-    for name in ("num_rows", "num_scales", "max_pull", "min_budget"):
-        number, least = getattr(algorithm, name)(spec), int(name != "num_scales" or algorithm.estimator != RAW)
-        if isinstance(number, bool) or not isinstance(number, int) or number < least:
-            return f"{name} is {number!r}; it must be a whole number of at least {least}"
-    most = algorithm.num_rounds(spec)
-    if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 0):
-        return f"num_rounds is {most!r}; it must be a whole number, or None where the budget decides"
-    if algorithm.max_pull(spec) > spec.max_scale:
-        return f"max_pull is {algorithm.max_pull(spec)}; the largest scale here is {spec.max_scale}"
-    algorithm, key, rows = algorithm.traced(), runner.trial_key(0, 0), algorithm.num_rows(spec)
-    state = eqx.filter_eval_shape(lambda spec: algorithm.init(spec, jnp.int32(45)), spec)
-    over = eqx.filter_eval_shape(algorithm.finished, spec, state)
-    ask: Any = eqx.filter_eval_shape(algorithm.allocate, key, spec, state)
-    contexts = (spec.num_contexts,)
-    problem = _unlike("finished", over, jax.ShapeDtypeStruct((), jnp.bool_))
-    if problem is None and not isinstance(ask, Allocation):
-        problem = f"allocate returns a {type(ask).__name__}; it must be an Allocation"
-    whole: Any = [jax.ShapeDtypeStruct((rows,), jnp.int32)] * 3
-    problem = problem or _unlike("allocate", Allocation(ask.prompt, ask.scale, ask.pulls), Allocation(*whole))
-    if problem:
-        return problem
-    stats: Any = eqx.filter_eval_shape(lambda: rounds.nothing(spec, (rows,), rounds.Pulling.of(algorithm, spec)))
-    later = eqx.filter_eval_shape(algorithm.update, key, spec, state, ask, stats)
-    policy = eqx.filter_eval_shape(algorithm.recommend, key, spec, state)
-    problem = _unlike("update", later, state, "the state of init")
-    arms: Any = [jax.ShapeDtypeStruct(contexts, jnp.int32)] * 2
-    problem = problem or _unlike("recommend", policy, Policy(*arms))
-    if problem:
-        return problem
-    pairs = zip(jax.tree.leaves(state), jax.tree.leaves(later), strict=True)
-    if any(getattr(a, "weak_type", False) != getattr(b, "weak_type", False) for a, b in pairs):
-        return "init and update give a part of the state different types: say its dtype in init, as in jnp.float32(0)"
-    return None
-
-
-def _unlike(method: str, found: Any, wanted: Any, called: str = "") -> str | None:
-    """How an answer differs from what is wanted in structure, shape or type."""
-    called = called or (type(wanted).__name__ if isinstance(wanted, tuple) else "one value")
-    if jax.tree.structure(found) != jax.tree.structure(wanted):
-        return f"{method} returns a {type(found).__name__} of another structure than {called}"
-    ways = zip(jax.tree_util.tree_leaves_with_path(found), jax.tree.leaves(wanted), strict=True)
-    for (path, one), other in ways:
-        if (one.shape, one.dtype) != (other.shape, other.dtype):
-            part, is_, must = jax.tree_util.keystr(path), _about(one), _about(other)
-            return f"{method} returns {called}{part} of {is_}; it must be {must}"
-    return None
-
-
-def _about(leaf: Any) -> str:
-    return f"shape {leaf.shape} and type {leaf.dtype}"
 
 
 def _contract(make: Make) -> str | None:
@@ -87,10 +34,10 @@ def _contract(make: Make) -> str | None:
 
 def _answers(make: Make) -> str | None:
     found = run_trials(arena(), make(), 60, 200)
-    if found.prompt.min() < 0 or found.prompt.max() >= 4:
-        return f"it recommends prompt {found.prompt.min()} to {found.prompt.max()} where there are prompts 0 to 3"
-    if found.scale.min() < 1 or found.scale.max() > 4:
-        return f"it recommends N = {found.scale.min()} to {found.scale.max()} where N lies in 1..4"
+    try:
+        check_answers((4, 4), 60, True, found.prompt, found.scale, found.spent)
+    except Broken as problem:
+        return str(problem)
     if not same(found, run_trials(arena(), make(), 60, 200)):
         return "two runs with one seed differ"
     if same(found, run_trials(arena(), make(), 60, 200, seed=1)):
@@ -146,19 +93,16 @@ class Observed(NamedTuple):
 def observe(algorithm: Algorithm, budget: int, number: int = 0) -> Observed:
     """A trial on the drawn arena in the host loop, which is stopped where a round asks for what is not there."""
     world, train, run_key = trial(number)
-    rule, spec, most = algorithm.traced(), world.spec, algorithm.num_rounds(world.spec)
+    rule, spec, watch = algorithm.traced(), world.spec, RoundWatch(algorithm, world.spec, budget)
     at = _begin(rule, spec, jnp.int32(budget), turn.queries_of(rule.queries, train, run_key))
     active = [_active(rule, spec, at)]
     while bool(_going(rule, spec, at)):
         keys = turn.round_keys(run_key, at.round)
         asked = _ask(rule, spec, keys.allocate, at, jnp.ones((), bool))
-        number_of = len(active)
-        problem = _insane(asked, spec, algorithm.max_pull(spec))
-        if problem is None and number_of > min(_ROUNDS if most is None else most, _ROUNDS):
-            problem = f"it is not finished after {number_of - 1:,} rounds"
-            problem += "" if most is None else f"; num_rounds says {most}"
-        if problem:
-            return Observed(spec, active, at, None, f"round {number_of}: {problem}")
+        try:
+            watch(asked)
+        except Broken as problem:
+            return Observed(spec, active, at, None, str(problem))
         stats = runner.host_round(world, at.train, turn.pull_key(run_key, keys, asked), asked, algorithm)
         at = _tell(rule, spec, keys.update, at, asked, stats)
         active.append(_active(rule, spec, at))
@@ -168,19 +112,6 @@ def observe(algorithm: Algorithm, budget: int, number: int = 0) -> Observed:
 def _active(rule: Algorithm, spec: Spec, at: turn.Turn) -> np.ndarray | None:
     found = _standing(rule, spec, at.state)
     return None if found is None or found.active is None else np.asarray(found.active)
-
-
-def _insane(ask: Allocation, spec: Spec, widest: int) -> str | None:
-    """Problem with the numbers of an allocation."""
-    limits = (("prompt", ask.prompt, 0, spec.num_prompts - 1), ("scale", ask.scale, 1, widest))
-    pulled = np.asarray(ask.pulls) != 0
-    if np.any(np.asarray(ask.pulls) < 0):
-        return f"a row asks for {int(ask.pulls.min())} pulls"
-    for name, column, low, high in limits:
-        used = np.asarray(column)[pulled]
-        if len(used) and (used.min() < low or used.max() > high):
-            return f"a row with pulls has {name} {used.min()} to {used.max()}; it must lie in {low}..{high}"
-    return None
 
 
 def _watched(algorithm: Algorithm) -> Iterator[tuple[int, Observed]]:
@@ -193,11 +124,25 @@ def _allocations(make: Make) -> str | None:
     for budget, seen in _watched(make()):
         if seen.problem:
             return f"with T = {budget}, {seen.problem}"
+    return _rehearsed(make(), _OTHERS)
+
+
+def _rehearsed(algorithm: Algorithm, budgets: Iterable[int], strict: bool = False) -> str | None:
+    """Problem that shows when many trials with each of these budgets are watched round by round."""
+    for budget in budgets:
+        if budget >= algorithm.min_budget(drawn_spec()):
+            try:
+                rehearse(arena(seed=budget), algorithm, budget, strict)
+            except Broken as problem:
+                return f"with T = {budget}, {problem}"
     return None
 
 
 def _survivors(make: Make) -> str | None:
-    for budget, seen in _watched(make()):
+    runs = list(_watched(make()))
+    if all(active is None for _, seen in runs for active in seen.active):
+        raise NotGiven
+    for budget, seen in runs:
         earlier: np.ndarray | None = None
         for number, active in enumerate(seen.active):
             if active is None:
@@ -223,7 +168,7 @@ def _finished(make: Make) -> str | None:
             return f"with T = {budget}, no run finishes"
         rule, spec, last = algorithm.traced(), seen.spec, seen.last
         for seed in range(2):
-            key = runner.trial_key(seed, 99)
+            key = instances.trial_key(seed, 99)
             asked = _ask(rule, spec, key, last, jnp.ones((), bool))
             if np.any(np.asarray(asked.pulls)):
                 return f"with T = {budget}, a finished run asks for {int(asked.pulls.sum())} more pulls"
@@ -239,11 +184,7 @@ def _finished(make: Make) -> str | None:
 def _budget(make: Make) -> str | None:
     algorithm = make()
     smallest = algorithm.min_budget(drawn_spec())
-    for budget in range(smallest, smallest + 25):
-        spent = run_trials(arena(seed=budget), algorithm, budget, worlds.LANES).spent.max()
-        if spent > budget:
-            return f"it spends {spent} completions with a budget of {budget}"
-    return None
+    return _rehearsed(algorithm, range(smallest, smallest + 25), strict=True)
 
 
 @contextmanager
@@ -315,58 +256,66 @@ CHECKS = (
         _contract,
     ),
     Check(
+        "allocations",
+        "every round asks for prompts and scales that exist and can be paid, and the rounds end",
+        "finished must become true: count rounds, or what is left of the budget; allocate pulls from what is left",
+        _allocations,
+    ),
+    Check(
         "answers",
         "it recommends arms that exist; they follow from the seed, and from what came back",
         "prompts count from 0, scales from 1; draw by the key that the method gets, and only by that",
         _answers,
-    ),
-    Check(
-        "allocations",
-        "every round asks for prompts and scales that exist, and the rounds end",
-        "finished must become true: count rounds, or what is left of the budget",
-        _allocations,
+        after="allocations",
     ),
     Check(
         "survivors",
         "what it says it still considers is never empty, never grows, and holds its answer",
         "standing tells those who watch; leave it out, or drop from its mask only",
         _survivors,
+        after="allocations",
     ),
     Check(
         "finished",
         "a finished run asks for nothing, and nothing changes it",
         "trials run side by side: guard pulls and state with jnp.where(running, new, old)",
         _finished,
+        after="allocations",
     ),
     Check(
         "budget",
         "it never spends more than its budget",
         "allocate pulls from what is left; if some budgets are too small to begin, say so by min_budget",
         _budget,
+        after="allocations",
     ),
     Check(
         "loops",
         "a trial is the same alone, among others, inside jit and in the host loop of live runs",
         "no numpy, no global state, no Python numbers that depend on what was drawn; guard finished states",
         _loops,
+        after="allocations",
     ),
     Check(
         "programs",
         "other budgets, seeds, worlds of the same shape and fresh instances need no other program",
         "options are fields of the class; no lambdas or arrays made in __init__; the budget is an array",
         _programs,
+        after="allocations",
     ),
     Check(
         "learning",
         "it beats a random arm on an easy world",
         "one prompt is right there with .94, the others with .04: see whether update adds what came back",
         _learns,
+        after="answers",
     ),
     Check(
         "symmetry",
         "prompts that nothing tells apart are recommended equally often",
         "break ties at random, as trim.best_estimate and draws.order do, and not by the first index",
         _symmetric,
+        after="answers",
     ),
 )
 """Every algorithm passes these. The first one decides whether the others can be tried."""

@@ -7,8 +7,9 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from sim import instances
 from sim.core import Algorithm, Environment, Key, Queries, Spec
-from sim.engine import runner, turn
+from sim.engine import runner
 from sim.envs.dataset import Dataset
 from sim.envs.sources import FixedSource, fixed
 from sim.kernels import counter
@@ -81,6 +82,15 @@ def run_trials(data: Dataset, algorithm: Algorithm, budget: int, trials: int, **
     return runner.run_trials(source_of(data), algorithm, budget, trials=trials, **settings)
 
 
+def rehearse(data: Dataset, algorithm: Algorithm, budget: int, strict: bool = False) -> runner.Trials:
+    """Trials as those of `run_trials`, each round of which is watched before it is pulled.
+
+    Raises:
+        Broken: a limit is not kept.
+    """
+    return runner.rehearse(source_of(data), algorithm, budget, seed=0, trials=LANES, chunk=LANES, strict=strict)
+
+
 def same(left: Any, right: Any) -> bool:
     """Whether two trees have equal structure and bits (NaN equals NaN)."""
     if jax.tree.structure(left) != jax.tree.structure(right):
@@ -91,6 +101,6 @@ def same(left: Any, right: Any) -> bool:
 
 def trial(number: int) -> tuple[Environment, Queries, Key]:
     """The world, the queries and the key of a trial on the drawn arena."""
-    key = runner.trial_key(0, number)
-    world, train, _ = runner.instance(source_of(arena()), key)
-    return world, train, counter.fold(key, turn.RUN)
+    key = instances.trial_key(0, number)
+    world, train, _ = instances.instance(source_of(arena()), key)
+    return world, train, counter.fold(key, instances.RUN)

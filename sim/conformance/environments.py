@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sim import algorithms
+from sim import algorithms, instances
 from sim.conformance.arena import same
 from sim.conformance.checks import Check, Make
 from sim.core import Environment, Queries
@@ -63,7 +63,7 @@ def checks(values: Values) -> tuple[Check, ...]:
 
 
 def _instance(world: NamedSource, number: int) -> tuple[Environment, Queries, Queries]:
-    return tuple(runner.instance(world.source, runner.trial_key(0, number)))  # pyright: ignore[reportReturnType]
+    return tuple(instances.instance(world.source, instances.trial_key(0, number)))  # pyright: ignore[reportReturnType]
 
 
 def _worlds(make: Make) -> str | None:
@@ -112,7 +112,7 @@ def _trials(make: Make) -> str | None:
         return "the loop inside jit and the one that the host calls round by round give different answers"
     drawn, train, _ = _instance(make(), 0)
     scale = jnp.int32(drawn.spec.max_scale)
-    pull = drawn.pull(runner.trial_key(0, 0), jnp.int32(0), train.ids[0], scale)
-    if not same(pull, drawn.pull(runner.trial_key(0, 0), jnp.int32(0), train.ids[0], scale)):
+    pull = drawn.pull(instances.trial_key(0, 0), jnp.int32(0), train.ids[0], scale)
+    if not same(pull, drawn.pull(instances.trial_key(0, 0), jnp.int32(0), train.ids[0], scale)):
         return "two pulls with one key differ"
     return None

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sim.adapters.paid.entries import Draw
 from sim.adapters.paid.sampler import Want
 from sim.adapters.run_file.settings import Endpoint
-from sim.adapters.scorers.scoring import OK, TIMEOUT, UNREADABLE, Item, Scored, Scorer
+from sim.adapters.scoring import OK, TIMEOUT, UNREADABLE, Item, Scored, Scorer
 from sim.conformance.checks import Check, Make
 
 _TEXTS = (

@@ -1,7 +1,8 @@
 """Many trials at once inside jit: lanes that advance in lockstep and take the next trial when they finish.
 
-A call runs up to `num_slots` trials on `num_lanes` lanes. Lanes whose trial is over wait until a quarter
-of all lanes do; then their answers are stored and they start new trials, so that a rule whose trials
+A call runs up to `num_slots` trials on `num_lanes` lanes. Where an algorithm has so many rounds, whatever the budget,
+all lanes start together and take their next trials together: less to compile. Else lanes whose trial is over wait until
+a quarter of all lanes do; then their answers are stored and they start new trials, so that a rule whose trials
 differ in length (softmax can spend T single completions, or T / Nmax pulls) does not wait for the longest.
 A trial's numbers depend on its key alone, so lanes, slots and devices never show in results.
 """
@@ -15,10 +16,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
+from sim import instances
 from sim.core import Algorithm, Key, Policy, Queries, Source, Spec, Trial
 from sim.engine import turn
 from sim.engine.turn import Observer, Turn
-from sim.kernels import counter, rounds
+from sim.kernels import counter, rounds, select
 
 WAIT = 4
 """Lanes are refilled when one in WAIT of them is idle."""
@@ -40,14 +42,14 @@ class Lanes(NamedTuple):
 
 def world_of(source: Source, keys: Array) -> tuple[rounds.MergedWorld, Spec]:
     """Worlds of the trials with these keys, where each draws its own, and what learners know of them."""
-    drawn = jax.vmap(lambda key: source.world(counter.fold(key, turn.WORLD)))(keys)
+    drawn = jax.vmap(lambda key: source.world(counter.fold(key, instances.WORLD)))(keys)
     return rounds.MergedWorld(drawn.merged(), drawn.spec.num_prompts), drawn.spec
 
 
 def start_of(source: Source, rule: str, keys: Array) -> tuple[Array, Queries]:
     """Run keys and query laws with which the trials with these keys start."""
-    train, _ = jax.vmap(lambda key: source.split(counter.fold(key, turn.SPLIT)))(keys)
-    run_keys = jax.vmap(counter.fold, in_axes=(0, None))(keys, turn.RUN)
+    split_keys, run_keys = jax.vmap(lambda key: counter.folds(key, (instances.SPLIT, instances.RUN)))(keys)
+    train, _ = jax.vmap(source.split)(split_keys)
     return run_keys, jax.vmap(partial(turn.queries_of, rule))(train, run_keys)
 
 
@@ -76,78 +78,9 @@ def run(
         num_lanes: trials in progress at a time (static).
         observer: looks at every round.
     """
-    shared = None if source.fresh else source.world(root)
-    quota = max(1, num_lanes // WAIT)
-
-    def keys_of(slots: Array) -> Array:
-        numbers = first + jnp.minimum(slots, num_slots - 1)
-        return jax.vmap(counter.fold, in_axes=(None, 0))(root, numbers)
-
-    def worlds(slots: Array) -> tuple[rounds.MergedWorld, Spec, Any]:
-        """The lanes' worlds, what learners know of them, and its lane axes."""
-        if shared is None:
-            world, spec = world_of(source, keys_of(slots))
-        else:
-            world, spec = rounds.MergedWorld(shared, 0), shared.spec
-        return world, spec, jax.tree.map(lambda _: 0 if shared is None else None, spec)
-
-    def begin(slots: Array, spec: Spec, axes: Any) -> Lanes:
-        run_keys, train = start_of(source, algorithm.queries, keys_of(slots))
-        start = jax.vmap(lambda s, law: turn.begin(algorithm, s, budget, law, observer), in_axes=(axes, 0))
-        return Lanes(slots, run_keys, start(spec, train))
-
-    def refill_and_run(carry: tuple[Array, Lanes, Trial]) -> tuple[Array, Lanes, Trial]:
-        following, lanes, answers = carry
-        idle = lanes.slot == num_slots
-        slots = jnp.where(idle, following + jnp.cumsum(idle.astype(jnp.int32)) - 1, lanes.slot)
-        slots = jnp.where(slots < num_trials, slots, num_slots)
-        following = jnp.minimum(following + jnp.sum(idle.astype(jnp.int32)), num_trials)
-        world, spec, axes = worlds(slots)
-        lanes = _choose(idle, begin(slots, spec, axes), lanes)
-
-        def each(function: Callable[..., Any], *batched: Any) -> Any:
-            mapped = partial(function, algorithm)
-            return jax.vmap(mapped, in_axes=(axes, *(0 for _ in batched)))(spec, *batched)
-
-        def working(lanes: Lanes) -> Bool[Array, " lane"]:
-            return (lanes.slot < num_slots) & each(turn.going, lanes.turn)
-
-        def go_on(lanes: Lanes) -> Bool[Array, ""]:
-            busy = jnp.sum(working(lanes).astype(jnp.int32))
-            return (busy > 0) & ((num_lanes - busy < quota) | (following >= num_trials))
-
-        def one_round(lanes: Lanes) -> Lanes:
-            keys = jax.vmap(turn.round_keys)(lanes.run_key, lanes.turn.round)
-            asked = each(turn.ask, keys.allocate, lanes.turn, working(lanes))
-            how, train = rounds.Pulling.of(algorithm, world.world.spec), lanes.turn.train
-            assert train is not None
-            pull_keys = jax.vmap(turn.pull_key)(lanes.run_key, keys, asked)
-            stats = rounds.run_round(world, train, pull_keys, asked, how)
-            tell = partial(turn.tell, observer=observer)
-            return lanes._replace(turn=each(tell, keys.update, lanes.turn, asked, stats))
-
-        lanes = jax.lax.while_loop(go_on, one_round, lanes)
-        answer = each(turn.answer, jax.vmap(turn.recommend_key)(lanes.run_key), lanes.turn)
-        done = (lanes.slot < num_slots) & ~working(lanes)
-        place = jnp.where(done, lanes.slot, num_slots)
-        answers = jax.tree.map(lambda all_, own: all_.at[place].set(own, mode="drop"), answers, answer)
-        return following, lanes._replace(slot=jnp.where(done, num_slots, lanes.slot)), answers
-
-    def unfinished(carry: tuple[Array, Lanes, Trial]) -> Bool[Array, ""]:
-        following, lanes, _ = carry
-        return (following < num_trials) | jnp.any(lanes.slot < num_slots)
-
-    def nobody(slots: Array) -> Lanes:
-        _, spec, axes = worlds(slots)
-        return begin(slots, spec, axes)
-
-    shapes = jax.eval_shape(nobody, jnp.zeros(num_lanes, jnp.int32))
-    lanes: Lanes = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    lanes = lanes._replace(slot=jnp.full(num_lanes, num_slots, jnp.int32))
-    blank = jnp.zeros((num_slots, eqx.filter_eval_shape(source.world, root).spec.num_contexts), jnp.int32)
-    seen = jax.tree.map(lambda leaf: jnp.zeros((num_slots, *leaf.shape[1:]), leaf.dtype), shapes.turn.seen)
-    answers = Trial(Policy(blank, blank), jnp.zeros(num_slots, jnp.int32), seen)
-    return jax.lax.while_loop(unfinished, refill_and_run, (jnp.int32(0), lanes, answers))[2]
+    call = _Call(source, algorithm, budget, root, first, num_trials, observer, num_slots, num_lanes)
+    spec = eqx.filter_eval_shape(source.world, root).spec
+    return _one_by_one(call, spec) if algorithm.num_rounds(spec) is None else _together(call, spec)
 
 
 @eqx.filter_jit
@@ -175,6 +108,144 @@ def run_sharded(
     specs = (everywhere, apart, apart)
     sharded = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=apart, check_vma=False)
     return sharded(arrays, first, num_trials)
+
+
+class _Call(NamedTuple):
+    """One call: what `run` is given, and the steps that both ways to go through its trials have in common."""
+
+    source: Source
+    algorithm: Algorithm
+    budget: Int[Array, ""]
+    root: Key
+    first: Int[Array, ""]
+    num_trials: Int[Array, ""]
+    observer: Observer | None
+    num_slots: int
+    num_lanes: int
+
+    def worlds(self, slots: Array) -> "_Worlds":
+        """The lanes' worlds, and what learners know of them."""
+        if self.source.fresh:
+            world, spec = world_of(self.source, self.keys_of(slots))
+        else:
+            world = rounds.MergedWorld(self.source.world(self.root), 0)
+            spec = world.world.spec
+        return _Worlds(world, spec, jax.tree.map(lambda _: 0 if self.source.fresh else None, spec))
+
+    def keys_of(self, slots: Array) -> Array:
+        """Keys of the trials in these slots."""
+        numbers = self.first + slots
+        return jax.vmap(counter.fold, in_axes=(None, 0))(self.root, numbers)
+
+    def begin(self, slots: Array, worlds: "_Worlds") -> Lanes:
+        """Lanes at the start of these trials."""
+        run_keys, train = start_of(self.source, self.algorithm.queries, self.keys_of(slots))
+
+        def start(algorithm: Algorithm, spec: Spec, train: Queries) -> Turn:
+            return turn.begin(algorithm, spec, self.budget, train, self.observer)
+
+        return Lanes(slots, run_keys, self.each(worlds, start, train))
+
+    def shapes(self) -> Lanes:
+        """Lanes at their start (shapes only)."""
+        slots = jnp.zeros(self.num_lanes, jnp.int32)
+        return jax.eval_shape(lambda: self.begin(slots, self.worlds(slots)))
+
+    def unanswered(self, num_contexts: int, size: int) -> Trial:
+        """Blank answers of so many trials."""
+        seen = None if self.observer is None else self.shapes().turn.seen
+        blank = jnp.zeros((size, num_contexts), jnp.int32)
+        seen = jax.tree.map(lambda leaf: jnp.zeros((size, *leaf.shape[1:]), leaf.dtype), seen)
+        return Trial(Policy(blank, blank), jnp.zeros(size, jnp.int32), seen)
+
+    def each(self, worlds: "_Worlds", function: Callable[..., Any], *batched: Any) -> Any:
+        """A function of the algorithm and what is known, for every lane."""
+        mapped = jax.vmap(partial(function, self.algorithm), in_axes=(worlds.axes, *(0 for _ in batched)))
+        return mapped(worlds.spec, *batched)
+
+    def working(self, worlds: "_Worlds", lanes: Lanes) -> Bool[Array, " lane"]:
+        """Lanes that have a trial with rounds to go."""
+        return (lanes.slot < self.num_trials) & self.each(worlds, turn.going, lanes.turn)
+
+    def one_round(self, worlds: "_Worlds", lanes: Lanes) -> Lanes:
+        """All lanes after one round more."""
+        keys = jax.vmap(turn.round_keys)(lanes.run_key, lanes.turn.round)
+        asked = self.each(worlds, turn.ask, keys.allocate, lanes.turn, self.working(worlds, lanes))
+        how, train = rounds.Pulling.of(self.algorithm, worlds.world.world.spec), lanes.turn.train
+        assert train is not None
+        pull_keys = jax.vmap(turn.pull_key)(lanes.run_key, keys, asked)
+        stats = rounds.run_round(worlds.world, train, pull_keys, asked, how)
+        tell = partial(turn.tell, observer=self.observer)
+        return lanes._replace(turn=self.each(worlds, tell, keys.update, lanes.turn, asked, stats))
+
+    def answer(self, worlds: "_Worlds", lanes: Lanes) -> Trial:
+        """The answer of every lane."""
+        return self.each(worlds, turn.answer, jax.vmap(turn.recommend_key)(lanes.run_key), lanes.turn)
+
+
+class _Worlds(NamedTuple):
+    """What lanes pull from, what learners know of it, and the lane axes of that."""
+
+    world: rounds.MergedWorld
+    spec: Spec
+    axes: Any
+
+
+def _together(call: _Call, spec: Spec) -> Trial:
+    """Batches of trials, each run to its end before the next one starts."""
+    num_lanes = call.num_lanes
+
+    def batch(carry: tuple[Array, Trial]) -> tuple[Array, Trial]:
+        start, answers = carry
+        slots = start + jnp.arange(num_lanes, dtype=jnp.int32)
+        worlds = call.worlds(slots)
+        lanes = jax.lax.while_loop(
+            lambda lanes: jnp.any(call.working(worlds, lanes)),
+            partial(call.one_round, worlds),
+            call.begin(slots, worlds),
+        )
+        found = call.answer(worlds, lanes)
+        store = partial(jax.lax.dynamic_update_slice_in_dim, start_index=start, axis=0)
+        return start + num_lanes, jax.tree.map(store, answers, found)
+
+    answers = call.unanswered(spec.num_contexts, -(-call.num_slots // num_lanes) * num_lanes)
+    answers = jax.lax.while_loop(lambda carry: carry[0] < call.num_trials, batch, (jnp.int32(0), answers))[1]
+    return jax.tree.map(lambda leaf: leaf[: call.num_slots], answers)
+
+
+def _one_by_one(call: _Call, spec: Spec) -> Trial:
+    """Lanes that take the next trial once enough of them are idle; the slot of one without a trial is `num_slots`."""
+    num_lanes, nobody = call.num_lanes, call.num_slots
+    quota = max(1, num_lanes // WAIT)
+
+    def refill_and_run(carry: tuple[Array, Lanes, Trial]) -> tuple[Array, Lanes, Trial]:
+        following, lanes, answers = carry
+        idle = lanes.slot == nobody
+        slots = jnp.where(idle, following + select.running_sums(idle.astype(jnp.int32)) - 1, lanes.slot)
+        slots = jnp.where(slots < call.num_trials, slots, nobody)
+        following = jnp.minimum(following + jnp.sum(idle.astype(jnp.int32)), call.num_trials)
+        worlds = call.worlds(slots)
+        lanes = _choose(idle, call.begin(slots, worlds), lanes)
+
+        def go_on(lanes: Lanes) -> Bool[Array, ""]:
+            busy = jnp.sum(call.working(worlds, lanes).astype(jnp.int32))
+            return (busy > 0) & ((num_lanes - busy < quota) | (following >= call.num_trials))
+
+        lanes = jax.lax.while_loop(go_on, partial(call.one_round, worlds), lanes)
+        done = (lanes.slot < nobody) & ~call.working(worlds, lanes)
+        place = jnp.where(done, lanes.slot, nobody)
+        found = call.answer(worlds, lanes)
+        answers = jax.tree.map(lambda all_, own: all_.at[place].set(own, mode="drop"), answers, found)
+        return following, lanes._replace(slot=jnp.where(done, nobody, lanes.slot)), answers
+
+    def unfinished(carry: tuple[Array, Lanes, Trial]) -> Bool[Array, ""]:
+        following, lanes, _ = carry
+        return (following < call.num_trials) | jnp.any(lanes.slot < nobody)
+
+    lanes: Lanes = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), call.shapes())
+    answers = call.unanswered(spec.num_contexts, call.num_slots)
+    lanes = lanes._replace(slot=jnp.full(num_lanes, nobody, jnp.int32))
+    return jax.lax.while_loop(unfinished, refill_and_run, (jnp.int32(0), lanes, answers))[2]
 
 
 def _choose(which: Bool[Array, " lane"], new: Lanes, old: Lanes) -> Lanes:

@@ -4,7 +4,8 @@ A trial is a function of (source, algorithm, budget, seed, trial number) alone: 
 devices and host loop or jit do not show in its result.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -13,12 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from sim import instances
 from sim.constants import MAX_BUDGET
-from sim.core import Algorithm, Allocation, Environment, Instance, Key, Queries, Source, Spec, Stats, Trial
+from sim.core import Algorithm, Allocation, Environment, Key, Queries, Source, Spec, Stats, Trial
 from sim.engine import fused as whole
 from sim.engine import stepwise, turn
-from sim.engine.turn import RUN as RUN
-from sim.engine.turn import SPLIT, WORLD, Observe, Observer, RoundKeys, Turn
+from sim.engine.limits import Broken, RoundWatch, check_answers
+from sim.engine.turn import Observe, Observer, RoundKeys, Turn
 from sim.engine.turn import queries_of as queries_of
 from sim.kernels import counter, rounds
 from sim.raw import RAW
@@ -53,17 +55,6 @@ class Trials(NamedTuple):
     scale: np.ndarray
     spent: np.ndarray
     seen: Any = None
-
-
-def trial_key(seed: int, trial: int | Array) -> Key:
-    """The key of one trial."""
-    return counter.fold(counter.from_seed(seed), trial)
-
-
-def instance(source: Source, key: Key) -> Instance:
-    """The world and the train and test queries of the trial with this key."""
-    train, test = source.split(counter.fold(key, SPLIT))
-    return Instance(source.world(counter.fold(key, WORLD)), train, test)
 
 
 def run_trials(
@@ -108,16 +99,74 @@ def run_trials(
     """
     spec = spec_of(source)
     check_budget(algorithm, spec, budget)
-    fused, lanes, slots = _sizes(algorithm, spec, trials, chunk, fused)
-    at_a_time = slots * len(_devices(fused))
+    sizes = _sizes(algorithm, spec, trials, chunk, fused)
+    at_a_time = sizes.slots * len(_devices(sizes.fused))
     observer = observer_of(algorithm, spec, budget, observe)
     parts = []
     for done in range(0, trials, at_a_time):
         count = min(at_a_time, trials - done)
-        parts.append(_call(source, algorithm, budget, seed, first + done, count, fused, slots, lanes, observer))
+        span = range(first + done, first + done + count)
+        parts.append(_call(source, algorithm, budget, seed, span, sizes, observer))
         if progress is not None:
             progress(done + count)
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+
+def rehearse(
+    source: Source,
+    algorithm: Algorithm,
+    budget: int,
+    *,
+    seed: int,
+    trials: int,
+    chunk: int | None = None,
+    strict: bool = False,
+) -> Trials:
+    """Run the first trials of `run_trials`, a batch at most, and watch each round before it is pulled.
+
+    Where `run_trials` calls every round from the host, nothing more is compiled for it. Elsewhere, as for rules that
+    pull one arm at a time, it is one trial in the host loop, whose rewards are random: what pulls is not compiled.
+
+    Args:
+        source: where each trial's world and split come from.
+        algorithm: what is run.
+        budget: completions T.
+        seed: root of all randomness.
+        trials: how many `run_trials` is to run.
+        chunk: as in `run_trials`.
+        strict: hold an algorithm to its budget that says it may spend more.
+
+    Raises:
+        Broken: a limit is not kept (`sim.engine.limits`).
+        ValueError: the budget is below what the algorithm needs, or out of range.
+    """
+    spec = spec_of(source)
+    check_budget(algorithm, spec, budget)
+    watch = RoundWatch(algorithm, spec, budget, strict)
+    if _sizes(algorithm, spec, trials, chunk, None).fused and chunk is None:
+        return _alone(source, algorithm, budget, seed, watch)
+    lanes = _sizes(algorithm, spec, trials, chunk, False).lanes
+    return _call(source, algorithm, budget, seed, range(min(trials, lanes)), _Sizes(False, lanes, lanes), None, watch)
+
+
+def _alone(source: Source, algorithm: Algorithm, budget: int, seed: int, watch: RoundWatch) -> Trials:
+    """Trial 0 with random rewards."""
+    key, rng = instances.trial_key(seed, 0), np.random.default_rng(seed)
+    spec = eqx.filter_jit(lambda source, key: source.world(key).spec)(source, counter.fold(key, instances.WORLD))
+
+    def pull(key: Key, at: Turn, asked: Allocation) -> Stats:
+        return random_stats(rng, spec, algorithm, asked)
+
+    found = _rounds(spec, algorithm, budget, counter.fold(key, instances.RUN), None, pull, watch)
+    return Trials(*(np.asarray(leaf)[None] for leaf in (*found.policy, found.spent)))
+
+
+def random_stats(rng: np.random.Generator, spec: Spec, algorithm: Algorithm, asked: Allocation) -> Stats:
+    """Statistics of a round whose rewards are random in [0, 1]: for runs of which only the pulls matter."""
+    blocks = np.asarray(rounds.block_counts(asked, rounds.Pulling.of(algorithm, spec)))
+    shape = (len(asked.pulls), spec.num_tasks, blocks.shape[1])
+    total = rng.uniform(0, 1, shape).astype(np.float32) * blocks[:, None]
+    return Stats(jnp.asarray(total), jnp.asarray(blocks))
 
 
 def warm_up(
@@ -125,22 +174,27 @@ def warm_up(
 ) -> None:
     """Compile what `run_trials` runs with these arguments, without running a trial."""
     spec = spec_of(source)
-    fused, lanes, slots = _sizes(algorithm, spec, trials, chunk, fused)
-    _call(source, algorithm, 1, 0, 0, 0, fused, slots, lanes, None)
+    _call(source, algorithm, 1, 0, range(0), _sizes(algorithm, spec, trials, chunk, fused), None)
 
 
-def _sizes(
-    algorithm: Algorithm, spec: Spec, trials: int, chunk: int | None, fused: bool | None
-) -> tuple[bool, int, int]:
-    """Whether rounds are one program, and lanes and slots of one device's part of a call."""
+class _Sizes(NamedTuple):
+    """How a call goes through its trials: in one program or round by round, trials in progress, trials of a call."""
+
+    fused: bool
+    lanes: int
+    slots: int
+
+
+def _sizes(algorithm: Algorithm, spec: Spec, trials: int, chunk: int | None, fused: bool | None) -> _Sizes:
+    """Sizes of one device's part of a call."""
     if fused is None:
         fused = trials > _STEPWISE_TRIALS or len(jax.devices()) > 1 or algorithm.one_at_a_time
     if not fused:
         wide = trials > CHUNK and BATCH * spec.num_contexts * spec.num_arms <= _BATCH_ARMS
         lanes = chunk or min(BATCH if wide else CHUNK, _most_lanes(algorithm, spec))
-        return fused, lanes, lanes
+        return _Sizes(False, lanes, lanes)
     lanes = chunk or min(CHUNK, _most_lanes(algorithm, spec))
-    return fused, lanes, max(lanes, CALL)
+    return _Sizes(True, lanes, max(lanes, CALL))
 
 
 def _most_lanes(algorithm: Algorithm, spec: Spec) -> int:
@@ -161,21 +215,21 @@ def _call(
     algorithm: Algorithm,
     budget: int,
     seed: int,
-    first: int,
-    count: int,
-    fused: bool,
-    slots: int,
-    lanes: int,
+    span: range,
+    sizes: _Sizes,
     observer: Observer | None,
+    watch: RoundWatch | None = None,
 ) -> Trials:
-    """Trials first, .., first + count - 1, spread evenly over the devices."""
+    """Trials with these numbers, spread evenly over the devices."""
+    fused, lanes, slots = sizes
+    first, count = span.start, len(span)
     devices = _devices(fused)
     each = -(-count // len(devices))
     starts = np.minimum(np.arange(len(devices)) * each, count)
     counts = np.minimum(each, count - starts)
     head = (source, algorithm.traced(), jnp.int32(budget), counter.from_seed(seed))
     if not fused:
-        found = stepwise.run(*head, jnp.int32(first), jnp.int32(count), lanes, observer)
+        found = stepwise.run(*head, jnp.int32(first), jnp.int32(count), lanes, observer, watch)
     elif len(devices) == 1:
         found = whole.run(*head, jnp.int32(first), jnp.int32(count), slots, lanes, observer)
     else:
@@ -188,7 +242,7 @@ def _call(
 
 
 def observer_of(algorithm: Algorithm, spec: Spec, budget: int, observe: Observe | None) -> Observer | None:
-    """Who watches a trial, and for how many rounds."""
+    """Observer of a trial, and of how many rounds."""
     if observe is None:
         return None
     most = algorithm.num_rounds(spec)
@@ -214,13 +268,11 @@ def check_budget(algorithm: Algorithm, spec: Spec, budget: int) -> None:
         raise ValueError(f"budget {budget} is too large; the largest is {MAX_BUDGET} completions")
 
 
-def check_estimator(algorithm: Algorithm, world: Environment) -> None:
-    """Refuse an estimator whose tables are too large for a world (shapes suffice)."""
+def estimator_for(algorithm: Algorithm, world: Environment) -> str:
+    """The estimator that a world takes for an algorithm (shapes suffice): random orders where tables are too large."""
     if algorithm.estimator == RAW:
-        return
-    width = algorithm.max_pull(world.spec)
-    num_scales = algorithm.num_scales(world.spec) if algorithm.reuse else width
-    world.check_estimator(width, num_scales, algorithm.estimator)
+        return RAW
+    return world.estimator_for(algorithm.max_pull(world.spec), algorithm.estimator)
 
 
 def check_seed(seed: int) -> None:
@@ -239,14 +291,14 @@ def run_trial(
 ) -> Trial:
     """One trial in the host loop, one pull at a time: what a live model needs.
 
-    Equals trial t of `run_trials` bit for bit when given that trial's `instance` and run key.
+    Equals trial t of `run_trials` bit for bit when given that trial's `sim.instances.instance` and run key.
 
     Args:
         environment: answers one pull at a time.
         train: the query law to draw from.
         algorithm: what is run.
         budget: completions T.
-        run_key: `counter.fold(trial_key(seed, t), RUN)`.
+        run_key: `counter.fold(instances.trial_key(seed, t), instances.RUN)`.
         observe: looks at every round, as in `run_trials`.
     """
     law = queries_of(algorithm.queries, train, run_key)
@@ -255,7 +307,9 @@ def run_trial(
         assert at.train is not None
         return host_round(environment, at.train, key, asked, algorithm)
 
-    return _rounds(environment.spec, algorithm, budget, run_key, law, pull, observe)
+    watch = RoundWatch(algorithm, environment.spec, budget)
+    with _naming(algorithm, budget):
+        return _rounds(environment.spec, algorithm, budget, run_key, law, pull, watch, observe)
 
 
 def run_rounds(
@@ -278,7 +332,8 @@ def run_rounds(
         watch(at.state)
         return answer(key, asked)
 
-    return _rounds(spec, algorithm, budget, run_key, None, pull, observe)
+    with _naming(algorithm, budget):
+        return _rounds(spec, algorithm, budget, run_key, None, pull, RoundWatch(algorithm, spec, budget), observe)
 
 
 def _rounds(
@@ -288,17 +343,32 @@ def _rounds(
     run_key: Key,
     train: Queries | None,
     pull: Callable[[Key, Turn, Allocation], Stats],
-    observe: Observe | None,
+    watched: RoundWatch,
+    observe: Observe | None = None,
 ) -> Trial:
-    """The host loop: one trial, a round at a time, pulled by `pull`."""
+    """The host loop: one trial, a round at a time, pulled by `pull` where it keeps its limits."""
     check_budget(algorithm, spec, budget)
     observer = observer_of(algorithm, spec, budget, observe)
     algorithm = algorithm.traced()
     at = _begin(algorithm, spec, jnp.int32(budget), train, observer)
     while bool(_going(algorithm, spec, at)):
         keys, pull_key, asked = _ask(algorithm, spec, run_key, at)
+        watched(asked)
         at = _tell(algorithm, spec, keys.update, at, asked, pull(pull_key, at, asked), observer)
-    return _answer(algorithm, spec, run_key, at)
+    trial = _answer(algorithm, spec, run_key, at)
+    arms = spec.num_prompts, spec.max_scale
+    check_answers(arms, budget, algorithm.overspends, *trial.policy, trial.spent)
+    return trial
+
+
+@contextmanager
+def _naming(algorithm: Algorithm, budget: int) -> Iterator[None]:
+    """Say whose run it is that does not keep a limit."""
+    try:
+        yield
+    except Broken as problem:
+        whose = f"{type(algorithm).__name__} with T = {budget:,}"
+        raise Broken(f"{whose}, {problem}; `iapo check` says more") from None
 
 
 _begin, _going, _tell = eqx.filter_jit(turn.begin), eqx.filter_jit(turn.going), eqx.filter_jit(turn.tell)
@@ -352,4 +422,4 @@ def _one_pull(
     answer = environment.pull(key, prompt, query, scale).narrowed(algorithm.max_pull(environment.spec))
     if algorithm.estimator == RAW:
         return environment.raw(answer)
-    return environment.block_units(answer, algorithm.estimator)
+    return environment.block_units(answer._replace(key=key), algorithm.estimator)

@@ -55,6 +55,7 @@ def run(
     num_trials: Int[Array, ""],
     num_lanes: int,
     observer: Observer | None = None,
+    watch: Callable[[Allocation], None] | None = None,
 ) -> Trial:
     """Trials first, .., first + num_trials - 1, all in progress together; entries from num_trials on are padding.
 
@@ -67,6 +68,7 @@ def run(
         num_trials: how many, at most `num_lanes`.
         num_lanes: length of the result (static).
         observer: looks at every round.
+        watch: is shown the allocations of every round, on the host, before they are pulled.
     """
     given = _draw(source, algorithm.queries, root, first, num_lanes)
     spec = given.spec
@@ -78,6 +80,8 @@ def run(
     at = program.begin(own, spec, budget, given.train)
     while True:
         keys, asked, going = program.ask(own, spec, given.run_keys, at, num_trials)
+        if watch is not None and going:
+            watch(asked)
         stats = pull(given.world, at.train, keys, asked)
         at = program.tell(own, spec, given.run_keys, at, asked, stats)
         if not going:

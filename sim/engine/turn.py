@@ -18,8 +18,6 @@ from jaxtyping import Array, Bool, Int
 from sim.core import Algorithm, Allocation, Key, Queries, Spec, Stats, Trial
 from sim.kernels import counter, rounds
 
-WORLD, SPLIT, RUN = 1, 2, 3
-"""Numbers that a trial's key is folded with: for its world, its split of the queries, its run."""
 ALLOCATE, PULL, UPDATE, RECOMMEND, ORDER = 1, 2, 3, 4, 5
 """Numbers that a run's key is folded with, after the number of rounds done (0 for the recommendation and the order of
 queries)."""
@@ -64,7 +62,7 @@ class RoundKeys(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """Where a trial stands between two rounds; trials that run together have a leading axis on every leaf.
+    """State of a trial between two rounds; trials that run together have a leading axis on every leaf.
 
     Attributes:
         round: rounds done.

@@ -28,6 +28,7 @@ from sim.public import lazily
 if TYPE_CHECKING:
     from sim.envs.named import fits as fits
     from sim.envs.named import get as get
+    from sim.envs.named import is_world as is_world
 
 
 class Entry(NamedTuple):
@@ -77,4 +78,4 @@ def names() -> dict[str, str]:
     }
 
 
-__getattr__, __dir__ = lazily(__name__, {"fits": "sim.envs.named:fits", "get": "sim.envs.named:get"})
+__getattr__, __dir__ = lazily(__name__, {name: f"sim.envs.named:{name}" for name in ("fits", "get", "is_world")})

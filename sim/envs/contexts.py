@@ -9,7 +9,6 @@ occur and from costs, never from their probabilities or from values, and are pow
   out where they are large beside that bound: completions beyond the first then cost more than rewards can bring.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -31,20 +30,29 @@ _WIDE, _EXTREME = 16, 40
 
 
 class Scaling(NamedTuple):
-    """How outcomes are measured: (value - shift) / scale; scale 0 for an objective that never varies."""
+    """Scaling of measured outcomes: (value - shift) / scale; scale 0 for an objective that never varies."""
 
     shift: np.ndarray
     scale: np.ndarray
 
 
-def columns(aggregate: Sequence[str], low: np.ndarray, high: np.ndarray) -> Scaling:
-    """From where, and in which powers of two, the outcomes of every objective are measured.
+class Outcomes(NamedTuple):
+    """Possible outcomes of a completion, and how those of several become one reward.
 
-    Args:
-        aggregate: "mv", "bon" or "mean" for each of the K objectives; a vote's outcomes are labels, and stay.
-        low: smallest possible outcome of each objective (credit, for a vote), float64.
+    Attributes:
+        aggregate: "mv", "bon" or "mean" for each of the K objectives; a vote's outcomes are labels.
+        low: smallest possible outcome of each objective, shape (objective,), float64; of a vote, its smallest credit.
         high: largest possible outcome.
     """
+
+    aggregate: tuple[str, ...]
+    low: np.ndarray
+    high: np.ndarray
+
+
+def columns(outcomes: Outcomes) -> Scaling:
+    """Origin and unit, a power of two, in which every objective is measured; labels of votes stay as they are."""
+    aggregate, low, high = outcomes
     spread, size = high - low, np.maximum(np.abs(low), np.abs(high))
     vote, varies = np.array([how == "mv" for how in aggregate]), spread > 0
     shift = np.where(~varies | (~vote & (size > FAR * spread)), low, 0.0)
@@ -59,13 +67,12 @@ def columns(aggregate: Sequence[str], low: np.ndarray, high: np.ndarray) -> Scal
 
 
 def describe(
-    aggregate: tuple[str, ...],
+    outcomes: Outcomes,
     objective_weights: np.ndarray,
     cost_weights: np.ndarray,
     costs: np.ndarray | Float[Array, " prompt"],
     max_scale: int,
-    low: np.ndarray,
-    high: np.ndarray,
+    *,
     num_answers: int = 1,
     tie: str = "uniform",
     movable: bool = True,
@@ -73,19 +80,18 @@ def describe(
     """Describe a world to learners, and how completions become rewards. Jittable in `costs`.
 
     Args:
-        aggregate: "mv", "bon" or "mean" for each of the K objectives.
+        outcomes: what completions are measured as, by objective.
         objective_weights: shape (context, objective); host numbers, for they decide which contexts share a task.
         cost_weights: utility of one unit of cost per context, shape (context,).
         costs: cost of one completion of each prompt, in float64 where they are host numbers.
         max_scale: largest inference scale Nmax.
-        low: smallest possible outcome of each objective, shape (objective,); of a vote, its smallest credit.
-        high: largest possible outcome.
         num_answers: number of answer labels; 1 where nothing is voted on.
         tie: majority-vote credit of a tied right answer: "uniform" (1/t) or "half" (0.5).
         movable: whether outcomes are handed over by `Strategy.measured`; else they are taken as they are.
     """
+    aggregate, low, high = outcomes
     size = len(aggregate)
-    how = columns(aggregate, low, high) if movable else Scaling(np.zeros(size), np.ones(size))
+    how = columns(outcomes) if movable else Scaling(np.zeros(size), np.ones(size))
     weights = np.asarray(objective_weights, np.float64)
     tasks = tasks_of(weights * how.scale)
     per_scale = np.where(how.scale > 0, how.scale, np.inf)

@@ -20,7 +20,7 @@ from jax.scipy.special import betainc, ndtr, ndtri
 from jaxtyping import Array, Float, Int, UInt32
 
 from sim.core import Environment, Key, Pull, Spec
-from sim.envs.contexts import describe
+from sim.envs.contexts import Outcomes, describe
 from sim.envs.sources import FixedSource, shuffled
 from sim.kernels import completions, counter, subsets
 from sim.raw import Raw
@@ -177,9 +177,9 @@ class ContinuousWorld(Environment):
         """Sum of task rewards over a pull's blocks of every scale, in integer units."""
         return subsets.one_pull(self.strategy, pull, estimator, self.known.max_scale)
 
-    def check_estimator(self, width: int, num_scales: int, estimator: str) -> None:
-        """Refuse an estimator whose table is too large for the strategy."""
-        subsets.check(self.strategy, width, num_scales, estimator)
+    def estimator_for(self, width: int, estimator: str) -> str:
+        """The estimator, or random orders in its place where its table would be too large for the strategy."""
+        return subsets.chosen(self.strategy, width, self.known.max_scale, estimator)
 
     def pull_rows(
         self,
@@ -192,7 +192,7 @@ class ContinuousWorld(Environment):
     ) -> Int[Array, "row task num_scales"]:
         """`block_units` of one pull per row, by the kernel of `sim.kernels.subsets`."""
         outcomes = self._outcomes(keys, prompts, queries, width)
-        return subsets.pull_units(self.strategy, outcomes, scales, estimator, self.known.max_scale)
+        return subsets.pull_units(self.strategy, outcomes, scales, estimator, self.known.max_scale, keys)
 
     def raw(self, pull: Pull) -> Raw:
         """The completions of a pull as they are."""
@@ -283,9 +283,10 @@ def continuous_world(
     for name, (array, shape) in expected.items():
         if array.shape != shape:
             raise ValueError(f"{name} has shape {array.shape}; expected {shape}")
-    low, high = law.ends
     costs = np.asarray(costs, np.float64)
-    spec, strategy = describe(aggregate, objective_weights, cost_weights, costs, max_scale, low, high, movable=False)
+    spec, strategy = describe(
+        Outcomes(aggregate, *law.ends), objective_weights, cost_weights, costs, max_scale, movable=False
+    )
     return ContinuousWorld(law, strategy, spec)
 
 

@@ -4,7 +4,7 @@
 pytree that trials run on.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ import numpy as np
 
 from sim.constants import AGGREGATES, GOLD, MAX_SCALE, TIES
 from sim.core import Queries
-from sim.envs.contexts import describe
+from sim.envs.contexts import Outcomes, describe
 from sim.envs.tabular import TabularWorld
 
 LARGEST = 1e30
@@ -141,15 +141,13 @@ class Dataset:
         thresholds = np.minimum(np.rint(below * 2.0**32), 2.0**32 - 1).astype(np.uint32)
         low, high = self._ends(probs > 0, values)
         spec, strategy = describe(
-            self.aggregate,
+            Outcomes(self.aggregate, low, high),
             self.objective_weights,
             self.cost_weights,
             np.asarray(self.costs, np.float64),
             self.max_scale,
-            low,
-            high,
-            self.num_answers,
-            self.tie,
+            num_answers=self.num_answers,
+            tie=self.tie,
         )
         if values is not None:  # what cannot occur may be of any size
             vote = np.array([how == "mv" for how in self.aggregate])
@@ -212,6 +210,11 @@ def _validate(data: Dataset) -> None:
             need(array.shape == shape, field_name, f"has shape {array.shape}; expected {shape}")
             need(np.isfinite(array), field_name, "holds a NaN or an infinity; all its numbers must be finite")
 
+    for one in fields(data):
+        given = getattr(data, one.name)
+        if "ndarray" in str(one.type) and given is not None:
+            there = hasattr(given, "shape") and hasattr(given, "dtype")
+            need(there, one.name, f"is a {type(given).__name__}; a NumPy array is needed, as np.array(...) makes one")
     need(data.aggregate, "aggregate", f"is empty; name one of {', '.join(AGGREGATES)} for every objective")
     for how in data.aggregate:
         need(how in AGGREGATES, "aggregate", f"holds {how!r}; allowed are {', '.join(AGGREGATES)}")

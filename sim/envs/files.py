@@ -77,6 +77,8 @@ def read(path: str | Path) -> Dataset:
         return load(path)
     if suffix == ".pkl":
         return read_released(path)
+    if Path(path).is_dir():
+        raise ValueError(f"{path}: is a folder; name a file in it, .npz or .pkl")
     raise ValueError(f"{path}: the name of an environment file ends in .npz or .pkl, not in {suffix!r}")
 
 

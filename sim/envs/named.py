@@ -55,24 +55,29 @@ def fits(thing: object) -> bool:
     return isinstance(thing, _WORLDS) or (isinstance(thing, type) and issubclass(thing, Source)) or isroutine(thing)
 
 
+def is_world(thing: object) -> bool:
+    """Whether an object is an environment as it is."""
+    return isinstance(thing, _WORLDS)
+
+
 def _own(text: str) -> NamedSource:
     """The environment that somebody's code makes."""
-    reference = plugins.split(text, ENVS)
+    address = plugins.split(text, ENVS)
     thing = plugins.load("environment", text, fits, ENVS)
-    title, options = plugins.label(reference.base), reference.options
+    title, options = plugins.label(address.base), address.options
     made = thing
     if isinstance(thing, type) and issubclass(thing, Source):
-        _refuse_abstract(reference.base, thing)
+        _refuse_abstract(address.base, thing)
     if callable(thing) and not isinstance(thing, _WORLDS):
         has_options = bool(plugins.parameters(thing))
-        made = plugins.call(reference.base, thing, options if has_options else "")
+        made = plugins.call(address.base, thing, options if has_options else "")
         if has_options and options:
             title, options = f"{title}:{options}", ""
             made = replace(made, name=title) if isinstance(made, Dataset | NamedSource) else made
     if not isinstance(made, _WORLDS):
         is_ = "is" if made is thing else "makes"
         kinds = "expected a Dataset, a Source or a NamedSource, or a function that makes one"
-        raise ValueError(f"{reference.base} {is_} an object of class {type(made).__name__}; {kinds}")
+        raise ValueError(f"{address.base} {is_} an object of class {type(made).__name__}; {kinds}")
     world = _named(title, made)
     return _with_options(world, options) if options else world
 

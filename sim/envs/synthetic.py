@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt32
 
 from sim.core import Key, Queries, Source
-from sim.envs.contexts import describe
+from sim.envs.contexts import Outcomes, describe
 from sim.envs.sources import num_train_queries
 from sim.envs.tabular import TabularWorld
 from sim.kernels import counter
@@ -95,13 +95,11 @@ class SynthBernoulli(Source):
         noise = _triangular(noise_words, self.noise)
         theta = jnp.clip(level[:, self._tiers()] + noise, _fixed(0.02), _fixed(0.98))
         spec, strategy = describe(
-            aggregate=("mv",),
+            Outcomes(("mv",), np.zeros(1), np.ones(1)),
             objective_weights=np.ones((len(self.cost_weights), 1)),
             cost_weights=np.array(self.cost_weights),
             costs=_costs(cost_words, self.costs),
             max_scale=self.max_scale,
-            low=np.zeros(1),
-            high=np.ones(1),
             num_answers=2,
         )
         return TabularWorld((theta.astype(jnp.uint32) << 16)[..., None], None, strategy, spec)
@@ -191,13 +189,11 @@ class SynthCategorical(Source):
         )
         weights = np.repeat(np.array(self.objective_weights), len(self.cost_weights))
         spec, strategy = describe(
-            aggregate=("bon", "bon"),
+            Outcomes(("bon", "bon"), np.ones(2), np.full(2, 4.0)),
             objective_weights=np.stack([weights, np.round(1.0 - weights, 12)], axis=1),
             cost_weights=np.tile(np.array(self.cost_weights), len(self.objective_weights)),
             costs=_costs(cost_words, self.costs),
             max_scale=self.max_scale,
-            low=np.ones(2),
-            high=np.full(2, 4.0),
             movable=False,
         )
         atoms = jnp.asarray([(i, j) for i in range(1, 5) for j in range(1, 5)], jnp.float32)

@@ -67,7 +67,7 @@ class TabularWorld(Environment):
     ) -> Int[Array, "row task num_scales"]:
         """`block_units` of one pull per row, by the kernel of `sim.kernels.subsets`."""
         outcomes = self._outcomes(keys, prompts, queries, width)
-        return subsets.pull_units(self.strategy, outcomes, scales, estimator, self.known.max_scale)
+        return subsets.pull_units(self.strategy, outcomes, scales, estimator, self.known.max_scale, keys)
 
     def raw(self, pull: Pull) -> Raw:
         """The completions of a pull as they are."""
@@ -93,9 +93,9 @@ class TabularWorld(Environment):
             return jnp.moveaxis(self.atoms[labels], 2, 1)
         return jnp.moveaxis(self.atoms[prompts, queries, labels], 2, 1)
 
-    def check_estimator(self, width: int, num_scales: int, estimator: str) -> None:
-        """Refuse an estimator whose table is too large for the strategy."""
-        subsets.check(self.strategy, width, num_scales, estimator)
+    def estimator_for(self, width: int, estimator: str) -> str:
+        """The estimator, or random orders in its place where its table would be too large for the strategy."""
+        return subsets.chosen(self.strategy, width, self.known.max_scale, estimator)
 
     def merged(self) -> "TabularWorld":
         """One world of B * P prompts from a batch of B worlds that share strategy and atom list."""

@@ -1,14 +1,14 @@
 """Block statistics of many pulls at once, with the pulls along the last axis so that lanes are pulls.
 
 The plain version is `sim.utilities.block_units` of one pull at a time; tests hold the two to the same
-integers. Nothing here is floating-point arithmetic whose order matters: votes and units are whole
-numbers, and the one matrix product sums whole numbers below 2**24, exact in float32.
+integers: votes and units are whole numbers, whose sums no order changes. A pull of N completions has
+sum over k of floor(N / k) blocks, about N log N, and every part of a pull's work is in proportion to that.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt32
+from jaxtyping import Array, Float, Int, Shaped, UInt32
 
 from sim.kernels import counter
 from sim.utilities import Strategy, credit_units, rounded
@@ -40,7 +40,7 @@ def block_units(strategy: Strategy, outcomes: Array, scales: Int[Array, " row"])
         scales: completions in each pull; later rows of `outcomes` are padding.
     """
     width, _, num_rows = outcomes.shape
-    _, ends, _ = _blocks(width)
+    _, ends, of_scale = _blocks(width)
     units = jnp.zeros((len(ends), strategy.weights.shape[0], num_rows), jnp.int32)
     for k in strategy.columns("mv"):
         credit = _majority_credit(strategy, outcomes[:, k])
@@ -56,18 +56,17 @@ def block_units(strategy: Strategy, outcomes: Array, scales: Int[Array, " row"])
         size = jnp.asarray(_sizes(width), jnp.int32)[:, None, None]
         units = units + (2 * total + size) // (2 * size)
     whole = jnp.asarray(ends, jnp.int32)[:, None] <= scales[None, :]
-    sums = _sum_blocks(jnp.where(whole[:, None, :], units, 0), width)
+    sums = jnp.zeros((width, *units.shape[1:]), jnp.int32)
+    sums = sums.at[of_scale].add(jnp.where(whole[:, None, :], units, 0), indices_are_sorted=True)
     return jnp.transpose(sums, (2, 1, 0))
 
 
 def _blocks(width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Starts and ends of all disjoint blocks of all scales, and which scale each belongs to."""
+    """Starts and ends of all disjoint blocks of all scales, by scale, and which scale, from 0, each belongs to."""
     pairs = [(k, j) for k in range(1, width + 1) for j in range(width // k)]
     starts = np.array([j * k for k, j in pairs])
     ends = np.array([(j + 1) * k for k, j in pairs])
-    of_scale = np.zeros((width, len(pairs)), np.float32)
-    of_scale[[k - 1 for k, _ in pairs], np.arange(len(pairs))] = 1.0
-    return starts, ends, of_scale
+    return starts, ends, np.array([k - 1 for k, _ in pairs])
 
 
 def _sizes(width: int) -> np.ndarray:
@@ -81,64 +80,50 @@ def scores(strategy: Strategy, outcomes: Array, k: int) -> Int[Array, "width tas
     return rounded(strategy.in_units[:, k][None, :, None] * values[:, None, :])
 
 
-def _block_sum(values: Int[Array, "width *shape"]) -> Int[Array, "block *shape"]:
+def _block_sum(values: Shaped[Array, "width *shape"]) -> Shaped[Array, "block *shape"]:
     """Sums over every block: differences of prefix sums."""
     starts, ends, _ = _blocks(values.shape[0])
-    prefix = jnp.concatenate([jnp.zeros_like(values[:1]), jnp.cumsum(values, axis=0)])
+
+    def one_more(total: Array, value: Array) -> tuple[Array, Array]:
+        return total + value, total + value
+
+    first = jnp.zeros_like(values[0])
+    _, sums = jax.lax.scan(one_more, first, values)  # `cumsum` takes four times as long where a pull is wide
+    prefix = jnp.concatenate([first[None], sums])
     return prefix[ends] - prefix[starts]
 
 
 def _block_max(values: Int[Array, "width *shape"]) -> Int[Array, "block *shape"]:
     """Maxima over every block: a block of k is covered by two runs of 2**floor(log2 k), whose maxima are kept."""
     width = values.shape[0]
-    runs, run, maxima = values, 1, []
-    for k in range(1, width + 1):
-        if k == 2 * run:
-            runs, run = jnp.maximum(runs[:-run], runs[run:]), k
-        last = (width // k - 1) * k + 1
-        own = runs[:last:k]
-        maxima.append(own if k == run else jnp.maximum(own, runs[k - run : k - run + last : k]))
-    return jnp.concatenate(maxima)
-
-
-def _sum_blocks(units: Int[Array, "block task row"], width: int) -> Int[Array, "width task row"]:
-    """Sums over the blocks of every scale: a product for scales with three blocks or more, which are few."""
-    three, two = width // 3, width // 2
-    _, _, of_scale = _blocks(width)
-    many = int(of_scale[:three].sum())
-    sums = [units[many + 2 * (two - three) :]]
-    if two > three:
-        pairs = units[many : many + 2 * (two - three)]
-        sums.insert(0, pairs[::2] + pairs[1::2])
-    if three > 0:
-        product = (jnp.asarray(of_scale[:three, :many]), units[:many].astype(jnp.float32))
-        exact = jnp.tensordot(*product, axes=1, precision=jax.lax.Precision.HIGHEST)
-        sums.insert(0, exact.astype(jnp.int32))
-    return jnp.concatenate(sums)
+    starts, ends, _ = _blocks(width)
+    runs, first, run = [values], [0], 1
+    while 2 * run <= width:
+        runs.append(jnp.maximum(runs[-1][:-run], runs[-1][run:]))
+        first.append(first[-1] + width + 1 - run)
+        run *= 2
+    level = np.array([int(size).bit_length() - 1 for size in ends - starts])
+    kept, place = jnp.concatenate(runs), np.array(first)[level]
+    return jnp.maximum(kept[place + starts], kept[place + ends - 2**level])
 
 
 def _majority_credit(strategy: Strategy, labels: Array) -> Float[Array, "block row"]:
-    """Majority-vote credit of every block, the votes of several answers packed into one product.
+    """Majority-vote credit of every block, the votes of several answers packed into one word.
 
-    A float32 holds 24 bits exactly, so one matrix product counts the votes of 24 // bits answers at once,
-    each in a field wide enough for all completions of a pull.
+    Each has a field wide enough for all completions of a pull: no field of a difference of prefix sums borrows.
     """
     width = labels.shape[0]
     starts, ends, _ = _blocks(width)
-    member = np.zeros((len(starts), width), np.float32)
-    for block, (start, end) in enumerate(zip(starts, ends, strict=True)):
-        member[block, start:end] = 1.0
     field = width.bit_length()
-    per_word = 24 // field
+    per_word = 32 // field
     others = []
     for first in range(1, strategy.num_answers, per_word):
         answers = range(first, min(first + per_word, strategy.num_answers))
-        packed = jnp.zeros(labels.shape, jnp.int32)
+        packed = jnp.zeros(labels.shape, jnp.uint32)
         for answer in answers:
-            packed = packed + ((labels == answer).astype(jnp.int32) << (field * (answer - first)))
-        votes = jnp.dot(jnp.asarray(member), packed.astype(jnp.float32), precision=jax.lax.Precision.HIGHEST)
-        votes = votes.astype(jnp.int32)
-        others += [(votes >> (field * i)) & (2**field - 1) for i in range(len(answers))]
+            packed = packed + ((labels == answer).astype(jnp.uint32) << (field * (answer - first)))
+        votes = _block_sum(packed)
+        others += [((votes >> (field * i)) & (2**field - 1)).astype(jnp.int32) for i in range(len(answers))]
     size = jnp.asarray(ends - starts, jnp.int32)[:, None]
     gold = sum((-votes for votes in others), jnp.broadcast_to(size, (len(starts), labels.shape[1])))
     return credit_units(strategy, gold, others)

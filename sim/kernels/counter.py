@@ -19,8 +19,12 @@ STREAM = 0xB175
 """Second counter word of `bits`: keeps its words apart from the keys that `fold` derives."""
 
 
+@jax.jit
 def threefry(key0: Array, key1: Array, count0: Array, count1: Array) -> tuple[Array, Array]:
-    """Twenty rounds of threefry-2x32. All arguments broadcast; uint32 in, two uint32 words out."""
+    """Twenty rounds of threefry-2x32. All arguments broadcast; uint32 in, two uint32 words out.
+
+    Jitted, so that it is traced once for all of the same shapes; the compiler puts it in line.
+    """
     keys = (key0, key1, key0 ^ key1 ^ jnp.uint32(_PARITY))
     x0, x1 = count0 + keys[0], count1 + keys[1]
     for i in range(5):
@@ -39,9 +43,9 @@ def fold(key: Key, *data: int | Int[Array, ""]) -> Key:
     return jnp.stack(threefry(key[0], key[1], _word(first), _word(second)))
 
 
-def folds(key: Key, first: int | Int[Array, ""], seconds: tuple[int, ...]) -> list[Key]:
-    """`fold(key, first, second)` for every second, in one piece: compiles faster than one by one."""
-    words = threefry(key[0], key[1], _word(first), jnp.asarray(seconds, jnp.uint32))
+def folds(key: Key, first: int | tuple[int, ...] | Int[Array, ""], second: int | tuple[int, ...] = 0) -> list[Key]:
+    """`fold(key, first, second)` for every number of a tuple, in one piece: compiles faster than one by one."""
+    words = threefry(key[0], key[1], _word(first), _word(second))
     return list(jnp.stack(words, axis=1))
 
 
@@ -104,5 +108,5 @@ def from_seed(seed: int) -> Key:
     return jnp.array([(seed >> 32) & 0xFFFFFFFF, seed & 0xFFFFFFFF], jnp.uint32)
 
 
-def _word(value: int | Array) -> Array:
+def _word(value: int | tuple[int, ...] | Array) -> Array:
     return jnp.asarray(value).astype(jnp.uint32)

@@ -1,11 +1,11 @@
-"""Two vmap helpers: a number that all lanes share, and work that few lanes need."""
+"""Vmap helpers: a number that all lanes share, the largest of all lanes, and work that few lanes need."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Int, Shaped
 
 Answer = TypeVar("Answer")
 
@@ -13,19 +13,28 @@ GROUP = 8
 """Lanes that `seldom` serves at a time."""
 
 
-@jax.custom_batching.custom_vmap
 def in_step(number: Int[Array, ""]) -> Int[Array, ""]:
     """A number that is equal in all lanes, as one scalar: a condition on it is a branch, not a selection.
 
     Under vmap the result has no batch axis. Where lanes differ it is the largest of them, and the results
     of a batch would not be those of its trials alone, which is tested for every algorithm.
     """
+    return largest(number)
+
+
+@jax.custom_batching.custom_vmap
+def largest(number: Shaped[Array, ""]) -> Shaped[Array, ""]:
+    """The largest number of all lanes, or whether something holds in any: one scalar under any number of vmaps.
+
+    A loop that asks it goes on in all lanes until the last is ready: nothing is selected by lane. Steps beyond those
+    that a lane needs must not change its answer.
+    """
     return number
 
 
-@in_step.def_vmap
+@largest.def_vmap
 def _largest(axis_size: int, in_batched: list[bool], number: Array) -> tuple[Array, bool]:
-    return (jnp.max(number) if in_batched[0] else number), False
+    return (largest(jnp.max(number)) if in_batched[0] else number), False
 
 
 def seldom(condition: Bool[Array, ""], rare: Callable[..., Answer], often: Answer, *given: Any) -> Answer:

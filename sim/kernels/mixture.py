@@ -26,7 +26,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Float64, Int
 from scipy.special import ndtri
 
-from sim.kernels import tallies, votes
+from sim.kernels import tallies
 from sim.kernels.majority import majority_credit
 
 STEPS = 50
@@ -82,12 +82,12 @@ def tables(num_answers: int, tie: str, width: int, num_scales: int, num_laws: in
         num_laws: laws to mix, for three answers and more.
 
     Raises:
-        ValueError: a table would have more than `votes.MAX_ENTRIES` numbers; says the largest width that can be had.
+        ValueError: a table would have more than `tallies.MAX_ENTRIES` numbers; says the largest width that can be had.
     """
     if (most := widest(num_answers, width, num_laws)) < width:
         raise ValueError(
             f"a mixture for {num_answers} answers in pulls of {width} completions needs a table of more than"
-            f" {votes.MAX_ENTRIES:,} numbers; take pulls of at most {most}"
+            f" {tallies.MAX_ENTRIES:,} numbers; take pulls of at most {most}"
         )
     laws = answer_laws(num_answers, num_laws)
     tally = tallies.table(num_answers, width)
@@ -116,7 +116,7 @@ def widest(num_answers: int, width: int, num_laws: int = NUM_LAWS) -> int:
     """The most completions in a pull, up to `width`, for which `tables` has a mixture."""
     entries = np.maximum(tallies.sizes(num_answers, width), np.arange(1, width + 2) ** 2)
     entries = entries * {1: 1, 2: _TWO + 1}.get(num_answers, num_laws)
-    return int(np.flatnonzero(entries <= votes.MAX_ENTRIES)[-1])
+    return int(np.flatnonzero(entries <= tallies.MAX_ENTRIES)[-1])
 
 
 def answer_laws(num_answers: int, num_laws: int = NUM_LAWS) -> Float64[np.ndarray, "law answer"]:

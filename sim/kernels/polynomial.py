@@ -27,7 +27,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Float64, Int
 from scipy.special import comb
 
-from sim.kernels import votes
+from sim.kernels import tallies
 
 HALVINGS = 12
 """More than 2**12 pulls use the table of so many: their variance is small beside their bias."""
@@ -108,7 +108,7 @@ def weights(width: int, num_scales: int) -> Weights:
 
 def widest(width: int, num_scales: int) -> int:
     """The most completions in a pull, up to `width`, for which there are `weights`."""
-    return min(width, math.isqrt(votes.MAX_ENTRIES // ((HALVINGS + 1) * num_scales)))
+    return min(width, math.isqrt(tallies.MAX_ENTRIES // ((HALVINGS + 1) * num_scales)))
 
 
 def values(

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt32
 
 from sim.core import Algorithm, Allocation, Environment, Queries, Spec, Stats
+from sim.designs import estimator_parts
 from sim.kernels import counter, select, subsets
 from sim.raw import RAW, Raw
 
@@ -49,8 +50,8 @@ class Pulling(NamedTuple):
     """Settings of a round besides shapes: algorithms that agree on them share one compiled round.
 
     Attributes:
-        queries: how queries are drawn, one of `core.QUERIES`.
-        estimator: how pulls become statistics, one of `core.ESTIMATORS`.
+        queries: how queries are drawn, one of `designs.QUERIES`.
+        estimator: how pulls become statistics, as `designs.estimator_parts` reads it.
         reuse: whether the blocks of a pull count for smaller scales.
         width: the largest pull.
         num_scales: scales of which pulls yield statistics.
@@ -64,7 +65,7 @@ class Pulling(NamedTuple):
 
     @classmethod
     def of(cls, algorithm: Algorithm, spec: Spec) -> "Pulling":
-        """How an algorithm pulls."""
+        """Manner in which an algorithm pulls."""
         width, num_scales = algorithm.max_pull(spec), algorithm.num_scales(spec)
         return cls(algorithm.queries, algorithm.estimator, algorithm.reuse, width, num_scales)
 
@@ -145,6 +146,8 @@ def pass_limits(allocation: Allocation) -> Int[Array, "..."]:
 def block_counts(allocation: Allocation, how: Pulling) -> Float[Array, "... scale"]:
     """Blocks of every scale that an allocation yields."""
     pulls = allocation.pulls[..., None]
+    if how.estimator == RAW:
+        return pulls[..., :0].astype(jnp.float32)
     if how.reuse:
         pulls = pulls * subsets.blocks_of(allocation.scale, how.num_scales, how.estimator)
     return pulls.astype(jnp.float32)
@@ -284,7 +287,7 @@ def _one_pass(
         _, sums = jax.lax.while_loop(lambda carry: jnp.any(carry[0] < count), turn, (jnp.int32(0), sums))
         return jax.tree.map(lambda leaf: leaf[:, None], sums)
 
-    ends = jnp.cumsum(count)
+    ends = select.running_sums(count)
     starts, block = ends - count, min(_rows_of_a_step(num_tasks, how), num_trials * num_rows)
 
     def step(carry: tuple[Array, Any]) -> tuple[Array, Any]:
@@ -336,7 +339,7 @@ def _by_width(world: Environment, rows: Rows, how: Pulling) -> Int[Array, "row t
 
 def _never_single(how: Pulling) -> bool:
     """Whether single completions are no case of their own: others are no wider, or they say something of all scales."""
-    return how.width == 1 or how.estimator == "plug-in"
+    return how.width == 1 or estimator_parts(how.estimator)[0] == "plug-in"
 
 
 def _add_rows(world: Environment, rows: Rows, how: Pulling, slot: Array, sums: Any) -> Any:

@@ -6,6 +6,9 @@ Two estimators of a pull of n completions:
   1948), unbiased and of no larger variance than the mean over disjoint blocks.
 * "plug-in": draws with replacement, the value of the pull's empirical law: biased, but defined for k > n too.
 
+Both are exact where their tables fit; else, and where "subsets-R" or "plug-in-R" asks for it, `kernels.orders` averages
+over random orders.
+
 Best of k: k draws from n sorted scores are all among the lowest i with probability F(i) = C(i, k) / C(n, k), or
 (i / n)**k; scores are weighted by the steps of F, taken as whole multiples of 2**-22. A vote: the table of
 `kernels.votes`. Estimates are whole units, the same wherever they are compiled, and count like as many blocks as the
@@ -16,19 +19,27 @@ from functools import lru_cache
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt32
 
 from sim.constants import GOLD
 from sim.core import Pull
-from sim.kernels import blocks, tallies, votes
+from sim.designs import estimator_parts
+from sim.kernels import blocks, orders, votes
 from sim.utilities import Strategy, block_units, rounded
 
+MAX_ENTRIES = 2**21
+"""Numbers in a table, at most."""
 _BITS, _LOW = 22, 8
 """Bits of a weight, and of the lower part of a score: with both, weighted sums of each part fit int32."""
 
 
 def pull_units(
-    strategy: Strategy, outcomes: Array, scales: Int[Array, " row"], estimator: str, max_scale: int
+    strategy: Strategy,
+    outcomes: Array,
+    scales: Int[Array, " row"],
+    estimator: str,
+    max_scale: int,
+    keys: UInt32[Array, "row 2"] | None = None,
 ) -> Int[Array, "row task num_scales"]:
     """Sum of task rewards over disjoint blocks, or estimates that count as much, in integer units.
 
@@ -36,12 +47,22 @@ def pull_units(
         strategy: how completions become rewards.
         outcomes: shape (width, objective, row); int or float.
         scales: completions in each pull; later rows of `outcomes` are padding.
-        estimator: one of `core.ESTIMATORS`.
+        estimator: as `designs.estimator_parts` reads it.
         max_scale: scales that "plug-in" estimates; the others go up to the width.
+        keys: key of every pull, for random orders.
+
+    Raises:
+        ValueError: orders are to be drawn, and there are no keys.
     """
     if estimator == "blocks":
         return blocks.block_units(strategy, outcomes, scales)
-    num_scales = max_scale if estimator == "plug-in" else outcomes.shape[0]
+    kind, num_orders = estimator_parts(chosen(strategy, outcomes.shape[0], max_scale, estimator))
+    num_scales = max_scale if kind == "plug-in" else outcomes.shape[0]
+    if num_orders:
+        if keys is None:
+            raise ValueError(f"{kind}-{num_orders} draws random orders, which is possible in trials only, not exactly")
+        units = orders.pull_units(strategy, outcomes, scales, keys, num_orders, max_scale if kind == "plug-in" else 0)
+        return units * blocks_of(scales, num_scales, kind)[:, None, :] if kind == "plug-in" else units
     inside = jnp.arange(outcomes.shape[0], dtype=jnp.int32)[:, None] < scales[None]
     units = jnp.zeros((scales.shape[0], strategy.weights.shape[0], num_scales), jnp.int32)
     for k in strategy.columns("mv"):
@@ -60,25 +81,22 @@ def pull_units(
     return units * blocks_of(scales, num_scales, estimator)[:, None, :]
 
 
-def check(strategy: Strategy, width: int, num_scales: int, estimator: str) -> None:
-    """Refuse an estimator whose tables are too large for a strategy, pulls of `width` and so many scales."""
-    if estimator == "blocks":
-        return
-    if strategy.columns("mv"):
-        votes.check(strategy.num_answers, width, num_scales)
-    if strategy.columns("bon"):
-        _check_best(width, num_scales)
-
-
-def _check_best(width: int, num_scales: int) -> None:
-    votes.check_size(width * num_scales * width, f"best of up to {num_scales} in pulls of {width} completions")
+def chosen(strategy: Strategy, width: int, max_scale: int, estimator: str) -> str:
+    """The estimator, or random orders in its place where its tables would be too large for pulls of `width`."""
+    if estimator not in ("subsets", "plug-in"):
+        return estimator
+    num_scales = max_scale if estimator == "plug-in" else width
+    voted = votes.num_entries(strategy.num_answers, width, num_scales) if strategy.columns("mv") else 0
+    best = width * num_scales * width if strategy.columns("bon") else 0
+    return estimator if max(voted, best) <= MAX_ENTRIES else f"{estimator}-{orders.ORDERS}"
 
 
 def one_pull(strategy: Strategy, pull: Pull, estimator: str, max_scale: int) -> Int[Array, "task num_scales"]:
     """`pull_units` of one pull; "blocks" by the plain version."""
+    keys = None if pull.key is None else pull.key[None]
     if estimator == "blocks":
         return block_units(strategy, pull.outcomes, pull.scale)
-    return pull_units(strategy, pull.outcomes[:, :, None], pull.scale[None], estimator, max_scale)[0]
+    return pull_units(strategy, pull.outcomes[:, :, None], pull.scale[None], estimator, max_scale, keys)[0]
 
 
 def blocks_of(scales: Int[Array, "*pull"], num_scales: int, estimator: str) -> Int[Array, "*pull scale"]:
@@ -88,7 +106,9 @@ def blocks_of(scales: Int[Array, "*pull"], num_scales: int, estimator: str) -> I
     """
     each = jnp.arange(1, num_scales + 1, dtype=jnp.float32).reshape((1,) * scales.ndim + (num_scales,))
     whole = jnp.floor((scales[..., None].astype(jnp.float32) + 0.5) / each).astype(jnp.int32)
-    return jnp.maximum(whole, jnp.minimum(scales, 1)[..., None]) if estimator == "plug-in" else whole
+    return (
+        jnp.maximum(whole, jnp.minimum(scales, 1)[..., None]) if estimator_parts(estimator)[0] == "plug-in" else whole
+    )
 
 
 def _best(
@@ -106,7 +126,6 @@ def _best(
 @lru_cache(maxsize=8)
 def best_weights(width: int, num_scales: int, estimator: str) -> Int[np.ndarray, "size scale rank"]:
     """For pulls of 1..width completions and every k: the weight of the i-th smallest score, in units of 2**-22."""
-    _check_best(width, num_scales)
     size, rank = np.arange(1, width + 1)[:, None], np.arange(width + 1)[None]
     below, steps = np.ones((width, width + 1)), []
     for k in range(num_scales):
@@ -123,8 +142,13 @@ def _vote(
     """Expected credit of k draws from the labels inside each column."""
     cast = [jnp.sum(((labels == label) & inside).astype(jnp.int32), axis=0) for label in range(strategy.num_answers)]
     table = votes.table(strategy.num_answers, strategy.tie, labels.shape[0], num_scales, estimator)
-    others = cast[:GOLD] + cast[GOLD + 1 :]
     row = jnp.asarray(table.first)[cast[GOLD]]
+    others = cast[:GOLD] + cast[GOLD + 1 :]
     if others:
-        row = row + tallies.rank(table.wrong, jnp.stack(others))
+        ranked = -jnp.sort(-jnp.stack(others), axis=0)
+        rest = jnp.sum(ranked, axis=0)
+        row = row + jnp.asarray(table.by_sum)[rest]
+        for smaller, largest in zip(table.smaller, ranked, strict=False):
+            row = row + jnp.asarray(smaller)[rest, largest]
+            rest = rest - largest
     return jnp.asarray(table.credit)[row]

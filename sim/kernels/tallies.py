@@ -14,6 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
+MAX_ENTRIES = 2**21
+"""Numbers in a table, at most."""
+
 
 class Tallies(NamedTuple):
     """Tallies of up to `width` completions.

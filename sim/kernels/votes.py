@@ -6,6 +6,7 @@ votes, f_u(c) = C(c, u) without replacement and c**u / u! with. The part of all 
 alone, in any order, and is shared by all pulls in which they are the same.
 """
 
+from collections.abc import Iterator
 from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
@@ -13,18 +14,18 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from sim.kernels import tallies
-
-MAX_ENTRIES = 2**21
-"""Numbers in a table, at most."""
-
 
 class VoteTable(NamedTuple):
-    """Credit by votes: row first[gold] plus the number of the tally of wrong votes, of any number of completions."""
+    """Credit by votes: row first[gold] + by_sum[rest] + sum over j of smaller[j, rest - c_1 .. - c_{j-1}, c_j].
+
+    `rest` is the sum of the other answers' votes c_1 >= c_2 >= ...: rows count them by sum, then lexicographically, and
+    `smaller` says how many orders to pass by.
+    """
 
     credit: Float[np.ndarray, "row scale"]
     first: Int[np.ndarray, " votes"]
-    wrong: tallies.Tallies
+    by_sum: Int[np.ndarray, " votes"]
+    smaller: Int[np.ndarray, "part votes votes"]
 
 
 @lru_cache(maxsize=8)
@@ -37,14 +38,11 @@ def table(num_answers: int, tie: str, width: int, num_scales: int, estimator: st
         width: completions in a pull, at most.
         num_scales: numbers of draws k.
         estimator: "subsets" (draws without replacement) or "plug-in" (with).
-
-    Raises:
-        ValueError: it would have more than `MAX_ENTRIES` numbers.
     """
-    check(num_answers, width, num_scales)
-    first, wrong = _first(num_answers, width), tallies.table(num_answers, width)
+    most, counts, by_sum, first = _rows(num_answers, width)
     ways = _ways(width, num_scales, estimator)
-    parts = wrong.parts.astype(int)
+    found = [part for s in range(width + 1) for part in _partitions(s, most, s)]
+    parts = np.array(found, int).reshape(len(found), most)
     total = parts.sum(axis=1)
     credit = np.zeros((first[-1], num_scales))
     blocks = [slice(*ends) for ends in pairwise(first)]  # rows of 0, 1, ... right answers
@@ -55,26 +53,23 @@ def table(num_answers: int, tie: str, width: int, num_scales: int, estimator: st
     for gold, rows in enumerate(blocks):
         norm = ways[gold + total[: rows.stop - rows.start], 1:]
         credit[rows] /= np.where(norm > 0, norm, 1.0)
-    return VoteTable(credit.astype(np.float32), first[:-1].astype(np.int32), wrong)
+    smaller = np.zeros((most, width + 1, width + 1), np.int32)
+    smaller[:, :, 1:] = counts[most:0:-1, :, :-1]
+    first, by_sum = first[:-1].astype(np.int32), by_sum[:-1].astype(np.int32)
+    return VoteTable(credit.astype(np.float32), first, by_sum, smaller)
 
 
-def check(num_answers: int, width: int, num_scales: int) -> None:
-    """Refuse votes whose table is too large."""
-    first = _first(num_answers, width)
-    check_size(int(first[-1]) * num_scales, f"votes for {num_answers} answers in pulls of {width} completions")
+def num_entries(num_answers: int, width: int, num_scales: int) -> int:
+    """Numbers in a table."""
+    return int(_rows(num_answers, width)[3][-1]) * num_scales
 
 
-def _first(num_answers: int, width: int) -> Int[np.ndarray, " votes"]:
-    """Row at which every number of right votes begins, and the number of rows."""
-    return np.cumsum([0, *tallies.sizes(num_answers, width)[::-1]])
-
-
-def check_size(entries: int, what: str) -> None:
-    """Refuse a table that is too large."""
-    if entries > MAX_ENTRIES:
-        raise ValueError(
-            f"{what} need a table of {entries:,} numbers, more than {MAX_ENTRIES:,}; take estimator=blocks"
-        )
+def _rows(num_answers: int, width: int) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
+    """Wrong answers that can have votes, numbers of partitions, and where rows of a sum and of right votes begin."""
+    most = min(num_answers - 1, width)
+    counts = _partition_counts(most, width)
+    by_sum = np.cumsum([0, *counts[most, :, width]])  # [s]: partitions of less than s
+    return most, counts, by_sum, np.cumsum([0, *by_sum[width + 1 : 0 : -1]])
 
 
 def _ways(width: int, num_scales: int, estimator: str) -> Float[np.ndarray, "votes drawn"]:
@@ -111,3 +106,24 @@ def _others(parts: np.ndarray, votes: int, ways: np.ndarray, tie: str) -> Float[
     for tied in range(1, most + 1):  # one after the other, so that answers which nobody gave change no bit
         total = total + found[:, tied] * (0.5 if tie == "half" else 1.0 / (1 + tied))
     return total
+
+
+def _partition_counts(most: int, width: int) -> Int[np.ndarray, "parts sum largest"]:
+    """How many partitions a number has into at most so many parts, none above the largest."""
+    counts = np.zeros((most + 1, width + 1, width + 1), np.int64)
+    counts[:, 0] = 1
+    for parts in range(1, most + 1):
+        for largest in range(1, width + 1):
+            counts[parts, :, largest] = counts[parts, :, largest - 1]
+            counts[parts, largest:, largest] += counts[parts - 1, : width + 1 - largest, largest]
+    return counts
+
+
+def _partitions(total: int, most: int, largest: int) -> Iterator[tuple[int, ...]]:
+    """Partitions into at most `most` parts, padded with zeros, in lexicographic order."""
+    if total == 0:
+        yield (0,) * most
+        return
+    for part in range(-(-total // most) if most else largest + 1, min(total, largest) + 1):
+        for rest in _partitions(total - part, most - 1, part):
+            yield (part, *rest)

@@ -185,6 +185,15 @@ def test_scorers_of_means_are_not_asked(found: list, said: str, tmp_path: Path):
         ({"arm": {"prompt": "b"}}, "policy.c.chosen.prompt is 'b'; allowed are a"),
         ({"arm": {"pulls": -1}}, "policy.c.chosen.pulls is -1; expected a whole number of at least 0"),
         ({"arm": {"vlue": 1}}, "policy.c.chosen.vlue is not known; did you mean 'value'? known are "),
+        (
+            {"arm": {"scale": None, "scal": 2}},
+            "policy.c.chosen.scale is missing; it is needed; did you mean it by 'scal'?",
+        ),
+        ({"top": {"polcy": {}, "policy": None}}, "policy is missing; it is needed; did you mean it by 'polcy'?"),
+        (
+            {"top": {"policy": {"cc": {"chosen": {"prompt": "a", "scale": 2}}}}},
+            "policy.c is missing; it is needed; did you mean it by 'cc'?",
+        ),
         ({"prompt": {"text": "no slot"}}, "prompts.a.text has no {query} slot; every prompt needs one"),
         ({"prompt": {"name": "b"}}, "prompts.a.name is 'b'; it stands under 'a'"),
         ({"prompt": {"max_tokens": "ten"}}, "prompts.a.max_tokens is 'ten'; expected a whole number from 1 to 1000000"),

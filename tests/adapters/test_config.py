@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from pyarrow import parquet
 
 from sim.adapters import config, tune
 from sim.adapters.run_file import queries
-from sim.adapters.run_file.schema import json_schema
 from sim.adapters.run_file.settings import Caps, Config, QueryFile
+from sim.adapters.run_file.toml_table import Closed, TomlTable
+from sim.adapters.schema import json_schema
 from sim.adapters.scorers.registry import SCORERS
 from sim.adapters.wire import redact
 
@@ -144,6 +146,24 @@ def test_pydantic_is_imported_to_read_a_run_file_only(tmp_path: Path):
 BAD = {
     "no TOML": ("strategy =", "strategy = =", "is no TOML file"),
     "unknown key": ("[endpoint]", "[endpoint]\ntimout = 3", "endpoint.timout is not known; did you mean 'timeout'"),
+    "needed key": ("budget", "budgt", "tune.budget is missing; it is needed; did you mean it by 'budgt'?"),
+    "needed table": ("[tune]", "[tunee]", "tune is missing; it is needed; did you mean it by 'tunee'?"),
+    "needed option": (
+        '"number"',
+        '"regex"\npatern = "a"',
+        r"objectives\[0\].pattern is missing; it is needed; did you mean it by 'patern'",
+    ),
+    "needed scorer": (
+        "scorer",
+        "scorr",
+        r"objectives\[0\].scorer is missing; it is needed; did you mean it by 'scorr'",
+    ),
+    "needed function": (
+        '"number"',
+        '"callable"\nfuncton = "a:b"',
+        r"objectives\[0\].function is missing; it is needed; did you mean it by 'functon'",
+    ),
+    "nothing like it": ("budget", "trials", r"tune.budget is missing; it is needed\Z"),
     "unknown table": ("[tune]", "[tuning]\nx = 1\n[tune]", "tuning is not known"),
     "strategy": ('"mv"', '"vote"', "strategy is 'vote'; allowed are mv, bon, mean, mixed"),
     "strategy missing": ('strategy = "mv"', "", "strategy is missing"),
@@ -247,6 +267,27 @@ BAD = {
         r"cost.measure is 'money', but \[prices\] names no price",
     ),
 }
+
+
+@dataclass(frozen=True)
+class Pair(Closed):
+    low: int
+    lower: int
+
+
+@dataclass(frozen=True)
+class Other:
+    lowe: int
+
+
+def test_a_key_that_is_known_is_not_what_a_missing_one_was_meant_by() -> None:
+    """Seen to fail with all keys of the table, with those that nobody read, and with those of the dataclass alone."""
+    with pytest.raises(ValueError, match=r"^f: t.low is missing; it is needed$"):
+        TomlTable(Path("f"), "t", {"lower": 1}).fill(Pair)
+    both = TomlTable(Path("f"), "t", {"lower": 1, "lowe": 1, "alow": 1})
+    both.options(Other)
+    with pytest.raises(ValueError, match=r"^f: t.low is missing; it is needed; did you mean it by 'alow'\?$"):
+        both.options(Pair)
 
 
 @pytest.mark.parametrize("case", BAD)

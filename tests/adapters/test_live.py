@@ -19,7 +19,7 @@ from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.sampler import Sampler, Want
 from sim.adapters.run_file.settings import Concurrency, Endpoint, Objective, Prompt
 from sim.adapters.scorers.reader import Reader
-from sim.adapters.scorers.scoring import OK, Item, Scored, Scorer
+from sim.adapters.scoring import OK, Item, Scored, Scorer
 from sim.adapters.session import first_seed
 from sim.adapters.wire.retry import Stopped
 from sim.core import QUERIES, Allocation

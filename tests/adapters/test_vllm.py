@@ -25,7 +25,7 @@ from sim.adapters.paid.ledger import Amount, Ledger
 from sim.adapters.paid.sampler import Sampler, Want, cell_of
 from sim.adapters.run_file.settings import BatchOptions, Concurrency, Endpoint, Prices, Prompt
 from sim.adapters.scorers.rewards import Classify
-from sim.adapters.scorers.scoring import OK, Item
+from sim.adapters.scoring import OK, Item
 from sim.adapters.wire.openai_client import OpenAIClient
 from sim.adapters.wire.retry import Stopped, real_clock
 

@@ -10,7 +10,7 @@ import plain_racing
 import pytest
 from helpers import given, make_spec
 
-from sim import extrapolation
+from sim import extrapolation, instances
 from sim.algorithms.mixture_racing import MixtureRacing
 from sim.core import Allocation, Key, Spec, Stats
 from sim.engine import runner, turn
@@ -58,9 +58,9 @@ def test_a_race_is_the_plain_one_on_the_same_completions(name: str, budget: int)
     twice where a phase deepens, with a place's completions keyed by row, and with costs left out.
     """
     data, rule = world(name), MixtureRacing()
-    environment, train, _ = runner.instance(given(data), runner.trial_key(3, 0))
+    environment, train, _ = instances.instance(given(data), instances.trial_key(3, 0))
     spec = dataclasses.replace(environment.spec, num_queries=train.ids.shape[0])
-    run_key = counter.fold(runner.trial_key(budget, 0), runner.RUN)
+    run_key = counter.fold(instances.trial_key(budget, 0), instances.RUN)
     queries, states = [turn.queries_of(rule.queries, train, run_key)], []
     order, width = np.asarray(queries[0].ids), rule.max_pull(spec)
 

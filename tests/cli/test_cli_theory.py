@@ -11,6 +11,7 @@ import pytest
 from cli_runs import iapo, refused
 
 from sim import envs
+from sim.envs import files
 from theory.truth import finite_world, reward_widths, whole_values
 
 
@@ -39,6 +40,25 @@ def test_hardness_of_one_context_and_its_gaps(tmp_path: Path):
     table = pd.read_csv(tmp_path / "gaps.csv")
     assert list(table.columns) == ["context", "place", "prompt", "scale", "value", "gap"]
     np.testing.assert_allclose(table["gap"], [0, 0.2, 0.25, 0.3, 0.3, 0.35, 0.4, 0.4], atol=1e-12)
+
+
+@pytest.mark.parametrize("command", ["values", "hardness"])
+@pytest.mark.parametrize(
+    ("given", "written"), [((), [0, 1]), (("plain", "strict"), ["plain", "strict"]), (("a", "a"), ["a (0)", "a (1)"])]
+)
+def test_written_tables_name_prompts_as_the_shown_ones_do(
+    command: str, given: tuple[str, ...], written: list[object], tmp_path: Path
+):
+    """Seen to fail with numbers beside the names of contexts."""
+    data = envs.get("crossover").data
+    assert data is not None
+    files.save(replace(data, prompt_names=given), tmp_path / "e.npz")
+    result = iapo(command, tmp_path / "e.npz", "--out", tmp_path / "table.csv")
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(tmp_path / "table.csv")
+    assert sorted(table["prompt"].unique()) == written
+    single = table[(table["scale"] == 1) & (table["prompt"] == written[0])]
+    np.testing.assert_allclose(single["value"], [0.65])
 
 
 def test_ties_and_unknown_ranges_are_said():

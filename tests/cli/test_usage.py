@@ -266,3 +266,19 @@ def test_prompts_are_shown_by_name(tmp_path: Path, command: tuple[object, ...]):
     assert "same (1)" in found[1]
     assert "other" in found[2]
     assert all(len(text.splitlines()) == len(found[0].splitlines()) for text in found)
+
+
+def each_command(group: Any, path: str = "iapo") -> Iterator[tuple[str, Any]]:
+    """Every command, and what it is called by."""
+    for name, one in group.commands.items():
+        yield from each_command(one, f"{path} {name}") if hasattr(one, "commands") else [(f"{path} {name}", one)]
+
+
+def test_help_names_the_kind_of_every_value_in_capitals() -> None:
+    """As in `--out FILE`. Seen to fail with `--gold <str>` and `--golds <path>`."""
+    for path, command in each_command(get_command(app)):
+        for one in command.params:
+            if not getattr(one, "is_flag", False):
+                assert one.metavar, f"{path}: {one.opts[0]}"
+        help_ = iapo(*path.split()[1:], "--help").stdout
+        assert re.findall(r"<[a-z\[\]|]+>", help_) == [], path

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import jax
 import pytest
+from cli_runs import iapo
 from distributed import LocalCluster
 from plans import PLAN
 
+from sim.cli import compare as cli
 from sim.cli import processes, workers
 from sim.comparison import compare
 from theory.truth import exact_values
@@ -21,6 +23,32 @@ def test_a_dask_scheduler_changes_no_byte(tmp_path: Path) -> None:
     compare.compare(PLAN, tmp_path / "here", exact_values)
     for name in ("trials.parquet", "summary.csv", "contexts.csv"):
         assert (tmp_path / "dask" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
+
+
+MINE = """
+import jax.numpy as jnp
+from sim.algorithms.uniform import Uniform
+
+class Mine(Uniform):
+    def recommend(self, key, spec, state):
+        found = super().recommend(key, spec, state)
+        return found._replace(scale=jnp.ones_like(found.scale))
+"""
+
+
+def test_a_dask_worker_runs_an_algorithm_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a process and a folder of its own. Seen to fail (no such file) with the relative path handed on."""
+    with LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(cli, "save_pictures", lambda *_, **__: [])
+        Path("mine.py").write_text(MINE)
+        command = ("compare", "two-arm", "--algorithm", "mine.py:Mine", "--trials", 6, "--budget", 20)
+        for where in (("--out", "dask", "--dask", cluster.scheduler_address), ("--out", "here", "--workers", 1)):
+            result = iapo(*command, *where)
+            assert result.exit_code == 0, result.output
+    for name in ("trials.parquet", "summary.csv", "contexts.csv"):
+        assert Path("dask", name).read_bytes() == Path("here", name).read_bytes()
+    assert "mine.py:Mine" in Path("dask", "summary.csv").read_text()
 
 
 def folder_of_programs() -> str | None:

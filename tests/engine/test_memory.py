@@ -102,3 +102,38 @@ def test_the_largest_world_runs_in_four_gigabytes(name: str, how: str):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) * (1 if sys.platform == "darwin" else 1024) < MOST
+
+
+ARMS = """
+import sys
+import numpy as np
+from sim import algorithms
+from sim.engine import runner
+from sim.envs.dataset import Dataset
+from sim.envs.sources import fixed
+
+prompts, contexts, scales = 1000, 100, 10
+rng = np.random.default_rng(0)
+probs, answers = rng.dirichlet(np.full(5, 0.5), (prompts, 100)), rng.integers(0, 5, 100)
+costs = (np.linspace(0, 1, contexts), rng.uniform(0.002, 0.01, prompts))
+data = Dataset("arms", ("mv",), probs, np.ones((contexts, 1)), *costs, scales, answers=answers)
+found = runner.run_trials(fixed(data).source, algorithms.get(sys.argv[1]), 20_000, seed=0, trials=4, fused=True)
+assert (found.spent > 10_000).all()
+line = next(line for line in open("/proc/self/status") if line.startswith("VmHWM:"))
+print(line.split()[1])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["psst", "uniform", "ucb", "prompt-halving"])
+def test_ten_thousand_arms_and_a_hundred_contexts_run_in_two_gigabytes(name: str):
+    """|P| = 1,000 and N = 10, with as many lanes as thousands of trials would have."""
+    done = subprocess.run(
+        [sys.executable, "-c", ARMS, name],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) * (1 if sys.platform == "darwin" else 1024) < MOST // 2

@@ -8,7 +8,7 @@ import pytest
 from helpers import given, host_trials, same
 from jax import Array
 
-from sim import envs
+from sim import envs, instances
 from sim.core import Algorithm, Allocation, Places, Policy, Source, Spec, Stats
 from sim.engine import runner, turn
 from sim.envs.dataset import Dataset
@@ -105,9 +105,9 @@ def test_completions_are_counted_the_same_in_every_loop(name: str) -> None:
     """
     source, rule = SOURCES[name], Reader()
     numbers: Any = {"seed": 1, "trials": 5, "observe": kept}
-    found = runner.run_trials(source, rule, 60, fused=True, chunk=2, **numbers)
-    assert same(found, runner.run_trials(source, rule, 60, fused=False, chunk=5, **numbers))
-    assert same(found, host_trials(source, rule, 60, 1, 5, kept))
+    found = runner.run_trials(source, rule, 100, fused=True, chunk=2, **numbers)
+    assert same(found, runner.run_trials(source, rule, 100, fused=False, chunk=5, **numbers))
+    assert same(found, host_trials(source, rule, 100, 1, 5, kept))
     spec = runner.spec_of(source)
     assert (found.spent == spec.num_prompts * (2 * 2 + 3 + 1)).all()
     for trial in range(5):
@@ -119,8 +119,8 @@ def test_completions_are_counted_the_same_in_every_loop(name: str) -> None:
 
 def check(source: Source, rule: Algorithm, trial: int, found: Raw, rows: list[tuple[int, int, int]]) -> None:
     """Each row is (prompt, place, completions): counted by hand from what the world draws there."""
-    environment, train, _ = runner.instance(source, runner.trial_key(1, trial))
-    run_key = counter.fold(runner.trial_key(1, trial), runner.RUN)
+    environment, train, _ = instances.instance(source, instances.trial_key(1, trial))
+    run_key = counter.fold(instances.trial_key(1, trial), instances.RUN)
     queries = turn.queries_of(rule.queries, train, run_key)
     strategy, spec = environment.strategy, environment.spec  # pyright: ignore
     columns = {how: list(strategy.columns(how)) for how in ("mv", "bon", "mean")}

@@ -8,9 +8,9 @@ import numpy as np
 from helpers import arena, given, host_trials, same
 from jax import Array
 
-from sim import algorithms
+from sim import algorithms, draws
 from sim.core import Algorithm, Allocation, Places, Policy, Source, Spec, Stats
-from sim.designs import Designed
+from sim.designed import Designed
 from sim.engine import runner
 from sim.engine.turn import Observe
 from sim.envs.dataset import Dataset
@@ -162,3 +162,48 @@ def test_pulls_can_be_deepened_and_evidence_kept_by_query_in_every_loop() -> Non
     assert set(added) == {0, 1, 2}
     np.testing.assert_array_equal(totals[:, :, 0, 0][~deepened], singles[:, :, 0][~deepened])
     assert sorted(query[0]) == [0.0] * 4 + [4.0] * 4 + [16.0] * 4
+
+
+class EndsEarly(Algorithm):
+    """A rule of at most four rounds that draws in its first one how many they are, and answers with that number."""
+
+    class State(NamedTuple):
+        """Rounds done, and rounds to do."""
+
+        round: Array
+        rounds: Array
+
+    def num_rounds(self, spec: Spec) -> int:
+        return 4
+
+    def init(self, spec: Spec, budget: Array) -> State:
+        return self.State(jnp.int32(0), jnp.int32(4))
+
+    def finished(self, spec: Spec, state: State) -> Array:
+        return state.round >= state.rounds
+
+    def allocate(self, key: Array, spec: Spec, state: State) -> Allocation:
+        prompts = jnp.arange(spec.num_prompts, dtype=jnp.int32)
+        return Allocation(prompts, jnp.ones_like(prompts), jnp.full_like(prompts, ~self.finished(spec, state)))
+
+    def update(self, key: Array, spec: Spec, state: State, allocation: Allocation, stats: Stats) -> State:
+        drawn = 1 + draws.integer(draws.words(key, (1,))[0], 4)
+        going = (~self.finished(spec, state)).astype(jnp.int32)
+        return self.State(state.round + going, jnp.where(state.round == 0, drawn, state.rounds))
+
+    def recommend(self, key: Array, spec: Spec, state: State) -> Policy:
+        return Policy(*jnp.tile(state.rounds - 1, (2, spec.num_contexts)).at[1].set(1))
+
+
+def test_trials_that_start_together_may_end_apart(monkeypatch) -> None:
+    """Three batches of two lanes for a call of five trials: the last is not full.
+
+    Seen to fail with answers of five rows (the last batch then moves up), and with batches that end with their first
+    trial.
+    """
+    monkeypatch.setattr(runner, "CALL", 5)
+    found = three_ways(EndsEarly(), 100, 8, 2, lambda spec, before, after: after.round)
+    rounds = found.prompt[:, 0] + 1
+    assert len(set(rounds.tolist())) > 2
+    assert found.spent.tolist() == (rounds * arena().num_prompts).tolist()
+    assert (found.seen == np.where(np.arange(4) < rounds[:, None], np.arange(1, 5), 0)).all()

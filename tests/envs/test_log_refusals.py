@@ -192,6 +192,7 @@ def test_an_archive_without_samples_or_cut_short_is_refused(tmp_path: Path):
 
 def test_only_logs_are_put_together(tmp_path: Path):
     log = lines(tmp_path / "a.jsonl", [{"prompt": 1}])
+    (tmp_path / "b.npz").touch()
     refused = iapo("env", "import", log, tmp_path / "b.npz", "--out", tmp_path / "x.npz", *COMMON)
     assert "b.npz is no log of completions" in refused.stderr
 
@@ -295,3 +296,14 @@ def test_lists_written_as_text_are_no_completions(cells: tuple[str, str], tmp_pa
     done = iapo("env", "import", log, *options, "--max-scale", 1, "--answers", "exact")
     assert done.exit_code == 0, done.output
     assert "each is read as one completion" in done.stderr
+
+
+@pytest.mark.parametrize("source", ["gone.jsonl", "a=gone.jsonl", "gone.pkl"])
+def test_a_missing_file_is_said_before_options_are_asked_for(source: str, tmp_path: Path, monkeypatch) -> None:
+    """Seen to fail with "iapo env import needs --out", and with "is a log; it needs --objective, ..."."""
+    monkeypatch.chdir(tmp_path)
+    for options in ((), ("--out", "mine.npz")):
+        result = iapo("env", "import", source, *options)
+        assert result.exit_code == 2
+        assert result.stderr == f"error: {source.removeprefix('a=')}: no such file; give the path of a file\n"
+    assert list(tmp_path.iterdir()) == []

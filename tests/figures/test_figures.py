@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers import majority
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from scipy import stats
 
 from figures import choice, hard, regret, scale_gain, style
@@ -86,6 +88,23 @@ def test_equal_tables_give_equal_files(kind: str, tmp_path: Path):
     assert kind == "png" or b"/FontType 42" in first or b"/Subtype /Type3" not in first
 
 
+@pytest.mark.parametrize("kind", ["png", "pdf"])
+def test_a_picture_is_drawn_once_where_it_is_saved_with_the_bytes_of_a_figure(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen to fail with every draw a layout alone, and with matplotlib's own two draws."""
+    table, drawn = summary(["psst", "uniform"]), []
+    axis = Axes.draw
+    monkeypatch.setattr(Axes, "draw", lambda self, renderer: (drawn.append(self), axis(self, renderer)))
+    picture = compare.draw(table)
+    once = style.save(picture, tmp_path / f"once.{kind}").read_bytes()
+    assert len(drawn) == len(picture.axes)
+    monkeypatch.setattr(style.Picture, "draw", Figure.draw)
+    twice = style.save(compare.draw(table), tmp_path / f"twice.{kind}").read_bytes()
+    assert once == twice
+    assert len(drawn) == 3 * len(picture.axes)
+
+
 def test_a_floor_below_the_panel_is_named():
     table = summary(["psst", "random:a=1"], envs=("one",))
     table.loc[table["algorithm"] == "random:a=1", "acr_mean"] = 0.1
@@ -159,16 +178,16 @@ def test_what_to_use_ranks_by_regret_and_keeps_what_cannot_be_told_apart() -> No
     assert table["p"].isna().tolist() == [True, False, False]
 
 
-def test_worlds_of_the_map_are_named_by_what_they_vary() -> None:
-    worlds = choice.environments(choice.SWEEP)
-    assert [world[1:] for world in worlds] == [
+def test_settings_of_the_map_are_named_by_what_they_vary() -> None:
+    settings = choice.environments(choice.SWEEP)
+    assert [setting[1:] for setting in settings] == [
         *(("votes", contexts, noise) for contexts in (1, 9) for noise in (0.02, 0.3)),
         *(("best of N", contexts, noise) for contexts in (1, 9) for noise in (0.05, 1.0)),
     ]
-    for world in worlds:
-        source: Any = envs.get(world.name).source
-        assert (source.num_prompts, source.max_scale, source.noise) == (8, 8, world.noise)
-        assert len(source.context_probs) == world.contexts
+    for setting in settings:
+        source: Any = envs.get(setting.name).source
+        assert (source.num_prompts, source.max_scale, source.noise) == (8, 8, setting.noise)
+        assert len(source.context_probs) == setting.contexts
 
 
 def test_the_gap_is_that_of_prompts_averaged_over_contexts() -> None:

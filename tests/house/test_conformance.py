@@ -14,6 +14,7 @@ from sim.conformance import algorithms as conformance
 from sim.conformance import checks
 from sim.conformance.arena import arena, tiny_values
 from sim.core import Policy, Standing
+from sim.engine import limits
 from theory import exact
 
 CHECKS = {check.name: check for check in conformance.CHECKS}
@@ -163,7 +164,12 @@ class Partial(Uniform):
         ("survivors", Forgetful, "with T = 1, standing has nothing active in some context after 1 rounds"),
         pytest.param("finished", Greedy, "with T = 1, a finished run asks for 1 more pulls", marks=pytest.mark.slow),
         ("finished", Restless, "with T = 1, an update without pulls changes state.budget of a finished run"),
-        pytest.param("budget", Spender, "it spends 16 completions with a budget of 1", marks=pytest.mark.slow),
+        pytest.param(
+            "budget",
+            Spender,
+            "with T = 1, round 1: it asks for 16 completions where 1 of 1 are left",
+            marks=pytest.mark.slow,
+        ),
         pytest.param("loops", Turning, "", marks=pytest.mark.slow),
         pytest.param("programs", Renewed, "another budget compiles", marks=pytest.mark.slow),
         pytest.param("learning", Contrary, "its answers are worth", marks=pytest.mark.slow),
@@ -173,7 +179,7 @@ class Partial(Uniform):
 def test_a_rule_that_breaks_a_promise_is_found(
     check: str, rule: Any, sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conformance, "_ROUNDS", 20)
+    monkeypatch.setattr(limits, "IDLE", 20)
     problem = CHECKS[check].problem(rule)
     assert problem is not None
     assert problem.startswith(sentence), problem

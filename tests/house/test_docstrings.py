@@ -36,10 +36,15 @@ def test_a_file_says_in_its_first_line_what_it_is(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_what_is_not_the_subject_of_a_public_name(path: Path) -> None:
-    """Seen to fail with "What the bound is to be", of a method whose name another class of the file has too."""
+def test_a_public_name_is_said_in_words_to_search_for(path: Path) -> None:
+    """Predicates begin with "Whether", and nothing with another such word.
+
+    Seen to fail with "What the bound is to be", of a method whose name another class of the file has too, with "Where
+    requests go, and how.", and with "That of the algorithm and of what runs it.".
+    """
     lines = [(node.name, first_line(node)) for node in public(ast.parse(path.read_text(encoding="utf-8")))]
-    assert [line for line in lines if re.match(r"What\b", line[1])] == []
+    asks = [(name, line) for name, line in lines if QUESTIONS.match(line) or line.startswith("That ")]
+    assert [found for found in asks if not found[1].startswith("Whether ")] == []
 
 
 def of_constants(tree: ast.Module) -> Iterator[str]:
@@ -55,3 +60,11 @@ def of_constants(tree: ast.Module) -> Iterator[str]:
 def test_what_is_not_the_subject_of_a_constant(path: Path) -> None:
     """Seen to fail with "What a comparison writes." under FILES, and fourteen more."""
     assert not [text for text in of_constants(ast.parse(path.read_text(encoding="utf-8"))) if re.match(r"What\b", text)]
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("sim/cli/skeletons/*.py.txt")), ids=lambda path: path.name)
+def test_files_to_begin_with_are_said_in_words_to_search_for_too(path: Path) -> None:
+    """Seen to fail with "What the rule knows between two rounds." and with "Before the first round."."""
+    lines = re.findall(r'^\s*"""(.+)', path.read_text(encoding="utf-8"), re.MULTILINE)
+    assert lines
+    assert not [line for line in lines if QUESTIONS.match(line) or re.match("Before|Instead", line)]

@@ -1,24 +1,25 @@
 """`iapo new` and `iapo check`; scorers, figures and bounds of one's own."""
 
 import asyncio
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from own_code import forgotten
 from typer.testing import CliRunner, Result
 
 from figures import build, registry, style
 from figures import claims as ledger
 from figures.inputs import Lab
-from sim import algorithms, envs, mistakes, plugins
+from sim import algorithms, envs, mistakes
 from sim.adapters import trust
 from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.scorers import registry as scorers
-from sim.adapters.scorers.scoring import OK, UNREADABLE, Item, Scored
+from sim.adapters.scoring import OK, UNREADABLE, Item, Scored
 from sim.cli import app
-from sim.cli.new import FileKind, named, skeleton
+from sim.cli.new import FileKind, Skeleton, named, skeleton
+from sim.conformance import algorithms as algorithm_checks
 from sim.conformance import checks
 from sim.conformance import scorers as scorer_checks
 from theory.checks import brought, claims
@@ -28,10 +29,9 @@ from theory.checks import brought, claims
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty working folder; what a test brings is gone after it."""
     monkeypatch.chdir(tmp_path)
-    finders, folders = sys.meta_path[:], plugins._beside.folders[:]
     figures, bounds = dict(registry.FIGURES), dict(claims.CLAIMS)
-    yield tmp_path
-    sys.meta_path[:], plugins._beside.folders[:] = finders, folders
+    with forgotten():
+        yield tmp_path
     for known, before in ((registry.FIGURES, figures), (claims.CLAIMS, bounds)):
         for name in set(known) - set(before):
             del known[name]  # type: ignore[attr-defined]
@@ -41,14 +41,18 @@ def iapo(*arguments: object) -> Result:
     return CliRunner().invoke(app, list(map(str, arguments)))
 
 
-@pytest.mark.parametrize("kind", FileKind)
-def test_a_new_file_says_what_to_do_next_and_is_never_overwritten(kind: FileKind, here: Path) -> None:
+@pytest.mark.parametrize("kind", Skeleton)
+def test_a_new_file_says_what_to_do_next_and_is_never_overwritten(kind: Skeleton, here: Path) -> None:
     result = iapo("new", kind, "my-own")
     assert result.exit_code == 0, result.output
     text = (here / "my_own.py").read_text()
     assert text == skeleton(kind, "my_own.py")
     assert len(text.splitlines()) <= 45
-    assert f"iapo check my_own.py{named(kind, 'my_own')}" in result.stdout
+    address, first = f"my_own.py{named(kind, 'my_own')}", result.stdout.splitlines()[1]
+    assert first.startswith("  iapo ")
+    assert first.endswith(f" {address}")
+    assert ("iapo check" in first) == (kind in list(FileKind))
+    assert f"iapo {first.split()[1]}" in text.splitlines()[0] or kind in list(FileKind)  # its head says the same
     assert compile(text, "my_own.py", "exec")
     again = iapo("new", kind, "my-own")
     assert again.exit_code == 2
@@ -100,11 +104,29 @@ def test_what_fails_is_said_in_words_with_a_hint(here: Path) -> None:
     assert result.stderr == "error: mine.py, line 1: ModuleNotFoundError: No module named 'nothing_like_it'\n"
 
 
+@pytest.mark.parametrize(
+    ("given", "summary"), [(2, "all 2 checks passed"), (1, "1 of 2 checks passed; 1 not given"), (0, "0 of 2")]
+)
+def test_what_is_not_given_has_not_passed(given: int, summary: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen to fail with every check that did not fail counted as passed."""
+
+    def absent(make: checks.Make) -> None:
+        raise checks.NotGiven
+
+    kept, left_out = (checks.Check("one", "it holds", "", one) for one in (lambda make: None, absent))
+    found = [kept] * given + [left_out] * (2 - given)
+    monkeypatch.setattr(algorithm_checks, "CHECKS", found)
+    result = iapo("check", "uniform")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count(": not given\n") == 2 - given
+    assert result.stdout.splitlines()[-1].startswith(summary)
+
+
 # --- scorers
 
 SCORER = """
 from dataclasses import dataclass
-from sim.adapters.scorers.scoring import OK, Scored, Scorer
+from sim.adapters.scoring import OK, Scored, Scorer
 
 @dataclass(frozen=True)
 class Long(Scorer):
@@ -158,8 +180,8 @@ def test_a_run_file_names_a_scorer_beside_it(here: Path, monkeypatch: pytest.Mon
             "'own.py:Long', which cannot be used: own.py:Long needs least; write own.py:Long:least=...",
         ),
         ("own.py:Long", {"least": 1.5}, "least is 1.5; expected a whole number"),
-        ("own.py:Bare", {}, "'own.py:Bare', which cannot be used: it has not all that a scorer needs: score"),
-        ("own.py:number", {}, "'own.py:number', which cannot be used: it is an object of class int; expected a Scorer"),
+        ("own.py:Bare", {}, "'own.py:Bare', which cannot be used: own.py:Bare has not all that a scorer needs: score"),
+        ("own.py:number", {}, "cannot be used: own.py:number is an object of class int; expected a class derived from"),
         ("own.py:Lon", {}, "has no 'Lon'; did you mean 'Long'?"),
         ("gone.py:Long", {}, "gone.py: no such file"),
         ("exactt", {}, "is 'exactt'; allowed are exact, choice"),

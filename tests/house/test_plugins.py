@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from own_code import forgotten
 from typer.testing import CliRunner
 
 import sim
@@ -75,12 +76,8 @@ class Bare(Source):
 @pytest.fixture(autouse=True)
 def _forget() -> Iterator[None]:
     """What a test loads is gone after it."""
-    modules, finders, folders = dict(sys.modules), sys.meta_path[:], plugins._beside.folders[:]
-    yield
-    for name in set(sys.modules) - set(modules):
-        if "/pytest-" in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
-    sys.meta_path[:], plugins._beside.folders[:] = finders, folders
+    with forgotten():
+        yield
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ def homes() -> dict[str, set[str]]:
 
 
 def test_no_two_public_classes_share_a_name() -> None:
-    """Seen to fail with `Reference` in sim/plugins.py and in sim/comparison/contenders.py, and 28 more."""
+    """Seen to fail with `Reference` in sim/plugins.py and in sim/comparison/contenders.py, and 30 more."""
     shared = {name: files for name, files in homes().items() if len(files) > 1}
     assert {name: files for name, files in shared.items() if name not in ALIKE} == {}
     assert all(file.startswith("sim/algorithms/") for name in ALIKE for file in shared[name])

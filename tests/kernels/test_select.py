@@ -46,6 +46,24 @@ def test_best_is_the_sorted_choice(case) -> None:
     assert set(np.flatnonzero(fast)) == set(by_hand)
 
 
+def test_best_in_lanes_that_are_ready_at_different_times() -> None:
+    """Lanes of lanes share the steps of a search, from the highest bit of all on; some keep none or all.
+
+    Seen to fail with the loop ended by the first lane that is ready, and with the lowest of the lanes' highest bits.
+    """
+    rng = np.random.default_rng(5)
+    shape = (3, 4, 70)
+    score = (rng.integers(-1, 2, shape) * 10 ** rng.integers(0, 9, (3, 4, 1))).astype(np.int32)
+    tiebreak = rng.permutation(np.prod(shape)).reshape(shape).astype(np.uint32)
+    mask = rng.random(shape) < 0.8
+    kept = np.array([[0, 1, 2, 30], [5, 0, 40, 1], [1, 1, 1, 7]])
+    kept[2, 0] = mask[2, 0].sum()
+    given = (jnp.array(score), jnp.array(tiebreak), jnp.array(mask), jnp.array(kept, jnp.int32))
+    fast, plain = (jax.jit(jax.vmap(jax.vmap(choose)))(*given) for choose in (select.best, select.plain))
+    np.testing.assert_array_equal(fast, plain)
+    np.testing.assert_array_equal(fast.sum(axis=2), kept)
+
+
 @pytest.mark.parametrize("size", [33, 800, 8161, 9000])
 @pytest.mark.parametrize("spread", [1, 50, 2**31 - 1])
 def test_best_of_many_whole_numbers(size: int, spread: int) -> None:
@@ -108,6 +126,13 @@ def test_items_fit_from_the_highest_word_down(pairs: int, monkeypatch) -> None:
         turn = np.argsort(order[row])[::-1]
         expected = turn[(np.cumsum(cost[row][turn]) <= allowance[row]) & (cost[row][turn] > 0)]
         assert set(np.flatnonzero(fits)) == set(expected)
+
+
+@pytest.mark.parametrize("size", [1, 31, 32, 33, 1600, 9001, select.MANY])
+def test_running_sums_are_cumulative(size: int) -> None:
+    """Seen to fail with sums of earlier lines that leave one out, or that count the line itself."""
+    counts = np.random.default_rng(size).integers(0, 1000, size).astype(np.int32)
+    np.testing.assert_array_equal(jax.jit(select.running_sums)(jnp.array(counts)), np.cumsum(counts))
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 64, 1600, select.MANY + 3])

@@ -103,13 +103,6 @@ def test_every_count_of_votes_has_a_row_of_its_own(answers: int, width: int) -> 
     assert sorted(row for row, *_ in rows) == list(range(len(table.credit)))
 
 
-def test_tables_that_are_too_large_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"votes for 6 answers in pulls of 64 .* more than 2,097,152; take estimator"):
-        votes.table(6, "uniform", 64, 64, "subsets")
-    with pytest.raises(ValueError, match="best of up to 256 in pulls of 256 completions need a table"):
-        subsets.best_weights(256, 256, "subsets")
-
-
 def test_blocks_are_counted_by_whole_division() -> None:
     """All pulls up to 2**14 completions and all scales, and a pull of none. Seen to fail without the half."""
     scales = np.arange(2**14 + 1)

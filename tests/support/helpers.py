@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from scipy import stats
 
+from sim import instances
 from sim.conformance.arena import arena as arena
 from sim.conformance.arena import same as same
 from sim.core import Algorithm, Environment, Key, Pull, Queries, Source, Spec
@@ -195,9 +196,9 @@ def host_trials(
     """`runner.run_trials` by the host loop."""
     rows = []
     for number in range(trials):
-        key = runner.trial_key(seed, number)
-        world, train, _ = runner.instance(source, key)
-        found = runner.run_trial(world, train, algorithm, budget, counter.fold(key, runner.RUN), observe)
+        key = instances.trial_key(seed, number)
+        world, train, _ = instances.instance(source, key)
+        found = runner.run_trial(world, train, algorithm, budget, counter.fold(key, instances.RUN), observe)
         rows.append(runner.Trials(*found.policy, found.spent, found.seen))  # pyright: ignore
     return jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *rows)
 

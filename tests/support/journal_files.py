@@ -9,7 +9,7 @@ from sim.adapters.paid import journal as room
 from sim.adapters.paid.entries import Asked, Draw
 from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.ledger import Amount
-from sim.adapters.scorers.scoring import Scored
+from sim.adapters.scoring import Scored
 
 CELL = Asked("tune", "http://x/v1", "m", "{}", (("user", "hello"),), "p", "q")
 

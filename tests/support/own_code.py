@@ -2,10 +2,28 @@
 
 import importlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from sim import plugins
+
+
+@contextmanager
+def forgotten() -> Iterator[None]:
+    """Forget afterwards all files of temporary folders that were brought along meanwhile, as a new process would."""
+    modules, files = set(sys.modules), dict(plugins._modules)
+    finders, folders = sys.meta_path[:], plugins._beside.folders[:]
+    yield
+    for name in set(sys.modules) - modules:
+        if "/pytest-" in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+    sys.meta_path[:], plugins._beside.folders[:] = finders, folders
+    plugins._modules.clear()
+    plugins._modules.update(files)
 
 
 class Folder:

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from kill_child import die_at
 
+from sim import instances
 from sim.adapters import live, tune
 from sim.cli import app
 from sim.engine import runner
@@ -28,7 +29,7 @@ for name in (
     importlib.import_module(name)
 
 PURE = [(runner, name) for name in ("_begin", "_going", "_ask", "_tell", "_answer")]
-PURE += [(runner, "trial_key"), (counter, "fold"), (rounds, "block_counts"), (rounds, "pass_limits")]
+PURE += [(instances, "trial_key"), (counter, "fold"), (rounds, "block_counts"), (rounds, "pass_limits")]
 PURE += [(live, "_draw"), (live, "_pull_units"), (subsets, "blocks_of"), (tune, "describe"), (rounds, "advance")]
 """What a run computes with JAX: functions of their arguments alone, which know no journal and no server."""
 

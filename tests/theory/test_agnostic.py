@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from sim.envs import families
+from sim.envs.continuous import ContinuousWorld
 from sim.envs.dataset import Dataset
 from theory import agnostic, exact
+from theory.truth import finite
 
 
 def tape_points(data: Dataset, context: int, scale: int) -> np.ndarray:
@@ -139,3 +141,17 @@ def test_tied_prompts_and_scales_are_drawn_at_random() -> None:
 def test_arguments_are_checked() -> None:
     with pytest.raises(ValueError, match="contexts 0 to 0 and scales 1 to 10"):
         agnostic.affinity(families.crossover(), 1, 1)
+
+
+def test_worlds_of_other_types_are_asked_for_their_tables() -> None:
+    """By the register of `theory.truth.finite`. Seen to fail where any world but a Dataset counts as tables."""
+
+    class Own(ContinuousWorld):
+        pass
+
+    own = object.__new__(Own)
+    with pytest.raises(ValueError, match="a Own has no tables, by which alone this is decided"):
+        agnostic.affinity(own, 0, 3)
+    tables = families.crossover().environment()
+    finite.register(Own)(lambda world: tables)
+    assert agnostic.affinities(own, 0) == agnostic.affinities(tables, 0)

@@ -3,6 +3,7 @@
 To add a bound on misses, near misses or the mean regret: write a function of a `Case` and a budget, and add one entry
 to `CLAIMS`, or `add` it from elsewhere. It is then part of `iapo verify`, of `iapo plan` and of the figures `bounds`
 and `regret`. A ValueError from it says that an assumption does not hold on that world: it is then in no table there.
+NaN or a negative number is refused.
 """
 
 import copy
@@ -10,10 +11,12 @@ import math
 from collections.abc import Callable
 from enum import Enum
 from functools import cached_property, lru_cache, partial
-from typing import NamedTuple
+from numbers import Real
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from sim import mistakes
 from sim.envs.dataset import Dataset
 from theory import bounds, chernoff, exact, near_misses
 from theory.checks import rules
@@ -67,7 +70,9 @@ class Case:
             raise ValueError(
                 f"{self.data.name}: LCPB is computed for up to {LCPB_ARMS} arms and {LCPB_BUDGET} completions"
             )
-        return lcpb.lcpb(self.data, budget, fresh=fresh, survivors=survivors, simulated=True, enough=self.enough)
+        known = lcpb.Known(self.problem, lambda blocks: self.exponents(blocks).chernoff)
+        how: dict[str, Any] = {"survivors": survivors, "simulated": True, "enough": self.enough, "known": known}
+        return lcpb.lcpb(self.data, budget, fresh=fresh, **how)
 
     def up_to(self, enough: float) -> "Case":
         """The same world, with all that is known of it, where larger bounds than this are as good as one another."""
@@ -77,7 +82,7 @@ class Case:
 
 
 class Status(Enum):
-    """Why a bound should hold."""
+    """Reason why a bound should hold."""
 
     STATED = "stated, and no more: verification tells"
     CITED = "proved in the literature"
@@ -233,6 +238,31 @@ def at(tolerance: float = 0.0) -> dict[str, Claim]:
     return {name: claim.at(tolerance) for name, claim in CLAIMS.items() if tolerance > 0 or not claim.asks}
 
 
+def promise(name: str, claim: Claim, case: Case, budget: int) -> float:
+    """A guarantee at one budget, held to be a number from 0 on; 1 or more, of a probability, says nothing.
+
+    Args:
+        name: that of the claim, for messages.
+        claim: the guarantee.
+        case: the world.
+        budget: completions T.
+
+    Raises:
+        ValueError: an assumption does not hold on this world.
+        Mistake: what the bound gives is no such number.
+    """
+    found: Any = claim.of(case, budget)
+    number = isinstance(found, Real) or getattr(getattr(found, "dtype", None), "kind", "") in ("i", "u", "f")
+    try:
+        value = float(found) if number and not isinstance(found, bool) else math.nan
+    except (TypeError, ValueError, OverflowError):  # several numbers, or one that is too large
+        value = math.nan
+    if not value >= 0:
+        where = f"{name} at T = {budget} on {case.data.name}"
+        raise mistakes.gave(where, claim.of, found, "a bound is a number of at least 0")
+    return value
+
+
 class ExactError(NamedTuple):
     """An exact failure probability, and its parts by round of failure where there are rounds."""
 
@@ -310,7 +340,9 @@ def values_of(case: Case, budget: int) -> dict[str, float | str]:
     found: dict[str, float | str] = {}
     for name, claim in at().items():
         try:
-            found[name] = claim.of(case, budget)
+            found[name] = promise(name, claim, case, budget)
+        except mistakes.Mistake:
+            raise
         except ValueError as error:
             found[name] = str(error)
     return found

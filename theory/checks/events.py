@@ -52,7 +52,7 @@ class Event:
         return delta
 
     def failed(self, answered: Answered, rng: np.random.Generator) -> Bool[np.ndarray, " trial"]:
-        """Which trials count as failures."""
+        """Mask of the trials that count as failures."""
         raise NotImplementedError
 
 
@@ -75,7 +75,7 @@ class NearMiss(Event):
         return NearMiss(tolerance)
 
     def serves(self, tolerance: float) -> bool:
-        """If it ignores no more."""
+        """The regret that it ignores, held to be no larger."""
         return self.tolerance <= tolerance
 
     def failed(self, answered: Answered, rng: np.random.Generator) -> Bool[np.ndarray, " trial"]:
@@ -105,11 +105,11 @@ class MeanRegret(Event):
         return bound / worst if worst > 0 else 1.0
 
     def regret(self, bound: float, worst: float) -> float:
-        """Itself."""
+        """The same event: it has no tolerance."""
         return min(bound, worst)
 
     def serves(self, tolerance: float) -> bool:
-        """Where some regret is allowed: it promises that the mean is no more."""
+        """Whether it says something where so much regret is allowed: it promises that the mean is no more."""
         return tolerance > 0
 
     def target(self, delta: float, tolerance: float) -> float:

@@ -183,7 +183,7 @@ FAMILIES: dict[str, Family] = {
         lambda _: mv_two_prompts(),
         budgets=(150, 300, 600, 1200, 2400, 4800, 12000, 24000),
         quick=(300, 1200, 2400, 12000, 24000),
-        unhurried=("uniform",),
+        unhurried=("uniform", "prompt halving"),
         splitting=(
             *((rule, t) for rule in ("psst", "psst, equal pulls") for t in (300, 600)),
             *((rule, t) for rule in ("psst, fresh", "prompt halving", "uniform") for t in (600, 1200)),

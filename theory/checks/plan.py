@@ -11,11 +11,13 @@ expected simple regret, averaged over contexts, exceeds epsilon. All are about o
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from sim import evaluate
+from sim import evaluate, mistakes
+from sim.comparison import contenders
 from sim.core import Algorithm
 from sim.engine import runner
 from sim.envs.dataset import Dataset
@@ -112,13 +114,15 @@ def asked(case: Case, delta: float, epsilon: float = 0.0) -> list[GuaranteedBudg
         raise ValueError(f"delta is {delta}; a probability strictly between 0 and 1 is needed")
     found = []
     for name, claim in _guarantees(epsilon).items():
-        rule, of, target = claim.rule, claim.of, claim.event.target(delta, epsilon)
+        rule, target = claim.rule, claim.event.target(delta, epsilon)
         try:
-            searched = case.up_to(target)
-            budget = smallest_budget(lambda t, of=of, case=searched: of(case, t), target, case.problem.num_arms + 1)
-            bound = math.nan if budget is None else of(case, budget)
+            at = partial(claims.promise, name, claim, case.up_to(target))
+            budget = smallest_budget(at, target, case.problem.num_arms + 1)
+            bound = math.nan if budget is None else claims.promise(name, claim, case, budget)
             none = case.problem.unresolved or f"more than {LARGEST:.0e} completions"
             found.append(GuaranteedBudget(name, rule, budget, bound, "" if budget else none))
+        except mistakes.Mistake:
+            raise
         except ValueError as error:
             found.append(GuaranteedBudget(name, rule, None, math.nan, str(error)))
     return found
@@ -135,10 +139,12 @@ def promised(case: Case, budget: int, epsilon: float = 0.0) -> list[GuaranteedBu
     found = []
     for name, claim in _guarantees(epsilon).items():
         try:
-            bound = claim.of(case, budget)
+            bound = claims.promise(name, claim, case, budget)
             found.append(
                 GuaranteedBudget(name, claim.rule, budget, bound, case.problem.unresolved if bound >= 1 else "")
             )
+        except mistakes.Mistake:
+            raise
         except ValueError as error:
             found.append(GuaranteedBudget(name, claim.rule, None, math.nan, str(error)))
     return found
@@ -185,6 +191,7 @@ class Simulation:
         if not epsilon >= 0:
             raise ValueError(f"epsilon is {epsilon}; a regret of at least 0 is needed")
         runner.check_seed(seed)
+        self._learner = contenders.Learner(algorithm)
         self.data, self.algorithm, self.epsilon, self.seed, self.report = data, algorithm, epsilon, seed, report
         self._source, self._values = fixed(data, 1.0).source, exact.values(data)
         self._spec = runner.spec_of(self._source)
@@ -200,6 +207,7 @@ class Simulation:
         """
         if budget not in self._seen:
             runner.check_budget(self.algorithm, self._spec, budget)
+            self._rehearse(budget)
             trials = int(np.clip(_COMPLETIONS // budget, _LEAST_TRIALS, _MOST_TRIALS))
             # a program for many trials that is there already runs few as well
             compiled = any(one.trials == _MOST_TRIALS for one in self._seen.values())
@@ -243,8 +251,19 @@ class Simulation:
         fails = [t for t in tried if probe(t).low[place] > target and (t < high or not reached)]
         return SimulatedBudget(aim, target, max(fails, default=None), high if reached else None, probe(high))
 
+    @property
+    def _about(self) -> str:
+        return f"{type(self.algorithm).__name__} on {self.data.name}"
+
+    def _rehearse(self, budget: int) -> None:
+        """Refuse an algorithm of somebody else that cannot be run, at the first budget."""
+        if self._learner.brought and not self._seen:
+            self._learner.check_contract(self._about, runner.shape_of(self._source))
+            self._learner.rehearse(self._about, self._source, budget, seed=self.seed, trials=_LEAST_TRIALS, chunk=None)
+
     def _simulate(self, budget: int, trials: int, fused: bool | None) -> "_Seen":
         found = runner.run_trials(self._source, self.algorithm, budget, seed=self.seed, trials=trials, fused=fused)
+        self._learner.check_answers(self._about, self._values.shape[1:], budget, found)
         scores = evaluate.score(found.prompt, found.scale, self._values[None], self.data.context_distribution)
         tie = evaluate.tolerance(self._values)
         missed = [(scores.context_regret > limit + tie).any(axis=1) for limit in (0.0, self.epsilon)]
@@ -253,14 +272,14 @@ class Simulation:
 
     def _judged(self, budget: int, intervals: int) -> Probe:
         """What was seen at a budget, with intervals at the level of so many that cover together."""
-        from scipy import stats
+        from scipy import special
 
         trials, misses, near_misses, mean, spread = self._seen[budget]
         confidence = 1 - (1 - CONFIDENCE) / intervals
         (miss_low, miss_high), (near_low, near_high) = (
             clopper_pearson(k, trials, confidence) for k in (misses, near_misses)
         )
-        half = float(stats.norm.isf((1 - confidence) / 2)) * spread / math.sqrt(trials)
+        half = -float(special.ndtri((1 - confidence) / 2)) * spread / math.sqrt(trials)
         # Few misses leave the standard error blind to those that were not seen: no regret exceeds that of all misses.
         mean_high = mean + half if misses >= FEW else self._most * miss_high
         low, high = (miss_low, near_low, max(mean - half, 0.0)), (miss_high, near_high, mean_high)

@@ -98,7 +98,7 @@ class Witness(eqx.Module):
 
 
 def witness(algorithm: Algorithm, spec: Spec, right: Bool[np.ndarray, "context prompt scale"]) -> Witness | None:
-    """Who sees in which round a run fails; None for a rule that drops no arm before it answers.
+    """Observer that sees in which round a run fails; None for a rule that drops no arm before it answers.
 
     Args:
         algorithm: what is run.

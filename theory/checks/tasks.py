@@ -58,7 +58,7 @@ class Task(NamedTuple):
 
     @property
     def path(self) -> Path:
-        """Where the result is kept: under a digest of all it depends on."""
+        """File of the result: under a digest of all it depends on."""
         what = (self.kind, self.data, self.rule, self.budget, self.effort, self.seed, self.program, self.event)
         return Path(self.folder) / f"{digests.digest(what)}.npz"
 

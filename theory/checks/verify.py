@@ -34,7 +34,7 @@ from theory import exact
 from theory.checks import brought, claims, families, rules, table
 from theory.checks.events import MISS, Answered, Event
 from theory.checks.tasks import Kind, Task
-from theory.runs import rare
+from theory.runs import rare, tapes
 from theory.runs.enumerate import enumerate_runs
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class VerifyPlan(NamedTuple):
     """Plan of a verification.
 
     Attributes:
-        quick: two minutes of work instead of an hour.
+        quick: a minute of work instead of an hour.
         seed: root of all randomness.
         math: path of the MATH environment; None leaves it out.
         families: names in `families.FAMILIES`; all of the run when empty.
@@ -129,7 +129,21 @@ def verify(
     """
     start = perf_counter()
     brought.bring(plan.bounds)
-    folder = tables.cell_folder(out)
+    with tables.kept_cells(out) as folder:
+        found, intervals, tasks, missing = _carried_out(plan, folder, executor, report)
+    verdicts = table.summary(found)
+    result = VerifyResult(found, verdicts, intervals, len(tasks) - len(missing), perf_counter() - start)
+    settings = {**plan._asdict(), "math": plan.math and Path(plan.math).name, "intervals": intervals}
+    provenance = tables.provenance(settings, {"wall_seconds": round(result.wall, 3), "cells_reused": result.reused})
+    for name, content in zip(FILES, (found, found, verdicts, provenance), strict=True):
+        tables.save(content, out / name)
+    return result
+
+
+def _carried_out(
+    plan: VerifyPlan, folder: Path, executor: Executor | None, report: Callable[[VerifyStep], None] | None
+) -> "tuple[pd.DataFrame, int, list[Task], list[Task]]":
+    """The table, how many intervals its verdicts rest on, all tasks, and those that were missing."""
     tasks = list(tasks_of(plan, str(folder)))
     passing = [task for task in tasks if not program.lasts(task.program)]
     program.begin(
@@ -150,13 +164,7 @@ def verify(
     finally:
         for task in passing:
             task.path.unlink(missing_ok=True)
-    verdicts = table.summary(found)
-    result = VerifyResult(found, verdicts, intervals, len(tasks) - len(missing), perf_counter() - start)
-    settings = {**plan._asdict(), "math": plan.math and Path(plan.math).name, "intervals": intervals}
-    provenance = tables.provenance(settings, {"wall_seconds": round(result.wall, 3), "cells_reused": result.reused})
-    for name, content in zip(FILES, (found, found, verdicts, provenance), strict=True):
-        tables.save(content, out / name)
-    return result
+    return found, intervals, tasks, missing
 
 
 def tasks_of(plan: VerifyPlan, folder: str) -> Iterator[Task]:
@@ -324,8 +332,9 @@ def _splitting_task(task: Task, group: Sequence[Task]) -> tuple[dict[str, np.nda
     """Replicates of a splitting estimate, and what speaks against it."""
     means = claims.bernoulli_means(task.data)
     if means is not None and task.rule in _HALVING:
-        pulls = claims.halving_pulls(len(means), task.budget, spread=True)
-        tape: rare.Tape = rare.halving_tape(means, pulls, fresh=_HALVING[task.rule])
+        pulls = {one.budget: claims.halving_pulls(len(means), one.budget, spread=True) for one in (task, *group)}
+        room = max(map(tapes.num_groups, pulls.values()))  # one program for all budgets of the group
+        tape: rare.Tape = rare.halving_tape(means, pulls[task.budget], _HALVING[task.rule], room)
     else:
         tape = rare.run_tape(task.data, rules.rule_of(task.rule, task.data, task.budget), task.budget)
     found = rare.splitting(tape, seed=task.seed, particles=task.effort, moves=10 if task.effort < 1000 else 20)

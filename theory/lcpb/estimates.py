@@ -8,8 +8,6 @@ from functools import lru_cache, reduce
 import numpy as np
 
 from theory.lcpb.lattice import (
-    SHARP,
-    Blur,
     Count,
     Lattice,
     Points,
@@ -21,6 +19,7 @@ from theory.lcpb.lattice import (
     tails,
 )
 from theory.reward_laws import Parts
+from theory.rounding import SHARP, Blur
 
 _MANY = 100_000
 
@@ -135,14 +134,14 @@ class Rivals:
         On fresh data the past, which fixes the sizes of pulls, is given: the worst history counts. On accumulated data
         it is not: the chances of all histories add up.
         """
-        chance = np.zeros((len(tiebreaks), len(self.prompts), self.num_scales, len(at.places)))
+        chance = np.zeros((self.num_scales, len(self.prompts), len(at.places), len(tiebreaks)))
+        won, gather = 1 - tiebreaks, np.maximum if self._fresh else np.add
         for (i, p), k in itertools.product(enumerate(self.prompts), range(1, self.num_scales + 1)):
+            own = chance[k - 1, i]
             for history in self._histories[k - 1]:
                 above, equal = tails(self._arms.estimate(p, k, history), at, self._arms.blur)
-                one = above + (1 - tiebreaks)[:, None] * equal
-                old = chance[:, i, k - 1]
-                chance[:, i, k - 1] = np.maximum(old, one) if self._fresh else old + one
-        return np.minimum(chance, 1.0)
+                gather(own, above[:, None] + equal[:, None] * won, out=own)
+        return np.minimum(chance, 1.0, out=chance).transpose(3, 1, 0, 2)
 
 
 def pull_sizes(rounds: Iterable[int], max_scale: int, scale: int) -> Iterator[tuple[int, ...]]:

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int
 
+from theory.rounding import SHARP, Blur
+
 _FLOAT = 1e-12
 """Relative error of float64 values that were computed in a few steps, with room to spare."""
 _NEGLIGIBLE = 1e-290
@@ -44,7 +46,7 @@ class Lattice(NamedTuple):
 
     @property
     def rounding(self) -> float:
-        """How far computed differences to such values may be off."""
+        """Rounding error, at most, of computed differences to such values."""
         return _FLOAT * (abs(self.cost) + self.unit * self.stride * len(self.pmf) / self.terms)
 
 
@@ -57,21 +59,6 @@ class Points(NamedTuple):
     def some(self, chosen: np.ndarray) -> "Points":
         """Those that a mask or indices choose."""
         return Points(self.law, self.places[chosen])
-
-
-class Blur(NamedTuple):
-    """How far the difference of two estimates may be off when they are compared.
-
-    Attributes:
-        width: in utility; 0 for estimates in exact arithmetic.
-        keeps_ties: whether equal means less equal costs stay equal.
-    """
-
-    width: float = 0.0
-    keeps_ties: bool = True
-
-
-SHARP = Blur()
 
 
 class Count(NamedTuple):
@@ -215,14 +202,15 @@ def tails(
     mine, theirs = law.stride * at.law.terms, at.law.stride * law.terms
     target, size = at.places.astype(np.int64) * theirs, len(law.pmf)
     step = law.unit * law.stride / law.terms
-    same = law.cost == at.law.cost
-    place = target / mine + (0.0 if same else (law.cost - at.law.cost) / step)
-    level = -(-target // mine) if same else np.ceil(place)  # the rival's first point that is not below
-    tied = (target % mine == 0) & (level < size) & same & blur.keeps_ties
-    width = blur.width + (0.0 if same else law.rounding + at.law.rounding)
-    lowest = np.minimum(np.ceil(place - width / step), level) if width > 0 else level
-    tied &= lowest == level
-    first = np.clip(np.where(tied, level + 1, lowest), 0, size).astype(np.int64)
-    above = np.append(np.cumsum(law.pmf[::-1])[::-1], 0.0)[first]
-    equal = np.where(tied, law.pmf[np.clip(level, 0, size - 1).astype(np.int64)], 0.0)
-    return above, equal
+    reached = np.append(np.cumsum(law.pmf[::-1])[::-1], 0.0)
+    if law.cost != at.law.cost:
+        width = blur.width + law.rounding + at.law.rounding
+        lowest = np.ceil(target / mine + (law.cost - at.law.cost) / step - width / step)
+        return reached[np.minimum(np.maximum(lowest, 0), size).astype(np.int64)], np.zeros(len(target))
+    level, rest = np.divmod(target, mine)
+    whole = rest == 0
+    level += ~whole  # the rival's first point that is not below
+    lowest = np.minimum(np.ceil(target / mine - blur.width / step), level) if blur.width > 0 else level
+    tied = whole & (level < size) & (lowest == level) & blur.keeps_ties
+    first = np.minimum(np.maximum(np.where(tied, level + 1, lowest), 0), size).astype(np.int64)
+    return reached[first], np.where(tied, law.pmf[np.minimum(level, size - 1)], 0.0)

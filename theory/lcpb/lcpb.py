@@ -22,7 +22,8 @@ For queries independent between prompts and random ties. Proofs: theory/proofs.m
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int
@@ -48,6 +49,18 @@ MAX_SETS = 1000
 """Sets of survivors whose law is carried along."""
 
 
+class Known(NamedTuple):
+    """Properties of a world that LCPB uses at every budget.
+
+    Attributes:
+        problem: values, ranges, and what rounding may change.
+        exponents: Chernoff exponents, by how much of a pull estimates use (`theory.chernoff.BLOCKS`).
+    """
+
+    problem: Problem
+    exponents: Callable[[str], Float64[np.ndarray, "context prompt scale"]]
+
+
 def lcpb(
     data: Dataset,
     budget: int,
@@ -57,10 +70,11 @@ def lcpb(
     survivors: str = "auto",
     simulated: bool = False,
     enough: float = math.inf,
+    known: Known | None = None,
 ) -> float:
     """Bound on the probability that PSST misses the best arm in some context: the sum of `lcpb_terms`."""
-    terms = lcpb_terms(data, budget, ids, fresh=fresh, survivors=survivors, simulated=simulated, enough=enough)
-    return float(terms.sum())
+    asked: dict[str, Any] = {"fresh": fresh, "survivors": survivors, "simulated": simulated, "enough": enough}
+    return float(lcpb_terms(data, budget, ids, known=known, **asked).sum())
 
 
 def lcpb_terms(
@@ -72,6 +86,7 @@ def lcpb_terms(
     survivors: str = "auto",
     simulated: bool = False,
     enough: float = math.inf,
+    known: Known | None = None,
 ) -> Float64[np.ndarray, "context round"]:
     """Bound on the probability that a context's best arm falls in each round of PSST.
 
@@ -92,6 +107,7 @@ def lcpb_terms(
         simulated: whether a rival counts as winning where its estimate, as the simulator rounds, may. Otherwise
             estimates are exact, and so are ties but where costs differ: there equal within float64 counts as won.
         enough: a sum above which no further terms are computed, and are left at 0: nobody asks how large it is then.
+        known: what holds at every budget, where it was computed before for this world, these queries and `simulated`.
 
     Raises:
         ValueError: for a strategy that mixes aggregates, where more schedules may occur than can be added up, or where
@@ -99,7 +115,12 @@ def lcpb_terms(
     """
     if survivors not in SURVIVORS:
         raise ValueError(f"survivors is {survivors!r}; allowed are {', '.join(SURVIVORS)}")
-    problem = problem_of(data, ids, simulated=simulated)
+    if known is None:
+        known = Known(
+            problem_of(data, ids, simulated=simulated),
+            lambda blocks: exponents(data, ids, blocks=blocks, simulated=simulated).chernoff,
+        )
+    problem = known.problem
     sizes = halving_sizes(problem.num_arms)
     shares = allowances(budget, len(sizes))
     possible = [
@@ -120,7 +141,7 @@ def lcpb_terms(
         for (c, arms), r in itertools.product(enumerate(contexts), range(len(sizes)))
         if min(possible[r]) > 0 and (fresh or min(possible[0]) > 0)
     }
-    own = _OwnPrompt(data, ids, problem, shares, sizes, fresh)
+    own = _OwnPrompt(known, shares, sizes, fresh)
     for place in schedules:
         terms[place] = 0
     for (c, r), found in schedules.items():
@@ -214,22 +235,12 @@ def _round(
 class _OwnPrompt:
     """Chernoff bounds on the leader's rivals that share its prompt, in every context."""
 
-    def __init__(
-        self,
-        data: Dataset,
-        ids: np.ndarray | None,
-        problem: Problem,
-        shares: list[int],
-        sizes: list[int],
-        fresh: bool,
-    ) -> None:
+    def __init__(self, known: Known, shares: list[int], sizes: list[int], fresh: bool) -> None:
+        problem = known.problem
         self.problem, self.shares, self.sizes, self.fresh = problem, shares, sizes, fresh
         self.best_prompt, self.best_scale = best_arms(problem.values)
         if problem.max_scale > 1:
-            simulated = problem.blur is not None
-            self.first, self.later = (
-                exponents(data, ids, blocks=blocks, simulated=simulated).chernoff for blocks in ("all", "one")
-            )
+            self.first, self.later = known.exponents("all"), known.exponents("one")
 
     def most(self, r: int) -> int:
         """Own rivals that may be active in a round."""

@@ -147,7 +147,7 @@ class _Steps:
         self.answer = Draws(lambda key, at: turn.answer(algorithm, spec, key, at), name)
 
     def finished(self, turns: Any) -> np.ndarray:
-        """Which of the runs are over."""
+        """Mask of the runs that are over."""
         rows = np.arange(2 ** int(np.ceil(np.log2(size(turns)))))  # padded to few sizes: fewer compilations
         return np.asarray(self.is_over(pick(turns, np.minimum(rows, size(turns) - 1))))[: size(turns)]
 

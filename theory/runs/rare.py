@@ -184,10 +184,11 @@ def t_interval(
     values: Float64[np.ndarray, " replicate"], confidence: float = 0.95, log_scale: bool = False
 ) -> tuple[float, float]:
     """Interval for the mean of independent values by Student's t, cut at 0; on the log scale by the delta method."""
-    from scipy import stats
+    from scipy import special
 
     mean = values.mean()
-    half = stats.t.isf((1 - confidence) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    quantile = -special.stdtrit(len(values) - 1, (1 - confidence) / 2)
+    half = quantile * values.std(ddof=1) / np.sqrt(len(values))
     if log_scale and mean > 0:
         return float(mean * np.exp(-half / mean)), float(mean * np.exp(half / mean))
     return float(max(mean - half, 0.0)), float(mean + half)

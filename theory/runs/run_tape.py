@@ -206,7 +206,7 @@ class RunTape(Tape):
 
 
 def survival_margin(right: Bool[Array, "context arm"], before: Standing, after: Standing) -> Float[Array, ""]:
-    """How narrowly the right arms survived a trimming: smallest over contexts of sqrt(L) (right - rival).
+    """Margin by which the right arms survived a trimming: smallest over contexts of sqrt(L) (right - rival).
 
     `right` is the best estimate among the active right arms, L its number of blocks, and `rival` the m-th best
     estimate among the other active arms with m the number of arms kept. Right arms are all lost only if this is <= 0.

@@ -38,7 +38,7 @@ from sim.adapters.paid.entries import (
 )
 from sim.adapters.paid.group_commit import GroupCommit
 from sim.adapters.paid.ledger import Amount
-from sim.adapters.scorers.scoring import Scored
+from sim.adapters.scoring import Scored
 from sim.adapters.wire.protocol import Usage
 from sim.adapters.wire.retry import Stopped
 from sim.writing import escape

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sim.adapters.run_file.settings import QueryFile
-from sim.adapters.scorers.scoring import Item
+from sim.adapters.scoring import Item
 from sim.envs import rows
 
 

@@ -29,7 +29,7 @@ from sim.adapters.run_file.kinds import (
 )
 from sim.adapters.run_file.toml_table import Closed
 from sim.adapters.run_file.urls import ADDRESS
-from sim.adapters.scorers.scoring import Scorer
+from sim.adapters.scoring import Scorer
 from sim.constants import AGGREGATES, MAX_BUDGET, MAX_SCALE, TIES
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Prompt(Closed):
 
 @dataclass(frozen=True)
 class BatchOptions(Closed):
-    """How batches are sent.
+    """Options of requests that are sent in batches.
 
     Attributes:
         window: the completion window that is asked for.
@@ -156,7 +156,7 @@ class Concurrency(Closed):
 
 @dataclass(frozen=True)
 class Endpoint(Closed):
-    """Where requests go, and how.
+    """Server that requests go to, its key's variable, and how requests are sent.
 
     Attributes:
         base_url: ends before /chat/completions.
@@ -198,7 +198,7 @@ class EndpointTable(Endpoint):
 
 @dataclass(frozen=True)
 class QueryFile(Closed):
-    """Where queries are, and the columns that hold what."""
+    """File of queries, and the columns that hold what."""
 
     file: Annotated[Path, TEXT]
     text: Annotated[str, TEXT] = "query"
@@ -277,7 +277,7 @@ class Asking:
 
     @property
     def journal(self) -> Path:
-        """Where everything paid for is kept."""
+        """Path of the journal, which keeps everything paid for."""
         return self.out / "journal.sqlite"
 
 
@@ -343,7 +343,7 @@ class Tune(Closed):
 
 @dataclass(frozen=True)
 class Cost(Closed):
-    """How the cost of a completion is counted, and measured by a probe."""
+    """Cost of a completion: what is counted, and how many a probe measures it by."""
 
     measure: Annotated[str, word("tokens", "money")] = "tokens"
     prompt_tokens: Annotated[str, word("each", "shared", "ignore")] = "each"

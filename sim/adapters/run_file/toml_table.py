@@ -49,7 +49,7 @@ class TomlTable:
         self._read.add(key)
         if key not in self.content:
             if default is NEEDED:
-                raise self.wrong(key, "is missing; it is needed")
+                raise self.wrong(key, missing(key, self.content.keys() - self._read))
             return default
         try:
             return kind.check(self.content[key])
@@ -62,12 +62,7 @@ class TomlTable:
         Raises:
             ValueError: a key is missing, unknown or wrong.
         """
-        from pydantic import ValidationError
-
-        try:
-            return adapter(made).validate_python(dict(self.content))
-        except ValidationError as error:
-            raise self._refusal(error.errors(include_url=False)[0], made) from None
+        return self._filled(made, self.content)
 
     def options(self, made: type[T], **given: Any) -> T:
         """A dataclass of a table that holds other keys beside its fields; `done` refuses those that nobody reads.
@@ -79,7 +74,7 @@ class TomlTable:
         fields = options_of(made, tuple(given))
         self._read.update(one.name for one in dataclasses.fields(fields))
         own = {key: value for key, value in self.content.items() if key in self._read}
-        found = TomlTable(self.file, self.where, own).fill(fields)
+        found = self._filled(fields, own)
         return made(**{one.name: getattr(found, one.name) for one in dataclasses.fields(fields)}, **given)
 
     def done(self) -> None:
@@ -88,6 +83,15 @@ class TomlTable:
             if key not in self._read:
                 raise self.wrong(key, unknown(key, self._read))
 
+    def _filled(self, made: type[T], content: Mapping[str, Any]) -> T:
+        """A dataclass whose fields are the keys of this table, or of a part of it."""
+        from pydantic import ValidationError
+
+        try:
+            return adapter(made).validate_python(dict(content))
+        except ValidationError as error:
+            raise self._refusal(error.errors(include_url=False)[0], made) from None
+
     def _refusal(self, problem: Mapping[str, Any], made: type) -> ValueError:
         """A refusal by pydantic in our words."""
         place = [one for one in problem["loc"] if not str(one).startswith("(")]
@@ -95,7 +99,8 @@ class TomlTable:
         if kind == "value_error":
             said = str(problem["ctx"]["error"])
         elif kind == "missing":
-            said = "is missing; it is needed"
+            given, known = (self.content, self._read) if len(place) == 1 else (value, ())
+            said = missing(str(place[-1]), given.keys() - _keys(made, place[:-1]) - {*known})
         elif kind == "unexpected_keyword_argument":
             said = unknown(str(place[-1]), _keys(made, place[:-1]))
         elif kind == "string_unicode":
@@ -113,6 +118,12 @@ def unknown(key: str, known: Iterable[str]) -> str:
     """A sentence about a key that is not known, with the nearest one that is."""
     near = difflib.get_close_matches(key, list(known), n=1, cutoff=0.6)
     return f"is not known; {f'did you mean {near[0]!r}? ' if near else ''}known are {', '.join(sorted(known))}"
+
+
+def missing(key: str, strangers: Iterable[str]) -> str:
+    """A sentence about a key that is missing, with the nearest of the keys beside it that are not known."""
+    near = difflib.get_close_matches(key, sorted(strangers), n=1, cutoff=0.6)
+    return f"is missing; it is needed{f'; did you mean it by {near[0]!r}?' if near else ''}"
 
 
 @functools.cache

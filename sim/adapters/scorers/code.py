@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+from sim import mistakes
 from sim.adapters import trust
 from sim.adapters.run_file.kinds import finite, number
 from sim.adapters.run_file.toml_table import TomlTable
-from sim.adapters.scorers.scoring import OK, UNREADABLE, Item, Scored, Scorer
 from sim.adapters.scorers.threads import apart
+from sim.adapters.scoring import OK, UNREADABLE, Item, Scored, Scorer
 
 _TURN = [threading.Lock()]
 """The user's functions are called one at a time: they need not be made for threads. Renewed when one does not end."""
@@ -47,9 +48,10 @@ class Code(Scorer):
         module, name = trust.split(table)
         target = f"{module}:{name}"
         try:
-            with trust.search_path(trust.folder_of(table)):
+            mistakes.bring(Path(trust.folder_of(table)))
+            with trust.search_path(trust.folder_of(table)), mistakes.telling():
                 function = getattr(importlib.import_module(module), name, None)
-        except Exception as error:  # whatever the user's module does on import
+        except mistakes.RAISED as error:  # whatever the user's module does on import
             raise table.wrong("function", f"is {target!r}, but {module} cannot be imported ({error})") from None
         if not callable(function):
             raise table.wrong("function", f"is {target!r}, but {module} has no function {name}")
@@ -87,9 +89,9 @@ class Code(Scorer):
             found = self.function(
                 item.text, item.gold, text, **({"reference": item.reference} if self.referring else {})
             )
-        except Exception as error:  # the user's code; the run must say what happened in one line
-            what = f"{type(error).__name__}: {error}"
-            raise ValueError(f"scorer {self.target} failed on a completion ({what[:200]})") from error
+        except mistakes.RAISED as error:  # the user's code; the run must say what happened in one line
+            what = str(mistakes.mistake(error) or f"{type(error).__name__}: {error}"[:200])
+            raise ValueError(f"scorer {self.target} failed on a completion ({what})") from error
         if found is None:
             return Scored(UNREADABLE)
         if isinstance(found, str):

@@ -9,8 +9,8 @@ from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.scorers import patterns
 from sim.adapters.scorers.model_scorer import ModelScorer, valued
 from sim.adapters.scorers.patterns import Patterns
-from sim.adapters.scorers.scoring import TIMEOUT, Item, Requests, Scored
 from sim.adapters.scorers.text import canonical_number
+from sim.adapters.scoring import TIMEOUT, Item, Requests, Scored
 
 _SLOTS = re.compile(r"\{(query|completion|gold|reference)\}")
 

@@ -15,7 +15,7 @@ from sim.adapters.run_file.kinds import number, whole
 from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.scorers import maths_worker
 from sim.adapters.scorers.processes import Pool
-from sim.adapters.scorers.scoring import OK, TIMEOUT, UNREADABLE, Item, Scored, Scorer
+from sim.adapters.scoring import OK, TIMEOUT, UNREADABLE, Item, Scored, Scorer
 
 _NAME = "math-verify (does `python -c 'import math_verify'` work?)"
 

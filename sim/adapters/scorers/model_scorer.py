@@ -15,8 +15,8 @@ from sim.adapters.paid.sampler import Want, cell_of
 from sim.adapters.run_file.kinds import TEXT, number, whole
 from sim.adapters.run_file.settings import Prompt
 from sim.adapters.scorers.reader import hollow
-from sim.adapters.scorers.scoring import OK, UNREADABLE, Item, Requests, Scored, Scorer
 from sim.adapters.scorers.text import Number
+from sim.adapters.scoring import OK, UNREADABLE, Item, Requests, Scored, Scorer
 
 FIRST = 8
 """Judgements that are looked at before more are asked for."""

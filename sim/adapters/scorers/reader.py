@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from sim import origins
+from sim import mistakes, origins
 from sim.adapters.paid.entries import Asked, Draw
 from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.sampler import REFUSED
 from sim.adapters.run_file.settings import Objective
-from sim.adapters.scorers.scoring import OK, UNREADABLE, Item, Scored
+from sim.adapters.scoring import OK, UNREADABLE, Item, Scored
 from sim.adapters.wire.protocol import NO_TEXT
 from sim.constants import GOLD
 
@@ -27,13 +27,13 @@ UNDAUNTED = "what came is kept; where that is as it should be, --accept-unreadab
 
 
 def ending(draw: Draw) -> tuple[str, str | None]:
-    """Why a completion ended, and, where the server gave it no text, where its words are instead ("" for nowhere)."""
+    """End of a completion: why, and, where the server gave it no text, where its words are instead ("" for nowhere)."""
     finish, mark, where = draw.finish.partition(NO_TEXT)
     return finish, where.removeprefix(", but ") if mark else None
 
 
 def hollow(draws: Sequence[Draw]) -> str | None:
-    """That completions are all empty, with where the server's words are instead; None where one is not."""
+    """Sentence on completions that are all empty, with where the server's words are instead; None where one is not."""
     if any(draw.text.strip() for draw in draws):
         return None
     places = Counter(where for draw in draws if (where := ending(draw)[1]))
@@ -120,7 +120,8 @@ class Reader:
         known = kept | nothing
         asked = [place for place in range(len(draws)) if first + place not in known]
         if asked:
-            new = await scorer.score(item, prompt, [draws[place].text for place in asked])
+            with mistakes.telling():
+                new = await scorer.score(item, prompt, [draws[place].text for place in asked])
             if len(new) != len(asked):
                 raise ValueError(
                     f"the scorer of {objective.name!r} gave {len(new)} results for {len(asked)} completions"

@@ -17,8 +17,8 @@ from sim.adapters.scorers.code import Code
 from sim.adapters.scorers.judge import Judge
 from sim.adapters.scorers.maths import Math
 from sim.adapters.scorers.rewards import Classify, GetReward
-from sim.adapters.scorers.scoring import Scorer
 from sim.adapters.scorers.text import Exact, JsonField, Letter, Number, Regex
+from sim.adapters.scoring import Scorer
 
 SCORERS: dict[str, Callable[[TomlTable], Scorer]] = {
     "exact": Exact.read,
@@ -43,14 +43,18 @@ def names() -> list[str]:
 def read(table: TomlTable) -> Scorer:
     """The scorer that a table names, with its options; code must have been allowed (`sim.adapters.trust`)."""
     text = table.value("scorer", later({}))
-    if isinstance(text, str) and text not in SCORERS and (plugins.is_code(text) or text in plugins.names("scorer")):
-        return _own(table, text)
+    if isinstance(text, str) and _is_own(text):
+        try:
+            return _made(table, text)
+        except ValueError as error:
+            raise table.wrong("scorer", f"is {text!r}, which cannot be used: {error}") from error
     return SCORERS[table.value("scorer", word(*names()))](table)
 
 
 def get(text: str) -> Scorer:
     """The scorer that a text names, with options after a colon: as a run file in the working folder would."""
-    return read(TomlTable(Path("options"), "", {"scorer": text}))
+    table = TomlTable(Path("options"), "", {"scorer": text})
+    return _made(table, text) if _is_own(text) else read(table)
 
 
 def fits(thing: object) -> bool:
@@ -63,30 +67,33 @@ def scores(thing: object) -> bool:
     return inspect.isfunction(thing) and {"gold", "completion"} <= set(plugins.parameters(thing))
 
 
-def _own(table: TomlTable, text: str) -> Scorer:
+def _is_own(text: str) -> bool:
+    """Whether a text names somebody's code."""
+    return text not in SCORERS and (plugins.is_code(text) or text in plugins.names("scorer"))
+
+
+def _made(table: TomlTable, text: str) -> Scorer:
     """The scorer that somebody's code makes; its options are keys of the table, or follow a colon."""
     address, folder = plugins.split(text), trust.folder_of(table)
-    try:
-        with trust.search_path(folder):
-            thing = plugins.load("scorer", plugins.everywhere(text, folder), fits)
-        if not fits(thing) and callable(thing):
-            return Code.of(table, "scorer", address.base, thing)
-        if isinstance(thing, type) and issubclass(thing, Scorer):
-            if inspect.isabstract(thing):
-                missing = ", ".join(sorted(thing.__abstractmethods__))
-                raise ValueError(f"it has not all that a scorer needs: {missing}; see sim.adapters.scorers.scoring")
-            own_read = getattr(thing, "read", None)
-            if own_read is not None:
-                return own_read(table)
-            known = plugins.parameters(thing)
-            given = plugins.read_options(address.base, address.options, known)
-            given |= {key: _option(table, key, known[key]) for key in known if key in table.content}
-            return plugins.make(address.base, thing, given)
-        if isinstance(thing, Scorer):
-            return thing
-        raise ValueError(f"it is an object of class {type(thing).__name__}; expected a Scorer, or a function")
-    except ValueError as error:
-        raise table.wrong("scorer", f"is {text!r}, which cannot be used: {error}") from error
+    with trust.search_path(folder):
+        thing = plugins.load("scorer", plugins.everywhere(text, folder), lambda one: fits(one) or scores(one))
+    if inspect.isabstract(thing) and fits(thing):
+        missing = ", ".join(sorted(thing.__abstractmethods__))
+        raise ValueError(f"{address.base} has not all that a scorer needs: {missing}; see sim.adapters.scoring")
+    if isinstance(thing, type) and issubclass(thing, Scorer):
+        own_read = getattr(thing, "read", None)
+        if own_read is not None:
+            return own_read(table)
+        known = plugins.parameters(thing)
+        given = plugins.read_options(address.base, address.options, known)
+        given |= {key: _option(table, key, known[key]) for key in known if key in table.content}
+        return plugins.make(address.base, thing, given)
+    if isinstance(thing, Scorer):
+        return thing
+    if callable(thing) and not isinstance(thing, type):
+        return Code.of(table, "scorer", address.base, thing)
+    what = "a class" if isinstance(thing, type) else f"an object of class {type(thing).__name__}"
+    raise ValueError(f"{address.base} is {what}; expected a class derived from sim.AnswerScorer, or a function")
 
 
 def _option(table: TomlTable, key: str, default: Any) -> Any:

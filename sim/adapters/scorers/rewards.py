@@ -18,8 +18,8 @@ from typing import Annotated, Any, TypeVar
 from sim.adapters.run_file.kinds import FLAG, TEXT, VARIABLE, finite, number, whole
 from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.run_file.urls import ADDRESS
-from sim.adapters.scorers.scoring import OK, Item, Requests, Scored, Scorer
 from sim.adapters.scorers.threads import apart
+from sim.adapters.scoring import OK, Item, Requests, Scored, Scorer
 from sim.adapters.wire.openai_client import retry_after
 from sim.adapters.wire.protocol import Ambiguous, CallError, Fatal, Transient, failure
 from sim.adapters.wire.redact import Redactor, read_key

@@ -13,7 +13,7 @@ from sim.adapters.scorers.patterns import Patterns
 from sim.adapters.scorers.read_letter import choose, only
 from sim.adapters.scorers.read_number import CURRENCIES, NUMBER, canonical_number, last_number, plainer, value
 from sim.adapters.scorers.regex_worker import last_match
-from sim.adapters.scorers.scoring import TIMEOUT, AnswerScorer, Item, Scored
+from sim.adapters.scoring import TIMEOUT, AnswerScorer, Item, Scored
 
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 _UNIT = r"\s+(?!(?i:and|or|per|half|halves|(?:dozen|hundred|thousand|million|billion|trillion)s?)\b)[^\W\d_]+"

@@ -55,7 +55,7 @@ class BatchClient(Protocol):
         ...
 
     async def state(self, batch: str, timeout: float) -> BatchState:
-        """How far a batch is."""
+        """Progress of a batch."""
         ...
 
     async def content(self, file: str, timeout: float) -> bytes:

@@ -90,7 +90,7 @@ class OpenAIClient:
             after = {"after": found[-1].id}
 
     async def state(self, batch: str, timeout: float) -> BatchState:
-        """How far a batch is."""
+        """Progress of a batch."""
         return read_state(
             await self._json(self._client.batches.with_raw_response.retrieve(batch, timeout=timeout), timeout)
         )

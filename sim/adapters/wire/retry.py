@@ -32,7 +32,7 @@ class Clock(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """How patient to be.
+    """Limits of patience with failing requests.
 
     Attributes:
         deadline: seconds from the start after which no attempt is begun.

@@ -20,7 +20,7 @@ from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.journal_tables import completions
 from sim.adapters.paid.ledger import Amount, Ledger
 from sim.adapters.run_file.settings import Caps
-from sim.adapters.scorers.scoring import Scored
+from sim.adapters.scoring import Scored
 from sim.adapters.wire.protocol import Usage
 from sim.adapters.wire.retry import Stopped
 

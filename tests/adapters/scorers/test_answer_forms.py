@@ -4,8 +4,8 @@
 import pytest
 from answer_forms import LATER_LETTERS, LATER_NUMBERS, LETTERS, NUMBERS, PARTS, TEN, WHOLE
 
-from sim.adapters.scorers.scoring import AnswerScorer
 from sim.adapters.scorers.text import Letter, Number
+from sim.adapters.scoring import AnswerScorer
 
 FORMS = [
     *((Number(), rows) for rows in (NUMBERS, LATER_NUMBERS)),

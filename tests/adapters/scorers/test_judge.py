@@ -21,7 +21,7 @@ from sim.adapters.run_file.settings import Concurrency, Endpoint
 from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.scorers import registry
 from sim.adapters.scorers.judge import Judge
-from sim.adapters.scorers.scoring import TIMEOUT, Item, Scored
+from sim.adapters.scoring import TIMEOUT, Item, Scored
 from sim.adapters.wire.protocol import Offline
 
 pytest.importorskip("openai", reason="the extra [llm] is not installed")

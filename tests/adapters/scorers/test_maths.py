@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sim.adapters.scorers import maths, maths_worker
-from sim.adapters.scorers.scoring import OK, TIMEOUT, UNREADABLE, Item, Scored
+from sim.adapters.scoring import OK, TIMEOUT, UNREADABLE, Item, Scored
 
 pytest.importorskip("math_verify", reason="the extra [math] is not installed")
 

@@ -1,18 +1,20 @@
 """A scorer of one's own that asks a model: planned, priced, capped and shared as a judge is."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from live_runs import JUDGE, SCORED, iapo
 from live_server import KEY, Model, serving
+from own_code import forgotten
 from typer.testing import Result
 
 from sim.adapters import config, planning, session
 from sim.adapters import tune as driver
 from sim.adapters.paid.ledger import Amount
 from sim.adapters.scorers import registry
-from sim.adapters.scorers.scoring import Item
+from sim.adapters.scoring import Item
 from sim.adapters.wire.protocol import Offline
 from sim.conformance import checks
 from sim.conformance import scorers as scorer_checks
@@ -22,7 +24,7 @@ pytest.importorskip("openai", reason="the extra [llm] is not installed")
 MINE = '''
 from dataclasses import dataclass
 from sim.adapters.scorers.model_scorer import ModelScorer
-from sim.adapters.scorers.scoring import OK, Requests, Scored, Scorer
+from sim.adapters.scoring import OK, Requests, Scored, Scorer
 
 class Mine(ModelScorer):
     def question(self, item, completion):
@@ -62,13 +64,14 @@ OWN = 'scorer = "mine.py:Mine"\nmodel = "j"\nmax_tokens = 9'
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with queries and the scorers, which is the working folder; the key's variable is set."""
     monkeypatch.setenv("LIVE_TEST_KEY", KEY)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(MINE)
     (tmp_path / "q.jsonl").write_text('{"query": "a"}\n{"query": "bb"}\n')
-    return tmp_path
+    with forgotten():
+        yield tmp_path
 
 
 def write(scorer: str, more: str = "", url: str = "http://127.0.0.1:9/v1") -> Path:

@@ -23,7 +23,7 @@ from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.scorers import registry
 from sim.adapters.scorers.reader import Reader
 from sim.adapters.scorers.rewards import Classify, GetReward, RewardModel
-from sim.adapters.scorers.scoring import Item, Scored
+from sim.adapters.scoring import Item, Scored
 from sim.adapters.wire.retry import Clock
 
 TEMPLATE = "<u>{query}</u><a>{completion}</a>"

@@ -22,8 +22,8 @@ from sim.adapters.scorers.code import Code
 from sim.adapters.scorers.patterns import Patterns
 from sim.adapters.scorers.processes import _Process
 from sim.adapters.scorers.reader import Reader
-from sim.adapters.scorers.scoring import OK, TIMEOUT, UNREADABLE, AnswerScorer, Item, Scored, Scorer
 from sim.adapters.scorers.text import Exact, JsonField, Letter, Number, Regex, canonical_number
+from sim.adapters.scoring import OK, TIMEOUT, UNREADABLE, AnswerScorer, Item, Scored, Scorer
 
 CELL = Asked("tune", "u", "m", "{}", (("user", "hello"),), "p", "q")
 

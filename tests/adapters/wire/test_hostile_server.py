@@ -22,7 +22,7 @@ from sim.adapters.paid.journal import Journal
 from sim.adapters.run_file.settings import BatchOptions, Concurrency, Endpoint
 from sim.adapters.scorers import rewards
 from sim.adapters.scorers.rewards import GetReward
-from sim.adapters.scorers.scoring import Item
+from sim.adapters.scoring import Item
 from sim.adapters.wire import connections
 from sim.adapters.wire.openai_client import OpenAIClient
 from sim.adapters.wire.protocol import Ambiguous, CallError, Excessive, Fatal, Request

@@ -14,8 +14,8 @@ from sim.adapters.paid.entries import Asked, Draw
 from sim.adapters.paid.journal import Journal
 from sim.adapters.run_file.settings import Objective
 from sim.adapters.scorers.reader import Reader
-from sim.adapters.scorers.scoring import OK, UNREADABLE, Item, Scored
 from sim.adapters.scorers.text import Exact
+from sim.adapters.scoring import OK, UNREADABLE, Item, Scored
 from sim.cli import common
 
 

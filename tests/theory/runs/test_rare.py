@@ -22,7 +22,7 @@ from sim.kernels import counter
 from theory import exact
 from theory.checks import families as checked
 from theory.runs import enumerate as enum
-from theory.runs import rare
+from theory.runs import rare, tapes
 
 GRADED = (0.7, 0.5, 0.45, 0.4, 0.4, 0.35, 0.3, 0.3)
 STEEP = (0.9, 0.4, 0.3, 0.2)
@@ -59,6 +59,25 @@ def test_cells_of_a_halving_tape_hold_binomial_counts_before_and_after_moves() -
         if stage == 0:
             share = float((cells.counts != before.counts).any(axis=(2, 3)).mean())
             assert 0.5 < share < 1 - 0.3**3
+
+
+def test_room_of_a_halving_tape_shows_in_no_result_and_lets_budgets_share_their_programs() -> None:
+    """Seen to fail with cells numbered as if all groups were in use, and with pulls as a static field."""
+    key, levels = counter.from_seed(4), rare.Levels(np.array([2.0]), np.array([0.5]), True)
+    small, large = (enum.halving_pulls(4, budget) for budget in (120, 1200))
+    room = tapes.num_groups(large)
+    tight, roomy = (rare.halving_tape(STEEP, small, False, more) for more in (0, room))
+    assert tight.quantiles.shape[2] < roomy.quantiles.shape[2] == room
+    found = [
+        (rare.plain_scores(one, key, 200, 100), rare.splitting(one, seed=3, particles=50, plain=0, levels=levels))
+        for one in (tight, roomy)
+    ]
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    np.testing.assert_array_equal(found[0][1].replicates, found[1][1].replicates)
+    np.testing.assert_array_equal(found[0][1].acceptance, found[1][1].acceptance)
+    shapes = [jax.tree.map(jnp.shape, rare.halving_tape(STEEP, pulls, False, room)) for pulls in (small, large)]
+    assert jax.tree.structure(roomy) == jax.tree.structure(rare.halving_tape(STEEP, large, True, room))
+    assert shapes[0] == shapes[1]
 
 
 @pytest.mark.parametrize("fresh", [True, pytest.param(False, marks=pytest.mark.slow)])

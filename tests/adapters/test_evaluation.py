@@ -22,7 +22,7 @@ from sim.adapters.paid.ledger import Amount
 from sim.adapters.paid.sampler import Want, consecutive
 from sim.adapters.wire.protocol import Offline, Usage
 from sim.cli import common
-from sim.envs.contexts import describe
+from sim.envs.contexts import Outcomes, describe
 
 pytest.importorskip("openai", reason="the extra [llm] is not installed")
 
@@ -162,7 +162,9 @@ def test_a_query_without_token_counts_costs_what_the_others_do(folder: Path):
 def test_sharing_completions_between_scales_is_unbiased():
     """All 2^5 answers of a pull of 5, each with its probability: the blocks' mean is the vote's exact value."""
     chance, width = 0.7, 5
-    _, strategy = describe(("mv",), np.ones((1, 1)), np.zeros(1), np.ones(1), width, np.zeros(1), np.ones(1), 2)
+    _, strategy = describe(
+        Outcomes(("mv",), np.zeros(1), np.ones(1)), np.ones((1, 1)), np.zeros(1), np.ones(1), width, num_answers=2
+    )
     answers = np.array(list(itertools.product([0.0, 1.0], repeat=width)), np.float32)  # label 0 is right
     law = np.prod(np.where(answers == 0, chance, 1 - chance), axis=1)
     sums = unit_sums(strategy, answers[:, :, None], np.full(len(answers), width))
