@@ -53,7 +53,7 @@ def widest(spec: Spec) -> int:
 
 
 def rewards_of(spec: Spec) -> Rewards:
-    """How completions become rewards; a ValueError where a spec does not say."""
+    """The rewards that a spec describes; a ValueError where it does not."""
     if spec.rewards is None:
         raise ValueError("the spec does not say how completions become rewards (Spec.rewards)")
     return spec.rewards

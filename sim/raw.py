@@ -13,7 +13,7 @@ RAW = "raw"
 
 
 class Rewards(eqx.Module):
-    """How votes, scores and sums of a pull become task rewards: what a learner knows of a world's strategy.
+    """Rules by which votes, scores and sums of a pull become task rewards: what a learner knows of a world's strategy.
 
     Attributes:
         aggregate: "mv", "bon" or "mean" for every objective.

@@ -51,7 +51,7 @@ class Matrix(NamedTuple):
 
 
 class State(NamedTuple):
-    """Where the race stands.
+    """State of a race: prompts left, their matrix, and what is left of the budget.
 
     Attributes:
         left: completions not spent.
@@ -216,7 +216,7 @@ class MixtureRacing(Algorithm):
 
 
 def matrix(wanted: Int[Array, ""], had: Matrix, width: int, num_queries: Int[Array, ""], votes: bool) -> Matrix:
-    """How a prompt's completions are laid out: never fewer on a query, nor on fewer queries, than it has had.
+    """Layout of a prompt's completions: never fewer on a query, nor on fewer queries, than it has had.
 
     Args:
         wanted: completions of a prompt, B.

@@ -72,7 +72,7 @@ def rank(tallies: Tallies, wrong: Int[Array, "answer *pull"]) -> Int[Array, "*pu
 
 
 def histogram(numbers: Int[Array, " pull"], inside: Bool[Array, " pull"], num_tallies: int) -> Int[Array, " tally"]:
-    """How many of the pulls that count have each tally.
+    """Number of pulls of each tally, among those that count.
 
     Args:
         numbers: tally of every pull; those from `num_tallies` on are left out.
@@ -83,7 +83,7 @@ def histogram(numbers: Int[Array, " pull"], inside: Bool[Array, " pull"], num_ta
 
 
 def partition_counts(most: int, width: int) -> Int[np.ndarray, "parts sum largest"]:
-    """How many partitions a number has into at most so many parts, none above the largest."""
+    """Numbers of partitions of a number into at most so many parts, none above the largest."""
     counts = np.zeros((most + 1, width + 1, width + 1), np.int64)
     counts[:, 0] = 1
     for parts in range(1, most + 1):
