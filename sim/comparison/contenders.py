@@ -1,7 +1,6 @@
 """Contenders of a comparison: algorithms, which pull and learn, and reference policies, which are told the truth."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, NamedTuple
 
@@ -67,13 +66,13 @@ class Learner(NamedTuple):
         """
         spec = runner.spec_of(source)
         budget = min(budget, max(_REHEARSED, self.algorithm.min_budget(spec)))
-        with _about(about, budget):
+        with limits.naming(about, budget):
             found = runner.rehearse(source, self.algorithm, budget, seed=seed, trials=trials, chunk=chunk)
         self.check_answers(about, (spec.num_prompts, spec.max_scale), budget, found)
 
     def check_answers(self, about: str, arms: tuple[int, int], budget: int, found: Trials) -> None:
         """Refuse answers that cannot be where there are so many prompts and scales."""
-        with _about(about, budget):
+        with limits.naming(about, budget):
             limits.check_answers(arms, budget, self.algorithm.overspends, found.prompt, found.scale, found.spent)
 
     def warm_up(self, source: Source, trials: int, chunk: int | None) -> None:
@@ -85,15 +84,6 @@ class Learner(NamedTuple):
     ) -> Trials:
         """Trials of the algorithm, to which `train` is not shown."""
         return runner.run_trials(source, self.algorithm, budget, seed=seed, trials=trials, first=first, chunk=chunk)
-
-
-@contextmanager
-def _about(about: str, budget: int) -> Iterator[None]:
-    """Say whose run it is that does not keep a limit."""
-    try:
-        yield
-    except limits.Broken as problem:
-        raise ValueError(f"{about} with T = {budget:,}, {problem}; `iapo check` says more") from None
 
 
 class Reference(NamedTuple):

@@ -3,6 +3,8 @@
 Rules of this project keep them; somebody's own may not, and jitted code would run on, with numbers that look like any.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,15 @@ there are arms. It has drawn nothing new since, and is where it was."""
 
 class Broken(ValueError):
     """A limit that a run does not keep: the end of a sentence that names the algorithm."""
+
+
+@contextmanager
+def naming(about: str, budget: int) -> Iterator[None]:
+    """Say whose run it is, and with what budget, that does not keep a limit."""
+    try:
+        yield
+    except Broken as problem:
+        raise Broken(f"{about} with T = {budget:,}, {problem}; `iapo check` says more") from None
 
 
 class RoundWatch:

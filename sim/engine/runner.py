@@ -4,8 +4,7 @@ A trial is a function of (source, algorithm, budget, seed, trial number) alone: 
 devices and host loop or jit do not show in its result.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -19,7 +18,7 @@ from sim.constants import MAX_BUDGET
 from sim.core import Algorithm, Allocation, Environment, Key, Queries, Source, Spec, Stats, Trial
 from sim.engine import fused as whole
 from sim.engine import stepwise, turn
-from sim.engine.limits import Broken, RoundWatch, check_answers
+from sim.engine.limits import RoundWatch, check_answers, naming
 from sim.engine.turn import Observe, Observer, RoundKeys, Turn
 from sim.engine.turn import queries_of as queries_of
 from sim.kernels import counter, rounds
@@ -308,7 +307,7 @@ def run_trial(
         return host_round(environment, at.train, key, asked, algorithm)
 
     watch = RoundWatch(algorithm, environment.spec, budget)
-    with _naming(algorithm, budget):
+    with naming(type(algorithm).__name__, budget):
         return _rounds(environment.spec, algorithm, budget, run_key, law, pull, watch, observe)
 
 
@@ -332,7 +331,7 @@ def run_rounds(
         watch(at.state)
         return answer(key, asked)
 
-    with _naming(algorithm, budget):
+    with naming(type(algorithm).__name__, budget):
         return _rounds(spec, algorithm, budget, run_key, None, pull, RoundWatch(algorithm, spec, budget), observe)
 
 
@@ -359,16 +358,6 @@ def _rounds(
     arms = spec.num_prompts, spec.max_scale
     check_answers(arms, budget, algorithm.overspends, *trial.policy, trial.spent)
     return trial
-
-
-@contextmanager
-def _naming(algorithm: Algorithm, budget: int) -> Iterator[None]:
-    """Say whose run it is that does not keep a limit."""
-    try:
-        yield
-    except Broken as problem:
-        whose = f"{type(algorithm).__name__} with T = {budget:,}"
-        raise Broken(f"{whose}, {problem}; `iapo check` says more") from None
 
 
 _begin, _going, _tell = eqx.filter_jit(turn.begin), eqx.filter_jit(turn.going), eqx.filter_jit(turn.tell)
