@@ -162,6 +162,8 @@ def _alone(source: Source, algorithm: Algorithm, budget: int, seed: int, watch: 
 
 def random_stats(rng: np.random.Generator, spec: Spec, algorithm: Algorithm, asked: Allocation) -> Stats:
     """Statistics of a round whose rewards are random in [0, 1]: for runs of which only the pulls matter."""
+    if algorithm.estimator == RAW:
+        return rounds.random_raw(rng, spec, asked, rounds.Pulling.of(algorithm, spec))
     blocks = np.asarray(rounds.block_counts(asked, rounds.Pulling.of(algorithm, spec)))
     shape = (len(asked.pulls), spec.num_tasks, blocks.shape[1])
     total = rng.uniform(0, 1, shape).astype(np.float32) * blocks[:, None]
@@ -197,10 +199,18 @@ def _sizes(algorithm: Algorithm, spec: Spec, trials: int, chunk: int | None, fus
 
 
 def _most_lanes(algorithm: Algorithm, spec: Spec) -> int:
-    """Trials that fit `_LANES_BYTES`, one at least: each holds float32 values and statistics of all arms."""
-    raw = algorithm.estimator == RAW
-    per_task = algorithm.max_pull(spec) + 1 if raw else algorithm.num_scales(spec)
-    statistics = algorithm.num_rows(spec) * spec.num_tasks * per_task
+    """Trials that fit `_LANES_BYTES`, one at least: each holds float32 values and statistics of all arms.
+
+    A rule that takes completions as they are holds them too, and what its state keeps of them.
+    """
+    rows = algorithm.num_rows(spec)
+    statistics = rows * spec.num_tasks * algorithm.num_scales(spec)
+    if algorithm.estimator == RAW:
+        how = rounds.Pulling.of(algorithm, spec)
+        kept = eqx.filter_eval_shape(
+            lambda spec: (rounds.nothing(spec, (rows,), how), algorithm.init(spec, jnp.int32(1))), spec
+        )
+        statistics = sum(leaf.size for leaf in jax.tree.leaves(kept))
     return max(_LANES_BYTES // (4 * _COPIES * (spec.num_contexts * spec.num_arms + statistics)), 1)
 
 
@@ -403,8 +413,8 @@ def _one_pull(
     placed: bool,
 ) -> Any:
     row, pull, prompt, scale = which
-    if placed and train.met is not None:
-        key = rounds.pull_key(round_key, prompt, pull + train.met.astype(jnp.int32))
+    if placed:
+        key = rounds.pull_key(round_key, prompt, rounds.place_of(train, pull))
     else:
         key = rounds.pull_key(round_key, row, pull)
     query = rounds.draw_query(rounds.query_key(algorithm.queries, round_key, key, pull), train, pull)

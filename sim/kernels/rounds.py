@@ -109,6 +109,11 @@ def begin_at(queries: Queries, start: Int[Array, "..."]) -> Queries:
     return queries._replace(met=_place(queries.met, start))
 
 
+def place_of(queries: Queries, pull: Int[Array, ""]) -> Int[Array, ""]:
+    """Place in the order of queries of a row's pull (`begin_at`)."""
+    return _place(queries.met, pull).astype(jnp.int32)
+
+
 def _place(met: Array | None, start: Array) -> UInt32[Array, "..."]:
     if met is None:
         raise ValueError("an allocation names places of queries; only runs with queries 'common-wor' have them")
@@ -177,6 +182,20 @@ def fold_raw(
     for all_, own in zip(sums, zip(*pulls, strict=True), strict=True):
         np.add.at(all_, row, np.stack(own))
     return found._replace(raw=Raw(*map(jnp.asarray, sums)))
+
+
+def random_raw(rng: np.random.Generator, spec: Spec, asked: Allocation, how: Pulling) -> Stats:
+    """Statistics of a round whose completions are random: answers all alike, scores uniform in 2**16 units."""
+    found = nothing(spec, asked.pulls.shape, how)
+    votes, ranked, total = (np.asarray(leaf) for leaf in found.raw or ())
+    scale, pulls = (np.asarray(leaf, np.int64) for leaf in (asked.scale, asked.pulls))
+    answers = votes.shape[1]
+    votes = rng.multinomial(scale * pulls, np.full(answers, 1 / answers)) if answers else votes
+    score = np.sort(rng.integers(0, 2**16, ranked.shape), axis=2)
+    inside = np.arange(ranked.shape[2]) < scale[:, None, None]
+    ranked = np.where(inside, score, 0) * pulls[:, None, None]
+    total = rng.integers(0, 2**16, total.shape) * (scale * pulls)[:, None]
+    return found._replace(raw=Raw(*(jnp.asarray(leaf, jnp.int32) for leaf in (votes, ranked, total))))
 
 
 def fold_pulls(
