@@ -17,8 +17,8 @@ from sim.engine import runner
 from sim.engine.turn import Observe
 from sim.envs.dataset import Dataset
 from sim.envs.tabular import TabularWorld
-from sim.kernels import counter, subsets
-from sim.raw import Rewards
+from sim.kernels import completions, counter, subsets
+from sim.raw import Raw, Rewards
 from sim.utilities import Strategy
 
 SIGMAS = 5
@@ -156,6 +156,9 @@ class Scripted(Environment):
 
     def block_units(self, pull: Pull, estimator: str = "blocks") -> Int[Array, "task num_scales"]:
         return subsets.one_pull(self.strategy, pull, estimator, self.known.max_scale)
+
+    def raw(self, pull: Pull) -> Raw:
+        return completions.one(self.strategy, pull)
 
 
 def scripted(tape: np.ndarray, like: Dataset) -> Scripted:
