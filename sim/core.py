@@ -126,6 +126,15 @@ class Places(NamedTuple):
         start: place of the row's first query, counted from the next query not met before: 0 is that one, -m the first
             of the last m met. The row's other pulls take the places that follow.
         had: completions that each of the row's pulls has had before; 0 at a place where the row made none.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from sim import Allocation
+        >>> from sim.core import Places
+        >>> one = jnp.int32([1])  # the last query met again: two completions are there, three more are asked for
+        >>> rows = Allocation(prompt=0 * one, scale=5 * one, pulls=one, places=Places(start=-one, had=2 * one))
+        >>> int(rows.completions)
+        3
     """
 
     start: Int[Array, " row"]
