@@ -65,6 +65,10 @@ class RoundPulls(NamedTuple):
     place: np.ndarray
     had: np.ndarray
 
+    def spot(self, pull: int) -> tuple[int, int]:
+        """Prompt and place of a pull."""
+        return int(self.prompt[pull]), int(self.place[pull])
+
 
 def plan_pulls(round_key: Key, allocation: Allocation, train: Queries, rule: str) -> RoundPulls:
     """The pulls that `kernels.rounds.run_round` makes for an allocation, with their queries.
@@ -209,7 +213,7 @@ class Live:
         pulls = plan_pulls(round_key, allocation, self.train, self.algorithm.queries)
         self._check_had(pulls)
         self.train = rounds.advance(self.train, allocation)
-        wants = [self._want(pulls, place) for place in range(len(pulls.row))]
+        wants = [self._want(pulls, pull) for pull in range(len(pulls.row))]
         outcomes = np.zeros((len(wants), self._how.width, len(self.strategy.aggregate)), np.float32)
         found: list[list[list[Scored]] | None] = [None] * len(wants)
         try:
@@ -230,15 +234,13 @@ class Live:
     def _check_had(self, pulls: RoundPulls) -> None:
         """Hold what an allocation says about places to what is there."""
         met: set[tuple[int, int]] = set()
-        for prompt, place, had in zip(pulls.prompt.tolist(), pulls.place.tolist(), pulls.had.tolist(), strict=True):
-            if place < 0:
-                continue
-            kept = self._kept.get((prompt, place))
-            have = 0 if kept is None else self.asked[kept.number][2]
-            if had != have or (prompt, place) in met:
-                twice = "a second time in the round" if (prompt, place) in met else f"as one of {had} completions"
-                raise Broken(f"it takes prompt {prompt} at place {place} {twice}, where there are {have}")
-            met.add((prompt, place))
+        for pull in np.flatnonzero(pulls.place >= 0).tolist():
+            spot, had = pulls.spot(pull), int(pulls.had[pull])
+            have = self.asked[self._kept[spot].number][2] if spot in self._kept else 0
+            if had != have or spot in met:
+                how = "a second time in the round" if spot in met else f"as one of {had} completions"
+                raise Broken(f"it takes prompt {spot[0]} at place {spot[1]} {how}, where there are {have}")
+            met.add(spot)
 
     def _note(
         self, pulls: RoundPulls, wants: list[Want], outcomes: np.ndarray, found: list[list[list[Scored]] | None]
@@ -251,32 +253,31 @@ class Live:
         prompts, scales, had = pulls.prompt[whole], pulls.scale[whole], pulls.had[whole]
         new, numbers = had == 0, []
         self.evidence.add(prompts[new], scales[new], units[new])
-        for place, want in ((place, wants[place]) for place in whole.tolist()):
-            at, asked = (int(pulls.prompt[place]), int(pulls.place[place])), int(pulls.scale[place])
-            own = found[place]
-            if pulls.had[place]:
-                number, first, _ = self._kept[at]
+        for pull in whole.tolist():
+            spot, own, cell = pulls.spot(pull), found[pull], wants[pull].cell.digest
+            if pulls.had[pull]:
+                number, first, _ = self._kept[spot]
                 numbers.append(number)
-                self.asked[number] = (want.cell.digest, first, asked)
+                self.asked[number] = (cell, first, int(pulls.scale[pull]))
             else:
-                number, first = len(self.asked), want.first
-                self.asked.append((want.cell.digest, first, asked))
-            if at[1] >= 0 and own is not None:
-                self._kept[at] = Kept(number, first, own)
+                number, first = len(self.asked), wants[pull].first
+                self.asked.append((cell, first, int(pulls.scale[pull])))
+            if spot[1] >= 0 and own is not None:
+                self._kept[spot] = Kept(number, first, own)
         if numbers:
             self.evidence.deepen(np.array(numbers), scales[~new], units[~new])
         return units
 
-    def _want(self, pulls: RoundPulls, place: int) -> Want:
+    def _want(self, pulls: RoundPulls, pull: int) -> Want:
         """The draws that a pull needs and does not have."""
         desk = self.desk
-        prompt, query, scale, had = (int(part[place]) for part in (pulls.prompt, pulls.query, pulls.scale, pulls.had))
+        prompt, query, scale, had = (int(part[pull]) for part in (pulls.prompt, pulls.query, pulls.scale, pulls.had))
         cell = cell_of(desk.stream, desk.sampler.endpoint, desk.prompts[prompt], desk.items[query].text)
         if had:
-            first = self._kept[prompt, int(pulls.place[place])].first + had
+            first = self._kept[pulls.spot(pull)].first + had
         else:
             first = self.used[cell.digest]
-            self.used[cell.digest] += scale if pulls.place[place] < 0 else self._how.width
+            self.used[cell.digest] += scale if pulls.place[pull] < 0 else self._how.width
         want = Want(desk.prompts[prompt], cell, first, scale - had, self._seed)
         self._seed += want.count
         return want
@@ -287,18 +288,18 @@ class Live:
         done, reader = 0, self.desk.reader
         await self.desk.sampler.gather([want for want in wants if want.count])
 
-        async def one(place: int) -> None:
+        async def one(pull: int) -> None:
             nonlocal done
-            want, item = wants[place], self.desk.items[pulls.query[place]]
+            want, item = wants[pull], self.desk.items[pulls.query[pull]]
             own: list[list[Scored]] = [[] for _ in self.strategy.aggregate]
-            if pulls.had[place]:
-                own = self._kept[int(pulls.prompt[place]), int(pulls.place[place])].found
+            if pulls.had[pull]:
+                own = self._kept[pulls.spot(pull)].found
             if want.count:
                 draws = await self.desk.sampler.draws(want)
                 new = await reader.read(want.cell, want.first, item, want.prompt.text, draws)
                 own = [old + more for old, more in zip(own, new, strict=True)]
-            outcomes[place, : pulls.scale[place]] = self.strategy.measured(reader.outcomes(item, own))
-            found[place] = own
+            outcomes[pull, : pulls.scale[pull]] = self.strategy.measured(reader.outcomes(item, own))
+            found[pull] = own
             done += 1
             self._report(RunStep(self.rounds, done, len(wants)))
 
