@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from sim.core import Algorithm, Allocation, Policy, Spec, Standing
+from sim.core import Algorithm, Allocation, Places, Policy, Spec, Standing
 from sim.designs import QUERIES, estimator_parts
 from sim.kernels import counter, rounds
 from sim.raw import RAW
@@ -39,8 +39,11 @@ def contract(algorithm: Algorithm, spec: Spec) -> str | None:
     problem = _unlike("finished", over, jax.ShapeDtypeStruct((), jnp.bool_))
     if problem is None and not isinstance(ask, Allocation):
         problem = f"allocate returns a {type(ask).__name__}; it must be an Allocation"
-    whole: Any = [jax.ShapeDtypeStruct((rows,), jnp.int32)] * 3
-    problem = problem or _unlike("allocate", Allocation(ask.prompt, ask.scale, ask.pulls), Allocation(*whole))
+    column: Any = jax.ShapeDtypeStruct((rows,), jnp.int32)
+    places = None if problem or ask.places is None else Places(column, column)
+    problem = problem or _unlike("allocate", ask, Allocation(column, column, column, places))
+    if problem is None and places is not None and algorithm.queries != "common-wor":
+        problem = f"allocate names places, and queries is {algorithm.queries!r}; only 'common-wor' has them in order"
     if problem:
         return problem
     stats: Any = eqx.filter_eval_shape(lambda: rounds.nothing(spec, (rows,), rounds.Pulling.of(algorithm, spec)))
