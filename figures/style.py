@@ -127,6 +127,7 @@ _FIXED: dict[str, tuple[str, str, str]] = {
     "psst+k8": ("#cc79a7", "D", "PSST+K8"),
     "prompt-halving": ("#661100", "*", "prompt halving"),
     "prompt-halving-n8": ("#ee8866", "8", "prompt halving, n = 8"),
+    "mixture-racing": ("#cc3311", "x", "mixture racing"),
     "uniform": ("#999933", "v", "uniform"),
     "epsilon-greedy": ("#e69f00", "<", "epsilon-greedy"),
     "softmax": ("#882255", ">", "softmax"),

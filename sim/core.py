@@ -1,4 +1,4 @@
-"""The value types of the story and its two abstract classes. Imports no room but `sim.designs`.
+"""The value types of the story and its two abstract classes. Imports no rooms but `sim.designs` and `sim.raw`.
 
 environment -> allocation -> pulls -> statistics -> trim -> policy. An algorithm says what to pull (`Allocation`), is
 told what came back (`Stats`) and answers (`Policy`). It never meets the environment: it serves trials and live models.
@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from sim.designs import QUERIES, estimator_parts
+from sim.designs import estimator_parts
+from sim.raw import RAW, Raw, Rewards
 
 Key = UInt32[Array, "2"]
 """A raw counter-based key: the two words of a threefry key (see `sim.kernels.counter`)."""
@@ -43,6 +44,8 @@ class Spec(eqx.Module):
         offset: utility that every arm of a context has beside its measured reward, in two parts that add up.
         spared: 1 where estimates leave out the cheapest first completion's cost, 0 elsewhere.
         excess: where `spared`, the cost of a prompt's first completion less that of the cheapest; 0 elsewhere.
+        rewards: how completions become task rewards.
+        num_queries: queries that a run draws from; None where nobody has said.
 
     Example:
         >>> from sim import envs
@@ -62,6 +65,8 @@ class Spec(eqx.Module):
     offset: Float[Array, "2 context"]
     spared: Float[Array, " context"]
     excess: Float[Array, "context prompt"]
+    rewards: Rewards | None = None
+    num_queries: int | None = eqx.field(static=True, default=None)
 
     @property
     def num_tasks(self) -> int:
@@ -113,14 +118,23 @@ class Pull(NamedTuple):
 class Places(NamedTuple):
     """Queries that the pulls of a round meet, new ones or ones met before, and what is there already.
 
-    For runs without replacement ("common-wor"), whose queries have an order. The pull of a row at a place has the same
-    completions whenever it is made: a larger scale adds to them, and only what is added costs. Statistics are of all
-    its completions, old and new. A rule that keeps evidence per query gives every query a row of its own.
+    For runs without replacement ("common-wor"), whose queries have an order. The pull of a prompt at a place has the
+    same completions whenever it is made, and in whichever row: a larger scale adds to them, and only what is added
+    costs. Statistics are of all its completions, old and new. Evidence per query takes a row for every query.
 
     Attributes:
         start: place of the row's first query, counted from the next query not met before: 0 is that one, -m the first
             of the last m met. The row's other pulls take the places that follow.
         had: completions that each of the row's pulls has had before; 0 at a place where the row made none.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from sim import Allocation
+        >>> from sim.core import Places
+        >>> one = jnp.int32([1])  # the last query met again: two completions are there, three more are asked for
+        >>> rows = Allocation(prompt=0 * one, scale=5 * one, pulls=one, places=Places(start=-one, had=2 * one))
+        >>> int(rows.completions)
+        3
     """
 
     start: Int[Array, " row"]
@@ -161,6 +175,7 @@ class Stats(NamedTuple):
             pull that counts as as many.
         blocks: number of blocks summed. With `reuse = False` the scale axis has length one: only
             the whole pull counts, as one block of the row's own scale.
+        raw: the completions themselves, for `estimator = "raw"`; the scale axis of the others is then empty.
 
     Example:
         >>> import jax.numpy as jnp
@@ -172,6 +187,7 @@ class Stats(NamedTuple):
 
     total: Float[Array, "row task scale"]
     blocks: Float[Array, "row scale"]
+    raw: Raw | None = None
 
 
 class Policy(NamedTuple):
@@ -262,6 +278,21 @@ class Environment(eqx.Module):
 
         return jax.vmap(one)(keys, prompts, queries, scales)
 
+    def raw(self, pull: Pull) -> Raw:
+        """The completions of a pull as they are (`kernels.completions`)."""
+        raise NotImplementedError
+
+    def raw_rows(
+        self,
+        keys: UInt32[Array, "row 2"],
+        prompts: Int[Array, " row"],
+        queries: Int[Array, " row"],
+        scales: Int[Array, " row"],
+        width: int,
+    ) -> Raw:
+        """`raw` of one pull per row, as `pull_rows`."""
+        return jax.vmap(lambda *which: self.raw(self.pull(*which).narrowed(width)))(keys, prompts, queries, scales)
+
     def estimator_for(self, width: int, estimator: str) -> str:
         """The estimator of pulls of up to `width`: another than asked for where that takes too large a table here."""
         return estimator
@@ -340,7 +371,7 @@ class Algorithm(eqx.Module):
     queries: ClassVar[str] = "independent"
     """How the runner draws queries for it, one of `QUERIES`."""
     estimator: ClassVar[str] = "blocks"
-    """How pulls become statistics, one of `ESTIMATORS`."""
+    """How pulls become statistics, one of `designs.ESTIMATORS` or `RAW`: not at all."""
     reuse: ClassVar[bool] = True
     """Whether a pull's disjoint blocks count for every smaller scale."""
 
@@ -375,6 +406,8 @@ class Algorithm(eqx.Module):
 
     def num_scales(self, spec: Spec) -> int:
         """Scales of which its pulls yield statistics (static)."""
+        if self.estimator == RAW:
+            return 0
         if not self.reuse:
             return 1
         return spec.max_scale if estimator_parts(self.estimator)[0] == "plug-in" else self.max_pull(spec)
@@ -414,37 +447,3 @@ class Algorithm(eqx.Module):
     def recommend(self, key: Key, spec: Spec, state: Any) -> Policy:
         """The arm for every context."""
         raise NotImplementedError
-
-
-class Designed(Algorithm):
-    """An algorithm that takes any query design. Abstract.
-
-    Attributes:
-        queries: which queries pulls meet. "independent": each a query of its own, drawn by the law. "common": pull i
-            of a round the same one for every row. "common-wor": the same without replacement over the whole run.
-    """
-
-    queries: str = eqx.field(static=True, default="independent", kw_only=True)  # pyright: ignore
-
-    def __check_init__(self) -> None:
-        """Reject designs that do not exist."""
-        if self.queries not in QUERIES:
-            raise ValueError(f"queries is {self.queries!r}; allowed are {', '.join(QUERIES)}")
-
-
-class Estimating(Designed):
-    """An algorithm that takes any estimator too. Abstract.
-
-    Attributes:
-        estimator: what a pull of n completions says about scale k. "blocks": the mean over floor(n / k) disjoint
-            blocks. "subsets": the mean over all subsets of size k, the complete U-statistic. "plug-in": the value of
-            the pull's empirical law, biased, but known for k > n too. "subsets-R" and "plug-in-R" average over blocks
-            in R random orders or redraws of the pull (`kernels.orders`), as the two do by themselves where their tables
-            would be too large. All count as floor(n / k) blocks, "plug-in" at least as one.
-    """
-
-    estimator: str = eqx.field(static=True, default="blocks", kw_only=True)  # pyright: ignore
-
-    def __check_init__(self) -> None:
-        """Reject estimators that do not exist."""
-        estimator_parts(self.estimator)

@@ -1,9 +1,9 @@
 """Names of how pulls meet queries and become statistics. Imports no other room."""
 
 QUERIES = ("independent", "common", "common-wor")
-"""Query designs; see `core.Designed`."""
+"""Query designs; see `designed.Designed`."""
 ESTIMATORS = ("blocks", "subsets", "plug-in")
-"""How a pull's completions become statistics of every scale; see `core.Estimating`."""
+"""How a pull's completions become statistics of every scale; see `designed.Estimating`."""
 MAX_ORDERS = 64
 """Random orders over which an estimator averages, at most: sums over them then fit int32."""
 

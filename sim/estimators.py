@@ -90,6 +90,15 @@ def _steps(
     return _net(spec, reward, costs, (blocks > 0)[None])
 
 
+def value_of(
+    spec: Spec, reward: Float[Array, "task prompt scale"], pulled: Bool[Array, " prompt"]
+) -> Float[Array, "context prompt scale"]:
+    """`value` where rewards were estimated elsewhere; -inf for a prompt not pulled."""
+    costs = _costs(spec, spec.cost[:, :, None], spec.excess[:, :, None])
+    own = reward[jnp.asarray(spec.task, jnp.int32)] * spec.task_weight[:, None, None]
+    return _as_value(spec, _net(spec, own, costs, pulled[None, :, None]))
+
+
 def arm_value(
     spec: Spec, total: Float[Array, "context arm"], blocks: Float[Array, "context arm"]
 ) -> Float[Array, "context arm"]:

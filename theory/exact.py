@@ -14,11 +14,11 @@ from jaxtyping import Float, Float64, Int
 from sim.core import Queries
 from sim.envs.dataset import Dataset
 from sim.envs.tabular import TabularWorld
+from sim.kernels.majority import majority_credit, majority_moments
+from sim.kernels.moments import Moments
 from sim.utilities import tasks_of
 from theory.blocks.best_of_n import best_of_n, best_of_n_from_cdf, best_of_n_moments
-from theory.blocks.block import Moments
 from theory.blocks.law import averages, law_of_data, law_of_world, per_query
-from theory.blocks.majority import majority_credit, majority_moments
 from theory.blocks.mixed import per_query_moments
 
 __all__ = [

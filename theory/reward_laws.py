@@ -13,10 +13,10 @@ from jaxtyping import Float64, Int
 from sim.constants import GOLD
 from sim.envs.dataset import Dataset
 from sim.envs.tabular import TabularWorld
+from sim.kernels.majority import poisson, rival_ways
+from sim.kernels.moments import normal_rows
 from sim.utilities import tasks_of
-from theory.blocks.block import normal_rows
 from theory.blocks.law import Law, answer_probs, law_of_data, law_of_world
-from theory.blocks.majority import poisson, rival_ways
 from theory.exact import query_law
 
 IMPOSSIBLE = 2.0**-31
@@ -129,7 +129,7 @@ def _task_range(law: Law, kept: np.ndarray, least: float) -> tuple[np.ndarray, n
 def _credits(law: Law) -> tuple[np.ndarray, np.ndarray]:
     """Values of the majority-vote credit, and their probabilities (prompt, query, scale, value).
 
-    The recurrence of `theory.blocks.majority`, kept apart by the number of answers tied with the right one. Losing is
+    The recurrence of `sim.kernels.majority`, kept apart by the number of answers tied with the right one. Losing is
     added up like winning, by the most votes of another answer: one minus the rest would lose what is rarer than 1e-16.
     """
     answers = answer_probs(law)

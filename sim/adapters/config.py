@@ -38,7 +38,7 @@ from sim.adapters.run_file.settings import (
 from sim.adapters.run_file.toml_table import TomlTable
 from sim.adapters.scorers import registry
 from sim.adapters.trust import Trust
-from sim.constants import AGGREGATES
+from sim.constants import AGGREGATES, MAX_ANSWERS
 
 if TYPE_CHECKING:
     from sim.core import Algorithm
@@ -113,6 +113,7 @@ def _config(path: Path, content: dict[str, Any], may_import: Trust) -> Config:
         algorithm=_algorithm(top, made.tune.algorithm, may_import),
         budget=made.tune.budget,
         max_scale=made.tune.max_scale,
+        answers=made.tune.answers,
         caps=_caps(top, made.caps, rounds, probing),
         source={"cost": {}} | {key: content[key] for key in SOURCE if key in content},
         cost_measure=made.cost.measure,
@@ -127,6 +128,7 @@ def _config(path: Path, content: dict[str, Any], may_import: Trust) -> Config:
             f"is {config.algorithm_text!r}, which pulls one arm at a time; in batch mode every round is a batch: "
             "use one with rounds, such as psst, or endpoint.mode 'sync'",
         )
+    _check_answers(top, config)
     if config.votes and config.queries.gold is None:
         raise top.wrong("queries.gold", "is missing; votes ('mv') need the column of the right answers")
     for objective in objectives:
@@ -395,6 +397,20 @@ def _algorithm(top: TomlTable, text: str, may_import: Trust) -> "Algorithm":
     if algorithm.overspends:
         raise table.wrong("algorithm", f"is {text!r}, which may spend more than the budget; with real money it may not")
     return algorithm
+
+
+def _check_answers(top: TomlTable, config: Config) -> None:
+    """Refuse a number of answers where nothing is voted on, and its absence where an algorithm needs it."""
+    from sim.raw import RAW
+
+    if config.answers is not None and not config.votes:
+        raise top.wrong("tune.answers", f"is {config.answers}; no objective is voted on, so that there are no answers")
+    if config.answers is None and config.votes and config.algorithm.estimator == RAW:
+        raise top.wrong(
+            "tune.answers",
+            f"is missing; {config.algorithm_text!r} values votes by a law of the answers and needs to know how many "
+            f"different ones a query can have, what cannot be read among them: 2 to {MAX_ANSWERS}",
+        )
 
 
 def _caps(top: TomlTable, made: CapsTable, rounds: int, probing: int) -> Caps:

@@ -19,12 +19,13 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
-from sim.adapters.live import RunStep, in_parallel, unit_sums
+from sim.adapters.live import RunStep, in_parallel
 from sim.adapters.paid.sampler import REFUSED, Want, consecutive
 from sim.adapters.policy import PolicyFile
 from sim.adapters.run_file.settings import Config
 from sim.adapters.scoring import Item
 from sim.adapters.session import Session
+from sim.adapters.summing import unit_sums
 from sim.adapters.tune import LEVEL, Costs, completion_cost, world
 
 ROLES = ("policy", "single", "triple")

@@ -78,11 +78,21 @@ class Evidence:
         """Add pulls: `units` are block sums, shape (pull, task, scale)."""
         self._parts.append((prompts, scales, units))
 
+    def deepen(self, numbers: np.ndarray, scales: np.ndarray, units: np.ndarray) -> None:
+        """Put pulls with all their completions in the place of what was there, by their numbers in order of adding."""
+        prompts, old_scales, old_units = self._joined()
+        old_scales[numbers], old_units[numbers] = scales, units
+        self._parts = [(prompts, old_scales, old_units)]
+
+    def _joined(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        empty = (np.zeros(0, int), np.zeros(0, int), np.zeros((0, self.spec.num_tasks, self._width), np.int64))
+        prompts, scales, units = map(np.concatenate, zip(empty, *self._parts, strict=True))
+        return prompts, scales, units
+
     def estimate(self, paid: Paid | None = None) -> Estimate:
         """Values of all arms in all contexts, with costs as they were paid, or else as the spec has them."""
         spec, task = self.spec, np.array(self.spec.task)
-        empty = (np.zeros(0, int), np.zeros(0, int), np.zeros((0, spec.num_tasks, self._width), np.int64))
-        prompts, scales, units = map(np.concatenate, zip(empty, *self._parts, strict=True))
+        prompts, scales, units = self._joined()
         blocks = np.asarray(subsets.blocks_of(jnp.asarray(scales), self._width, self._estimator), np.float64)
         weight = (np.asarray(spec.task_weight, np.float64) * np.asarray(spec.unit, np.float64)[task])[:, None]
         offset = np.asarray(spec.offset, np.float64).sum(axis=0)[:, None]

@@ -2,13 +2,15 @@
 
 Which queries a round draws follows the algorithm's rule and the run's key alone; so do the numbers and seeds of all
 draws. A run that was stopped asks for the same draws again, finds those that it has in the journal, and goes on.
+
+Where an allocation names places (`core.Places`), draws belong to a prompt and a place: room is kept for the largest
+pull among the numbers of the cell's draws when a place is first met, and a pull that is deepened goes on in it.
 """
 
 import asyncio
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -22,19 +24,19 @@ from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.sampler import Sampler, Want, cell_of
 from sim.adapters.run_file.settings import Prompt
 from sim.adapters.scorers.reader import Reader
-from sim.adapters.scoring import Item
+from sim.adapters.scoring import Item, Scored
+from sim.adapters.summing import completions_of, estimator_for, unit_sums
 from sim.adapters.wire.retry import Stopped
 from sim.core import Algorithm, Allocation, Key, Queries, Spec, Stats
-from sim.designs import estimator_parts
-from sim.kernels import rounds, subsets
+from sim.engine.limits import Broken
+from sim.kernels import rounds
+from sim.raw import RAW
 from sim.utilities import Strategy
 
 GRACE = 30.0
 """Seconds that requests under way are waited for when a run stops."""
 PARTING = 0.5
 """Seconds that replies may still come, and are kept, when the user ends a run."""
-_ROWS = 256
-"""Pulls whose blocks are summed at a time."""
 
 
 class RunStep(NamedTuple):
@@ -46,85 +48,69 @@ class RunStep(NamedTuple):
 
 
 class RoundPulls(NamedTuple):
-    """The pulls of a round, one entry each: row of the allocation, prompt, query, scale, key."""
+    """The pulls of a round, one entry each.
+
+    Attributes:
+        row: of the allocation.
+        prompt, query, scale, key: of the pull.
+        place: in the order of queries, -1 where the allocation names none.
+        had: completions that the pull has had before.
+    """
 
     row: np.ndarray
     prompt: np.ndarray
     query: np.ndarray
     scale: np.ndarray
     key: np.ndarray
+    place: np.ndarray
+    had: np.ndarray
+
+    def spot(self, pull: int) -> tuple[int, int]:
+        """Prompt and place of a pull."""
+        return int(self.prompt[pull]), int(self.place[pull])
 
 
 def plan_pulls(round_key: Key, allocation: Allocation, train: Queries, rule: str) -> RoundPulls:
-    """The pulls that `kernels.rounds.run_round` makes for an allocation, with their queries."""
-    if allocation.places is not None:
-        raise ValueError("an allocation names places of queries, which a live run cannot meet again; leave places out")
+    """The pulls that `kernels.rounds.run_round` makes for an allocation, with their queries.
+
+    Raises:
+        ValueError: it names places of queries, and they are not drawn in an order.
+    """
     prompt, scale, pulls = (np.asarray(leaf) for leaf in allocation[:3])
     row = np.repeat(np.arange(len(pulls)), pulls)
     number = np.arange(len(row)) - np.repeat(np.cumsum(pulls) - pulls, pulls)
+    places, none = allocation.places, np.zeros(len(pulls), int)
+    start, had = (none, none) if places is None else (np.asarray(leaf) for leaf in places)
     size = 1 << max(len(row) - 1, 0).bit_length()  # few lengths, few compilations
-    padded = [jnp.asarray(np.pad(part, (0, size - len(row))), jnp.int32) for part in (row, number)]
-    query, key = (np.asarray(part)[: len(row)] for part in _draw(rule, round_key, train, *padded))
-    return RoundPulls(row, prompt[row], query, scale[row], key)
+    padding = (0, size - len(row))
+    items = jnp.asarray(np.pad(row if places is None else prompt[row], padding), jnp.int32)
+    numbers, starts = (jnp.asarray(np.pad(part, padding), jnp.int32) for part in (number, start[row]))
+    found = _draw(rule, round_key, train, items, numbers, starts, places is not None)
+    query, key, place = (np.asarray(part)[: len(row)] for part in found)
+    return RoundPulls(row, prompt[row], query, scale[row], key, place, had[row])
 
 
 @eqx.filter_jit
-def _draw(rule: str, round_key: Key, train: Queries, rows: jax.Array, numbers: jax.Array) -> tuple:
-    def one(row: jax.Array, number: jax.Array) -> tuple[jax.Array, Key]:
-        own = rounds.pull_key(round_key, row, number)
-        return rounds.draw_query(rounds.query_key(rule, round_key, own, number), train, number), own
+def _draw(
+    rule: str,
+    round_key: Key,
+    train: Queries,
+    items: jax.Array,
+    numbers: jax.Array,
+    starts: jax.Array,
+    placed: bool,
+) -> tuple:
+    """Query, key and place of pulls; `items` are their prompts where they have places, else rows."""
 
-    return jax.vmap(one)(rows, numbers)
+    def one(item: jax.Array, number: jax.Array, start: jax.Array) -> tuple[jax.Array, Key, jax.Array]:
+        law, place = train, jnp.int32(-1)
+        if placed:
+            law = rounds.begin_at(train, start)
+            place = rounds.place_of(law, number)
+        own = rounds.pull_key(round_key, item, place if placed else number)
+        return rounds.draw_query(rounds.query_key(rule, round_key, own, number), law, number), own, place
 
-
-def unit_sums(
-    strategy: Strategy,
-    outcomes: np.ndarray,
-    scales: np.ndarray,
-    estimator: str = "blocks",
-    max_scale: int = 0,
-    keys: np.ndarray | None = None,
-) -> np.ndarray:
-    """Block sums of pulls in integer units, int64, shape (pull, task, scale).
-
-    Args:
-        strategy: how completions become rewards; its number of answers is not used.
-        outcomes: shape (pull, width, objective), float32; rows from a pull's scale on are padding.
-        scales: completions of every pull.
-        estimator: as `designs.estimator_parts` reads it.
-        max_scale: scales that "plug-in" estimates.
-        keys: key of every pull, shape (pull, 2), for random orders.
-    """
-    num_pulls, width, _ = outcomes.shape
-    vote = strategy.columns("mv")
-    most = int(outcomes[:, :, vote[0]].max(initial=1)) if vote and outcomes.size else 0
-    seen = with_answers(strategy, most)
-    num_scales = max_scale if estimator_parts(estimator)[0] == "plug-in" else width
-    sums = np.zeros((num_pulls, strategy.weights.shape[0], num_scales), np.int64)
-    for first in range(0, num_pulls, _ROWS):
-        part, size = outcomes[first : first + _ROWS], scales[first : first + _ROWS]
-        filled = np.pad(part, ((0, _ROWS - len(part)), (0, 0), (0, 0)))
-        sizes = np.pad(size, (0, _ROWS - len(part))).astype(np.int32)
-        rows = (jnp.asarray(filled.transpose(1, 2, 0)), jnp.asarray(sizes))
-        own = None if keys is None else jnp.asarray(np.resize(keys[first : first + _ROWS], (_ROWS, 2)))
-        found = _pull_units(seen, *rows, estimator, max_scale, own)
-        sums[first : first + _ROWS] = np.asarray(found)[: len(part)]
-    return sums
-
-
-def with_answers(strategy: Strategy, most: int) -> Strategy:
-    """The strategy for answers numbered up to `most`, and a few more: few numbers of answers, few compilations."""
-    answers = 1 << most.bit_length()
-    return replace(strategy, num_answers=answers)
-
-
-def estimator_for(spec: Spec, strategy: Strategy, algorithm: Algorithm) -> str:
-    """The estimator of a run: random orders where tables would be too large if all answers of a pull differed."""
-    width = algorithm.max_pull(spec)
-    return subsets.chosen(with_answers(strategy, width), width, spec.max_scale, algorithm.estimator)
-
-
-_pull_units = eqx.filter_jit(subsets.pull_units)
+    return jax.vmap(one)(items, numbers, starts)
 
 
 def token_counts(journal: Journal, stream: str, asked: Sequence[tuple[bytes, int, int]]) -> np.ndarray:
@@ -173,13 +159,27 @@ class Desk(NamedTuple):
     first_seed: int
 
 
+class Kept(NamedTuple):
+    """A pull at a place, as far as it goes.
+
+    Attributes:
+        number: of the pull, in the order of `Live.evidence`.
+        first: number of its first draw in its cell.
+        found: findings of every objective's scorer in its draws.
+    """
+
+    number: int
+    first: int
+    found: list[list[Scored]]
+
+
 class Live:
     """The answering side of one run's rounds.
 
     Attributes:
         evidence: what all pulls together say about every arm.
         train: the query law, after the rounds so far.
-        used: draws used of every cell so far.
+        used: draws of every cell so far, with those that room is kept for.
         asked: cell, first draw and number of draws of every pull so far, in the order of `evidence`.
         rounds: whole rounds so far.
     """
@@ -194,67 +194,112 @@ class Live:
         report: Callable[[RunStep], None] = lambda step: None,
     ):
         self.spec, self.strategy, self.algorithm, self.train, self.desk = spec, strategy, algorithm, train, desk
-        width = algorithm.num_scales(spec) if algorithm.reuse else algorithm.max_pull(spec)
+        self._how = rounds.Pulling.of(algorithm, spec)
+        counted = algorithm.reuse and self._how.estimator != RAW
         self._estimator = estimator_for(spec, strategy, algorithm)
-        self.evidence = Evidence(spec, width, self._estimator)
+        self.evidence = Evidence(spec, self._how.num_scales if counted else self._how.width, self._estimator)
         self.used: Counter[bytes] = Counter()
         self.asked: list[tuple[bytes, int, int]] = []
+        self._kept: dict[tuple[int, int], Kept] = {}
         self._report, self._seed, self.rounds = report, desk.first_seed, 0
 
     def answer(self, round_key: Key, allocation: Allocation) -> Stats:
         """One round: ask for all its pulls at once, read them, sum them up.
 
         Raises:
+            Broken: it tells of completions that are not there.
             Stopped: the run cannot go on; what was paid for is in the journal.
         """
         pulls = plan_pulls(round_key, allocation, self.train, self.algorithm.queries)
+        self._check_had(pulls)
         self.train = rounds.advance(self.train, allocation)
-        wants = [self._want(*map(int, place)) for place in zip(pulls.prompt, pulls.query, pulls.scale, strict=True)]
-        width = self.algorithm.max_pull(self.spec)
-        outcomes = np.zeros((len(wants), width, len(self.strategy.aggregate)), np.float32)
-        done = np.zeros(len(wants), bool)
-        if wants:
-            try:
-                self.desk.loop.run(self._ask(wants, pulls, outcomes, done))
-            except Stopped:
-                self._keep(pulls, outcomes, done)
-                raise
-        units = self._units(pulls, outcomes)
-        self.evidence.add(pulls.prompt, pulls.scale, units)
+        wants = [self._want(pulls, pull) for pull in range(len(pulls.row))]
+        outcomes = np.zeros((len(wants), self._how.width, len(self.strategy.aggregate)), np.float32)
+        found: list[list[list[Scored]] | None] = [None] * len(wants)
+        try:
+            if wants:
+                self.desk.loop.run(self._ask(wants, pulls, outcomes, found))
+        except Stopped:  # what is whole of a round that broke off counts; the algorithm does not see it
+            self._note(pulls, wants, outcomes, found)
+            raise
+        units = self._note(pulls, wants, outcomes, found)
         self.rounds += 1
-        how = rounds.Pulling.of(self.algorithm, self.spec)
-        return rounds.fold_pulls(self.spec, allocation, pulls.row, units, how)
+        if self._how.estimator != RAW:
+            return rounds.fold_pulls(self.spec, allocation, pulls.row, units, self._how)
+        known = self.spec.rewards
+        assert known is not None
+        raw = completions_of(self.strategy, outcomes, pulls.scale, known.num_answers)
+        return rounds.fold_raw(self.spec, allocation, pulls.row, raw, self._how)
 
-    def _keep(self, pulls: RoundPulls, outcomes: np.ndarray, done: np.ndarray) -> None:
-        """Let the pulls of a round that broke off count as far as they are whole; the algorithm does not see them."""
-        first = len(self.asked) - len(done)
-        self.asked[first:] = [one for one, whole in zip(self.asked[first:], done, strict=True) if whole]
-        own = RoundPulls(*(part[done] for part in pulls))
-        self.evidence.add(own.prompt, own.scale, self._units(own, outcomes[done]))
+    def _check_had(self, pulls: RoundPulls) -> None:
+        """Hold what an allocation says about places to what is there."""
+        met: set[tuple[int, int]] = set()
+        for pull in np.flatnonzero(pulls.place >= 0).tolist():
+            spot, had = pulls.spot(pull), int(pulls.had[pull])
+            have = self.asked[self._kept[spot].number][2] if spot in self._kept else 0
+            if had != have or spot in met:
+                how = "a second time in the round" if spot in met else f"as one of {had} completions"
+                raise Broken(f"it takes prompt {spot[0]} at place {spot[1]} {how}, where there are {have}")
+            met.add(spot)
 
-    def _units(self, pulls: RoundPulls, outcomes: np.ndarray) -> np.ndarray:
-        return unit_sums(self.strategy, outcomes, pulls.scale, self._estimator, self.spec.max_scale, pulls.key)
+    def _note(
+        self, pulls: RoundPulls, wants: list[Want], outcomes: np.ndarray, found: list[list[list[Scored]] | None]
+    ) -> np.ndarray:
+        """Add the pulls that are whole to the evidence, deepened ones in their place; units of all of them."""
+        whole = np.flatnonzero([one is not None for one in found])
+        units = unit_sums(
+            self.strategy, outcomes[whole], pulls.scale[whole], self._estimator, self.spec.max_scale, pulls.key[whole]
+        )
+        prompts, scales, had = pulls.prompt[whole], pulls.scale[whole], pulls.had[whole]
+        new, numbers = had == 0, []
+        self.evidence.add(prompts[new], scales[new], units[new])
+        for pull in whole.tolist():
+            spot, own, cell = pulls.spot(pull), found[pull], wants[pull].cell.digest
+            if pulls.had[pull]:
+                number, first, _ = self._kept[spot]
+                numbers.append(number)
+                self.asked[number] = (cell, first, int(pulls.scale[pull]))
+            else:
+                number, first = len(self.asked), wants[pull].first
+                self.asked.append((cell, first, int(pulls.scale[pull])))
+            if spot[1] >= 0 and own is not None:
+                self._kept[spot] = Kept(number, first, own)
+        if numbers:
+            self.evidence.deepen(np.array(numbers), scales[~new], units[~new])
+        return units
 
-    def _want(self, prompt: int, query: int, scale: int) -> Want:
+    def _want(self, pulls: RoundPulls, pull: int) -> Want:
+        """The draws that a pull needs and does not have."""
         desk = self.desk
+        prompt, query, scale, had = (int(part[pull]) for part in (pulls.prompt, pulls.query, pulls.scale, pulls.had))
         cell = cell_of(desk.stream, desk.sampler.endpoint, desk.prompts[prompt], desk.items[query].text)
-        want = Want(desk.prompts[prompt], cell, self.used[cell.digest], scale, self._seed)
-        self.asked.append((cell.digest, want.first, scale))
-        self.used[cell.digest] += scale
-        self._seed += scale
+        if had:
+            first = self._kept[pulls.spot(pull)].first + had
+        else:
+            first = self.used[cell.digest]
+            self.used[cell.digest] += scale if pulls.place[pull] < 0 else self._how.width
+        want = Want(desk.prompts[prompt], cell, first, scale - had, self._seed)
+        self._seed += want.count
         return want
 
-    async def _ask(self, wants: list[Want], pulls: RoundPulls, outcomes: np.ndarray, whole: np.ndarray) -> None:
-        done = 0
-        await self.desk.sampler.gather(wants)
+    async def _ask(
+        self, wants: list[Want], pulls: RoundPulls, outcomes: np.ndarray, found: list[list[list[Scored]] | None]
+    ) -> None:
+        done, reader = 0, self.desk.reader
+        await self.desk.sampler.gather([want for want in wants if want.count])
 
-        async def one(place: int) -> None:
+        async def one(pull: int) -> None:
             nonlocal done
-            want, item = wants[place], self.desk.items[pulls.query[place]]
-            draws = await self.desk.sampler.draws(want)
-            found = await self.desk.reader.read(want.cell, want.first, item, want.prompt.text, draws)
-            outcomes[place, : want.count] = self.strategy.measured(self.desk.reader.outcomes(item, found))
-            whole[place] = True
+            want, item = wants[pull], self.desk.items[pulls.query[pull]]
+            own: list[list[Scored]] = [[] for _ in self.strategy.aggregate]
+            if pulls.had[pull]:
+                own = self._kept[pulls.spot(pull)].found
+            if want.count:
+                draws = await self.desk.sampler.draws(want)
+                new = await reader.read(want.cell, want.first, item, want.prompt.text, draws)
+                own = [old + more for old, more in zip(own, new, strict=True)]
+            outcomes[pull, : pulls.scale[pull]] = self.strategy.measured(reader.outcomes(item, own))
+            found[pull] = own
             done += 1
             self._report(RunStep(self.rounds, done, len(wants)))
 

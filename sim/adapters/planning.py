@@ -117,7 +117,7 @@ def rest(plan: RunPlan, config: Config, sampler: Sampler) -> tuple[Amount | None
     return about, share(plan.worst, config.budget)
 
 
-def check_cap(config: Config, probe: Need, sampler: Sampler) -> None:
+def check_cap(config: Config, probe: Need, items: Sequence[Item], sampler: Sampler) -> None:
     """Refuse, before the first round, a cap on completions that leaves the rounds too little.
 
     The rounds need what they spend of the budget in dry runs. A run that is in its rounds goes on: it may need less.
@@ -129,7 +129,7 @@ def check_cap(config: Config, probe: Need, sampler: Sampler) -> None:
     cap, budget = config.caps.completions, config.budget
     if spent + probing + budget <= cap or sampler.journal.num_draws("tune"):
         return
-    spec, _ = world(config, unmeasured(config))
+    spec, _ = world(config, unmeasured(config), items)
     most = max(int(_dry_run(config, spec, number)[1].sum()) for number in range(DRY_RUNS))
     needed = spent + probing + most
     if needed > cap:
@@ -245,10 +245,11 @@ def _dry_run(config: Config, spec: Spec, seed: int) -> tuple[tuple[Round, ...], 
 
     def answer(key: Key, allocation: Allocation) -> Stats:
         prompt, scale, number = (np.asarray(leaf) for leaf in allocation[:3])
-        np.add.at(pulled, prompt, scale * number)
-        np.add.at(pulls, prompt, number)
+        new = (scale if allocation.places is None else scale - np.asarray(allocation.places.had)) * number
+        np.add.at(pulled, prompt, new)
+        np.add.at(pulls, prompt, np.where(new > 0, number, 0))
         on = number > 0
-        size = (len(set(prompt[on])), int(scale[on].max(initial=0)), int(number.sum()), int((scale * number).sum()))
+        size = (len(set(prompt[on])), int(scale[on].max(initial=0)), int(number.sum()), int(new.sum()))
         steps.append(Round(arms[-1], *size))
         return runner.random_stats(rng, spec, config.algorithm, allocation)
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from sim.adapters.live import RunStep, in_parallel
 from sim.adapters.paid.entries import Asked, Draw
-from sim.adapters.paid.sampler import Want, cell_of, consecutive
+from sim.adapters.paid.sampler import Want, cell_of, consecutive, runs
 from sim.adapters.scoring import Item, Scored
 from sim.adapters.session import Session
 from sim.adapters.tune import completion_cost
@@ -87,7 +87,9 @@ def replay(live: Session, items: Sequence[Item], stream: str = "tune") -> tuple[
         for p in prompts:
             for x in queries:
                 draws = await live.journal.draws(cells[p, x], 0, 2**31)
-                rows += await _rows(live, cells[p, x], items[x], [draws[number] for number in sorted(draws)])
+                for first, count in runs(sorted(draws), len(draws)):  # scores are kept by numbers, which have gaps
+                    own = [draws[number] for number in range(first, first + count)]
+                    rows += await _rows(live, cells[p, x], items[x], own, first)
         return rows
 
     dropped = [config.prompts[p].name for p in range(len(config.prompts)) if p not in prompts]
@@ -98,9 +100,9 @@ def replay(live: Session, items: Sequence[Item], stream: str = "tune") -> tuple[
     return made, left
 
 
-async def _rows(live: Session, cell: Asked, item: Item, draws: Sequence[Draw]) -> list[dict[str, Any]]:
-    """A row per completion as `sim.envs.logs` takes them, without its cost."""
-    found = await live.reader.read(cell, 0, item, cell.prompt, draws)
+async def _rows(live: Session, cell: Asked, item: Item, draws: Sequence[Draw], first: int = 0) -> list[dict[str, Any]]:
+    """A row per completion, draws first, first + 1, .., as `sim.envs.logs` takes them, without its cost."""
+    found = await live.reader.read(cell, first, item, cell.prompt, draws)
     rows = []
     for place in range(len(draws)):
         row: dict[str, Any] = {"prompt": cell.prompt, "query": cell.query, "cell": cell.digest}

@@ -7,6 +7,7 @@ values from all pulls together, less what completions of the probe and the round
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -15,19 +16,21 @@ import numpy as np
 
 from sim import instances, origins
 from sim.adapters.evidence import Estimate, Paid, interval
-from sim.adapters.live import Desk, Live, RunStep, estimator_for, in_parallel, token_counts
+from sim.adapters.live import Desk, Live, RunStep, in_parallel, token_counts
 from sim.adapters.paid.sampler import Want, consecutive
 from sim.adapters.policy import Arm, Chosen
 from sim.adapters.run_file import queries
 from sim.adapters.run_file.settings import MONEY, Config, Context, Prompt
 from sim.adapters.scoring import Item
 from sim.adapters.session import Session
+from sim.adapters.summing import estimator_for
 from sim.adapters.wire.retry import Stopped
 from sim.core import Key, Queries, Spec
 from sim.engine import runner
 from sim.engine.contract import contract
 from sim.envs.contexts import Outcomes, describe
 from sim.kernels import counter
+from sim.raw import RAW
 from sim.utilities import Strategy
 
 LEVEL = 0.95
@@ -97,19 +100,26 @@ def unmeasured(config: Config) -> Costs:
     return Costs(np.array([prompt.cost or 0.0 for prompt in config.prompts]), nothing, nothing)
 
 
-def world(config: Config, costs: Costs) -> tuple[Spec, Strategy]:
-    """The world of a run: what the algorithm knows, and how completions become rewards."""
+def world(config: Config, costs: Costs, items: Sequence[Item] = ()) -> tuple[Spec, Strategy]:
+    """The world of a run: what the algorithm knows, and how completions become rewards.
+
+    Args:
+        config: the run.
+        costs: of completions.
+        items: the queries; none where their number does not matter.
+    """
     ends = [(0.0, 1.0) if one.aggregate == "mv" else (one.low, one.high) for one in config.objectives]
     low, high = np.array(ends, np.float64).T
-    return describe(
+    spec, strategy = describe(
         Outcomes(tuple(one.aggregate for one in config.objectives), low, high),
         np.array([context.weights for context in config.contexts], np.float64),
         np.array([context.cost_weight for context in config.contexts], np.float64),
         np.asarray(costs.cost, np.float64),
         config.max_scale,
-        num_answers=config.max_scale + 1 if config.votes else 1,
+        num_answers=(config.answers or config.max_scale + 1) if config.votes else 1,
         tie=config.tie,
     )
+    return replace(spec, num_queries=len(items) or None), strategy
 
 
 def check(config: Config) -> None:
@@ -130,7 +140,7 @@ def replaced(config: Config) -> str:
     """Sentence on an option that would be too dear and on its replacement; "" where there is none."""
     spec, strategy = world(config, Costs(*np.zeros((3, len(config.prompts)))))
     taken = estimator_for(spec, strategy, config.algorithm)
-    if taken == config.algorithm.estimator:
+    if config.algorithm.estimator == RAW or taken == config.algorithm.estimator:
         return ""
     return (
         f"tune.algorithm is {config.algorithm_text!r} and tune.max_scale {config.max_scale}: takes estimator={taken} "
@@ -171,6 +181,7 @@ def rounds_of(
     """
     config = live.config
     rewards = (config.contexts, config.objectives, config.tie, np.asarray(spec.cost).tolist())
+    rewards += (config.answers,) if config.algorithm.estimator == RAW else ()
     seed = live.seeds("tune", config.budget, config.algorithm_text, config.max_scale, items, rewards)
     train = Queries(jnp.arange(len(items), dtype=jnp.int32))
     train = runner.queries_of(config.algorithm.queries, train, run_key(config.seed))

@@ -19,6 +19,7 @@ from sim.public import lazily
 
 if TYPE_CHECKING:
     from sim.algorithms.epsilon_greedy import EpsilonGreedy as EpsilonGreedy
+    from sim.algorithms.mixture_racing import MixtureRacing as MixtureRacing
     from sim.algorithms.prompt_halving import PromptHalving as PromptHalving
     from sim.algorithms.psst import PSST as PSST
     from sim.algorithms.psst_topk import PSSTTopK as PSSTTopK
@@ -56,6 +57,7 @@ ALGORITHMS: dict[str, "Callable[[], Algorithm]"] = {
     "psst+k8": Maker("psst_topk:PSSTTopK", {"num_kept": 8}),
     "prompt-halving": Maker("prompt_halving:PromptHalving"),
     "prompt-halving-n8": Maker("prompt_halving:PromptHalving", {"pull": 8, "estimator": "plug-in"}),
+    "mixture-racing": Maker("mixture_racing:MixtureRacing"),
     "uniform": Maker("uniform:Uniform"),
     "epsilon-greedy": Maker("epsilon_greedy:EpsilonGreedy"),
     "softmax": Maker("softmax:Softmax"),

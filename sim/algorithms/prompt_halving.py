@@ -29,7 +29,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from sim import draws, estimators, schedules, trim
-from sim.core import Allocation, Estimating, Key, Policy, Spec, Standing, Stats
+from sim.core import Allocation, Key, Policy, Spec, Standing, Stats
+from sim.designed import Estimating
 
 
 class State(NamedTuple):

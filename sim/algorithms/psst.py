@@ -22,7 +22,8 @@ from jaxtyping import Array, Bool, Int
 
 from sim import draws, estimators, schedules, trim
 from sim.algorithms.survivors import Halving, Survivors
-from sim.core import Allocation, Estimating, Key, Policy, Spec, Standing, Stats
+from sim.core import Allocation, Key, Policy, Spec, Standing, Stats
+from sim.designed import Estimating
 
 
 class State(NamedTuple):

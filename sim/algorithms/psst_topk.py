@@ -17,7 +17,8 @@ from jaxtyping import Array, Bool, Float, Int
 from sim import draws, estimators, trim
 from sim.algorithms import psst
 from sim.algorithms.survivors import Halving
-from sim.core import Allocation, Estimating, Key, Policy, Spec, Standing, Stats
+from sim.core import Allocation, Key, Policy, Spec, Standing, Stats
+from sim.designed import Estimating
 from sim.kernels import lanes
 
 

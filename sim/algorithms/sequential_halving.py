@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from sim import draws, estimators, schedules, trim
-from sim.core import Allocation, Estimating, Key, Policy, Spec, Standing, Stats
+from sim.core import Allocation, Key, Policy, Spec, Standing, Stats
+from sim.designed import Estimating
 from sim.kernels import select
 
 

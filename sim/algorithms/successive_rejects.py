@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from sim import draws, estimators, schedules, trim
-from sim.core import Allocation, Estimating, Key, Policy, Spec, Standing, Stats
+from sim.core import Allocation, Key, Policy, Spec, Standing, Stats
+from sim.designed import Estimating
 
 
 class State(NamedTuple):

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from sim import draws, estimators, schedules, trim
-from sim.core import Allocation, Designed, Key, Policy, Spec, Standing, Stats
+from sim.core import Allocation, Key, Policy, Spec, Standing, Stats
+from sim.designed import Designed
 
 
 class State(NamedTuple):

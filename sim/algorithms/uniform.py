@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from sim import estimators, schedules, trim
-from sim.core import Allocation, Estimating, Key, Policy, Spec, Standing, Stats
+from sim.core import Allocation, Key, Policy, Spec, Standing, Stats
+from sim.designed import Estimating
 
 
 class State(NamedTuple):

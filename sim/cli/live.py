@@ -90,13 +90,13 @@ def tune(
             costs = driver.unmeasured(run)
         else:
             needed = planning.need(live, driver.probe_wants(live, items))
-            planning.check_cap(run, needed, live.sampler)
+            planning.check_cap(run, needed, items, live.sampler)
             _confirm_probe(needed, yes)
             costs = driver.probe(live, items)
             _check_probe(live, items, accept_unreadable or plan, yes)
         if not needed_probe and not accept_unreadable:
             live.reader.look = doubts.first_look
-        spec, strategy = driver.world(run, costs)
+        spec, strategy = driver.world(run, costs, items)
         planned = planning.plan(run, spec, costs, items, live.sampler)
         _show_plan(run, planned, live)
         if plan:
@@ -388,7 +388,8 @@ def _show_result(run: "Config", result: "RunResult", spent: "Amount", charged: "
         for choice in result.choices
     ]
     columns = ("context", "prompt", ">N", ">value (95 % interval)", "runner-up", ">N", ">value")
-    caption = "Intervals allow for having chosen among all arms, and for the error of measured costs. '-': no pulls."
+    caption = "Intervals allow for having chosen among all arms, and for the error of measured costs. '-': no pull"
+    caption += " of so many completions."
     if any(prompt.cost is None for prompt in run.prompts):
         caption += " Values are less what completions took in the probe and the rounds; the algorithm knew the probe's,"
         caption += " and an arm has no interval where its cost was reported once only."

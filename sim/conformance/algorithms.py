@@ -12,10 +12,11 @@ import numpy as np
 from sim import instances
 from sim.conformance.arena import arena, drawn_spec, rehearse, run_trials, same, tiny_values, trial
 from sim.conformance.checks import Check, Make, NotGiven
-from sim.core import Algorithm, Policy, Spec, Standing, Stats
+from sim.core import Algorithm, Policy, Spec, Standing
 from sim.engine import runner, turn
 from sim.engine.contract import contract
 from sim.engine.limits import Broken, RoundWatch, check_answers
+from sim.kernels import rounds
 
 SIGMAS = 5
 """Standard errors that an estimate may be off."""
@@ -102,7 +103,7 @@ def observe(algorithm: Algorithm, budget: int, number: int = 0) -> Observed:
             watch(asked)
         except Broken as problem:
             return Observed(spec, active, at, None, str(problem))
-        stats = runner.host_round(world, at.train, keys.pull, asked, algorithm)
+        stats = runner.host_round(world, at.train, turn.pull_key(run_key, keys, asked), asked, algorithm)
         at = _tell(rule, spec, keys.update, at, asked, stats)
         active.append(_active(rule, spec, at))
     return Observed(spec, active, at, _answer(rule, spec, turn.recommend_key(run_key), at).policy, None)
@@ -171,8 +172,7 @@ def _finished(make: Make) -> str | None:
             asked = _ask(rule, spec, key, last, jnp.ones((), bool))
             if np.any(np.asarray(asked.pulls)):
                 return f"with T = {budget}, a finished run asks for {int(asked.pulls.sum())} more pulls"
-            shape = (len(asked.pulls), spec.num_tasks, algorithm.num_scales(spec))
-            nothing = Stats(jnp.zeros(shape, jnp.float32), jnp.zeros(shape[::2], jnp.float32))
+            nothing = rounds.nothing(spec, asked.pulls.shape, rounds.Pulling.of(algorithm, spec))
             later = jax.tree_util.tree_leaves_with_path(_tell(rule, spec, key, last, asked, nothing).state)
             for (path, new), old in zip(later, jax.tree.leaves(last.state), strict=True):
                 if not np.array_equal(new, old, equal_nan=new.dtype.kind == "f"):

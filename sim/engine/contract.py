@@ -6,9 +6,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from sim.core import Algorithm, Allocation, Policy, Spec, Standing, Stats
+from sim.core import Algorithm, Allocation, Places, Policy, Spec, Standing
 from sim.designs import QUERIES, estimator_parts
-from sim.kernels import counter
+from sim.kernels import counter, rounds
+from sim.raw import RAW
 
 
 def contract(algorithm: Algorithm, spec: Spec) -> str | None:
@@ -16,17 +17,18 @@ def contract(algorithm: Algorithm, spec: Spec) -> str | None:
     for name, known in (("queries", QUERIES), ("reuse", (True, False))):
         if (given := getattr(algorithm, name)) not in known:
             return f"{name} is {given!r}; allowed are {', '.join(map(str, known))}"
+    raw = algorithm.estimator == RAW
     try:
-        estimator_parts(str(algorithm.estimator))
+        estimator_parts("blocks" if raw else str(algorithm.estimator))
     except ValueError as error:
         return str(error)
     for name in ("num_rows", "num_scales", "max_pull", "min_budget"):
-        number = getattr(algorithm, name)(spec)
-        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            return f"{name} is {number!r}; it must be a whole number of at least 1"
-    rounds = algorithm.num_rounds(spec)
-    if rounds is not None and (isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 0):
-        return f"num_rounds is {rounds!r}; it must be a whole number, or None where the budget decides"
+        number, least = getattr(algorithm, name)(spec), int(name != "num_scales" or not raw)
+        if isinstance(number, bool) or not isinstance(number, int) or number < least:
+            return f"{name} is {number!r}; it must be a whole number of at least {least}"
+    most = algorithm.num_rounds(spec)
+    if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 0):
+        return f"num_rounds is {most!r}; it must be a whole number, or None where the budget decides"
     if algorithm.max_pull(spec) > spec.max_scale:
         return f"max_pull is {algorithm.max_pull(spec)}; the largest scale here is {spec.max_scale}"
     algorithm, key, rows = algorithm.traced(), counter.from_seed(0), algorithm.num_rows(spec)
@@ -37,13 +39,14 @@ def contract(algorithm: Algorithm, spec: Spec) -> str | None:
     problem = _unlike("finished", over, jax.ShapeDtypeStruct((), jnp.bool_))
     if problem is None and not isinstance(ask, Allocation):
         problem = f"allocate returns a {type(ask).__name__}; it must be an Allocation"
-    whole: Any = [jax.ShapeDtypeStruct((rows,), jnp.int32)] * 3
-    problem = problem or _unlike("allocate", Allocation(ask.prompt, ask.scale, ask.pulls), Allocation(*whole))
+    column: Any = jax.ShapeDtypeStruct((rows,), jnp.int32)
+    places = None if problem or ask.places is None else Places(column, column)
+    problem = problem or _unlike("allocate", ask, Allocation(column, column, column, places))
+    if problem is None and places is not None and algorithm.queries != "common-wor":
+        problem = f"allocate names places, and queries is {algorithm.queries!r}; only 'common-wor' has them in order"
     if problem:
         return problem
-    scales = algorithm.num_scales(spec)
-    sums: Any = [jax.ShapeDtypeStruct((rows, *shape), jnp.float32) for shape in ((spec.num_tasks, scales), (scales,))]
-    stats = Stats(*sums)
+    stats: Any = eqx.filter_eval_shape(lambda: rounds.nothing(spec, (rows,), rounds.Pulling.of(algorithm, spec)))
     later = eqx.filter_eval_shape(algorithm.update, key, spec, state, ask, stats)
     policy = eqx.filter_eval_shape(algorithm.recommend, key, spec, state)
     problem = _unlike("update", later, state, "the state of init")

@@ -11,7 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array
 
 from sim import instances
 from sim.constants import MAX_BUDGET
@@ -22,6 +22,7 @@ from sim.engine.limits import RoundWatch, check_answers, naming
 from sim.engine.turn import Observe, Observer, RoundKeys, Turn
 from sim.engine.turn import queries_of as queries_of
 from sim.kernels import counter, portions, rounds
+from sim.raw import RAW
 
 CALL = 1024
 """Trials that are kept together, or counted by: the same number on every device."""
@@ -159,6 +160,8 @@ def _alone(source: Source, algorithm: Algorithm, budget: int, seed: int, watch: 
 
 def random_stats(rng: np.random.Generator, spec: Spec, algorithm: Algorithm, asked: Allocation) -> Stats:
     """Statistics of a round whose rewards are random in [0, 1]: for runs of which only the pulls matter."""
+    if algorithm.estimator == RAW:
+        return rounds.random_raw(rng, spec, asked, rounds.Pulling.of(algorithm, spec))
     blocks = np.asarray(rounds.block_counts(asked, rounds.Pulling.of(algorithm, spec)))
     shape = (len(asked.pulls), spec.num_tasks, blocks.shape[1])
     total = rng.uniform(0, 1, shape).astype(np.float32) * blocks[:, None]
@@ -201,8 +204,18 @@ def _sizes(algorithm: Algorithm, spec: Spec, trials: int, chunk: int | None, fus
 
 
 def _most_lanes(algorithm: Algorithm, spec: Spec) -> int:
-    """Trials that fit `_LANES_BYTES`, one at least: each holds float32 values and statistics of all arms."""
-    statistics = algorithm.num_rows(spec) * spec.num_tasks * algorithm.num_scales(spec)
+    """Trials that fit `_LANES_BYTES`, one at least: each holds float32 values and statistics of all arms.
+
+    A rule that takes completions as they are holds them too, and what its state keeps of them.
+    """
+    rows = algorithm.num_rows(spec)
+    statistics = rows * spec.num_tasks * algorithm.num_scales(spec)
+    if algorithm.estimator == RAW:
+        how = rounds.Pulling.of(algorithm, spec)
+        kept = eqx.filter_eval_shape(
+            lambda spec: (rounds.nothing(spec, (rows,), how), algorithm.init(spec, jnp.int32(1))), spec
+        )
+        statistics = sum(leaf.size for leaf in jax.tree.leaves(kept))
     return max(_LANES_BYTES // (4 * _COPIES * (spec.num_contexts * spec.num_arms + statistics)), 1)
 
 
@@ -272,6 +285,8 @@ def check_budget(algorithm: Algorithm, spec: Spec, budget: int) -> None:
 
 def estimator_for(algorithm: Algorithm, world: Environment) -> str:
     """The estimator that a world takes for an algorithm (shapes suffice): random orders where tables are too large."""
+    if algorithm.estimator == RAW:
+        return RAW
     return world.estimator_for(algorithm.max_pull(world.spec), algorithm.estimator)
 
 
@@ -387,7 +402,9 @@ def host_round(
         for pull in range(int(pulls)):
             which = (jnp.int32(row), jnp.int32(pull), jnp.int32(prompt), jnp.int32(scale))
             placed = allocation.places is not None
-            found.append(np.asarray(_one_pull(environment, own, round_key, which, algorithm, placed)))
+            found.append(jax.tree.map(np.asarray, _one_pull(environment, own, round_key, which, algorithm, placed)))
+    if how.estimator == RAW:
+        return rounds.fold_raw(spec, allocation, rows, found, how)
     units = np.stack(found) if found else np.zeros((0, spec.num_tasks, how.num_scales), np.int64)
     return rounds.fold_pulls(spec, allocation, rows, units, how)
 
@@ -400,10 +417,14 @@ def _one_pull(
     which: tuple[Array, Array, Array, Array],
     algorithm: Algorithm,
     placed: bool,
-) -> Int[Array, "task scale"]:
+) -> Any:
     row, pull, prompt, scale = which
-    number = pull + train.met.astype(jnp.int32) if placed and train.met is not None else pull
-    key = rounds.pull_key(round_key, row, number)
+    if placed:
+        key = rounds.pull_key(round_key, prompt, rounds.place_of(train, pull))
+    else:
+        key = rounds.pull_key(round_key, row, pull)
     query = rounds.draw_query(rounds.query_key(algorithm.queries, round_key, key, pull), train, pull)
     answer = environment.pull(key, prompt, query, scale).narrowed(algorithm.max_pull(environment.spec))
+    if algorithm.estimator == RAW:
+        return environment.raw(answer)
     return environment.block_units(answer._replace(key=key), algorithm.estimator)

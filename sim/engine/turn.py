@@ -6,6 +6,7 @@ model may answer, and `theory.runs.run_tape` vmaps them over tapes. Keys come fr
 follow from its run key (`round_keys`), those of a tape are cells of the tape.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -107,7 +108,9 @@ def begin(
     train: Queries | None,
     observer: Observer | None = None,
 ) -> Turn:
-    """A trial before its first round."""
+    """A trial before its first round; the algorithm is told how many queries there are."""
+    if train is not None:
+        spec = dataclasses.replace(spec, num_queries=train.ids.shape[-1])
     state = algorithm.init(spec, budget)
     seen = None if observer is None else observer.nothing(spec, state)
     return Turn(jnp.int32(0), jnp.int32(0), train, state, seen)

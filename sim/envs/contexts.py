@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from sim.core import Spec
+from sim.raw import Rewards
 from sim.utilities import Strategy, power_above, reward_unit, tasks_of
 
 STEPS = 2.0**20
@@ -115,6 +116,7 @@ def describe(
         offset=_placed(np.stack([near, (offset - near).astype(np.float32)])),
         spared=_placed(spared),
         excess=_placed(excess),
+        rewards=Rewards(aggregate, num_answers, tie, _placed(tasks.directions @ vote)),
     )
     strategy = Strategy(
         aggregate=aggregate,

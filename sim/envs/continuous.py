@@ -22,7 +22,8 @@ from jaxtyping import Array, Float, Int, UInt32
 from sim.core import Environment, Key, Pull, Spec
 from sim.envs.contexts import Outcomes, describe
 from sim.envs.sources import FixedSource, shuffled
-from sim.kernels import counter, subsets
+from sim.kernels import completions, counter, subsets
+from sim.raw import Raw
 from sim.utilities import Strategy
 
 _HALVINGS = 25
@@ -190,10 +191,28 @@ class ContinuousWorld(Environment):
         estimator: str = "blocks",
     ) -> Int[Array, "row task num_scales"]:
         """`block_units` of one pull per row, by the kernel of `sim.kernels.subsets`."""
-        draw = jax.vmap(self.law.draw, in_axes=(0, 0, 0, None))
-        outcomes = draw(keys, prompts, queries, self.known.max_scale)[:, :width]
-        outcomes = jnp.moveaxis(outcomes, 0, 2)
+        outcomes = self._outcomes(keys, prompts, queries, width)
         return subsets.pull_units(self.strategy, outcomes, scales, estimator, self.known.max_scale, keys)
+
+    def raw(self, pull: Pull) -> Raw:
+        """The completions of a pull as they are."""
+        return completions.one(self.strategy, pull)
+
+    def raw_rows(
+        self,
+        keys: UInt32[Array, "row 2"],
+        prompts: Int[Array, " row"],
+        queries: Int[Array, " row"],
+        scales: Int[Array, " row"],
+        width: int,
+    ) -> Raw:
+        """`raw` of one pull per row, all at once."""
+        return completions.raw(self.strategy, self._outcomes(keys, prompts, queries, width), scales)
+
+    def _outcomes(self, keys: Array, prompts: Array, queries: Array, width: int) -> Array:
+        """Completions of one pull per row, shape (width, objective, row)."""
+        draw = jax.vmap(self.law.draw, in_axes=(0, 0, 0, None))
+        return jnp.moveaxis(draw(keys, prompts, queries, self.known.max_scale)[:, :width], 0, 2)
 
 
 def beta_scores(a: np.ndarray, b: np.ndarray) -> BetaScores:

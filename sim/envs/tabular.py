@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt32
 
 from sim.core import Environment, Key, Pull, Spec
-from sim.kernels import blocks, counter, subsets
+from sim.kernels import blocks, completions, counter, subsets
+from sim.raw import Raw
 from sim.utilities import Strategy
 
 
@@ -65,14 +66,32 @@ class TabularWorld(Environment):
         estimator: str = "blocks",
     ) -> Int[Array, "row task num_scales"]:
         """`block_units` of one pull per row, by the kernel of `sim.kernels.subsets`."""
+        outcomes = self._outcomes(keys, prompts, queries, width)
+        return subsets.pull_units(self.strategy, outcomes, scales, estimator, self.known.max_scale, keys)
+
+    def raw(self, pull: Pull) -> Raw:
+        """The completions of a pull as they are."""
+        return completions.one(self.strategy, pull)
+
+    def raw_rows(
+        self,
+        keys: UInt32[Array, "row 2"],
+        prompts: Int[Array, " row"],
+        queries: Int[Array, " row"],
+        scales: Int[Array, " row"],
+        width: int,
+    ) -> Raw:
+        """`raw` of one pull per row, all at once."""
+        return completions.raw(self.strategy, self._outcomes(keys, prompts, queries, width), scales)
+
+    def _outcomes(self, keys: Array, prompts: Array, queries: Array, width: int) -> Array:
+        """Completions of one pull per row, shape (width, objective, row)."""
         labels = blocks.categories(keys, self.thresholds[prompts, queries].T, width)
         if self.atoms is None:
-            outcomes = labels[:, None]
-        elif self.atoms.ndim == 2:
-            outcomes = jnp.moveaxis(self.atoms[labels], 2, 1)
-        else:
-            outcomes = jnp.moveaxis(self.atoms[prompts, queries, labels], 2, 1)
-        return subsets.pull_units(self.strategy, outcomes, scales, estimator, self.known.max_scale, keys)
+            return labels[:, None]
+        if self.atoms.ndim == 2:
+            return jnp.moveaxis(self.atoms[labels], 2, 1)
+        return jnp.moveaxis(self.atoms[prompts, queries, labels], 2, 1)
 
     def estimator_for(self, width: int, estimator: str) -> str:
         """The estimator, or random orders in its place where its table would be too large for the strategy."""

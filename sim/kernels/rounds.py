@@ -8,7 +8,7 @@ plain version is `sim.engine.runner.host_round`, one pull at a time.
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int, UInt32
 from sim.core import Algorithm, Allocation, Environment, Queries, Spec, Stats
 from sim.designs import estimator_parts
 from sim.kernels import counter, portions, select, subsets
+from sim.raw import RAW, Raw
 
 PASS_COMPLETIONS = 2**14
 """Completions of one allocation row that are summed before the int32 sums are folded into float32."""
@@ -68,7 +69,7 @@ class Pulling(NamedTuple):
 
 
 def pull_key(round_key: UInt32[Array, "2"], row: Int[Array, ""], pull: Int[Array, ""]) -> UInt32[Array, "2"]:
-    """The key of one pull: by its number in the round, or by its place in the order of queries where rows name it."""
+    """The key of one pull: by row and number in the round, or by prompt and place in the order of queries, if named."""
     return counter.fold(round_key, row, pull)
 
 
@@ -104,6 +105,11 @@ def advance(queries: Queries, allocation: Allocation) -> Queries:
 def begin_at(queries: Queries, start: Int[Array, "..."]) -> Queries:
     """The query law as a row sees it that starts at a place of its own (`core.Places`)."""
     return queries._replace(met=_place(queries.met, start))
+
+
+def place_of(queries: Queries, pull: Int[Array, ""]) -> Int[Array, ""]:
+    """Place in the order of queries of a row's pull (`begin_at`)."""
+    return _place(queries.met, pull).astype(jnp.int32)
 
 
 def _place(met: Array | None, start: Array) -> UInt32[Array, "..."]:
@@ -143,9 +149,51 @@ def pass_limits(allocation: Allocation) -> Int[Array, "..."]:
 def block_counts(allocation: Allocation, how: Pulling) -> Float[Array, "... scale"]:
     """Blocks of every scale that an allocation yields."""
     pulls = allocation.pulls[..., None]
+    if how.estimator == RAW:
+        return pulls[..., :0].astype(jnp.float32)
     if how.reuse:
         pulls = pulls * subsets.blocks_of(allocation.scale, how.num_scales, how.estimator)
     return pulls.astype(jnp.float32)
+
+
+def nothing(spec: Spec, shape: tuple[int, ...], how: Pulling) -> Stats:
+    """Statistics of rows that were not pulled; `shape` is that of the rows."""
+    total = jnp.zeros((*shape, spec.num_tasks, how.num_scales), jnp.float32)
+    blocks = jnp.zeros((*shape, how.num_scales), jnp.float32)
+    if how.estimator != RAW:
+        return Stats(total, blocks)
+    known = spec.rewards
+    assert known is not None
+    votes, best, averaged = (how in known.aggregate for how in ("mv", "bon", "mean"))
+    parts = ((known.num_answers * votes,), (spec.num_tasks, how.width * best), (spec.num_tasks * averaged,))
+    return Stats(total, blocks, Raw(*(jnp.zeros((*shape, *part), jnp.int32) for part in parts)))
+
+
+def fold_raw(
+    spec: Spec, allocation: Allocation, row: Int[np.ndarray, " pull"], pulls: list[Raw], how: Pulling
+) -> Stats:
+    """`fold_pulls` for a rule that takes completions as they are."""
+    found = nothing(spec, allocation.pulls.shape, how)
+    if not pulls:
+        return found
+    sums = [np.zeros(leaf.shape, np.int32) for leaf in found.raw or ()]
+    for all_, own in zip(sums, zip(*pulls, strict=True), strict=True):
+        np.add.at(all_, row, np.stack(own))
+    return found._replace(raw=Raw(*map(jnp.asarray, sums)))
+
+
+def random_raw(rng: np.random.Generator, spec: Spec, asked: Allocation, how: Pulling) -> Stats:
+    """Statistics of a round whose completions are random: answers all alike, scores uniform in 2**16 units."""
+    found = nothing(spec, asked.pulls.shape, how)
+    votes, ranked, total = (np.asarray(leaf) for leaf in found.raw or ())
+    scale, pulls = (np.asarray(leaf, np.int64) for leaf in (asked.scale, asked.pulls))
+    answers = votes.shape[1]
+    votes = rng.multinomial(scale * pulls, np.full(answers, 1 / answers)) if answers else votes
+    score = np.sort(rng.integers(0, 2**16, ranked.shape), axis=2)
+    inside = np.arange(ranked.shape[2]) < scale[:, None, None]
+    ranked = np.where(inside, score, 0) * pulls[:, None, None]
+    total = rng.integers(0, 2**16, total.shape) * (scale * pulls)[:, None]
+    return found._replace(raw=Raw(*(jnp.asarray(leaf, jnp.int32) for leaf in (votes, ranked, total))))
 
 
 def fold_pulls(
@@ -194,8 +242,10 @@ def run_round(
     Returns:
         Stats with leading axes (trial, row).
     """
-    spec = world.world.spec
-    shape = (*allocation.pulls.shape, spec.num_tasks, how.num_scales)
+    spec, empty = world.world.spec, nothing(world.world.spec, allocation.pulls.shape, how)
+    if empty.raw is not None:
+        sums = _one_pass(world, train, round_keys, allocation, jnp.zeros_like(allocation.pulls), allocation.pulls, how)
+        return empty._replace(raw=sums)
     unit = spec.unit.reshape(-1, spec.num_tasks)[0][None, None, :, None]  # worlds drawn afresh share their units
 
     def more(carry: tuple[Array, Array]) -> Array:
@@ -208,7 +258,7 @@ def run_round(
         units = _one_pass(world, train, round_keys, allocation, done, take, how)
         return done + take, total + units.astype(jnp.float32) * unit
 
-    start = (jnp.zeros_like(allocation.pulls), jnp.zeros(shape, jnp.float32))
+    start = (jnp.zeros_like(allocation.pulls), empty.total)
     _, total = jax.lax.while_loop(more, one_pass, start)
     return Stats(total, block_counts(allocation, how))
 
@@ -221,10 +271,12 @@ def _one_pass(
     done: Array,
     take: Array,
     how: Pulling,
-) -> Int[Array, "trial row task scale"]:
+) -> Any:
+    """Sums over `take` pulls of every row after the first `done`, leaves with leading axes (trial, row)."""
     num_trials, num_rows = take.shape
     num_tasks = world.world.spec.num_tasks
-    sums = jnp.zeros((num_trials * num_rows, num_tasks, how.num_scales), jnp.int32)
+    empty = nothing(world.world.spec, (num_trials * num_rows,), how)
+    sums: Any = empty.total.astype(jnp.int32) if empty.raw is None else empty.raw
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1), allocation)
     before, count = done.reshape(-1), take.reshape(-1)
 
@@ -232,11 +284,11 @@ def _one_pass(
         """One pull of each of these rows; of no completions where it is not `given`."""
         trial, row = slot // num_rows, slot % num_rows
         scale = jnp.where(given, flat.scale[slot], 0)
-        met, number = None if train.met is None else train.met[trial], pull
+        met, own, number = None if train.met is None else train.met[trial], row, pull
         if flat.places is not None:
-            met = _place(met, flat.places.start[slot])
+            met, own = _place(met, flat.places.start[slot]), flat.prompt[slot]
             number = met + pull.astype(jnp.uint32)
-        keys = _pull_keys(round_keys, trial, row, number)
+        keys = _pull_keys(round_keys, trial, own, number)
         query_keys = jax.vmap(partial(query_key, how.queries))(round_keys[trial], keys, pull)
         queries = _draw_queries(query_keys, train, trial, pull, met)
         return keys, flat.prompt[slot] + trial * world.stride, queries, scale
@@ -244,17 +296,18 @@ def _one_pass(
     if num_rows == 1:  # mostly one pull of every trial, which need not be listed
         slot = jnp.arange(num_trials, dtype=jnp.int32)
 
-        def turn(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        def turn(carry: tuple[Array, Any]) -> tuple[Array, Any]:
             index, sums = carry
-            return index + 1, sums + _pull_rows(world.world, rows_of(slot, before + index, index < count), how)
+            units = _pull_rows(world.world, rows_of(slot, before + index, index < count), how)
+            return index + 1, jax.tree.map(jnp.add, sums, units)
 
         _, sums = jax.lax.while_loop(lambda carry: jnp.any(carry[0] < count), turn, (jnp.int32(0), sums))
-        return sums[:, None]
+        return jax.tree.map(lambda leaf: leaf[:, None], sums)
 
     ends = select.running_sums(count)
     starts, block = ends - count, min(_rows_of_a_step(num_tasks, how), num_trials * num_rows)
 
-    def step(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+    def step(carry: tuple[Array, Any]) -> tuple[Array, Any]:
         first, sums = carry
         item = first + jnp.arange(block, dtype=jnp.int32)
         slot = select.owners(ends, item)
@@ -262,7 +315,7 @@ def _one_pass(
         return first + block, _add_rows(world.world, rows, how, slot, sums)
 
     _, sums = jax.lax.while_loop(lambda carry: carry[0] < ends[-1], step, (jnp.int32(0), sums))
-    return sums.reshape(num_trials, num_rows, *sums.shape[1:])
+    return jax.tree.map(lambda leaf: leaf.reshape(num_trials, num_rows, *leaf.shape[1:]), sums)
 
 
 def _rows_of_a_step(num_tasks: int, how: Pulling) -> int:
@@ -280,11 +333,13 @@ def _pull_keys(round_keys: UInt32[Array, "trial 2"], trial: Array, row: Array, p
     return jnp.stack(words, axis=1)
 
 
-def _pull_rows(world: Environment, rows: Rows, how: Pulling) -> Int[Array, "row task scale"]:
-    """Block sums of a pull of every row, of the rows' own scales where they are not reused.
+def _pull_rows(world: Environment, rows: Rows, how: Pulling) -> Any:
+    """Block sums of a pull of every row, of the rows' own scales where they are not reused; or the pulls as they are.
 
     The world's `pull_rows`, but no wider than needed where every pull is a single completion.
     """
+    if how.estimator == RAW:
+        return world.raw_rows(*rows, how.width)
     units = world.pull_rows(*rows, how.width, how.estimator) if _never_single(how) else _by_width(world, rows, how)
     if how.reuse:
         return units
@@ -304,16 +359,15 @@ def _never_single(how: Pulling) -> bool:
     return how.width == 1 or estimator_parts(how.estimator)[0] == "plug-in"
 
 
-def _add_rows(
-    world: Environment, rows: Rows, how: Pulling, slot: Array, sums: Int[Array, "slot task scale"]
-) -> Int[Array, "slot task scale"]:
+def _add_rows(world: Environment, rows: Rows, how: Pulling, slot: Array, sums: Any) -> Any:
     """Sums with `_pull_rows` added at every row's slot.
 
     Where every pull is a single completion, as in a screening, no more is drawn and added. What wider pulls yield
     crosses from one branch to another: fused with the addition, it would be read against its layout.
     """
-    if _never_single(how) or not how.reuse:
-        return sums.at[slot].add(_pull_rows(world, rows, how), indices_are_sorted=True)
+    if how.estimator == RAW or _never_single(how) or not how.reuse:
+        units = _pull_rows(world, rows, how)
+        return jax.tree.map(lambda all_, own: all_.at[slot].add(own, indices_are_sorted=True), sums, units)
     single = jnp.max(rows[-1]) <= 1
 
     def whole() -> Array:

@@ -24,7 +24,7 @@ from jaxtyping import Array, Float, Int, UInt32
 from sim.constants import GOLD
 from sim.core import Pull
 from sim.designs import estimator_parts
-from sim.kernels import blocks, orders, votes
+from sim.kernels import blocks, orders, tallies, votes
 from sim.utilities import Strategy, block_units, rounded
 
 MAX_ENTRIES = 2**21
@@ -142,13 +142,6 @@ def _vote(
     """Expected credit of k draws from the labels inside each column."""
     cast = [jnp.sum(((labels == label) & inside).astype(jnp.int32), axis=0) for label in range(strategy.num_answers)]
     table = votes.table(strategy.num_answers, strategy.tie, labels.shape[0], num_scales, estimator)
-    row = jnp.asarray(table.first)[cast[GOLD]]
     others = cast[:GOLD] + cast[GOLD + 1 :]
-    if others:
-        ranked = -jnp.sort(-jnp.stack(others), axis=0)
-        rest = jnp.sum(ranked, axis=0)
-        row = row + jnp.asarray(table.by_sum)[rest]
-        for smaller, largest in zip(table.smaller, ranked, strict=False):
-            row = row + jnp.asarray(smaller)[rest, largest]
-            rest = rest - largest
-    return jnp.asarray(table.credit)[row]
+    number = tallies.rank(table.wrong, jnp.stack(others)) if others else 0
+    return jnp.asarray(table.credit)[jnp.asarray(table.first)[cast[GOLD]] + number]

@@ -3,10 +3,9 @@
 With v votes for the right answer, every other answer has at most v, and t of them exactly v. The ways to draw so are a
 product over answers of polynomials in the number of draws: answer j with c_j completions gives f_u(c_j) z**u for u
 votes, f_u(c) = C(c, u) without replacement and c**u / u! with. The part of all other answers depends on their votes
-alone, in any order, and is shared by all pulls in which they are the same.
+alone, in any order, and is shared by all pulls in which they are the same. Rows are numbered by `kernels.tallies`.
 """
 
-from collections.abc import Iterator
 from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
@@ -14,18 +13,15 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from sim.kernels import tallies
+
 
 class VoteTable(NamedTuple):
-    """Credit by votes: row first[gold] + by_sum[rest] + sum over j of smaller[j, rest - c_1 .. - c_{j-1}, c_j].
-
-    `rest` is the sum of the other answers' votes c_1 >= c_2 >= ...: rows count them by sum, then lexicographically, and
-    `smaller` says how many orders to pass by.
-    """
+    """Credit by votes: in row first[gold] plus the number of the wrong answers' tally (`tallies.rank`)."""
 
     credit: Float[np.ndarray, "row scale"]
     first: Int[np.ndarray, " votes"]
-    by_sum: Int[np.ndarray, " votes"]
-    smaller: Int[np.ndarray, "part votes votes"]
+    wrong: tallies.Tallies
 
 
 @lru_cache(maxsize=8)
@@ -39,37 +35,28 @@ def table(num_answers: int, tie: str, width: int, num_scales: int, estimator: st
         num_scales: numbers of draws k.
         estimator: "subsets" (draws without replacement) or "plug-in" (with).
     """
-    most, counts, by_sum, first = _rows(num_answers, width)
-    ways = _ways(width, num_scales, estimator)
-    found = [part for s in range(width + 1) for part in _partitions(s, most, s)]
-    parts = np.array(found, int).reshape(len(found), most)
-    total = parts.sum(axis=1)
+    wrong, ways = tallies.table(num_answers, width), _ways(width, num_scales, estimator)
+    total, first = wrong.parts.sum(axis=1), _first(wrong.sizes)
     credit = np.zeros((first[-1], num_scales))
     blocks = [slice(*ends) for ends in pairwise(first)]  # rows of 0, 1, ... right answers
     for votes in range(1, num_scales + 1):
-        others = _others(parts, votes, ways[:, : num_scales - votes + 1], tie)
+        others = _others(wrong.parts, votes, ways[:, : num_scales - votes + 1], tie)
         for gold, rows in enumerate(blocks):
             credit[rows, votes - 1 :] += ways[gold, votes] * others[: rows.stop - rows.start]
     for gold, rows in enumerate(blocks):
         norm = ways[gold + total[: rows.stop - rows.start], 1:]
         credit[rows] /= np.where(norm > 0, norm, 1.0)
-    smaller = np.zeros((most, width + 1, width + 1), np.int32)
-    smaller[:, :, 1:] = counts[most:0:-1, :, :-1]
-    first, by_sum = first[:-1].astype(np.int32), by_sum[:-1].astype(np.int32)
-    return VoteTable(credit.astype(np.float32), first, by_sum, smaller)
+    return VoteTable(credit.astype(np.float32), first[:-1].astype(np.int32), wrong)
 
 
 def num_entries(num_answers: int, width: int, num_scales: int) -> int:
     """Numbers in a table."""
-    return int(_rows(num_answers, width)[3][-1]) * num_scales
+    return int(_first(tallies.sizes(num_answers, width))[-1]) * num_scales
 
 
-def _rows(num_answers: int, width: int) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
-    """Wrong answers that can have votes, numbers of partitions, and where rows of a sum and of right votes begin."""
-    most = min(num_answers - 1, width)
-    counts = _partition_counts(most, width)
-    by_sum = np.cumsum([0, *counts[most, :, width]])  # [s]: partitions of less than s
-    return most, counts, by_sum, np.cumsum([0, *by_sum[width + 1 : 0 : -1]])
+def _first(sizes: Int[np.ndarray, " votes"]) -> Int[np.ndarray, " more"]:
+    """Rows before those of so many right votes: with g of them, the others have tallies of up to width - g."""
+    return np.cumsum([0, *sizes[::-1]])
 
 
 def _ways(width: int, num_scales: int, estimator: str) -> Float[np.ndarray, "votes drawn"]:
@@ -106,24 +93,3 @@ def _others(parts: np.ndarray, votes: int, ways: np.ndarray, tie: str) -> Float[
     for tied in range(1, most + 1):  # one after the other, so that answers which nobody gave change no bit
         total = total + found[:, tied] * (0.5 if tie == "half" else 1.0 / (1 + tied))
     return total
-
-
-def _partition_counts(most: int, width: int) -> Int[np.ndarray, "parts sum largest"]:
-    """How many partitions a number has into at most so many parts, none above the largest."""
-    counts = np.zeros((most + 1, width + 1, width + 1), np.int64)
-    counts[:, 0] = 1
-    for parts in range(1, most + 1):
-        for largest in range(1, width + 1):
-            counts[parts, :, largest] = counts[parts, :, largest - 1]
-            counts[parts, largest:, largest] += counts[parts - 1, : width + 1 - largest, largest]
-    return counts
-
-
-def _partitions(total: int, most: int, largest: int) -> Iterator[tuple[int, ...]]:
-    """Partitions into at most `most` parts, padded with zeros, in lexicographic order."""
-    if total == 0:
-        yield (0,) * most
-        return
-    for part in range(-(-total // most) if most else largest + 1, min(total, largest) + 1):
-        for rest in _partitions(total - part, most - 1, part):
-            yield (part, *rest)

@@ -218,6 +218,8 @@ BAD = {
     "algorithm": ("[tune]", '[tune]\nalgorithm = "pst"', "tune.algorithm cannot be used: unknown algorithm 'pst'"),
     "oracle": ("[tune]", '[tune]\nalgorithm = "oracle"', "tune.algorithm is 'oracle', which needs the truth"),
     "overspends": ("[tune]", '[tune]\nalgorithm = "psst:budget_rule=reference"', "tune.algorithm .* may spend more"),
+    "answers": ("[tune]", '[tune]\nalgorithm = "mixture-racing"', "tune.answers is missing; .* different ones a query"),
+    "many answers": ("[tune]", "[tune]\nanswers = 99", "tune.answers is 99; expected a whole number from 2 to"),
     "budget": ("budget = 100", "budget = 5.5", "tune.budget is 5.5; expected a whole number"),
     "worded budget": ("budget = 100", 'budget = "5.5k5"', "tune.budget is '5.5k5'; expected a whole number"),
     "scale": ("max_scale = 4", "max_scale = 512", "tune.max_scale is 512; expected a whole number from 1 to 256"),
@@ -297,6 +299,13 @@ def test_a_bad_configuration_is_refused_in_one_sentence(case: str, tmp_path: Pat
         load(tmp_path, MINIMAL.replace(old, new, 1))
     assert str(refused.value).startswith(f"{tmp_path / 'run.toml'}: ")
     assert "\n" not in str(refused.value)
+
+
+def test_a_number_of_answers_belongs_to_a_vote(tmp_path: Path):
+    text = MINIMAL.replace("budget = 100", "budget = 100\nanswers = 3")
+    assert load(tmp_path, text).answers == 3
+    with pytest.raises(ValueError, match=r"tune\.answers is 3; no objective is voted on, so that there are no answers"):
+        load(tmp_path, text.replace('strategy = "mv"', 'strategy = "bon"'))
 
 
 def test_probabilities_of_contexts_sum_to_one(tmp_path: Path):

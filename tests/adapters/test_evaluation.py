@@ -16,10 +16,10 @@ from sim.adapters import config, evaluation
 from sim.adapters import policy as policy_file
 from sim.adapters import session as sessions
 from sim.adapters.evaluation import interval
-from sim.adapters.live import unit_sums
 from sim.adapters.paid.entries import SETTLED, Draw
 from sim.adapters.paid.ledger import Amount
 from sim.adapters.paid.sampler import Want, consecutive
+from sim.adapters.summing import unit_sums
 from sim.adapters.wire.protocol import Offline, Usage
 from sim.cli import common
 from sim.envs.contexts import Outcomes, describe

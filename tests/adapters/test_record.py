@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from draw_runs import HOSTILE
-from live_runs import RUN, digit, iapo, queries, write
+from live_runs import RACING, RUN, TUNE, digit, iapo, queries, write
 from live_server import Model, serving
 
 from sim.adapters.paid import journal_tables
@@ -94,6 +94,31 @@ def test_what_tuning_saw_is_an_environment_where_it_has_no_gaps(folder: Path):
     nothing = iapo("replay", folder / "out", "--out", folder / "seen.npz", "--stream", "ask")
     assert nothing.exit_code == common.USER_ERROR
     assert "record instead" in nothing.stderr
+
+
+def test_scores_that_are_kept_are_those_of_their_draws_where_numbers_have_gaps(folder: Path):
+    """Six queries are met again before their pulls are as large as there is room for. Other answers, other scores.
+
+    Seen to fail with draws counted on from the first whatever their numbers.
+    """
+    text = RUN.replace('scorer = "number"', "scorer = \"regex\"\npattern = '(\\d)\\.'")
+    text = text.replace(TUNE, RACING.replace("1000", "164"))
+    with serving(Model(answer=digit)) as url:
+        file = write(folder, url, text)
+        assert iapo("tune", file, "--yes").exit_code == 0
+        result = iapo("replay", folder / "out", "--out", folder / "seen.npz")
+        assert result.exit_code == 0, result.output
+    data = files.load(folder / "seen.npz")
+    assert iapo("journal", "export", folder / "out", "--out", folder / "all.jsonl").exit_code == 0
+    log = pd.DataFrame(map(json.loads, (folder / "all.jsonl").read_text().splitlines()))
+    log = log[log["stream"] == "tune"].copy()
+    assert (log.groupby(["prompt", "query"])["draw"].max() >= log.groupby(["prompt", "query"]).size()).any(), "gaps"
+    log["right"] = [f"It is {query[-1]}." == said for query, said in zip(log["query"], log["text"], strict=True)]
+    share = log.groupby(["prompt", "query"])["right"].mean()
+    assert data.answers is not None
+    for p, prompt in enumerate(data.prompt_names or ()):
+        for x, query in enumerate(data.provenance["queries"]):
+            assert data.probs[p, x, data.answers[x]] == pytest.approx(share[prompt, query])
 
 
 def test_hostile_answers_are_recorded_replayed_exported_and_imported(folder: Path):

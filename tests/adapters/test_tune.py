@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers import SIGMAS
-from live_runs import RUN, digit, iapo, write
+from live_runs import RACING, RUN, TUNE, digit, iapo, write
 from live_server import KEY, Model, serving, words
 
 from sim.adapters import config as reading
@@ -105,15 +105,19 @@ def test_values_are_less_what_all_completions_took(folder: Path):
         assert 0 <= arm["low"] < arm["value"] < arm["high"] <= 1
 
 
-def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(folder: Path):
-    """Stopped three times by its cap, then by an outage of the key; then allowed to end."""
+@pytest.mark.parametrize("tuning", [TUNE, RACING])
+def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(folder: Path, tuning: str):
+    """Stopped three times by its cap, then by an outage of the key; then allowed to end.
+
+    Mixture racing deepens pulls: both runs have asked for the same draws of every cell, none of them twice.
+    """
     whole, parts = folder / "whole", folder / "parts"
     for part in (whole, parts):
         part.mkdir()
         (part / "q.jsonl").write_text((folder / "q.jsonl").read_text())
     model = Model(answer=digit)
     with serving(model) as url:
-        text = RUN.replace("URL", url)
+        text = RUN.replace("URL", url).replace(TUNE, tuning)
         priced = text.replace('name = "weak"', 'name = "weak"\ncost = 5').replace('"strong"', '"strong"\ncost = 5')
         priced = priced.replace('"wrong"', '"wrong"\ncost = 5')
         assert iapo("tune", write(whole, url, priced), "--yes").exit_code == 0
@@ -356,6 +360,31 @@ def test_a_policy_answers_alone(folder: Path, tmp_path_factory: pytest.TempPathF
         refused = iapo("ask", place, "what has the digit 7", "--context", "cost 0")
         assert refused.exit_code == common.USER_ERROR
         assert refused.stderr.startswith(f"error: {place}: endpoint.base_url is 'nowhere'; expected http")
+
+
+def test_mixture_racing_runs_live_and_says_what_it_knows(folder: Path):
+    """The plan has its rounds; every draw of the journal was asked for once, with a seed of its own."""
+    model = Model(answer=digit)
+    text = RUN.replace(TUNE, RACING).replace("max_tokens", "cost = 5\nmax_tokens")
+    with serving(model) as url:
+        file = write(folder, url, text)
+        planned = iapo("tune", file, "--plan")
+        assert planned.exit_code == 0, planned.output
+        found = re.findall(r"^ *([1-4]) +(\d+) +([1-3]) +(\d+) +(\d+) +(\d+) *$", planned.stdout, flags=re.M)
+        assert found == [("1", "24", "3", "4", "180", "720"), ("2", "16", "2", "6", "120", "240")], planned.stdout
+        result = iapo("tune", file, "--yes")
+        assert result.exit_code == 0, result.output
+        again = iapo("tune", file, "--yes")
+        assert again.exit_code == 0, again.output
+    content = json.loads((folder / "out" / "policy.json").read_text())
+    assert content["spent"]["completions"] == model.completions == 960, "nothing is asked twice"
+    assert content["policy"]["cost 0"]["chosen"]["prompt"] == "strong"
+    assert content["policy"]["cost 1"]["chosen"]["scale"] == 1
+    assert content["policy"]["cost 1"]["chosen"]["low"] < content["policy"]["cost 1"]["chosen"]["high"]
+    journal = Journal(folder / "out" / "journal.sqlite")
+    numbers = journal.rows("SELECT count(*), count(DISTINCT draw), count(DISTINCT seed) FROM draws GROUP BY cell")
+    journal.close()
+    assert all(all_ == draws == seeds for all_, draws, seeds in numbers)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from sim.algorithms import ALGORITHMS
 from sim.conformance import algorithms as conformance
 from sim.conformance.checks import Check
 from sim.conformance.checks import run as run_checks
-from sim.core import Algorithm, Designed, Estimating
+from sim.core import Algorithm
+from sim.designed import Designed, Estimating
 from sim.engine import runner
 from sim.envs.dataset import Dataset
 from theory import exact

@@ -9,7 +9,7 @@ from helpers import arena, given, host_trials, make_spec
 
 from sim import algorithms
 from sim.algorithms import ALGORITHMS
-from sim.core import Algorithm, Spec, Stats
+from sim.core import Algorithm, Allocation, Spec, Stats
 from sim.engine import runner
 from sim.kernels import counter, rounds
 
@@ -36,8 +36,17 @@ def _compile_quickly():
     jax.config.update("jax_disable_most_optimizations", before)
 
 
-def invented(key: jax.Array, spec: Spec, algorithm: Algorithm, blocks: jax.Array) -> Stats:
-    """Any statistics at all: few different rewards, so that ties abound, and now and then one beyond its bounds."""
+def invented(key: jax.Array, spec: Spec, algorithm: Algorithm, ask: Allocation) -> Stats:
+    """Any statistics at all: few different rewards, so that ties abound, and now and then one beyond its bounds.
+
+    For a rule that takes completions as they are, votes.
+    """
+    how = rounds.Pulling.of(algorithm, spec)
+    blocks, empty = rounds.block_counts(ask, how), rounds.nothing(spec, ask.pulls.shape, how)
+    if empty.raw is not None:
+        right = counter.integer(counter.bits(key, ask.scale.shape), ask.scale + 1)
+        votes = jnp.stack([right, ask.scale - right], axis=1) * ask.pulls[:, None]
+        return empty._replace(raw=empty.raw._replace(votes=votes))
     words = counter.uniform(key, (blocks.shape[0], spec.num_tasks, blocks.shape[1]))
     reward = jnp.round(words * 4) / 4 - jnp.where(words > 0.9, jnp.float32(3.0), jnp.float32(0.0))
     return Stats(reward * blocks[:, None, :], blocks)
@@ -67,8 +76,7 @@ def play(algorithm: Algorithm, spec: Spec, budgets: jax.Array, keys: jax.Array):
             rests = algorithm.finished(world, state)
             round_key = counter.fold(key, index)
             ask = algorithm.allocate(counter.fold(round_key, 1), world, state)
-            blocks = rounds.block_counts(ask, rounds.Pulling.of(algorithm, spec))
-            stats = invented(counter.fold(round_key, 2), world, algorithm, blocks)
+            stats = invented(counter.fold(round_key, 2), world, algorithm, ask)
             after = algorithm.update(counter.fold(round_key, 3), world, state, ask, stats)
             same = [jnp.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (state, after)), strict=True)]
             idle = rests & (jnp.sum(ask.pulls) == 0) & jnp.stack(same).all()

@@ -24,6 +24,7 @@ from sim.engine import limits, runner
 from sim.engine.contract import contract
 from sim.engine.limits import Broken, RoundWatch
 from theory.checks import plan as planning
+from theory.runs.enumerate import enumerate_runs
 
 RULES = """
 import jax.numpy as jnp
@@ -225,6 +226,29 @@ def test_a_standing_is_part_of_the_contract_where_there_is_one() -> None:
 
     assert contract(Odd(), SPEC) == "standing returns a int; it must be a Standing or None"
     assert contract(Uniform(), SPEC) is None
+
+
+def test_places_are_part_of_the_contract_where_there_are_any() -> None:
+    """Seen to fail where the three columns of an allocation alone are looked at."""
+
+    class Placed(Uniform):
+        def allocate(self, key: Any, spec: Any, state: Any) -> Any:
+            asked = super().allocate(key, spec, state)
+            return asked._replace(places=Places(asked.pulls, asked.pulls[:1]))
+
+    class Known(Uniform):
+        def allocate(self, key: Any, spec: Any, state: Any) -> Any:
+            asked = super().allocate(key, spec, state)
+            return asked._replace(places=Places(asked.pulls * 0, asked.pulls * 0))
+
+    said = contract(Placed(queries="common-wor"), SPEC)
+    assert said is not None
+    assert said.startswith("allocate returns Allocation.places.had of shape (1,)"), said
+    assert contract(Known(queries="common-wor"), SPEC) is None
+    said = contract(Known(), SPEC)
+    assert said == "allocate names places, and queries is 'independent'; only 'common-wor' has them in order"
+    with pytest.raises(ValueError, match="an allocation names places of queries; only runs with queries 'common-wor'"):
+        enumerate_runs(envs.get("two-arm").data, Known(), 4)
 
 
 def test_what_is_left_out_is_not_said_to_pass(here: Path) -> None:

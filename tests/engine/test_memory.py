@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import make_spec
@@ -12,7 +14,8 @@ from helpers import make_spec
 from sim import algorithms, envs
 from sim.core import Spec
 from sim.engine import runner
-from sim.kernels import rounds
+from sim.kernels import rounds, tallies
+from sim.raw import Rewards
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST = 4 * 2**30
@@ -59,6 +62,18 @@ def test_lanes_shrink_with_the_world(sizes: tuple[int, int, int, int], lanes: tu
     for fused, expected in zip((False, True), lanes, strict=True):
         assert runner._sizes(rule, known, 64, None, fused)[1] == expected
         assert runner._sizes(rule, known, 64, 7, fused)[1] == 7, "the user's choice holds"
+
+
+def test_lanes_make_room_for_the_tallies_of_votes():
+    """Those of 1,000 prompts and five answers: 2**30 // (24 * 1,043,000), of which 973 tallies of every prompt.
+
+    Seen to have 64 lanes, 1.6 GB, where completions of a round alone are counted.
+    """
+    votes = Rewards(("mv",), 5, "uniform", jnp.ones(1, jnp.float32))
+    known, rule = replace(spec(1, 1000, 32, 1), rewards=votes), algorithms.get("mixture-racing")
+    assert int(tallies.sizes(5, rule.max_pull(known))[-1]) == 973
+    for fused in (False, True):
+        assert runner._sizes(rule, known, 64, None, fused).lanes == 42
 
 
 def test_no_world_of_the_project_has_fewer_lanes_than_before():

@@ -9,7 +9,8 @@ from helpers import arena, given, host_trials, same
 from jax import Array
 
 from sim import algorithms, draws
-from sim.core import Algorithm, Allocation, Designed, Places, Policy, Source, Spec, Stats
+from sim.core import Algorithm, Allocation, Places, Policy, Source, Spec, Stats
+from sim.designed import Designed
 from sim.engine import runner
 from sim.engine.turn import Observe
 from sim.envs.dataset import Dataset

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import reference
 
-from sim.kernels import subsets, votes
+from sim.kernels import subsets, tallies, votes
 from sim.utilities import Strategy, reward_unit
 
 WEIGHTS = np.array([[0.5, 0.25, -0.125, 0.25], [-0.25, 0.5, 0.5, -0.25]])
@@ -98,10 +98,8 @@ def test_every_count_of_votes_has_a_row_of_its_own(answers: int, width: int) -> 
     rows = set()
     for cast in itertools.product(range(width + 1), repeat=answers):
         if sum(cast) <= width:
-            row, rest = table.first[cast[0]] + table.by_sum[sum(cast[1:])], sum(cast[1:])
-            for smaller, largest in zip(table.smaller, sorted(cast[1:], reverse=True), strict=False):
-                row, rest = row + smaller[rest, largest], rest - largest
-            rows.add((int(row), cast[0], *sorted(cast[1:])))
+            wrong = tallies.rank(table.wrong, jnp.array(cast[1:], jnp.int32))
+            rows.add((int(table.first[cast[0]] + wrong), cast[0], *sorted(cast[1:])))
     assert sorted(row for row, *_ in rows) == list(range(len(table.credit)))
 
 

@@ -17,7 +17,8 @@ from sim.engine import runner
 from sim.engine.turn import Observe
 from sim.envs.dataset import Dataset
 from sim.envs.tabular import TabularWorld
-from sim.kernels import counter, subsets
+from sim.kernels import completions, counter, subsets
+from sim.raw import Raw, Rewards
 from sim.utilities import Strategy
 
 SIGMAS = 5
@@ -156,6 +157,9 @@ class Scripted(Environment):
     def block_units(self, pull: Pull, estimator: str = "blocks") -> Int[Array, "task num_scales"]:
         return subsets.one_pull(self.strategy, pull, estimator, self.known.max_scale)
 
+    def raw(self, pull: Pull) -> Raw:
+        return completions.one(self.strategy, pull)
+
 
 def scripted(tape: np.ndarray, like: Dataset) -> Scripted:
     """A world that replays `tape`, with the contexts, costs and strategy of a data set; gold answers are 0."""
@@ -185,6 +189,7 @@ def make_spec(
         offset=jnp.zeros((2, num_contexts), jnp.float32),
         spared=jnp.zeros(num_contexts, jnp.float32),
         excess=jnp.zeros((num_contexts, num_prompts), jnp.float32),
+        rewards=Rewards(("mv",), 2, "uniform", jnp.ones(max(task) + 1, jnp.float32)),
     )
 
 

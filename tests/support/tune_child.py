@@ -13,7 +13,7 @@ import numpy as np
 from kill_child import die_at
 
 from sim import instances
-from sim.adapters import live, tune
+from sim.adapters import live, summing, tune
 from sim.cli import app
 from sim.engine import runner
 from sim.kernels import counter, rounds, subsets
@@ -30,7 +30,7 @@ for name in (
 
 PURE = [(runner, name) for name in ("_begin", "_going", "_ask", "_tell", "_answer")]
 PURE += [(instances, "trial_key"), (counter, "fold"), (rounds, "block_counts"), (rounds, "pass_limits")]
-PURE += [(live, "_draw"), (live, "_pull_units"), (subsets, "blocks_of"), (tune, "describe"), (rounds, "advance")]
+PURE += [(live, "_draw"), (summing, "_pull_units"), (subsets, "blocks_of"), (tune, "describe"), (rounds, "advance")]
 """What a run computes with JAX: functions of their arguments alone, which know no journal and no server."""
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from batch_server import BatchModel, batching
 from journal_files import query
-from live_runs import RUN, batch_run, digit, queries
+from live_runs import RACING, RUN, TUNE, batch_run, digit, queries
 from nursery import Nursery
 
 from sim.adapters.paid.ledger import Amount
@@ -85,6 +85,8 @@ class Run:
             f"{PRICED}[caps]\ncompletions = {caps.completions}\ntokens = {caps.tokens}\nmoney = {caps.money / 1e12}\n"
         )
         file, errors, rng = self._folder / "run.toml", self._folder / "errors.txt", self._rng
+        if self._mode == "racing":
+            text = text.replace(TUNE, RACING.replace("1000", "400"))
         file.write_text((batch_run(url, BATCHES, text) if self._mode == "batch" else text).replace("URL", url))
         most = 5 if self._mode == "batch" else 16
         at = rng.choice(["request", "before", "after", "time"]) if kill else ""

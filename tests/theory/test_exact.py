@@ -12,9 +12,9 @@ from scipy import stats
 from sim.constants import TIES
 from sim.envs.dataset import Dataset
 from sim.envs.released import read_released
-from sim.kernels import counter
+from sim.kernels import counter, majority
 from theory import exact
-from theory.blocks import best_of_n, majority
+from theory.blocks import best_of_n
 from theory.blocks import law as laws
 from theory.moments import block_mean_variance
 

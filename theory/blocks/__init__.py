@@ -1,1 +1,1 @@
-"""Exact rewards of one block of completions: outcome laws, majority votes, best of N, and mixes."""
+"""Exact rewards of one block of completions: outcome laws, best of N, and mixes (votes: `sim.kernels.majority`)."""

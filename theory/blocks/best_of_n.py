@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float, Float64
 
-from theory.blocks.block import Moments, normal_rows
+from sim.kernels.moments import Moments, normal_rows
 
 _BLOCK = 1 << 16
 """Numbers raised to powers per pass: bounds the memory and keeps the working set in cache."""

@@ -11,10 +11,10 @@ import numpy as np
 from sim.constants import AGGREGATES, GOLD
 from sim.envs.dataset import Dataset
 from sim.envs.tabular import TabularWorld
+from sim.kernels.majority import majority_moments
+from sim.kernels.moments import Moments
 from sim.utilities import tasks_of
 from theory.blocks.best_of_n import average_shared_best_of_n, best_of_n_moments, shared_best_of_n
-from theory.blocks.block import Moments
-from theory.blocks.majority import majority_moments
 
 _BLOCK = 1 << 23
 """Numbers of a per-query table held at once when only its average over queries is wanted."""

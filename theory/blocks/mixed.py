@@ -11,9 +11,9 @@ vote's credit and u the part that is averaged, centred,
 
 import numpy as np
 
-from theory.blocks.block import Moments
+from sim.kernels.majority import majority_credit, majority_credit_given
+from sim.kernels.moments import Moments
 from theory.blocks.law import Law, aggregate_moments, answer_probs
-from theory.blocks.majority import majority_credit, majority_credit_given
 
 
 def per_query_moments(law: Law) -> Moments:

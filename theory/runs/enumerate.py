@@ -155,6 +155,8 @@ class _Steps:
 def _one_round(steps: _Steps, laws: PullLaws, at: Any, chance: np.ndarray) -> tuple[Any, np.ndarray]:
     """Where runs stand after one more round."""
     origin, allocations, weight = steps.ask.branch(at)
+    if allocations.places is not None:
+        raise ValueError("an allocation names places of queries; only runs with queries 'common-wor' have them")
     chance = chance[origin] * weight
     plan = np.stack(jax.tree.leaves(allocations), axis=1)
     plans, group = np.unique(plan.reshape(len(plan), -1), axis=0, return_inverse=True)

@@ -10,14 +10,17 @@ import numpy as np
 from sim.core import Algorithm, Allocation, Pull, Stats
 from sim.envs.dataset import Dataset
 from sim.kernels import rounds
+from sim.raw import RAW
 
 MAX_TAPES = 1 << 20
 
 
 def check_queries(algorithm: Algorithm) -> None:
-    """Refuse a query design under which the pulls of a run depend on one another from round to round."""
+    """Refuse rules whose pulls depend on one another from round to round, and such as take completions as they are."""
     if algorithm.queries == "common-wor":
         raise ValueError("queries is 'common-wor'; exact laws of runs and splitting need independent or common")
+    if algorithm.estimator == RAW:
+        raise ValueError("estimator is 'raw'; exact laws of runs and splitting need block sums: simulate it instead")
 
 
 class Distribution(NamedTuple):

@@ -173,7 +173,7 @@ class Sampler:
 
     def _gaps(self, want: Want, have: Container[int]) -> list[tuple[int, int]]:
         numbers = [number for number in range(want.first, want.first + want.count) if number not in have]
-        return _runs(numbers, self.most_choices(want.prompt.model))
+        return runs(numbers, self.most_choices(want.prompt.model))
 
     async def _parts(self, pull: "_Pull", parts: Sequence[tuple[int, int]]) -> dict[int, Draw]:
         """Runs of draws (first, length), side by side; when one fails the others end first."""
@@ -202,7 +202,7 @@ class Sampler:
             raise Stopped(self.stop(f"{error} {where}")) from None
         found = {first + place: draw for place, draw in enumerate(got) if draw is not None}
         missing = [number for number in range(first, first + count) if number not in found]
-        return found | await self._parts(pull, _runs(missing, self.most_choices(want.prompt.model)))
+        return found | await self._parts(pull, runs(missing, self.most_choices(want.prompt.model)))
 
     async def _attempt(self, pull: "_Pull", first: int, n: int) -> Sequence[Draw | None]:
         """One request from reservation to settlement."""
@@ -344,7 +344,7 @@ def _choices_key(endpoint: Endpoint, model: str) -> str:
     return f"choices per request: {endpoint.base_url} {model}"
 
 
-def _runs(numbers: Sequence[int], longest: int) -> list[tuple[int, int]]:
+def runs(numbers: Sequence[int], longest: int) -> list[tuple[int, int]]:
     """Runs of neighbours (first, length), none longer than `longest`."""
     runs: list[tuple[int, int]] = []
     for number in numbers:

@@ -30,7 +30,7 @@ from sim.adapters.run_file.kinds import (
 from sim.adapters.run_file.toml_table import Closed
 from sim.adapters.run_file.urls import ADDRESS
 from sim.adapters.scoring import Scorer
-from sim.constants import AGGREGATES, MAX_BUDGET, MAX_SCALE, TIES
+from sim.constants import AGGREGATES, MAX_ANSWERS, MAX_BUDGET, MAX_SCALE, TIES
 
 if TYPE_CHECKING:
     from sim.core import Algorithm
@@ -287,6 +287,7 @@ class Config(Asking):
 
     Attributes:
         cost_measure: "tokens" or "money": the unit of a completion's cost.
+        answers: different answers to a query, the right one and what cannot be read included; None if not said.
         prompt_tokens: "each", "shared" or "ignore": how a pull's prompt tokens enter the cost of a completion.
         probe: queries and completions per prompt that measure costs.
     """
@@ -297,6 +298,7 @@ class Config(Asking):
     algorithm: "Algorithm"
     budget: int
     max_scale: int
+    answers: int | None
     cost_measure: str
     prompt_tokens: str
     probe: tuple[int, int]
@@ -339,6 +341,7 @@ class Tune(Closed):
     budget: Annotated[int, written(MAX_BUDGET)]
     max_scale: Annotated[int, whole(high=MAX_SCALE)]
     algorithm: Annotated[str, TEXT] = "psst"
+    answers: Annotated[int | None, whole(2, MAX_ANSWERS)] = None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import dataclasses
 from fractions import Fraction
 from itertools import permutations, product
 from math import comb
+from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +25,7 @@ from sim.envs.sources import fixed
 from sim.kernels import counter
 from theory import exact
 from theory.runs import enumerate as enum
+from theory.runs.pull_laws import check_queries
 
 GRADED = (0.7, 0.5, 0.45, 0.4, 0.4, 0.35, 0.3, 0.3)
 
@@ -240,6 +242,12 @@ def test_a_random_arm_has_the_law_of_its_draws() -> None:
     assert not runs.spent.any()
 
 
+class ByItself(Algorithm):
+    """A rule that estimates by itself."""
+
+    estimator: ClassVar[str] = "raw"
+
+
 def test_worlds_too_large_are_refused() -> None:
     with pytest.raises(ValueError, match="joint orders of ties"):
         enum.enumerate_runs(families.graded_halving(), PSST(ties="random"), 24)
@@ -247,6 +255,10 @@ def test_worlds_too_large_are_refused() -> None:
         enum.enumerate_runs(dataclasses.replace(two_prompts(), max_scale=24), PSST(), 400)
     with pytest.raises(ValueError, match="queries is 'common-wor'"):
         enum.enumerate_runs(two_prompts(), PSST(queries="common-wor"), 8)
+    with pytest.raises(ValueError, match=r"estimator is 'raw'; exact laws .* simulate it instead"):
+        check_queries(ByItself())
+    with pytest.raises(ValueError, match="queries is 'common-wor'; exact laws"):
+        enum.enumerate_runs(two_prompts(), algorithms.get("mixture-racing"), 8)
     with pytest.raises(ValueError, match="too small"):
         enum.enumerate_runs(two_prompts(), PSST(), 0)
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from sim.constants import GOLD, TIES
-from theory.blocks.block import Moments, normal_rows
+from sim.kernels.moments import Moments, normal_rows
 
 LARGEST_SCALE = 1024
 """Largest number of votes: the Poisson weight of few votes must not underflow."""
@@ -36,7 +36,7 @@ def majority_credit(
 
     Example:
         >>> import numpy as np
-        >>> from theory.blocks.majority import majority_credit
+        >>> from sim.kernels.majority import majority_credit
         >>> majority_credit(np.array([0.6, 0.4]), 3).round(6).tolist()
         [0.6, 0.6, 0.648]
     """
