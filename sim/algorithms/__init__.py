@@ -14,8 +14,11 @@ from collections.abc import Callable
 from typing import Any
 
 from sim import mistakes, plugins, references
+from sim.algorithms.almost_tracking import AlmostTracking
+from sim.algorithms.correlated_halving import CorrelatedHalving
 from sim.algorithms.epsilon_greedy import EpsilonGreedy
 from sim.algorithms.mixture_racing import MixtureRacing
+from sim.algorithms.paired_racing import PairedRacing
 from sim.algorithms.prompt_halving import PromptHalving
 from sim.algorithms.psst import PSST
 from sim.algorithms.psst_topk import PSSTTopK
@@ -23,6 +26,8 @@ from sim.algorithms.random_arm import RandomArm
 from sim.algorithms.sequential_halving import SequentialHalving
 from sim.algorithms.softmax import Softmax
 from sim.algorithms.successive_rejects import SuccessiveRejects
+from sim.algorithms.surrogate import Surrogate
+from sim.algorithms.top_two import TopTwo
 from sim.algorithms.triple import Triple
 from sim.algorithms.ucb import UCB
 from sim.algorithms.ucb_e import UCBE
@@ -46,6 +51,11 @@ ALGORITHMS: dict[str, Callable[[], Algorithm]] = {
     "triple-random": lambda: Triple(deploy="random"),
     "sequential-halving": SequentialHalving,
     "successive-rejects": SuccessiveRejects,
+    "correlated-halving": CorrelatedHalving,
+    "paired-racing": PairedRacing,
+    "surrogate": Surrogate,
+    "top-two": TopTwo,
+    "almost-tracking": AlmostTracking,
     "random": RandomArm,
 }
 """Registry name -> the algorithm with its default options."""
