@@ -173,10 +173,10 @@ def exceeds(
         level: the last factor, by the number of blocks with queries.
     """
     shape = (-1,) + (1,) * (differs.ndim - 1)
-    size = jnp.abs(differs).astype(jnp.float32)
-    fine = jnp.round(differs.astype(jnp.float32) / jnp.maximum(jnp.max(size, axis=0), jnp.float32(1.0)) * _FINE)
-    most = jnp.maximum(jnp.max(queries), 1).astype(jnp.float32)
-    weight = jnp.maximum(jnp.round(queries.astype(jnp.float32) / most * _WEIGHTS), jnp.float32(1.0))
+    most = jnp.maximum(jnp.max(jnp.abs(differs), axis=0, keepdims=True), 1)
+    fine = jnp.round(differs.astype(jnp.float32) / most.astype(jnp.float32) * _FINE)
+    largest = jnp.maximum(jnp.max(queries), 1).astype(jnp.float32)
+    weight = jnp.maximum(jnp.round(queries.astype(jnp.float32) / largest * _WEIGHTS), jnp.float32(1.0))
     weight = jnp.where(queries > 0, weight, jnp.float32(0.0)).astype(jnp.int32)
     whole = fine.astype(jnp.int32)
     first = jnp.sum(weight.reshape(shape) * whole, axis=0).astype(jnp.float32)

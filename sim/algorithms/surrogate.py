@@ -73,7 +73,7 @@ class Surrogate(FewPrompts):
     def value(self, spec: Spec, table: estimators.BlockSums) -> Float[Array, "context prompt scale"]:
         """Values by the curves; those of a prompt never pulled follow the mean."""
         curves = self.curves(spec, table)
-        terms = curves[..., None] * jnp.asarray(basis(spec.max_scale, self.degree).T)
+        terms = curves[..., None] * jnp.asarray(basis(spec.max_scale, self.degree).T)[None, None]
         reward = jnp.sum(jnp.round(terms).astype(jnp.int32), axis=2)
         scaled = reward.astype(jnp.float32) * spec.unit[:, None, None]
         return estimators.value_of(spec, scaled, jnp.ones(spec.num_prompts, bool))
@@ -83,9 +83,9 @@ class Surrogate(FewPrompts):
         width = self.max_pull(spec)
         blocks = table.blocks[:, :width]
         seen = jnp.sum((blocks > 0).astype(jnp.int32), axis=1)
-        mean = table.total[:, :, :width] / jnp.maximum(blocks, jnp.float32(1.0)) / spec.unit[:, None, None]
+        mean = table.total[:, :, :width] / jnp.maximum(blocks, jnp.float32(1.0))[None] / spec.unit[:, None, None]
         fits = jnp.asarray(fits_of(width, spec.max_scale, self.degree, self.ridge))[seen]
-        own = jnp.sum(jnp.round(fits * mean[:, :, None]).astype(jnp.int32), axis=3)
+        own = jnp.sum(jnp.round(fits[None] * mean[:, :, None]).astype(jnp.int32), axis=3)
         number = jnp.maximum(jnp.sum((seen > 0).astype(jnp.int32)), 1).astype(jnp.float32)
         high, low = own >> _HALF, own & (2**_HALF - 1)
         sums = jnp.sum(high, axis=1).astype(jnp.float32) * 2.0**_HALF + jnp.sum(low, axis=1).astype(jnp.float32)

@@ -75,8 +75,8 @@ def one_percent() -> Dataset:
     """Majority vote of up to 8 where prompts differ on 1 % of the queries and nowhere else.
 
     Breaks whatever meets a part of the queries only: on 297 of 300 all sixteen prompts are alike, and the rest of them
-    is worth a hundredth in all. Two prompts each are right with .97 on the same of the other three queries, and with .03
-    on the rest.
+    is worth a hundredth in all. Two prompts each are right with .97 on the same of the other three queries and with
+    .03 on the rest.
     """
     rng = np.random.default_rng(20261201)
     success = np.broadcast_to(rng.uniform(0.3, 0.9, 300), (16, 300)).copy()

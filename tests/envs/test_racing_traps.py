@@ -70,8 +70,9 @@ def test_among_twenty_answers_a_wrong_one_is_often_ahead() -> None:
     assert data.probs.shape[2] == 20
     ahead = (data.probs[:, :, 1:].max(axis=2) > data.probs[:, :, 0]).mean()
     assert 0.25 < ahead < 0.5
-    best = np.sort(free("twenty-answers").max(axis=1))
-    assert best[-1] - best[-2] > 0.01
+    values = free("twenty-answers")
+    assert (values[:, 31] - values[:, 0]).max() > 0.45
+    assert values[:, 31].max() - values[:, 31].min() > 0.5
 
 
 def test_clusters_are_solved_by_one_half_of_the_prompts() -> None:
@@ -84,7 +85,7 @@ def test_clusters_are_solved_by_one_half_of_the_prompts() -> None:
         np.testing.assert_allclose(correlation[:10, :10], 1)
     values = free("two-clusters")
     assert values[9].max() == values.max()
-    assert values[9].max() - values[19].max() == pytest.approx(0.0353, abs=1e-3)
+    assert values[9].max() - values[19].max() == pytest.approx(0.0265, abs=1e-3)
 
 
 def test_prompts_differ_on_one_query_in_a_hundred() -> None:
