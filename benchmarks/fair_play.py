@@ -150,6 +150,8 @@ def main(
         chosen = [one for one in worlds(split, seed, math) if not world or one.name in world]
         if not chosen:
             raise ValueError(f"no world of the {split} split is called {', '.join(world or ())}")
+        for name in algorithm:
+            contenders.get(name)
         out.mkdir(parents=True, exist_ok=True)
         for one in chosen:
             table = merged(file, rows(split, one, algorithm, budget, trials, seed, out))
