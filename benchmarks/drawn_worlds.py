@@ -1,7 +1,7 @@
 """Worlds drawn from a seed, for choosing algorithms on some and judging them on others of the same kinds.
 
-Each kind has its sizes, levels and query effects drawn too, so that what was tuned to one world need not fit the next.
-A world is a function of its kind and its seed alone.
+How much prompts and queries differ is drawn too, so that what was tuned to one world need not fit the next. Sizes are
+those of the kind: all its worlds run by the same programs. A world is a function of its kind, seed and number alone.
 """
 
 from collections.abc import Callable
@@ -15,53 +15,48 @@ from sim.envs.dataset import Dataset
 
 
 class Sizes(NamedTuple):
-    """Numbers of prompts and queries, and the largest scale."""
+    """Numbers of prompts and queries, the largest scale, and the number of answers or score levels."""
 
     prompts: int
     queries: int
     scales: int
+    outcomes: int = 2
 
 
-def two_answers(rng: np.random.Generator) -> Dataset:
+def two_answers(rng: np.random.Generator, sizes: Sizes) -> Dataset:
     """Majority vote between two answers: logit of success = prompt + query + what the two have of their own."""
-    sizes = _sizes(rng)
     return _votes(rng, sizes, _sigmoid(_logits(rng, sizes)), np.ones((sizes.queries, 1)))
 
 
-def many_answers(rng: np.random.Generator) -> Dataset:
-    """Majority vote between three to eight answers; which wrong ones are popular depends on the query."""
-    sizes, wrong = _sizes(rng), int(rng.integers(2, 8))
-    popular = rng.dirichlet(np.full(wrong, rng.uniform(0.3, 3)), sizes.queries)
+def many_answers(rng: np.random.Generator, sizes: Sizes) -> Dataset:
+    """Majority vote between several answers; which wrong ones are popular depends on the query."""
+    popular = rng.dirichlet(np.full(sizes.outcomes - 1, rng.uniform(0.3, 3)), sizes.queries)
     return _votes(rng, sizes, _sigmoid(_logits(rng, sizes) - rng.uniform(0, 1)), popular)
 
 
-def clusters(rng: np.random.Generator) -> Dataset:
+def clusters(rng: np.random.Generator, sizes: Sizes) -> Dataset:
     """Majority vote between two answers on two to four kinds of queries, each prompt good at some of them."""
-    sizes, kinds = _sizes(rng), int(rng.integers(2, 5))
+    kinds = int(rng.integers(2, 5))
     level = rng.normal(0.3, rng.uniform(0.5, 1.5), (sizes.prompts, kinds))
     logit = level[:, rng.integers(0, kinds, sizes.queries)] + rng.normal(0, 0.3, (sizes.prompts, sizes.queries))
     return _votes(rng, sizes, _sigmoid(logit), np.ones((sizes.queries, 1)))
 
 
-def sure_answers(rng: np.random.Generator) -> Dataset:
+def sure_answers(rng: np.random.Generator, sizes: Sizes) -> Dataset:
     """Majority vote between two answers where completions of a query mostly say the same."""
-    sizes = _sizes(rng)
     return _votes(rng, sizes, _sigmoid(rng.uniform(4, 8) * _logits(rng, sizes)), np.ones((sizes.queries, 1)))
 
 
-def levels(rng: np.random.Generator) -> Dataset:
-    """Best of N over three to eight score levels, whose law moves with prompt and query."""
-    sizes, number = _sizes(rng), int(rng.integers(3, 9))
-    logit = _logits(rng, sizes)[:, :, None] + np.zeros(number - 1)
-    above = _sigmoid(logit - np.sort(rng.normal(0.5, 1.5, number - 1)))
+def levels(rng: np.random.Generator, sizes: Sizes) -> Dataset:
+    """Best of N over several score levels, whose law moves with prompt and query."""
+    above = _sigmoid(_logits(rng, sizes)[:, :, None] - np.sort(rng.normal(0.5, 1.5, sizes.outcomes - 1)))
     probs = -np.diff(np.concatenate([np.ones((*above.shape[:2], 1)), above, np.zeros((*above.shape[:2], 1))], axis=2))
-    scores = np.sort(rng.uniform(0, 1, number))
+    scores = np.sort(rng.uniform(0, 1, sizes.outcomes))
     return _scores(rng, sizes, probs, scores[:, None], np.ones((3, 1)))
 
 
-def two_objectives(rng: np.random.Generator) -> Dataset:
+def two_objectives(rng: np.random.Generator, sizes: Sizes) -> Dataset:
     """Best of N over two objectives of three levels each, which prompts trade for one another, in nine contexts."""
-    sizes = _sizes(rng)
     trade = rng.uniform(0, 1, (sizes.prompts, 1))
     both = []
     for part in (trade, 1 - trade):
@@ -73,9 +68,8 @@ def two_objectives(rng: np.random.Generator) -> Dataset:
     return _scores(rng, sizes, probs, grid, np.stack([weight, 1 - weight], axis=1))
 
 
-def rare_scores(rng: np.random.Generator) -> Dataset:
+def rare_scores(rng: np.random.Generator, sizes: Sizes) -> Dataset:
     """Best of N where a score of 2 to 20 times the ordinary ones comes once in 30 to 1,000 completions."""
-    sizes = _sizes(rng)
     ordinary = _sigmoid(_logits(rng, sizes))
     rate = np.exp(rng.uniform(np.log(1e-3), np.log(1 / 30), (sizes.prompts, 1)))
     rate = rate * (rng.random((1, sizes.queries)) < rng.uniform(0.2, 1))
@@ -83,26 +77,28 @@ def rare_scores(rng: np.random.Generator) -> Dataset:
     return _scores(rng, sizes, probs, np.array([[0.0], [1.0], [rng.uniform(2, 20)]]), np.ones((3, 1)))
 
 
-KINDS: dict[str, Callable[[np.random.Generator], Dataset]] = {
-    "two-answers": two_answers,
-    "many-answers": many_answers,
-    "clusters": clusters,
-    "sure-answers": sure_answers,
-    "levels": levels,
-    "two-objectives": two_objectives,
-    "rare-scores": rare_scores,
+class DrawnKind(NamedTuple):
+    """A kind of worlds: what draws one, and its sizes."""
+
+    maker: Callable[[np.random.Generator, Sizes], Dataset]
+    sizes: Sizes
+
+
+KINDS = {
+    "two-answers": DrawnKind(two_answers, Sizes(32, 200, 32)),
+    "many-answers": DrawnKind(many_answers, Sizes(24, 150, 32, 5)),
+    "clusters": DrawnKind(clusters, Sizes(16, 120, 16)),
+    "sure-answers": DrawnKind(sure_answers, Sizes(20, 100, 16)),
+    "levels": DrawnKind(levels, Sizes(24, 120, 32, 6)),
+    "two-objectives": DrawnKind(two_objectives, Sizes(12, 80, 16)),
+    "rare-scores": DrawnKind(rare_scores, Sizes(20, 60, 32)),
 }
-"""Kind of worlds -> what draws one."""
 
 
 def draw(kind: str, seed: int, number: int) -> Dataset:
     """The world of a kind with this number among those of a seed."""
     rng = np.random.default_rng([seed, number, crc32(kind.encode())])
-    return replace(KINDS[kind](rng), name=f"{kind}-{seed}-{number}")
-
-
-def _sizes(rng: np.random.Generator) -> Sizes:
-    return Sizes(int(rng.integers(6, 41)), int(rng.integers(50, 301)), int(rng.choice([8, 16, 32])))
+    return replace(KINDS[kind].maker(rng, KINDS[kind].sizes), name=f"{kind}-{seed}-{number}")
 
 
 def _sigmoid(logit: np.ndarray) -> np.ndarray:

@@ -68,16 +68,16 @@ def test_correlated_halving_halves_arms_by_the_last_round_alone(fresh: bool) -> 
 
 
 def test_the_paired_test_is_that_of_scipy() -> None:
-    """Equal blocks: `scipy.stats.ttest_1samp`, one-sided, on 2,000 rows of differences but those next to the level.
+    """Three equal blocks: `scipy.stats.ttest_1samp`, one-sided, on 2,000 rows but those next to the level.
 
-    Seen to fail with m for m - 1 degrees of freedom, and two-sided.
+    Seen to fail with three degrees of freedom, with m for m - 1 in the factor, and two-sided.
     """
     rng = np.random.default_rng(5)
-    differs = np.round(rng.normal(0.3, 1.0, (8, 2000)) * 2**20).astype(np.int32)
-    level = paired_racing.levels(8, 3, 0.2)
-    found = np.asarray(paired_racing.exceeds(jnp.asarray(differs), jnp.full(8, 5, jnp.int32), jnp.asarray(level)))
+    differs = np.round(rng.normal(0.3, 1.0, (3, 2000)) * 2**20).astype(np.int32)
+    level = paired_racing.levels(3, 3, 0.2)
+    found = np.asarray(paired_racing.exceeds(jnp.asarray(differs), jnp.full(3, 5, jnp.int32), jnp.asarray(level)))
     p = laws.ttest_1samp(differs, 0, alternative="greater").pvalue
-    clear = np.abs(p - 0.2) > 0.01
+    clear = np.abs(p - 0.2) > 0.002
     assert clear.sum() > 1900
     np.testing.assert_array_equal(found[clear], (p < 0.2)[clear])
     assert (level[:3] == 2).all()  # two blocks are no reason
@@ -105,20 +105,20 @@ def test_blocks_count_by_their_queries() -> None:
 def test_a_race_drops_what_is_worse_on_every_block() -> None:
     """By hand: T = 600, five blocks, pulls of 2, values that sway from block to block by as much for all prompts.
 
-    All prompts meet 120 / 10 = 12 queries in each of two blocks. The gaps are the same in both, so that the second
-    drops all but the best: prompt 0 at N = 1, and 3 at N = 1 where 0 costs .3. Both meet 360 // 3 // 4 = 30 queries,
-    and so on. Seen to fail with prompts judged at N = Nmax, and with tests before `first`.
+    All prompts meet 120 / 10 = 12 queries in each of three blocks. The gaps are the same in all, so that the third drops
+    all but the best: prompt 0 at N = 1, and 3 at N = 1 where 0 costs .3. Both meet 240 / 2 / 4 = 30 queries, twice.
+    Seen to fail with prompts judged at N = Nmax, and with tests before `first`.
     """
-    rule = PairedRacing(2, blocks=5, first=2, estimator="plug-in")
+    rule = PairedRacing(2, blocks=5, first=3, estimator="plug-in")
     value = np.array([[0.8, 0.7, 0.1, 0.1], [0.3] * 4, [0.2, 0.4, 0.4, 0.4], [0.6] * 4, [0.55] * 4])
     state, left = rule.init(SPEC, jnp.int32(600)), []
     for number, sway in enumerate((0.2, -0.1, 0.3, 0.0, 0.1)):
         ask, _, state = turn(rule, state, KEYS[number], jnp.asarray(value + sway, jnp.float32))
         left.append([np.flatnonzero(row).tolist() for row in np.asarray(state.active)])
-        wanted = [0, 1, 2, 3, 4] if number < 2 else [0, 3]
+        wanted = [0, 1, 2, 3, 4] if number < 3 else [0, 3]
         assert np.flatnonzero(ask.pulls).tolist() == wanted
-    assert left == [[[0, 1, 2, 3, 4]] * 2] + [[[0], [3]]] * 4
-    assert state.queries.tolist() == [12, 12, 30, 30, 30]
+    assert left == [[[0, 1, 2, 3, 4]] * 2] * 2 + [[[0], [3]]] * 3
+    assert state.queries.tolist() == [12, 12, 12, 30, 30]
     assert int(state.left) == 0
     policy = rule.recommend(KEYS[0], SPEC, state)
     assert (policy.prompt.tolist(), policy.scale[0].item()) == ([0, 3], 1)
@@ -167,7 +167,7 @@ def test_top_two_pulls_the_leader_and_who_is_hardest_to_tell_from_it() -> None:
 
 
 def test_shares_of_almost_tracking_by_hand() -> None:
-    """Gaps 0, .1, .2, .2: g = 1, 1 + 1/4 + 1/4, 3, 3. Seen to fail with ranks for g (1, 1, 2, 3)."""
+    """Gaps 0, 1/8, 1/4, 1/4: g = 1, 1 + 1/4 + 1/4, 3, 3. Seen to fail with ranks for g, and with gaps unsquared."""
     found = np.asarray(almost_tracking.weight(jnp.float32([0.0, 0.125, 0.25, 0.25])))
     assert found.tolist() == [1.0, 1.5, 3.0, 3.0]
 
@@ -175,7 +175,7 @@ def test_shares_of_almost_tracking_by_hand() -> None:
 def test_shares_make_every_other_world_as_hard() -> None:
     """(d_j + e)^2 times the hardness of the world in which j rises to e above the best is at least g_j, for any e.
 
-    Seen to fail with d_j / d_i unsquared.
+    Seen to fail with g twice as large.
     """
     rng = np.random.default_rng(8)
     for _ in range(50):
@@ -189,7 +189,7 @@ def test_shares_make_every_other_world_as_hard() -> None:
 
 
 def test_almost_tracking_follows_the_shares() -> None:
-    """Values that stay: after 600 pulls of 4 each prompt has its share, within one pull."""
+    """Values that stay: after 600 pulls of 4 each prompt has its share, within one pull. Seen to fail without g."""
     rule, value = algorithms.get("almost-tracking:batch=1"), jnp.float32([0.9, 0.775, 0.65, 0.65, 0.9 - 0.5])
     assert isinstance(rule, FewPrompts)
 
