@@ -67,7 +67,7 @@ class PairedRacing(Estimating):
     estimator: str = eqx.field(static=True, default="subsets", kw_only=True)
     pull: int = eqx.field(static=True, default=0)
     blocks: int = eqx.field(static=True, default=10)
-    first: int = eqx.field(static=True, default=3)
+    first: int = eqx.field(static=True, default=5)
     alpha: float = eqx.field(static=True, default=0.2)
 
     def __check_init__(self) -> None:

@@ -105,8 +105,9 @@ def test_blocks_count_by_their_queries() -> None:
 def test_a_race_drops_what_is_worse_on_every_block() -> None:
     """By hand: T = 600, five blocks, pulls of 2, values that sway from block to block by as much for all prompts.
 
-    All prompts meet 120 / 10 = 12 queries in each of three blocks. The gaps are the same in all, so that the third drops
-    all but the best: prompt 0 at N = 1, and 3 at N = 1 where 0 costs .3. Both meet 240 / 2 / 4 = 30 queries, twice.
+    All prompts meet 120 / 10 = 12 queries in each of three blocks. The gaps are the same in all, so that the third
+    drops all but the best: prompt 0 at N = 1, and 3 at N = 1 where 0 costs .3. Both meet 240 / 2 / 4 = 30 queries,
+    twice.
     Seen to fail with prompts judged at N = Nmax, and with tests before `first`.
     """
     rule = PairedRacing(2, blocks=5, first=3, estimator="plug-in")
@@ -249,7 +250,7 @@ def test_curves_of_the_surrogate_are_those_of_plain_ridge_regression() -> None:
         ("almost-tracking:pull=-1", "pull is -1; it must be at least 1 completion, or 0 for the largest scale"),
         ("correlated-halving:pull=-1", "pull is -1; it must be at least 1 completion, or 0"),
         ("paired-racing:pull=-1", "pull is -1; it must be at least 1 completion, or 0"),
-        ("paired-racing:blocks=65", r"blocks is 65, first 3; they must lie in 1\.\.64 and be at least 2"),
+        ("paired-racing:blocks=65", r"blocks is 65, first 5; they must lie in 1\.\.64 and be at least 2"),
         ("paired-racing:alpha=0.5", r"alpha is 0\.5; it must lie between 0 and 0\.5"),
     ],
 )
