@@ -105,8 +105,8 @@ def rows(
         reference=algorithms[0],
         out=out / "cells" / world.name,
     )
-    table = found.trials.pivot(index=["budget", "trial"], columns="algorithm", values="regret")
-    spent = found.trials.groupby(["algorithm", "budget"])["spent"].mean()
+    table: Any = found.trials.pivot(index=["budget", "trial"], columns="algorithm", values="regret")
+    spent: Any = found.trials.groupby(["algorithm", "budget"])["spent"].mean()
     made = []
     for name in algorithms:
         program = contenders.get(name).program.key[:12]
