@@ -17,6 +17,10 @@ _MOST = 255
 """Lines that a byte can count."""
 MANY = 2**14
 """From so many owners on they are found by bisection; below by comparing: all ends of a line, or in two rounds."""
+TOGETHER_BYTES = 2**20
+"""Words of lists up to so many bytes are searched together: a core's cache holds them."""
+GROUP_BYTES = 2**17
+"""Words of lists that are searched at a time where there are more."""
 PAIRS = 32
 """Up to so many items all pairs are compared: faster, and a tenth of the compiling."""
 
@@ -39,12 +43,7 @@ def best(
     if score.shape[0] <= PAIRS:
         higher = (word[:, None] > word[None]) | ((word[:, None] == word[None]) & (tiebreak[:, None] > tiebreak[None]))
         return mask & (jnp.sum((higher & mask[:, None]).astype(jnp.int32), axis=0) < num_kept)
-    rank = _from_one(word, mask)
-    cut, above = _kth_largest(rank, num_kept, jnp.max(rank))
-    tied, left = mask & (rank == cut), num_kept - above
-    word = jnp.where(tied, tiebreak, jnp.uint32(0))
-    last, _ = _kth_largest(word, left, jnp.uint32(0xFFFFFFFF))
-    return (rank > cut) | (tied & (tiebreak >= last) & (left > 0))
+    return _best_of_lists(word[None], tiebreak[None], mask[None], num_kept[None])[0]
 
 
 def plain(
@@ -169,6 +168,48 @@ def running_sums(counts: Int[Array, " item"]) -> Int[Array, " item"]:
     earlier = _square(number[:, None]) < number[None, None]
     before = jnp.sum(jnp.where(earlier, _square(inside[:, -1:]), 0), axis=(0, 1))
     return (inside + before[:, None]).reshape(-1)[:size]
+
+
+@jax.custom_batching.custom_vmap
+def _best_of_lists(
+    word: UInt32[Array, "list item"],
+    tiebreak: UInt32[Array, "list item"],
+    mask: Bool[Array, "list item"],
+    num_kept: Int[Array, " list"],
+) -> Bool[Array, "list item"]:
+    """`best` of every list: as many lists at a time as a cache holds, so that none waits for the slowest of all."""
+    num, size = word.shape
+    if 4 * num * size <= TOGETHER_BYTES or num == 1 or jax.default_backend() != "cpu":
+        return jax.vmap(_searched)(word, tiebreak, mask, num_kept)
+    group = -(-num // min(-(-4 * num * size // GROUP_BYTES), num))
+    turns = -(-num // group)
+
+    def in_turns(items: Shaped[Array, "list *more"]) -> Shaped[Array, "turn group *more"]:
+        filled = jnp.pad(items, ((0, turns * group - num), *((0, 0) for _ in items.shape[1:])))
+        return filled.reshape(turns, group, *items.shape[1:])
+
+    lists = jax.tree.map(in_turns, (word, tiebreak, mask, num_kept))
+    return jax.lax.map(lambda own: jax.vmap(_searched)(*own), lists).reshape(-1, size)[:num]
+
+
+@_best_of_lists.def_vmap
+def _more_lists(axis_size: int, batched: list[bool], *lists: Array) -> tuple[Array, bool]:
+    """Lists of all lanes are lists like others."""
+    spread = [a if has else jnp.broadcast_to(a, (axis_size, *a.shape)) for a, has in zip(lists, batched, strict=True)]
+    kept = _best_of_lists(*(a.reshape(-1, *a.shape[2:]) for a in spread))
+    return kept.reshape(axis_size, -1, *kept.shape[1:]), True
+
+
+def _searched(
+    word: UInt32[Array, " item"], tiebreak: UInt32[Array, " item"], mask: Bool[Array, " item"], num_kept: Int[Array, ""]
+) -> Bool[Array, " item"]:
+    """`best` by finding the cut among the scores, then that among the words of those that tie."""
+    rank = _from_one(word, mask)
+    cut, above = _kth_largest(rank, num_kept, jnp.max(rank))
+    tied, left = mask & (rank == cut), num_kept - above
+    word = jnp.where(tied, tiebreak, jnp.uint32(0))
+    last, _ = _kth_largest(word, left, jnp.uint32(0xFFFFFFFF))
+    return (rank > cut) | (tied & (tiebreak >= last) & (left > 0))
 
 
 def _square(items: Int[Array, " item *more"]) -> Int[Array, "row column *more"]:
