@@ -13,7 +13,7 @@ the number of prompts that are as good or better. All are the same for w_j in pr
 Differs from the paper: proportions are derived here, as above, from worlds in which one prompt is another. They need
 not be the paper's own closed form, and its guarantee is not claimed. Arms are prompts, judged by their best scale in a
 context drawn at random; those never pulled come first. Proportions are followed by the highest averages (D'Hondt), ties
-at random. `batch` prompts are pulled at a time, on one query.
+at random. `batch` prompts are pulled at a time, on one query. Memory of a round grows with the square of |P|.
 """
 
 import equinox as eqx
