@@ -137,6 +137,11 @@ _FIXED: dict[str, tuple[str, str, str]] = {
     "triple-random": ("#aa4499", "p", "TRIPLE, random N"),
     "sequential-halving": ("#332288", "h", "halving, no sharing"),
     "successive-rejects": ("#44aa99", "H", "successive rejects"),
+    "correlated-halving": ("#bbbbbb", "1", "correlated halving"),
+    "paired-racing": ("#ddaa33", "+", "racing, paired test"),
+    "surrogate": ("#225522", "2", "linear surrogate"),
+    "top-two": ("#885577", "3", "top-two"),
+    "almost-tracking": ("#666633", "4", "almost tracking"),
 }
 """Name -> colour, marker, label: add a line for a new algorithm."""
 _SAID = {"budget_rule=reference": "reference budget"}

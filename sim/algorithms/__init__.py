@@ -18,8 +18,11 @@ from sim import mistakes, plugins, references
 from sim.public import lazily
 
 if TYPE_CHECKING:
+    from sim.algorithms.almost_tracking import AlmostTracking as AlmostTracking
+    from sim.algorithms.correlated_halving import CorrelatedHalving as CorrelatedHalving
     from sim.algorithms.epsilon_greedy import EpsilonGreedy as EpsilonGreedy
     from sim.algorithms.mixture_racing import MixtureRacing as MixtureRacing
+    from sim.algorithms.paired_racing import PairedRacing as PairedRacing
     from sim.algorithms.prompt_halving import PromptHalving as PromptHalving
     from sim.algorithms.psst import PSST as PSST
     from sim.algorithms.psst_topk import PSSTTopK as PSSTTopK
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from sim.algorithms.sequential_halving import SequentialHalving as SequentialHalving
     from sim.algorithms.softmax import Softmax as Softmax
     from sim.algorithms.successive_rejects import SuccessiveRejects as SuccessiveRejects
+    from sim.algorithms.surrogate import Surrogate as Surrogate
+    from sim.algorithms.top_two import TopTwo as TopTwo
     from sim.algorithms.triple import Triple as Triple
     from sim.algorithms.ucb import UCB as UCB
     from sim.algorithms.ucb_e import UCBE as UCBE
@@ -67,6 +72,11 @@ ALGORITHMS: dict[str, "Callable[[], Algorithm]"] = {
     "triple-random": Maker("triple:Triple", {"deploy": "random"}),
     "sequential-halving": Maker("sequential_halving:SequentialHalving"),
     "successive-rejects": Maker("successive_rejects:SuccessiveRejects"),
+    "correlated-halving": Maker("correlated_halving:CorrelatedHalving"),
+    "paired-racing": Maker("paired_racing:PairedRacing"),
+    "surrogate": Maker("surrogate:Surrogate"),
+    "top-two": Maker("top_two:TopTwo"),
+    "almost-tracking": Maker("almost_tracking:AlmostTracking"),
     "random": Maker("random_arm:RandomArm"),
 }
 """Registry name -> what makes the algorithm with its default options: a class, a function, or a `Maker`."""

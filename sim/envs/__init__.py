@@ -5,7 +5,7 @@
 * `contexts`: weights and costs to a learner's `Spec` and a `Strategy`.
 * `sources`: one world with reshuffled queries, or a fresh world per trial.
 * `synthetic`: families drawn afresh for every trial. `families`: small worlds with known answers. `hard`: worlds built
-  to break one thing each.
+  to break one thing each. `racing_traps`: likewise, of what mixture racing relies on.
 * `files`, `released`, `unpickle`: our open format, and the files of the paper's authors.
 
 To try one of your own, name it as `mine.py:world` wherever an environment is named: a `Dataset`, a `Source`, a
@@ -68,6 +68,12 @@ ENVS: dict[str, Entry] = {
     "long-scales": Entry("MV, hard: N <= 128, best N from 1 to 127", "hard:long_scales"),
     "uneven-costs": Entry("BoN, hard: costs differ a hundredfold, the better the dearer", "hard:uneven_costs"),
     "random-lengths": Entry("BoN and mean, hard: completions cost by their random length", "hard:random_lengths"),
+    "off-grid": Entry("MV, racing trap: five answers, all nearly as likely", "racing_traps:off_grid"),
+    "vote-turns": Entry("MV, racing trap: small votes rank prompts the other way round", "racing_traps:vote_turns"),
+    "twenty-answers": Entry("MV, racing trap: twenty answers", "racing_traps:twenty_answers"),
+    "two-clusters": Entry("MV, racing trap: two kinds of queries, two of prompts", "racing_traps:two_clusters"),
+    "one-percent": Entry("MV, racing trap: prompts differ on 1 % of the queries", "racing_traps:one_percent"),
+    "jackpots": Entry("BoN, racing trap: rare jackpots of the worst prompts decide", "racing_traps:jackpots"),
 }
 
 
