@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 SOURCE = ("strategy", "tie", "endpoint", "objectives", "cost", "tune")
 """Keys that a policy carries along as they are: what answering a query needs, and what its values mean."""
 _NEAR = 1.1e-5
-"""What probabilities may miss in their sum."""
+"""Largest error of probabilities in their sum."""
 ANSWERING = ("strategy", "tie", "endpoint", "objectives")
 """Those that answering a query needs."""
 PRICED = ("prompt", "completion")

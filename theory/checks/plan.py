@@ -244,11 +244,11 @@ class Simulation:
         def decides(seen: Probe) -> bool:
             return seen.high[place] <= target or seen.low[place] > target
 
-        def probe(budget: int) -> Probe:
-            return self.probe(budget, len(AIMS) * len(possible), decides)
+        probed: dict[int, Probe] = {}
 
         def suffices(budget: int) -> bool:
-            return probe(budget).high[place] <= target
+            probed[budget] = self.probe(budget, len(AIMS) * len(possible), decides)
+            return probed[budget].high[place] <= target
 
         while not suffices(high) and high < most:
             low, high = high, min(2 * high, most)
@@ -256,9 +256,8 @@ class Simulation:
         while reached and not _close(low, high):
             middle = _between(low, high)
             low, high = (low, middle) if suffices(middle) else (middle, high)
-        tried = possible.intersection(self._seen)
-        fails = [t for t in tried if probe(t).low[place] > target and (t < high or not reached)]
-        return SimulatedBudget(aim, target, max(fails, default=None), high if reached else None, probe(high))
+        fails = [t for t, seen in probed.items() if seen.low[place] > target and (t < high or not reached)]
+        return SimulatedBudget(aim, target, max(fails, default=None), high if reached else None, probed[high])
 
     @property
     def _about(self) -> str:

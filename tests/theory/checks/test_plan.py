@@ -97,7 +97,6 @@ def test_all_budgets_that_a_search_may_try_are_known_before(least: int, most: in
 
         def probe(self, budget: int, intervals: int = 3, decides: Any = None) -> plan.Probe:
             self.tried.add(budget)
-            self._seen[budget] = plan._Seen(100, 0, 0, 0.0, 0.0)
             assert intervals == 3 * len(plan.reachable(max(2, least), most))
             low = high = 0.0 if budget >= self.true else 1.0
             return plan.Probe(budget, 100, (low,) * 3, (low,) * 3, (high,) * 3)
