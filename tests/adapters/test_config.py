@@ -301,13 +301,6 @@ def test_a_bad_configuration_is_refused_in_one_sentence(case: str, tmp_path: Pat
     assert "\n" not in str(refused.value)
 
 
-def test_a_number_of_answers_belongs_to_a_vote(tmp_path: Path):
-    text = MINIMAL.replace("budget = 100", "budget = 100\nanswers = 3")
-    assert load(tmp_path, text).answers == 3
-    with pytest.raises(ValueError, match=r"tune\.answers is 3; no objective is voted on, so that there are no answers"):
-        load(tmp_path, text.replace('strategy = "mv"', 'strategy = "bon"'))
-
-
 def test_probabilities_of_contexts_sum_to_one(tmp_path: Path):
     listed = MINIMAL.replace("[contexts]\ncost_weights = [0.0, 0.1]", "[[contexts]]\nprobability = 0.5\n")
     with pytest.raises(ValueError, match=r"contexts have probabilities that sum to 0\.5"):

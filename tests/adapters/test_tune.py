@@ -362,31 +362,6 @@ def test_a_policy_answers_alone(folder: Path, tmp_path_factory: pytest.TempPathF
         assert refused.stderr.startswith(f"error: {place}: endpoint.base_url is 'nowhere'; expected http")
 
 
-def test_mixture_racing_runs_live_and_says_what_it_knows(folder: Path):
-    """The plan has its rounds; every draw of the journal was asked for once, with a seed of its own."""
-    model = Model(answer=digit)
-    text = RUN.replace(TUNE, RACING).replace("max_tokens", "cost = 5\nmax_tokens")
-    with serving(model) as url:
-        file = write(folder, url, text)
-        planned = iapo("tune", file, "--plan")
-        assert planned.exit_code == 0, planned.output
-        found = re.findall(r"^ *([1-4]) +(\d+) +([1-3]) +(\d+) +(\d+) +(\d+) *$", planned.stdout, flags=re.M)
-        assert found == [("1", "24", "3", "4", "180", "720"), ("2", "16", "2", "6", "120", "240")], planned.stdout
-        result = iapo("tune", file, "--yes")
-        assert result.exit_code == 0, result.output
-        again = iapo("tune", file, "--yes")
-        assert again.exit_code == 0, again.output
-    content = json.loads((folder / "out" / "policy.json").read_text())
-    assert content["spent"]["completions"] == model.completions == 960, "nothing is asked twice"
-    assert content["policy"]["cost 0"]["chosen"]["prompt"] == "strong"
-    assert content["policy"]["cost 1"]["chosen"]["scale"] == 1
-    assert content["policy"]["cost 1"]["chosen"]["low"] < content["policy"]["cost 1"]["chosen"]["high"]
-    journal = Journal(folder / "out" / "journal.sqlite")
-    numbers = journal.rows("SELECT count(*), count(DISTINCT draw), count(DISTINCT seed) FROM draws GROUP BY cell")
-    journal.close()
-    assert all(all_ == draws == seeds for all_, draws, seeds in numbers)
-
-
 @pytest.mark.parametrize(
     "name", ["ucb", *(pytest.param(name, marks=pytest.mark.slow) for name in ("epsilon-greedy", "softmax"))]
 )
