@@ -101,7 +101,7 @@ def test_sizes_of_accelerators_change_no_result(name: str, monkeypatch: pytest.M
         sizes = runner._sizes(rule, runner.spec_of(source), 70, None, None)
         assert sizes.fused == (usual is portions.ACCELERATOR or rule.one_at_a_time)
         assert sizes.lanes == {portions.CPU: 64 if sizes.fused else 256, portions.ACCELERATOR: 128}[usual]
-        found += [runner.run_trials(source, rule, 60, seed=3, trials=70, fused=fused) for fused in (True, False)]
+        found += [runner.run_trials(source, rule, 600, seed=3, trials=70, fused=fused) for fused in (True, False)]
     assert all(same(found[0], one) for one in found[1:])
 
 
