@@ -16,7 +16,7 @@ from sim.envs.sources import fixed
 from sim.kernels import portions
 
 WAYS = [compiling.FAST, compiling.BY_PULL, compiling.SOON]
-NO_SUCH = ("xla_cpu_make_it_faster", 1)
+NO_SUCH = ("xla_cpu_make_it_faster", "1")
 
 cpu_only = pytest.mark.skipif(jax.default_backend() != "cpu", reason="options of the CPU's compiler")
 
@@ -68,7 +68,7 @@ def test_options_change_no_bit(name: str) -> None:
     program = jax.jit(FUNCTIONS[name]).lower(x, y)
     plain = np.asarray(program.compile()(x, y))
     assert np.isfinite(plain).all()
-    narrow = {"xla_cpu_max_isa": "AVX2"} if platform.machine() == "x86_64" else {}
+    narrow: dict[str, str | bool] = {"xla_cpu_max_isa": "AVX2"} if platform.machine() == "x86_64" else {}
     for options in WAYS:
         for more in ({}, narrow):
             found = np.asarray(program.compile(compiling.known(options) | more)(x, y))
