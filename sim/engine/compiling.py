@@ -15,29 +15,31 @@ import jax.numpy as jnp
 
 from sim.core import Environment
 
-Options = tuple[tuple[str, int | bool], ...]
+Options = tuple[tuple[str, str | bool], ...]
 """Names and values of compiler options."""
 
-FAST: Options = (("xla_cpu_prefer_vector_width", 512),)
+FAST: Options = (("xla_cpu_prefer_vector_width", "512"),)
 """For programs that run thousands of trials. Processors without vectors of 512 bits use the widest that they have."""
-BY_PULL: Options = (*FAST, ("xla_backend_optimization_level", 1))
+BY_PULL: Options = (*FAST, ("xla_backend_optimization_level", "1"))
 """For rules of one pull a round: so many small kernels gain nothing by what higher levels do."""
-SOON: Options = (("xla_cpu_use_fusion_emitters", False), ("xla_backend_optimization_level", 1))
+SOON: Options = (("xla_cpu_use_fusion_emitters", False), ("xla_backend_optimization_level", "1"))
 """For programs of few trials: another generator of code and fewer passes, which take a third less time and make slower
 code. Level 0 would take still less, and rounds otherwise: it fuses no product with a sum."""
 UNEQUAL = ("lgamma", "digamma", "igamma", "regularized_incomplete_beta")
 """Operations that hold a log-gamma function, whose last bit `SOON` programs may have otherwise: where pulls need them,
 they are compiled as the others are."""
 
+_jit: Any = eqx.filter_jit
+
 
 @lru_cache
 def jitted(function: Callable[..., Any], options: Options) -> Any:
     """A function inside jit, what is no array static; one program for all who ask."""
-    return eqx.filter_jit(function, compiler_options=known(options))
+    return _jit(function, compiler_options=known(options))
 
 
 @lru_cache
-def known(options: Options) -> dict[str, int | bool]:
+def known(options: Options) -> dict[str, str | bool]:
     """Those of the options that the compiler knows; those that XLA_FLAGS names are left to it."""
     if jax.default_backend() != "cpu":
         return {}
@@ -48,7 +50,7 @@ def known(options: Options) -> dict[str, int | bool]:
     return {name: value for name, value in wanted.items() if _accepts({name: value})}
 
 
-def _accepts(options: dict[str, int | bool]) -> bool:
+def _accepts(options: dict[str, str | bool]) -> bool:
     """Whether the compiler takes them; tried on a program that does nothing."""
     try:
         jax.jit(lambda x: x).lower(jax.ShapeDtypeStruct((), jnp.int32)).compile(compiler_options=dict(options))

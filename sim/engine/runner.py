@@ -370,7 +370,7 @@ def _rounds(
         keys, pull_key, asked = _soon(_ask)(algorithm, spec, run_key, at)
         watched(asked)
         at = _soon(turn.tell)(algorithm, spec, keys.update, at, asked, pull(pull_key, at, asked), observer)
-    trial = _soon(_answer)(algorithm, spec, run_key, at)
+    trial: Trial = _soon(_answer)(algorithm, spec, run_key, at)
     arms = spec.num_prompts, spec.max_scale
     check_answers(arms, budget, algorithm.overspends, *trial.policy, trial.spent)
     return trial

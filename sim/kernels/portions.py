@@ -28,8 +28,8 @@ class Portions(NamedTuple):
 
 
 CPU = Portions(lanes=64, call=1024, batch=256, rows=512, by_round=4096)
-"""On MATH, compiling round by round takes 2 core-seconds less, and a trial 200 to 400 microseconds more: between 2,000
-and 8,000 trials both ways take about as long (docs/speed.md)."""
+"""On MATH at T = 5,000, round by round takes 2 to 3.5 core-seconds less to compile and .2 to .3 ms more a trial: the
+two ways meet at about 12,000 trials, sooner at larger budgets (docs/speed.md)."""
 ACCELERATOR = Portions(lanes=4096, call=16384, batch=4096, rows=65536, by_round=0)
 """GPUs and TPUs; chosen by reading, not measured."""
 

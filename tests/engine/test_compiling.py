@@ -16,7 +16,7 @@ from sim.envs.sources import fixed
 from sim.kernels import portions
 
 WAYS = [compiling.FAST, compiling.BY_PULL, compiling.SOON]
-NO_SUCH = ("xla_cpu_make_it_faster", 1)
+NO_SUCH = ("xla_cpu_make_it_faster", "1")
 
 cpu_only = pytest.mark.skipif(jax.default_backend() != "cpu", reason="options of the CPU's compiler")
 
@@ -68,7 +68,7 @@ def test_options_change_no_bit(name: str) -> None:
     program = jax.jit(FUNCTIONS[name]).lower(x, y)
     plain = np.asarray(program.compile()(x, y))
     assert np.isfinite(plain).all()
-    narrow = {"xla_cpu_max_isa": "AVX2"} if platform.machine() == "x86_64" else {}
+    narrow: dict[str, str | bool] = {"xla_cpu_max_isa": "AVX2"} if platform.machine() == "x86_64" else {}
     for options in WAYS:
         for more in ({}, narrow):
             found = np.asarray(program.compile(compiling.known(options) | more)(x, y))
@@ -101,7 +101,7 @@ def test_sizes_of_accelerators_change_no_result(name: str, monkeypatch: pytest.M
         sizes = runner._sizes(rule, runner.spec_of(source), 70, None, None)
         assert sizes.fused == (usual is portions.ACCELERATOR or rule.one_at_a_time)
         assert sizes.lanes == {portions.CPU: 64 if sizes.fused else 256, portions.ACCELERATOR: 128}[usual]
-        found += [runner.run_trials(source, rule, 60, seed=3, trials=70, fused=fused) for fused in (True, False)]
+        found += [runner.run_trials(source, rule, 600, seed=3, trials=70, fused=fused) for fused in (True, False)]
     assert all(same(found[0], one) for one in found[1:])
 
 
