@@ -13,8 +13,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from sim.core import Environment
-
 Options = tuple[tuple[str, str | bool], ...]
 """Names and values of compiler options."""
 
@@ -25,17 +23,65 @@ BY_PULL: Options = (*FAST, ("xla_backend_optimization_level", "1"))
 SOON: Options = (("xla_cpu_use_fusion_emitters", False), ("xla_backend_optimization_level", "1"))
 """For programs of few trials: another generator of code and fewer passes, which take a third less time and make slower
 code. Level 0 would take still less, and rounds otherwise: it fuses no product with a sum."""
-UNEQUAL = ("lgamma", "digamma", "igamma", "regularized_incomplete_beta")
-"""Operations that hold a log-gamma function, whose last bit `SOON` programs may have otherwise: where pulls need them,
-they are compiled as the others are."""
+UNEQUAL = frozenset({"lgamma", "digamma", "igamma", "igammac", "igamma_grad_a", "random_gamma_grad"}) | {
+    "regularized_incomplete_beta"
+}
+"""Operations that hold a log-gamma function, whose last bit `SOON` programs may have otherwise: programs with one of
+them, be it in a world, a rule or what observes it, are compiled as those of many trials are."""
 
-_jit: Any = eqx.filter_jit
+
+class Soon:
+    """A function of arrays inside jit that is soon compiled: as `SOON` where that changes no bit, else as `FAST`.
+
+    Which is decided by what it computes, when it is compiled first or after JAX's caches were cleared.
+    """
+
+    def __init__(self, function: Callable[..., Any], **settings: Any) -> None:
+        self._function, self._settings = function, settings
+        self._program: Any = None
+
+    def __call__(self, *given: Any) -> Any:
+        """The function's answer."""
+        if self._program is None or self._program._cache_size() == 0:
+            computed = primitives(jax.jit(self._function).trace(*given).jaxpr)
+            self.options = SOON if UNEQUAL.isdisjoint(computed) else FAST
+            self._program = jax.jit(self._function, compiler_options=known(self.options), **self._settings)
+        return self._program(*given)
+
+
+def soon(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same of a function of anything: what is no array is static; one program for all who ask."""
+
+    def call(*given: Any) -> Any:
+        arrays, rest = eqx.partition(given, eqx.is_array)
+        leaves, structure = jax.tree.flatten(rest)
+        return _soon(function, structure, tuple(leaves))(arrays)
+
+    return call
+
+
+@lru_cache
+def _soon(function: Callable[..., Any], structure: Any, leaves: tuple[Any, ...]) -> Soon:
+    rest = jax.tree.unflatten(structure, leaves)
+    return Soon(lambda arrays: function(*eqx.combine(arrays, rest)))
+
+
+def primitives(jaxpr: Any) -> set[str]:
+    """Names of all operations of a traced function, those of functions in it included."""
+    found: set[str] = set()
+    for equation in jaxpr.eqns:
+        found.add(equation.primitive.name)
+        for parameter in equation.params.values():
+            parts = parameter if isinstance(parameter, tuple | list) else (parameter,)
+            found.update(*(primitives(part) for part in parts if hasattr(part, "eqns")))
+    return found
 
 
 @lru_cache
 def jitted(function: Callable[..., Any], options: Options) -> Any:
     """A function inside jit, what is no array static; one program for all who ask."""
-    return _jit(function, compiler_options=known(options))
+    jit: Any = eqx.filter_jit  # its types leave out what it passes on
+    return jit(function, compiler_options=known(options))
 
 
 @lru_cache
@@ -43,8 +89,8 @@ def known(options: Options) -> dict[str, str | bool]:
     """Those of the options that the compiler knows; those that XLA_FLAGS names are left to it."""
     if jax.default_backend() != "cpu":
         return {}
-    named = os.environ.get("XLA_FLAGS", "")
-    wanted = {name: value for name, value in options if f"--{name}=" not in named}
+    named = {flag.partition("=")[0] for flag in os.environ.get("XLA_FLAGS", "").split()}
+    wanted = {name: value for name, value in options if f"--{name}" not in named}
     if _accepts(wanted):
         return wanted
     return {name: value for name, value in wanted.items() if _accepts({name: value})}
@@ -57,20 +103,3 @@ def _accepts(options: dict[str, str | bool]) -> bool:
     except (jax.errors.JaxRuntimeError, TypeError):  # no such option, or none at all
         return False
     return True
-
-
-def of_pulls(world: Environment) -> Options:
-    """Options for programs of few trials that pull from such a world (shapes suffice)."""
-    leaves, structure = jax.tree.flatten(world)
-    return _of_pulls(structure, tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves))
-
-
-@lru_cache
-def _of_pulls(structure: Any, leaves: tuple[jax.ShapeDtypeStruct, ...]) -> Options:
-    key, number = jax.ShapeDtypeStruct((1, 2), jnp.uint32), jax.ShapeDtypeStruct((1,), jnp.int32)
-
-    def one_pull(world: Environment, keys: jax.Array, *which: jax.Array) -> jax.Array:
-        return world.pull_rows(keys, *which, width=1)
-
-    drawn = str(jax.make_jaxpr(one_pull)(jax.tree.unflatten(structure, leaves), key, number, number, number))
-    return FAST if any(f" {name}" in drawn for name in UNEQUAL) else SOON

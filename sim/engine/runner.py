@@ -365,20 +365,15 @@ def _rounds(
     check_budget(algorithm, spec, budget)
     observer = observer_of(algorithm, spec, budget, observe)
     algorithm = algorithm.traced()
-    at = _soon(turn.begin)(algorithm, spec, jnp.int32(budget), train, observer)
-    while bool(_soon(turn.going)(algorithm, spec, at)):
-        keys, pull_key, asked = _soon(_ask)(algorithm, spec, run_key, at)
+    at = compiling.soon(turn.begin)(algorithm, spec, jnp.int32(budget), train, observer)
+    while bool(compiling.soon(turn.going)(algorithm, spec, at)):
+        keys, pull_key, asked = compiling.soon(_ask)(algorithm, spec, run_key, at)
         watched(asked)
-        at = _soon(turn.tell)(algorithm, spec, keys.update, at, asked, pull(pull_key, at, asked), observer)
-    trial: Trial = _soon(_answer)(algorithm, spec, run_key, at)
+        at = compiling.soon(turn.tell)(algorithm, spec, keys.update, at, asked, pull(pull_key, at, asked), observer)
+    trial: Trial = compiling.soon(_answer)(algorithm, spec, run_key, at)
     arms = spec.num_prompts, spec.max_scale
     check_answers(arms, budget, algorithm.overspends, *trial.policy, trial.spent)
     return trial
-
-
-def _soon(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function inside jit that is soon compiled."""
-    return compiling.jitted(function, compiling.SOON)
 
 
 def _ask(algorithm: Algorithm, spec: Spec, run_key: Key, at: Turn) -> tuple[RoundKeys, Key, Allocation]:

@@ -70,13 +70,13 @@ def run(
         observer: looks at every round.
         watch: is shown the allocations of every round, on the host, before they are pulled.
     """
-    given = compiling.jitted(_draw, compiling.SOON)(source, algorithm.queries, root, first, num_lanes)
+    given = compiling.soon(_draw)(source, algorithm.queries, root, first, num_lanes)
     spec = given.spec
     own, static = eqx.partition((algorithm, observer), eqx.is_array)
     program = _program(static, source.fresh)
     how = rounds.Pulling.of(algorithm, spec)
     stride = spec.num_prompts if source.fresh else 0
-    pull = _round(how, stride, compiling.of_pulls(given.world))
+    pull = _round(how, stride)
     at = program.begin(own, spec, budget, given.train)
     while True:
         keys, asked, going = program.ask(own, spec, given.run_keys, at, num_trials)
@@ -100,13 +100,13 @@ def _draw(source: Source, rule: str, root: Key, first: Int[Array, ""], num_lanes
 
 
 @lru_cache
-def _round(how: rounds.Pulling, stride: int, options: compiling.Options) -> Callable[..., Stats]:
+def _round(how: rounds.Pulling, stride: int) -> Callable[..., Stats]:
     """A round of pulls, shared by all algorithms that pull alike."""
 
     def pull(world: Any, train: Queries, keys: Array, ask: Allocation) -> Stats:
         return rounds.run_round(rounds.MergedWorld(world, stride), train, keys, ask, how)
 
-    return jax.jit(pull, compiler_options=compiling.known(options))
+    return compiling.Soon(pull)
 
 
 @lru_cache
@@ -138,5 +138,5 @@ def _program(static: tuple[Algorithm, Observer | None], fresh: bool) -> Compiled
     def answer(own: Any, spec: Spec, run_keys: Array, at: Turn) -> Trial:
         return each(own, spec, turn.answer, jax.vmap(turn.recommend_key)(run_keys), at)
 
-    jit = partial(jax.jit, compiler_options=compiling.known(compiling.SOON))
-    return Compiled(jit(begin), jit(ask), jit(tell, donate_argnums=3), jit(answer))
+    soon = compiling.Soon
+    return Compiled(soon(begin), soon(ask), soon(tell, donate_argnums=3), soon(answer))
