@@ -289,7 +289,7 @@ def exactly_known(rule: str, data: Dataset, budget: int) -> bool:
     if means is None or len(means) > MAX_ARMS or rule not in _EXACT:
         return False
     problem, pulls = case_of(data).problem, _EXACT[rule][0](len(means), budget)
-    return problem.slack[0] * max(pulls) < problem.width[0] and problem.blurs[0].keeps_ties
+    return bool(problem.slack[0] * max(pulls) < problem.width[0]) and problem.blurs[0].keeps_ties
 
 
 def _halving(means: tuple[float, ...], pulls: tuple[int, ...]) -> ExactError:
