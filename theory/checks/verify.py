@@ -52,7 +52,6 @@ _FEWER = 8
 and the simulation only shows that it agrees."""
 _PART = 2 * 10**9
 """Completions that a process of a pool simulates at a time, or a task more: minutes."""
-_CHUNK = 64
 _BATCH = 2**16
 _PROGRAMS = {
     Kind.CLAIMS: ("theory.checks.claims",),
@@ -328,7 +327,6 @@ def _trials_of(
             "seed": task.seed,
             "trials": min(_BATCH, task.effort - first),
             "first": first,
-            "chunk": _CHUNK,
             "fused": True if many else None,
         }
         yield first, runner.run_trials(source, algorithm, task.budget, observe=observe, **numbers)
