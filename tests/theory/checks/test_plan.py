@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from sim.algorithms.psst import PSST
 from sim.cli import app
 from sim.core import Spec
+from sim.engine import runner
 from sim.envs import families
 from theory import bounds
 from theory.checks import claims, plan
@@ -195,14 +196,13 @@ def test_the_trials_to_come_choose_the_program_and_the_rehearsal_takes_the_same(
         pass
 
     taken = []
-    for name in ("rehearse", "run_trials"):
-        real = getattr(plan.runner, name)
 
-        def noted(*args: Any, fused: bool | None, real: Any = real, **numbers: Any) -> Any:
-            taken.append(fused)
-            return real(*args, fused=fused, **numbers)
+    def ran(source: Any, rule: Any, budget: int, *, trials: int, fused: bool | None, **numbers: Any) -> runner.Trials:
+        taken.append(fused)
+        return runner.Trials(np.zeros((trials, 1), int), np.ones((trials, 1), int), np.full(trials, budget))
 
-        monkeypatch.setattr(plan.runner, name, noted)
+    monkeypatch.setattr(plan.runner, "rehearse", ran)
+    monkeypatch.setattr(plan.runner, "run_trials", ran)
     monkeypatch.setattr(plan.runner, "many", lambda trials: trials > 200)
     monkeypatch.setattr(plan, "_COMPLETIONS", 40_000)
     simulation = plan.Simulation(families.two_arm(), Mine(), epsilon=0.01)
