@@ -105,6 +105,10 @@ def plan(
         columns = ("aim", ">target", ">still fails at", ">suffices", ">estimate there", ">99 % interval", ">trials")
         title = f"{algorithm} simulated, up to T = {most:,}; 99 % intervals cover together, at all budgets tried"
         common.show(console, title, columns, rows)
+        console.print(
+            "Trials at a budget end at the first look that decides: the estimate there leans towards the decision,\n"
+            "and the interval allows for it."
+        )
     console.print(
         "\nGuarantees are about misses; Theorem E and `uniform, near misses` are about regrets above epsilon, those\n"
         "that end in `mean regret` about the mean regret itself."

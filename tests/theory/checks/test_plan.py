@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from sim.algorithms.psst import PSST
 from sim.cli import app
 from sim.core import Spec
+from sim.engine import runner
 from sim.envs import families
 from theory import bounds
 from theory.checks import claims, plan
@@ -117,16 +118,103 @@ def test_all_budgets_that_a_search_may_try_are_known_before(least: int, most: in
 
 
 def test_intervals_of_a_search_are_wider_than_those_of_one_budget() -> None:
-    """Bonferroni: 1 % is shared among all intervals; at 20 misses of 100, by Clopper and Pearson."""
+    """Bonferroni: 1 % is shared among all intervals; at 20 misses of 100, by Clopper and Pearson. A miss costs .2."""
     simulation = plan.Simulation(families.two_arm(), PSST(), epsilon=0.01)
-    simulation._seen[500] = plan._Seen(100, 20, 20, 0.04, 99 * 0.008**2)
+    simulation._seen[500] = seen_of(100, 20)
     simulation._run = lambda budget, part: None
     one, many = simulation.probe(500), simulation.probe(500, 300)
     assert one.low[0] == pytest.approx(stats.beta.ppf(0.005 / 3, 20, 81))
     assert many.low[0] == pytest.approx(stats.beta.ppf(0.005 / 300, 20, 81))
     assert many.high[1] == pytest.approx(stats.beta.isf(0.005 / 300, 21, 80))
-    assert one.high[2] == pytest.approx(0.04 + stats.norm.isf(0.005 / 3) * 0.008)
+    assert one.high[2] == pytest.approx(0.2 * one.high[0])
+    assert many.high[2] == pytest.approx(0.2 * many.high[0])
+    assert one.low[2] == pytest.approx(0.04 - stats.norm.isf(0.005 / 3) * 0.08 / math.sqrt(99))
     assert one.value == many.value
+
+
+def seen_of(trials: int, misses: int) -> plan._Seen:
+    """Trials of two arms, a miss of which costs .2."""
+    share = misses / trials
+    return plan._Seen(trials, misses, misses, 0.2 * share, 0.04 * share * (1 - share), 0.2 if misses else 0.0)
+
+
+@pytest.mark.parametrize("trials", [64, 512, 8192])
+@pytest.mark.parametrize("last", [False, True])
+def test_the_upper_end_of_the_mean_regret_covers_at_its_level(trials: int, last: bool) -> None:
+    """Two arms, so many misses or fewer: exactly the binomial tail, at the levels of one budget and of a long search.
+
+    Seen to fail with the normal end from `FEW` misses on: at 10 misses of 512 the tail is 361 times its level.
+    """
+    simulation = plan.Simulation(families.two_arm(), PSST(), epsilon=0.01)
+    for misses in (*range(60), trials - 2, trials):
+        simulation._seen[500] = seen_of(trials, misses)
+        for intervals in (3.0, 8 * 365.0):
+            high = simulation._judged(500, intervals, last).high[2]
+            tail = 1.0 if high >= 0.2 else stats.binom.cdf(misses, trials, high / 0.2)
+            assert high >= 0.2 or tail <= (1 - plan.CONFIDENCE) / intervals / 2 * (1 + 1e-5), misses
+
+
+def test_the_upper_end_of_a_mean_of_two_kinds_of_regret_nearly_covers() -> None:
+    """The law in the docstring of `mean_end`, over all its counts. The normal end: 31 times the level."""
+    trials, tail, (rare, small), (cost, little) = 8192, 1.7e-5, (0.003, 0.01), (0.2, 0.05)
+    missed = 0.0
+    for many in range(int(stats.binom.isf(1e-10, trials, rare)) + 1):
+        rest, share = trials - many, small / (1 - rare)
+        few = np.arange(int(stats.binom.ppf(1e-9, rest, share)), int(stats.binom.isf(1e-9, rest, share)))
+        mean = (many * cost + few * little) / trials
+        variance = (many * cost**2 + few * little**2) / trials - mean**2
+        largest = cost if many else little
+        ends = [plan.mean_end(trials, *one, largest, tail) for one in zip(mean, variance, strict=True)]
+        below = np.array(ends) < rare * cost + small * little
+        missed += stats.binom.pmf(many, trials, rare) * stats.binom.pmf(few, rest, share)[below].sum()
+    assert missed / tail == pytest.approx(2.007, abs=0.01)
+
+
+def test_only_the_last_look_trusts_that_the_regrets_seen_are_all_there_are() -> None:
+    """All trials miss by .001 where .2 can be lost. Seen to fail where the first look, at 512 trials, decided."""
+
+    class Slight(Counted):
+        def _simulate(self, budget: int, first: int, trials: int) -> plan._Seen:
+            return plan._Seen(trials, trials, trials, 0.001, 1e-8, 0.001)
+
+    ends = []
+
+    def decides(seen: plan.Probe) -> bool:
+        ends.append(seen.high[2])
+        return seen.high[2] <= 0.01
+
+    assert Slight(1.0).probe(1000, 30, decides).trials == 8192
+    assert ends == [pytest.approx(0.2), pytest.approx(0.2), pytest.approx(0.001, rel=0.05)]
+
+
+def test_the_trials_to_come_choose_the_program_and_the_rehearsal_takes_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Seen to fail with a threshold of its own at 1,024 trials, and with a rehearsal of the other program."""
+
+    class Mine(PSST):
+        pass
+
+    taken = []
+
+    def ran(source: Any, rule: Any, budget: int, *, trials: int, fused: bool | None, **numbers: Any) -> runner.Trials:
+        taken.append(fused)
+        return runner.Trials(np.zeros((trials, 1), int), np.ones((trials, 1), int), np.full(trials, budget))
+
+    monkeypatch.setattr(plan.runner, "rehearse", ran)
+    monkeypatch.setattr(plan.runner, "run_trials", ran)
+    monkeypatch.setattr(plan.runner, "many", lambda trials: trials > 200)
+    monkeypatch.setattr(plan, "_COMPLETIONS", 40_000)
+    simulation = plan.Simulation(families.two_arm(), Mine(), epsilon=0.01)
+    simulation.probe(400)
+    assert taken == [None, None]
+    simulation.probe(100)
+    simulation.probe(400)
+    simulation.probe(402)
+    assert taken[2:] == [True, True]
+    taken.clear()
+    plan.Simulation(families.two_arm(), Mine(), epsilon=0.01).probe(100)
+    assert taken == [True, True]
 
 
 class Counted(plan.Simulation):
@@ -139,7 +227,7 @@ class Counted(plan.Simulation):
     def _simulate(self, budget: int, first: int, trials: int) -> plan._Seen:
         self.asked.append((first, trials))
         failures = round(self.share * trials)
-        return plan._Seen(trials, failures, failures, 0.2 * failures / trials, 0.01)
+        return seen_of(trials, failures)
 
 
 @pytest.mark.parametrize(
@@ -168,8 +256,9 @@ def test_trials_of_a_search_end_when_the_interval_decides(
 
 def test_trials_that_came_in_parts_count_as_those_that_came_together() -> None:
     regret = np.random.default_rng(1).exponential(size=900)
-    parts = [plan._Seen(len(one), 1, 2, one.mean(), one.var()) for one in np.split(regret, [200, 300])]
-    assert parts[0].joined(parts[1]).joined(parts[2]) == pytest.approx((900, 3, 6, regret.mean(), regret.var()))
+    parts = [plan._Seen(len(one), 1, 2, one.mean(), one.var(), one.max()) for one in np.split(regret, [200, 300])]
+    whole = (900, 3, 6, regret.mean(), regret.var(), regret.max())
+    assert parts[0].joined(parts[1]).joined(parts[2]) == pytest.approx(whole)
 
 
 def test_gaps_that_estimates_do_not_resolve_are_named() -> None:
@@ -200,6 +289,7 @@ def test_the_command_plans_both_ways() -> None:
     for part in ("theorem 1 as printed (false)", "suffices", "mean regret"):
         assert part in found.stdout
     assert "\nMore than" not in found.stdout
+    assert "leans towards the decision" in found.stdout
     lines = run(app, ["plan", "two-arm", "--delta", "0.05", "--most", "600"]).stdout.splitlines()
     assert sum("theorem" in line for line in lines if line.startswith("More than 600 completions: ")) == 1
     (budgets,) = (line for line in lines if line.startswith("More than 600"))
@@ -208,6 +298,7 @@ def test_the_command_plans_both_ways() -> None:
     found = run(app, ["plan", "two-arm", "--budget", "800"])
     assert found.exit_code == 0
     assert "simulated at T = 800" in found.stdout
+    assert "leans towards the decision" not in found.stdout, "one look alone"
 
 
 def test_errors_are_one_sentence() -> None:
