@@ -10,8 +10,8 @@ paired.
     python benchmarks/fair_play.py --out results/fair --algorithm ... --split test --seed SEED
 
 Each world's finished cells are kept under the folder: stop it, and the same command goes on. The file
-`development.csv` or `test-SEED.csv` has a row per (world, algorithm, budget); rows of earlier calls stay, unless they
-are made again.
+`development.csv` or `test-SEED.csv` has a row per (world, algorithm, budget, trials, program); rows of earlier calls
+stay, unless they are made again. A rule that was edited is another program, counted as another configuration.
 """
 
 from collections.abc import Iterator
@@ -44,9 +44,10 @@ FAMILIES = ("mv-three-scales", "crossover", "bon-query-effects", "beta-bon")
 NUMBER = 3
 """Worlds of every drawn kind."""
 BUDGETS = (60, 250, 1000, 5000, 20000)
-KEY = ["split", "world", "algorithm", "budget"]
+KEY = ["split", "world", "algorithm", "budget", "trials", "program"]
+"""Columns that tell rows apart: a rule that was edited, or tried with more trials, has rows beside the old ones."""
 COLUMNS = [
-    *(*KEY, "seed", "trials", "program", "regret_mean", "regret_sem"),
+    *(*KEY, "seed", "regret_mean", "regret_sem"),
     *("reference", "less_reference_mean", "less_reference_sem", "spent_mean"),
 ]
 
@@ -112,7 +113,7 @@ def rows(
         program = contenders.get(name).program.key[:12]
         for budget in budgets:
             regret, other = (table.loc[budget, column].to_numpy() for column in (name, algorithms[0]))
-            head = (split.value, world.name, name, budget, seed, trials, program, *mean(regret))
+            head = (split.value, world.name, name, budget, trials, program, seed, *mean(regret))
             made.append((*head, algorithms[0], *mean(regret - other), spent[name, budget]))
     return pd.DataFrame(made, columns=COLUMNS)
 
@@ -125,7 +126,8 @@ def mean(numbers: np.ndarray) -> tuple[float, float]:
 def merged(file: Path, new: pd.DataFrame) -> pd.DataFrame:
     """The rows of a file with new ones, which replace those of the same cell."""
     if file.exists():
-        new = pd.concat([pd.read_csv(file), new]).drop_duplicates(KEY, keep="last", ignore_index=True)
+        old = pd.read_csv(file, dtype={"program": str})  # digits, which may all be decimal
+        new = pd.concat([old, new]).drop_duplicates(KEY, keep="last", ignore_index=True)
     text = new.to_csv(index=False).encode()
     write_whole(file, lambda opened: opened.write(text))
     return new
@@ -159,7 +161,7 @@ def main(
     except ValueError as error:
         typer.echo(error, err=True)
         raise typer.Exit(2) from None
-    tried = table["algorithm"].nunique()
+    tried = len(table[["algorithm", "program"]].drop_duplicates())
     typer.echo(f"In {file}: {len(table)} rows, {tried} configurations tried on the {split} split so far")
 
 

@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from sim import estimators
 from sim.core import Spec
-from sim.kernels import mixture, polynomial, tallies
+from sim.kernels import digits, mixture, polynomial, tallies
 from sim.raw import Raw, Rewards
 
 MOST_TALLIES = 1024
@@ -122,14 +122,13 @@ def _added(
     sums: Int[Array, "2 prompt *rest"], prompt: Array, own: Int[Array, "row *rest"]
 ) -> Int[Array, "2 prompt *rest"]:
     """Sums with a number of every row, whose lower parts are kept below 2**12."""
-    parts = jnp.stack([own >> _HALF, own & (2**_HALF - 1)])
-    high, low = sums.at[:, prompt].add(parts)
-    return jnp.stack([high + (low >> _HALF), low & (2**_HALF - 1)])
+    high, low = sums.at[:, prompt].add(jnp.stack(digits.split(own, _HALF)))
+    carry, low = digits.split(low, _HALF)
+    return jnp.stack([high + carry, low])
 
 
 def _mean(sums: Int[Array, "2 *rest"], number: Int[Array, ""]) -> Float[Array, "*rest"]:
-    high, low = sums.astype(jnp.float32)
-    return (high * 2.0**_HALF + low) / number.astype(jnp.float32)
+    return digits.joined(sums[0], sums[1], _HALF) / number.astype(jnp.float32)
 
 
 def _rounded(units: Float[Array, "*shape"]) -> Int[Array, "*shape"]:

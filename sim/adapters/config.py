@@ -400,7 +400,10 @@ def _algorithm(top: TomlTable, text: str, may_import: Trust) -> "Algorithm":
 
 
 def _check_answers(top: TomlTable, config: Config) -> None:
-    """Refuse a number of answers where nothing is voted on, and its absence where an algorithm needs it."""
+    """Refuse a number of answers where nothing is voted on, and its absence where an algorithm needs it.
+
+    Rules that are given sums of blocks make no use of it: those count the answers that pulls show.
+    """
     from sim.raw import RAW
 
     if config.answers is not None and not config.votes:

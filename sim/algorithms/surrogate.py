@@ -24,6 +24,7 @@ from jaxtyping import Array, Float, Int, UInt32
 from sim import estimators
 from sim.algorithms.few_prompts import FewPrompts, most_wanted
 from sim.core import Spec
+from sim.kernels import digits
 
 _LARGEST = 1e36
 """Constants above it may be infinite in float32."""
@@ -87,8 +88,8 @@ class Surrogate(FewPrompts):
         fits = jnp.asarray(fits_of(width, spec.max_scale, self.degree, self.ridge))[seen]
         own = jnp.sum(jnp.round(fits[None] * mean[:, :, None]).astype(jnp.int32), axis=3)
         number = jnp.maximum(jnp.sum((seen > 0).astype(jnp.int32)), 1).astype(jnp.float32)
-        high, low = own >> _HALF, own & (2**_HALF - 1)
-        sums = jnp.sum(high, axis=1).astype(jnp.float32) * 2.0**_HALF + jnp.sum(low, axis=1).astype(jnp.float32)
+        high, low = digits.split(own, _HALF)
+        sums = digits.joined(jnp.sum(high, axis=1), jnp.sum(low, axis=1), _HALF)
         centre = jnp.round(sums / number)[:, None]
         pulls = blocks[:, 0] / float(width)
         share = jnp.where(seen > 0, pulls / (pulls + self.shrink), jnp.float32(0.0))

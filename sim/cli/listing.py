@@ -1,6 +1,7 @@
 """Options of registered algorithms read from the source of their classes, which is not run: a list comes at once."""
 
 import ast
+from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +17,10 @@ class Listed(NamedTuple):
     options: dict[str, Any]
 
 
+class _NotWrittenOut(Exception):
+    """A default that the source does not show as a literal: only the object knows it."""
+
+
 def contender(name: str) -> Listed:
     """A registered algorithm or reference.
 
@@ -25,11 +30,12 @@ def contender(name: str) -> Listed:
     maker = algorithms.ALGORITHMS.get(name)
     if isinstance(maker, algorithms.Maker):
         module, _, kind = maker.home.partition(":")
-        said, options = _class(f"sim.algorithms.{module}", kind)
-        return Listed(said, options | dict(maker.options))
+        with suppress(_NotWrittenOut):
+            said, options = _class(f"sim.algorithms.{module}", kind)
+            return Listed(said, options | dict(maker.options))
     if name in references.REFERENCES:
         return Listed(_first(references.REFERENCES[name].__doc__), {})
-    made = algorithms.get(name)  # somebody else's, whose code is run
+    made = algorithms.get(name)  # whose code is run: somebody else's, or one with a default that is worked out
     return Listed(_first(type(made).__doc__), algorithms.options(name))
 
 
@@ -66,7 +72,10 @@ def _parsed(module: str) -> tuple[dict[str, str], dict[str, ast.ClassDef]]:
 
 
 def _default(value: ast.expr) -> Any:
-    """The default of a field: the value, or that of `field(default=...)`."""
-    if isinstance(value, ast.Call):
-        value = next(one.value for one in value.keywords if one.arg == "default")
-    return ast.literal_eval(value)
+    """The default of a field: the value, or that of `field(default=...)`; `_NotWrittenOut` where it is no literal."""
+    if isinstance(value, ast.Call) and ast.unparse(value.func).endswith("field"):
+        value = next((one.value for one in value.keywords if one.arg == "default"), value)
+    try:
+        return ast.literal_eval(value)
+    except ValueError:
+        raise _NotWrittenOut from None

@@ -38,11 +38,6 @@ class Learner(NamedTuple):
         """The algorithm's fields."""
         return {field.name: getattr(self.algorithm, field.name) for field in fields(self.algorithm)}
 
-    @property
-    def summary(self) -> str:
-        """The first line of what its class says of it."""
-        return (type(self.algorithm).__doc__ or "").partition("\n")[0]
-
     def check_budget(self, shape: Environment, budget: int) -> None:
         """Refuse a budget that is too small for the algorithm, or too large for all."""
         runner.check_budget(self.algorithm, shape.spec, budget)
@@ -118,11 +113,6 @@ class Reference(NamedTuple):
     def options(self) -> dict[str, Any]:
         """None."""
         return {}
-
-    @property
-    def summary(self) -> str:
-        """The first line of what the function says of itself."""
-        return (self.policy.__doc__ or "").partition("\n")[0]
 
     def check_budget(self, shape: Environment, budget: int) -> None:
         """Any budget will do."""

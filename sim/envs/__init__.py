@@ -87,6 +87,17 @@ def names() -> dict[str, str]:
     }
 
 
+def split(text: str) -> tuple[str, str]:
+    """The name or path of an environment, and the options behind it, "" where there are none."""
+    found = re.fullmatch(r"(.+?):([a-z_]+=[^:]*)", text)
+    return (text, "") if found is None else (found[1], found[2])
+
+
+def is_file(name: str) -> bool:
+    """Whether a name stands for a file: by its ending, or because there is one."""
+    return Path(name).suffix in (".npz", ".pkl") or Path(name).exists()
+
+
 def check_name(text: str) -> None:
     """Refuse a plain name that no environment has and no file; nothing is imported for it.
 
@@ -96,11 +107,10 @@ def check_name(text: str) -> None:
     Raises:
         ValueError: naming the nearest.
     """
-    options = re.fullmatch(r"(.+?):([a-z_]+=[^:]*)", text)
     if plugins.split(text, ENVS).place or Path(text).exists():
         return
-    name, known = text if options is None else options[1], names()
-    if name in known or Path(name).suffix in (".npz", ".pkl") or Path(name).exists():
+    name, known = split(text)[0], names()
+    if name in known or is_file(name):
         return
     near = get_close_matches(name, known, n=1, cutoff=0.0)[0]
     raise ValueError(

@@ -1,6 +1,5 @@
 """Environments by name, by file, or by somebody's code."""
 
-import re
 from dataclasses import fields, replace
 from inspect import isroutine
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from sim import plugins
 from sim.core import Source
-from sim.envs import ENVS, check_name, files
+from sim.envs import ENVS, check_name, files, is_file, split
 from sim.envs.dataset import Dataset
 from sim.envs.sources import NamedSource, fixed, holds_out
 
@@ -31,14 +30,14 @@ def get(name_or_path: str | Path) -> NamedSource:
         return _plain(text)
     if plugins.split(text, ENVS).place:
         return _own(text)
-    found = re.fullmatch(r"(.+?):([a-z_]+=[^:]*)", text)
-    return _plain(text) if found is None else _with_options(_plain(found[1]), found[2])
+    name, options = split(text)
+    return _with_options(_plain(name), options) if options else _plain(name)
 
 
 def _plain(name: str) -> NamedSource:
     if name in ENVS:
         return _named(name, ENVS[name].build())
-    if Path(name).suffix in (".npz", ".pkl") or Path(name).exists():
+    if is_file(name):
         return fixed(files.read(name))
     check_name(name)
     return _own(name)

@@ -28,7 +28,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Float64, Int
 from scipy.special import gammaincinv, ndtri
 
-from sim.kernels import tallies
+from sim.kernels import digits, tallies
 from sim.kernels.majority import majority_credit
 
 STEPS = 50
@@ -43,8 +43,6 @@ _FEW = 6
 to be right is off by up to .34; with the laws that are taken there, by .01."""
 _TWO = 64
 """Steps between the laws of two answers."""
-_DIGITS = 12
-"""Binary digits of factors: products of two are exact in float32."""
 _LEAST = 2.0**-40
 """Weights and relative likelihoods below it are zero, so that no product is too small for float32."""
 _GROUPS = 25
@@ -160,7 +158,7 @@ def values(
 
     Args:
         mixture: of at least the largest size.
-        counts: pulls of each tally (`tallies.histogram`), below 2**24 in all; tallies left out have none.
+        counts: pulls of each tally (numbers as `tallies.rank` gives), below 2**24 in all; tallies left out have none.
         size: completions of the row's pulls.
         steps: EM steps (static).
 
@@ -274,15 +272,14 @@ def _added(terms: list[Array]) -> Array:
 
 
 def _rounded(numbers: Array) -> Array:
-    """To `_DIGITS` binary digits; what is below `_LEAST` to zero."""
-    short = jax.lax.reduce_precision(numbers, exponent_bits=8, mantissa_bits=_DIGITS - 1)
+    """To few binary digits (`kernels.digits`); what is below `_LEAST` to zero."""
+    short = digits.shortened(numbers)
     return jnp.where(short < _LEAST, 0.0, short)
 
 
 def _short(numbers: np.ndarray) -> np.ndarray:
     """`_rounded` on the host, of numbers of any sign."""
-    mantissa, exponent = np.frexp(numbers)
-    short = np.ldexp(np.rint(np.ldexp(mantissa, _DIGITS)), exponent - _DIGITS)
+    short = digits.short(numbers)
     return np.where(np.abs(short) < _LEAST, 0.0, short)
 
 

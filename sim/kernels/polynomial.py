@@ -27,12 +27,10 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Float64, Int
 from scipy.special import comb
 
-from sim.kernels import tallies
+from sim.kernels import digits, tallies
 
 HALVINGS = 12
 """More than 2**12 pulls use the table of so many: their variance is small beside their bias."""
-_DIGITS = 12
-"""Binary digits of factors: products of two are exact in float32."""
 
 
 @lru_cache(maxsize=512)
@@ -100,9 +98,8 @@ def weights(width: int, num_scales: int) -> Weights:
     for size in range(1, width + 1):
         for halvings in range(HALVINGS + 1):
             found[size - 1, halvings, :size] = np.diff(table(size, num_scales, 2**halvings), axis=0)
-    mantissa, exponent = np.frexp(found)
-    high = np.ldexp(np.rint(np.ldexp(mantissa, _DIGITS)), exponent - _DIGITS)
-    low = np.ldexp(np.rint(np.ldexp(found - high, 2 * _DIGITS)), -2 * _DIGITS)
+    high = digits.short(found)
+    low = np.ldexp(np.rint(np.ldexp(found - high, 2 * digits.DIGITS)), -2 * digits.DIGITS)
     return Weights(high.astype(np.float32), low.astype(np.float32))
 
 
@@ -125,8 +122,8 @@ def values(
     halvings = jnp.minimum(31 - jax.lax.clz(pulls), HALVINGS)
     own = [jnp.asarray(part)[size - 1, halvings] for part in weights]
     flat = ranked.reshape(-1, ranked.shape[-1]).T[:, :, None]
-    high = jax.lax.reduce_precision(flat, exponent_bits=8, mantissa_bits=_DIGITS - 1)
-    low = jax.lax.reduce_precision(flat - high, exponent_bits=8, mantissa_bits=_DIGITS - 1)
+    high = digits.shortened(flat)
+    low = digits.shortened(flat - high)
     above, below = (part[:, None] for part in own)
     total = jnp.zeros((flat.shape[1], own[0].shape[-1]), jnp.float32)
     for rank in range(flat.shape[0]):  # products are exact, and sums in order

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Int
 
 MAX_ENTRIES = 2**21
 """Numbers in a table, at most."""
@@ -69,17 +69,6 @@ def rank(tallies: Tallies, wrong: Int[Array, "answer *pull"]) -> Int[Array, "*pu
         number = number + jnp.asarray(smaller)[rest, largest]
         rest = rest - largest
     return number
-
-
-def histogram(numbers: Int[Array, " pull"], inside: Bool[Array, " pull"], num_tallies: int) -> Int[Array, " tally"]:
-    """Number of pulls of each tally, among those that count.
-
-    Args:
-        numbers: tally of every pull; those from `num_tallies` on are left out.
-        inside: which pulls count.
-        num_tallies: tallies to count, the first so many.
-    """
-    return jnp.zeros(num_tallies, jnp.int32).at[numbers].add(inside.astype(jnp.int32), mode="drop")
 
 
 def partition_counts(most: int, width: int) -> Int[np.ndarray, "parts sum largest"]:

@@ -175,6 +175,16 @@ def test_sharing_completions_between_scales_is_unbiased():
         assert law @ means == pytest.approx(exact, abs=1e-4)
 
 
+def test_sums_of_blocks_make_no_use_of_the_number_of_answers_that_is_told():
+    """Pulls with four answers, told two and nine. Seen to fail with that number for those that pulls show."""
+    answers = np.random.default_rng(2).integers(0, 4, (40, 6)).astype(np.float32)
+    rest = Outcomes(("mv",), np.zeros(1), np.ones(1)), np.ones((1, 1)), np.zeros(1), np.ones(1), 6
+    few, many = (
+        unit_sums(describe(*rest, num_answers=told)[1], answers[:, :, None], np.full(40, 6)) for told in (2, 9)
+    )
+    np.testing.assert_array_equal(few, many)
+
+
 def test_an_interval_is_students_and_absent_where_all_agree():
     values = np.random.default_rng(0).normal(size=20)
     expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)

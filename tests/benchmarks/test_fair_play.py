@@ -1,6 +1,7 @@
 """Fair play: development and test worlds apart, paired regrets, and tables that grow call by call."""
 
 from pathlib import Path
+from typing import Any
 
 import drawn_worlds
 import fair_play
@@ -13,6 +14,7 @@ from helpers import majority
 from typer.testing import CliRunner
 
 from sim import algorithms, envs, evaluate, run_trials
+from sim.envs.sources import NamedSource
 from theory import exact, truth
 
 app = typer.Typer()
@@ -94,6 +96,26 @@ def test_tables_grow_and_count_what_was_tried(tmp_path: Path) -> None:
         assert code == 0, said
         assert f"{rows} rows, {tried} configurations tried on the test split so far" in said
     assert (tmp_path / "test-3.csv").exists()
+
+
+def test_an_edited_rule_counts_beside_what_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other numbers of trials are rows too. Seen to fail without the program in `KEY`, and with it read as a number."""
+
+    def of(program: str) -> Any:
+        def rows(split: Split, world: NamedSource, names: list[str], budgets: list[int], trials: int, *_: object):
+            key = (split.value, world.name, names[0], budgets[0], trials, program)
+            return pd.DataFrame([dict.fromkeys(fair_play.COLUMNS, 0.5) | dict(zip(fair_play.KEY, key, strict=True))])
+
+        return rows
+
+    head = ("--out", str(tmp_path), "--world", "crossover", "--algorithm", "random", "--budget", "30")
+    old, edited = "000000000123", "00000000e456"
+    for program, trials, number, tried in ((old, 2, 1, 1), (old, 2, 1, 1), (old, 4, 2, 1), (edited, 2, 3, 2)):
+        monkeypatch.setattr(fair_play, "rows", of(program))
+        code, said = call(*head, "--trials", str(trials))
+        assert code == 0, said
+        assert f"{number} rows, {tried} configurations tried" in said
+    assert pd.read_csv(tmp_path / "development.csv", dtype={"program": str})["program"].tolist() == [old, old, edited]
 
 
 @pytest.mark.parametrize(

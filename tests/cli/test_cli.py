@@ -7,6 +7,7 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from cli_runs import QUICK, iapo, refused
 
 import sim.cli.streams
 from sim import envs
+from sim.algorithms import surrogate
 from sim.cli import listing
 from sim.comparison import contenders
 from sim.envs import files
@@ -299,8 +301,23 @@ def test_algorithms_lists_all_with_their_options():
     assert all(f" {name} " in listed for name in contenders.names())
     for name in contenders.names():
         made = contenders.get(name)
-        assert listing.contender(name) == (made.summary, made.options), name
+        of_it = made.algorithm.__class__ if isinstance(made, contenders.Learner) else made.policy
+        assert listing.contender(name) == ((of_it.__doc__ or "").partition("\n")[0], made.options), name
     assert "budget_rule=hard, fresh=False, ties=random" in listed
+
+
+@pytest.mark.parametrize("default", ["2.0**16", "_LARGEST", "some(0.1)", "eqx.field(static=True)", "some(default=0.3)"])
+def test_a_default_that_is_no_literal_is_that_of_the_object(default: str, monkeypatch: pytest.MonkeyPatch):
+    """Seen to fail with ValueError and StopIteration, and with the keyword of any call taken for the default."""
+    read, line = Path.read_text, '    constant: float | Float[Array, ""] = '
+
+    def edited(path: Path, **how: Any) -> str:
+        return read(path, **how).replace(f"{line}0.1\n", f"{line}{default}\n")
+
+    monkeypatch.setattr(Path, "read_text", edited)
+    monkeypatch.setattr(listing, "_parsed", listing._parsed.__wrapped__)
+    assert f"{line}{default}\n" in Path(surrogate.__file__).read_text(encoding="utf-8")
+    assert listing.contender("surrogate").options == contenders.get("surrogate").options
 
 
 def test_import_of_a_log(tmp_path: Path):

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from made_worlds import world
 
+from sim import envs
 from sim.envs import archives, files
 from sim.envs.dataset import Dataset
 from sim.envs.released import read_released
@@ -358,3 +359,18 @@ def test_what_cannot_be_saved_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"w\.npz: costs has dtype float32; expected float64"):
         files.save(narrow, path)
     assert not path.exists()
+
+
+@pytest.mark.parametrize("name", ["nowhere.npz", "nowhere.pkl", "nowhere.txt", "nowhere"])
+@pytest.mark.parametrize("options", ["", ":tie=half"])
+def test_names_and_paths_are_told_apart_before_anything_is_read(name: str, options: str) -> None:
+    """By the ending, with options and without. Seen to fail with one ending left out, and with options kept on."""
+    if Path(name).suffix in (".npz", ".pkl"):
+        envs.check_name(name + options)
+        expected = f"{name}: no such file"
+    else:
+        expected = f"no environment is called '{name}'"
+        with pytest.raises(ValueError, match=expected):
+            envs.check_name(name + options)
+    with pytest.raises(ValueError, match=expected):
+        envs.get(name + options)

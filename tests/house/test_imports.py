@@ -78,7 +78,7 @@ KERNELS |= {"portions": set()}
 KERNELS |= {"blocks": {"core", "utilities"}, "orders": {"core", "utilities"}}
 KERNELS |= {"subsets": {"constants", "core", "designs", "utilities"}, "completions": {"raw", "core", "utilities"}}
 KERNELS |= {"majority": {"constants"}, "moments": set(), "tallies": set(), "mixture": set(), "polynomial": set()}
-KERNELS |= {"parts": set()}
+KERNELS |= {"parts": set(), "digits": set()}
 """Rooms outside `kernels` that each kernel may import: the four that know utilities make rewards."""
 
 THEORY = WORLDS | {"evaluate", "instances", "public"}

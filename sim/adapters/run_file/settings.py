@@ -287,7 +287,8 @@ class Config(Asking):
 
     Attributes:
         cost_measure: "tokens" or "money": the unit of a completion's cost.
-        answers: different answers to a query, the right one and what cannot be read included; None if not said.
+        answers: different answers to a query, the right one and what cannot be read included, for rules that
+            estimate by themselves; None if not said.
         prompt_tokens: "each", "shared" or "ignore": how a pull's prompt tokens enter the cost of a completion.
         probe: queries and completions per prompt that measure costs.
     """
