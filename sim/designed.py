@@ -2,7 +2,7 @@
 
 import equinox as eqx
 
-from sim.core import Algorithm
+from sim.core import Algorithm, Spec
 from sim.designs import QUERIES, estimator_parts
 
 
@@ -38,3 +38,24 @@ class Estimating(Designed):
     def __check_init__(self) -> None:
         """Reject estimators that do not exist."""
         estimator_parts(self.estimator)
+
+
+class CommonQueries(Estimating):
+    """An algorithm that compares prompts on common queries by all subsets of its pulls, of a size to choose. Abstract.
+
+    Attributes:
+        pull: completions of a pull, at most Nmax; 0 for Nmax.
+    """
+
+    queries: str = eqx.field(static=True, default="common-wor", kw_only=True)
+    estimator: str = eqx.field(static=True, default="subsets", kw_only=True)
+    pull: int = eqx.field(static=True, default=0, kw_only=True)
+
+    def __check_init__(self) -> None:
+        """Reject pulls of no size."""
+        if self.pull < 0:
+            raise ValueError(f"pull is {self.pull}; it must be at least 1 completion, or 0 for the largest scale")
+
+    def max_pull(self, spec: Spec) -> int:
+        """Completions of a pull, at most."""
+        return min(self.pull or spec.max_scale, spec.max_scale)

@@ -10,7 +10,9 @@ not exact, and halving goes on. Arms of one prompt share its pulls at its larges
 as in PSST; every context halves its own arms. Rounds divide the budget in completions, not in pulls; queries are drawn
 without replacement over the whole run. `fresh=false` adds up all rounds.
 
-That is PSST with `queries=common-wor,estimator=subsets,fresh=true`: what common queries alone are worth.
+That is `psst:queries=common-wor,estimator=subsets,fresh=true`, what common queries alone are worth: the same answers,
+bit for bit, where no estimates tie. The halving here is apart because it breaks ties otherwise, with one order of all
+arms a round, where PSST draws words for its list of few arms; small budgets leave many arms tied.
 """
 
 from typing import NamedTuple
@@ -22,7 +24,7 @@ from jaxtyping import Array, Bool, Int
 
 from sim import draws, estimators, schedules, trim
 from sim.core import Allocation, Key, Policy, Spec, Standing, Stats
-from sim.designed import Estimating
+from sim.designed import CommonQueries
 
 
 class State(NamedTuple):
@@ -34,27 +36,14 @@ class State(NamedTuple):
     table: estimators.BlockSums
 
 
-class CorrelatedHalving(Estimating):
+class CorrelatedHalving(CommonQueries):
     """Halve each context's arms on common queries of the round.
 
     Attributes:
         fresh: estimate from the last round's pulls only.
-        pull: the largest pull, at most Nmax; 0 for Nmax. With "plug-in" larger scales are estimated too.
     """
 
-    queries: str = eqx.field(static=True, default="common-wor", kw_only=True)
-    estimator: str = eqx.field(static=True, default="subsets", kw_only=True)
     fresh: bool = eqx.field(static=True, default=True)
-    pull: int = eqx.field(static=True, default=0)
-
-    def __check_init__(self) -> None:
-        """Reject options that make no sense."""
-        if self.pull < 0:
-            raise ValueError(f"pull is {self.pull}; it must be at least 1 completion, or 0 for the largest scale")
-
-    def max_pull(self, spec: Spec) -> int:
-        """Completions of a pull, at most."""
-        return min(self.pull or spec.max_scale, spec.max_scale)
 
     def num_rounds(self, spec: Spec) -> int:
         """ceil(log2 |A|), at least 1."""

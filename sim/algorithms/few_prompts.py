@@ -7,13 +7,12 @@ pulls serve all contexts, as in PSST (Mahmud et al., arXiv 2508.10030, section 4
 
 from typing import NamedTuple
 
-import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from sim import draws, estimators, trim
 from sim.core import Allocation, Key, Policy, Spec, Standing, Stats
-from sim.designed import Estimating
+from sim.designed import CommonQueries
 
 
 class State(NamedTuple):
@@ -23,25 +22,16 @@ class State(NamedTuple):
     table: estimators.BlockSums
 
 
-class FewPrompts(Estimating):
+class FewPrompts(CommonQueries):
     """A rule that pulls a few prompts on each query. Abstract: it gives `choose`, and `num_rows`, how many it chooses.
 
-    Attributes:
-        pull: completions of a pull, at most Nmax; 0 for Nmax. The last pull has what is left.
+    A pull has `pull` completions, the last one what is left.
     """
 
-    queries: str = eqx.field(static=True, default="common-wor", kw_only=True)
-    estimator: str = eqx.field(static=True, default="subsets", kw_only=True)
-    pull: int = eqx.field(static=True, default=0, kw_only=True)
-
-    def __check_init__(self) -> None:
-        """Reject options that make no sense."""
-        if self.pull < 0:
-            raise ValueError(f"pull is {self.pull}; it must be at least 1 completion, or 0 for the largest scale")
-
-    def max_pull(self, spec: Spec) -> int:
-        """Completions of a pull."""
-        return min(self.pull or spec.max_scale, spec.max_scale)
+    @property
+    def small_rounds(self) -> bool:
+        """A round is one query."""
+        return True
 
     def choose(
         self, spec: Spec, words: UInt32[Array, " row"], value: Float[Array, " prompt"], done: Float[Array, " prompt"]

@@ -25,7 +25,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from sim import draws, estimators, schedules, trim
 from sim.core import Allocation, Key, Policy, Spec, Standing, Stats
-from sim.designed import Estimating
+from sim.designed import CommonQueries
 
 MOST = 64
 """Blocks, at most: sums over them fit int32."""
@@ -53,37 +53,27 @@ class State(NamedTuple):
     table: estimators.BlockSums
 
 
-class PairedRacing(Estimating):
+class PairedRacing(CommonQueries):
     """Race prompts on blocks of common queries, dropping those that a paired t-test finds worse than the leader.
 
     Attributes:
-        pull: completions of a pull, at most Nmax; 0 for Nmax.
         blocks: rounds, at most 64.
         first: blocks before the first test, at least 2.
         alpha: level of each test, between 0 and 1/2.
     """
 
-    queries: str = eqx.field(static=True, default="common-wor", kw_only=True)
-    estimator: str = eqx.field(static=True, default="subsets", kw_only=True)
-    pull: int = eqx.field(static=True, default=0)
     blocks: int = eqx.field(static=True, default=10)
     first: int = eqx.field(static=True, default=5)
     alpha: float = eqx.field(static=True, default=0.2)
 
     def __check_init__(self) -> None:
         """Reject options that make no sense."""
-        if self.pull < 0:
-            raise ValueError(f"pull is {self.pull}; it must be at least 1 completion, or 0 for the largest scale")
         if not 1 <= self.blocks <= MOST or self.first < 2:
             raise ValueError(
                 f"blocks is {self.blocks}, first {self.first}; they must lie in 1..{MOST} and be at least 2"
             )
         if not 0 < self.alpha < 0.5:
             raise ValueError(f"alpha is {self.alpha}; it must lie between 0 and 0.5")
-
-    def max_pull(self, spec: Spec) -> int:
-        """Completions of a pull."""
-        return min(self.pull or spec.max_scale, spec.max_scale)
 
     def num_rounds(self, spec: Spec) -> int:
         """One for each block."""

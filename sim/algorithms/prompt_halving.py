@@ -24,13 +24,12 @@ ACR less that of PSST at T = 1,000, 5,000, 20,000, 1,000 paired trials (`iapo fi
 
 from typing import NamedTuple
 
-import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from sim import draws, estimators, schedules, trim
 from sim.core import Allocation, Key, Policy, Spec, Standing, Stats
-from sim.designed import Estimating
+from sim.designed import CommonQueries
 
 
 class State(NamedTuple):
@@ -42,25 +41,8 @@ class State(NamedTuple):
     table: estimators.BlockSums
 
 
-class PromptHalving(Estimating):
-    """Halve the prompts of every context, each scored by its best scale, on common queries and all subsets of pulls.
-
-    Attributes:
-        pull: completions of a pull, at most Nmax; 0 for Nmax.
-    """
-
-    queries: str = eqx.field(static=True, default="common-wor", kw_only=True)
-    estimator: str = eqx.field(static=True, default="subsets", kw_only=True)
-    pull: int = eqx.field(static=True, default=0)
-
-    def __check_init__(self) -> None:
-        """Reject options that make no sense."""
-        if self.pull < 0:
-            raise ValueError(f"pull is {self.pull}; it must be at least 1 completion, or 0 for the largest scale")
-
-    def max_pull(self, spec: Spec) -> int:
-        """Completions of a pull."""
-        return min(self.pull or spec.max_scale, spec.max_scale)
+class PromptHalving(CommonQueries):
+    """Halve the prompts of every context, each scored by its best scale, on common queries and all subsets of pulls."""
 
     def num_rounds(self, spec: Spec) -> int:
         """R = ceil(log2 |P|), at least 1."""

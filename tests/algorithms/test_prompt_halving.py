@@ -20,7 +20,7 @@ def test_prompts_are_halved_by_their_best_scale_on_equal_pulls() -> None:
     """
     value = np.array([[0.1, 0.2, 0.3, 0.9], [0.8, 0.1, 0.1, 0.1], [0.5, 0.6, 0.5, 0.4], [0.2] * 4, [0.1] * 4])
     cost = np.stack([np.zeros(5), np.array([0.3, 0.0, 0.0, 0.0, 0.0])])
-    spec, rule = make_spec(5, 4, cost, task=(0, 0)), PromptHalving(2, estimator="plug-in")
+    spec, rule = make_spec(5, 4, cost, task=(0, 0)), PromptHalving(pull=2, estimator="plug-in")
     state, pulled, left = rule.init(spec, jnp.int32(103)), [], []
 
     @jax.jit

@@ -256,7 +256,9 @@ def laws(data, trials: int) -> Queries:
     [
         pytest.param(majority(weighted=True), PSST(queries="common"), id="mv-common", marks=pytest.mark.slow),
         pytest.param(majority(queries=5), PSST(queries="common-wor", estimator="subsets"), id="mv-wor-subsets"),
-        pytest.param(mixed(), PromptHalving(3, estimator="plug-in"), id="mixed-wor-plug-in", marks=pytest.mark.slow),
+        pytest.param(
+            mixed(), PromptHalving(pull=3, estimator="plug-in"), id="mixed-wor-plug-in", marks=pytest.mark.slow
+        ),
         pytest.param(best_of(), SequentialHalving(), id="bon-no-reuse", marks=pytest.mark.slow),
         pytest.param(mixed(), PSST(), id="mixed"),
         pytest.param(majority(queries=5), PSST(queries="common-wor", estimator="subsets-3"), id="mv-wor-orders"),

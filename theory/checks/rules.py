@@ -48,7 +48,7 @@ RULES: dict[str, Algorithm] = {
     "psst": PSSTVariant(),
     "psst, equal pulls": PSSTVariant(by_pull=True),
     "psst, common queries": PSST(fresh=True, queries="common"),
-    "prompt halving": PromptHalving(0, queries="independent", estimator="blocks"),
+    "prompt halving": PromptHalving(queries="independent", estimator="blocks"),
     "uniform": uniform.Uniform(),
     "successive rejects": successive_rejects.SuccessiveRejects(),
     "ucb-e": ucb_e.UCBE(),
