@@ -70,8 +70,8 @@ class Watch(eqx.Module):
         scales = jnp.broadcast_to(jnp.arange(1, spec.max_scale + 1), shape)
         largest = jnp.max(jnp.where(added > 0, scales, 0), axis=2, keepdims=True)
         pulls = jnp.sum(jnp.where(scales == largest, added, 0.0))
-        if self.algorithm.one_at_a_time:
-            scored = jnp.float32(spec.num_contexts * spec.max_scale)
+        if self.algorithm.small_rounds:
+            scored = jnp.float32(self.algorithm.num_rows(spec) * spec.num_contexts * spec.max_scale)
         elif old.active is None:
             scored = jnp.float32(0.0)
         else:
@@ -102,7 +102,7 @@ def work(named: NamedSource, name: str, budget: int, trials: int = 64) -> Work |
     scored += spec.num_contexts * spec.num_arms  # the answer, or the first round's choice
     completions, num_train = float(found.spent.mean()), _num_train(source)
     table = spec.num_tasks * spec.num_arms + spec.num_arms
-    touched = table / spec.num_prompts if rule.one_at_a_time else table
+    touched = table * rule.num_rows(spec) / spec.num_prompts if rule.small_rounds else table
     return Work(
         words=completions + 2 * pulls + num_train + rounds * spec.num_contexts,
         operations=2 * completions * thresholds + blocks * (2 * thresholds + 2) + SCORE * scored,

@@ -392,8 +392,8 @@ class Algorithm(eqx.Module):
         return False
 
     @property
-    def one_at_a_time(self) -> bool:
-        """Whether a round is one pull: it then has as many rounds as pulls."""
+    def small_rounds(self) -> bool:
+        """Whether a round is one pull or a few, so that a run has many rounds, in proportion to its budget."""
         return False
 
     def num_rounds(self, spec: Spec) -> int | None:

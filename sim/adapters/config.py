@@ -122,11 +122,11 @@ def _config(path: Path, content: dict[str, Any], may_import: Trust) -> Config:
     )
     if config.caps.money is not None:
         _check_prices(top, made.prices, prices)
-    if config.endpoint.batch is not None and config.algorithm.one_at_a_time:
+    if config.endpoint.batch is not None and config.algorithm.small_rounds:
         raise top.wrong(
             "tune.algorithm",
-            f"is {config.algorithm_text!r}, which pulls one arm at a time; in batch mode every round is a batch: "
-            "use one with rounds, such as psst, or endpoint.mode 'sync'",
+            f"is {config.algorithm_text!r}, which pulls one arm or a few at a time; in batch mode every round is a "
+            "batch: use one with rounds, such as psst, or endpoint.mode 'sync'",
         )
     _check_answers(top, config)
     if config.votes and config.queries.gold is None:

@@ -32,7 +32,7 @@ class Sequential(Algorithm):
     """A rule that pulls one arm per step. Abstract: it gives `weights`, or `choose` if it need not see all arms."""
 
     @property
-    def one_at_a_time(self) -> bool:
+    def small_rounds(self) -> bool:
         """A step is a round."""
         return True
 

@@ -110,7 +110,7 @@ def run_sharded(
 
 def compiled(function: Callable[..., Trial], algorithm: Algorithm) -> Any:
     """`run` or `run_sharded` inside jit, with the compiler options that suit an algorithm."""
-    return compiling.jitted(function, compiling.BY_PULL if algorithm.one_at_a_time else compiling.FAST)
+    return compiling.jitted(function, compiling.BY_PULL if algorithm.small_rounds else compiling.FAST)
 
 
 class _Call(NamedTuple):

@@ -77,14 +77,14 @@ def run_trials(
         chunk: trials in progress at a time; shows in memory and speed, never in the results.
         fused: whether all rounds are one program (`sim.engine.fused`: fast, and slow to compile) or the host calls each
             (`sim.engine.stepwise`: soon compiled). By default the first for `many` trials, for several devices, and for
-            rules that pull one arm at a time, which have many rounds. Never shows in results.
+            rules of many small rounds (`Algorithm.small_rounds`). Never shows in results.
         observe: looks at every round (`turn.Observe`); what it sees comes back as `Trials.seen`, leading axes trial and
             round: as many rounds as the algorithm has (`Algorithm.num_rounds`), or as completions where only the budget
             tells. Entries after a trial's last round are 0.
         progress: called with the number of trials done after each jitted call.
 
     Raises:
-        ValueError: the budget is below what the algorithm needs, or out of range.
+        ValueError: the budget is below what the algorithm needs, or out of range; or the world has not what it takes.
 
     Example:
         >>> from sim import algorithms, envs, run_trials
@@ -120,8 +120,8 @@ def rehearse(
 ) -> Trials:
     """Run the first trials of `run_trials`, a batch at most, and watch each round before it is pulled.
 
-    Where `run_trials` calls every round from the host, nothing more is compiled for it. Elsewhere, as for rules that
-    pull one arm at a time, it is one trial in the host loop, whose rewards are random: what pulls is not compiled.
+    Where `run_trials` calls every round from the host, nothing more is compiled for it. Elsewhere, as for rules of
+    many small rounds, it is one trial in the host loop, whose rewards are random: what pulls is not compiled.
 
     Args:
         source: where each trial's world and split come from.
@@ -192,7 +192,7 @@ class _Sizes(NamedTuple):
 def _sizes(algorithm: Algorithm, spec: Spec, trials: int, chunk: int | None, fused: bool | None) -> _Sizes:
     """Sizes of one device's part of a call."""
     if fused is None:
-        fused = many(trials) or len(jax.devices()) > 1 or algorithm.one_at_a_time
+        fused = many(trials) or len(jax.devices()) > 1 or algorithm.small_rounds
     usual = portions.of_device()
     at_once = min(usual.lanes, max(_FEWEST, 1 << (trials - 1).bit_length()))
     if not fused:

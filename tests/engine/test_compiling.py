@@ -120,7 +120,7 @@ def test_sizes_of_accelerators_change_no_result(name: str, monkeypatch: pytest.M
     for usual in (portions.CPU, portions.ACCELERATOR):
         monkeypatch.setattr(portions, "of_device", lambda usual=usual: usual)
         sizes = runner._sizes(rule, runner.spec_of(source), 70, None, None)
-        assert sizes.fused == (usual is portions.ACCELERATOR or rule.one_at_a_time)
+        assert sizes.fused == (usual is portions.ACCELERATOR or rule.small_rounds)
         assert sizes.lanes == {portions.CPU: 64 if sizes.fused else 256, portions.ACCELERATOR: 128}[usual]
         found += [runner.run_trials(source, rule, 600, seed=3, trials=70, fused=fused) for fused in (True, False)]
     assert all(same(found[0], one) for one in found[1:])
@@ -134,6 +134,13 @@ def test_few_trials_run_round_by_round_and_many_in_one_program(monkeypatch: pyte
         for trials in (1, most, most + 1):
             if trials:
                 assert runner._sizes(rule, spec, trials, None, None).fused == (trials > most)
+
+
+def test_few_trials_of_many_small_rounds_run_in_one_program() -> None:
+    """Whatever the device. Seen to fail with rules of a few prompts a round taken for rules of large rounds."""
+    spec = runner.spec_of(fixed(arena(), 1.0).source)
+    for name in ("ucb", "top-two", "almost-tracking", "surrogate"):
+        assert runner._sizes(algorithms.get(name), spec, 2, None, None).fused, name
 
 
 def test_rules_of_one_pull_a_round_have_options_of_their_own() -> None:

@@ -425,13 +425,15 @@ def test_a_tuning_run_waits_for_a_program(folder: Path):
     assert re.search(r"requests wait in .*-2.jsonl; run them", rounds.stderr), "the first round waits, and no cap binds"
 
 
-def test_rules_that_pull_one_by_one_and_judges_are_refused_in_batches(folder: Path):
+def test_rules_of_many_small_rounds_and_judges_are_refused_in_batches(folder: Path):
+    """Seen to fail with `top-two` and its like taken for rules of large rounds."""
     model = BatchModel(answer=digit)
     with batching(model) as url:
-        text = batch_run(url).replace("[tune]", '[tune]\nalgorithm = "ucb"')
-        refused = iapo("tune", write(folder, url, text), "--yes")
-        assert refused.exit_code == common.USER_ERROR
-        assert "tune.algorithm is 'ucb', which pulls one arm at a time" in refused.stderr
+        for rule in ("ucb", "top-two", "almost-tracking", "surrogate"):
+            text = batch_run(url).replace("[tune]", f'[tune]\nalgorithm = "{rule}"')
+            refused = iapo("tune", write(folder, url, text), "--yes")
+            assert refused.exit_code == common.USER_ERROR
+            assert f"tune.algorithm is '{rule}', which pulls one arm or a few at a time" in refused.stderr
         judged = (
             batch_run(url)
             .replace('strategy = "mv"', 'strategy = "bon"')
