@@ -13,10 +13,11 @@ the number of prompts that are as good or better. All are the same for w_j in pr
 Differs from the paper: proportions are derived here, as above, from worlds in which one prompt is another. They need
 not be the paper's own closed form, and its guarantee is not claimed. Arms are prompts, judged by their best scale in a
 context drawn at random; those never pulled come first. Proportions are followed by the highest averages (D'Hondt), ties
-at random. `batch` prompts are pulled at a time, on one query. Memory of a round grows with the square of |P|.
+at random. `batch` prompts are pulled at a time, on one query. A round takes time in proportion to the square of |P|.
 """
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt32
 
@@ -25,6 +26,10 @@ from sim.core import Spec
 
 _ONE = 2.0**16
 """Steps in which terms of g are summed: whole numbers add up to the same bits everywhere."""
+MOST = 2**15 - 1
+"""Prompts, at most: their terms, of up to 2**16 steps, add up within int32."""
+_AT_ONCE = 128
+"""Prompts whose g is summed at a time: all at once would hold a table of |P| x |P|."""
 
 
 class AlmostTracking(FewPrompts):
@@ -58,7 +63,16 @@ def weight(gap: Float[Array, " prompt"]) -> Float[Array, " prompt"]:
 
     Args:
         gap: what each falls short of the best, 0 for that; NaN and infinite ones are far from all others.
+
+    Raises:
+        ValueError: there are more than 2**15 - 1 prompts.
     """
-    ratio = jnp.where(gap[None] > gap[:, None], gap[:, None] / gap[None], jnp.float32(1.0))  # [j, i] = d_j / d_i
-    steps = jnp.round(ratio * ratio * _ONE).astype(jnp.int32)
-    return jnp.maximum((jnp.sum(steps, axis=1) - int(_ONE)).astype(jnp.float32) / _ONE, jnp.float32(1.0))
+    if gap.size > MOST:
+        raise ValueError(f"there are {gap.size:,} prompts; almost-tracking takes at most {MOST:,}")
+
+    def sum_of(own: Array) -> Array:
+        ratio = jnp.where(gap > own, own / gap, jnp.float32(1.0))  # d_j / d_i for every i
+        return jnp.sum(jnp.round(ratio * ratio * _ONE).astype(jnp.int32))
+
+    sums = jax.lax.map(sum_of, gap, batch_size=_AT_ONCE) if gap.size > _AT_ONCE else jax.vmap(sum_of)(gap)
+    return jnp.maximum((sums - int(_ONE)).astype(jnp.float32) / _ONE, jnp.float32(1.0))

@@ -204,19 +204,17 @@ def _sizes(algorithm: Algorithm, spec: Spec, trials: int, chunk: int | None, fus
 
 
 def _most_lanes(algorithm: Algorithm, spec: Spec) -> int:
-    """Trials that fit `_LANES_BYTES`, one at least: each holds float32 values and statistics of all arms.
+    """Trials that fit `_LANES_BYTES`, one at least: each holds float32 values of all arms, statistics and a state.
 
-    A rule that takes completions as they are holds them too, and what its state keeps of them.
+    Copies of values have room for a state as large: only what it has beyond them counts.
     """
-    rows = algorithm.num_rows(spec)
-    statistics = rows * spec.num_tasks * algorithm.num_scales(spec)
-    if algorithm.estimator == RAW:
-        how = rounds.Pulling.of(algorithm, spec)
-        kept = eqx.filter_eval_shape(
-            lambda spec: (rounds.nothing(spec, (rows,), how), algorithm.init(spec, jnp.int32(1))), spec
-        )
-        statistics = sum(leaf.size for leaf in jax.tree.leaves(kept))
-    return max(_LANES_BYTES // (4 * _COPIES * (spec.num_contexts * spec.num_arms + statistics)), 1)
+    rows, how = algorithm.num_rows(spec), rounds.Pulling.of(algorithm, spec)
+    came, state = eqx.filter_eval_shape(
+        lambda spec: (rounds.nothing(spec, (rows,), how), algorithm.init(spec, jnp.int32(1))), spec
+    )
+    values = 4 * spec.num_contexts * spec.num_arms
+    statistics, kept = (sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(of)) for of in (came, state))
+    return max(_LANES_BYTES // (_COPIES * (values + statistics + max(kept - values, 0))), 1)
 
 
 def _devices(fused: bool) -> list[Any]:

@@ -184,6 +184,17 @@ def test_shares_of_almost_tracking_by_hand() -> None:
     assert found.tolist() == [1.0, 1.5, 3.0, 3.0]
 
 
+def test_shares_of_many_prompts_take_no_table_of_all_pairs() -> None:
+    """300 prompts, against plain NumPy; no array of 300 x 300 is in the program. Seen to fail with all at once."""
+    gap = np.append(0.0, np.random.default_rng(4).exponential(size=299)).astype(np.float32)
+    assert "300,300" not in str(jax.make_jaxpr(almost_tracking.weight)(gap))
+    ratio = np.minimum(1, np.divide(gap[:, None], gap[None], out=np.ones((300, 300)), where=gap[None] > 0))
+    found = np.asarray(almost_tracking.weight(jnp.asarray(gap)))
+    np.testing.assert_allclose(found, np.maximum((ratio**2).sum(axis=1) - 1, 1), atol=300 / 2**16)
+    with pytest.raises(ValueError, match=r"there are 32,768 prompts; almost-tracking takes at most 32,767"):
+        jax.eval_shape(almost_tracking.weight, jax.ShapeDtypeStruct((2**15,), jnp.float32))
+
+
 def test_shares_make_every_other_world_as_hard() -> None:
     """(d_j + e)^2 times the hardness of the world in which j rises to e above the best is at least g_j, for any e.
 

@@ -65,7 +65,7 @@ def test_lanes_shrink_with_the_world(sizes: tuple[int, int, int, int], lanes: tu
 
 
 def test_lanes_make_room_for_the_tallies_of_votes():
-    """Those of 1,000 prompts and five answers: 2**30 // (24 * 1,043,000), of which 973 tallies of every prompt.
+    """Those of 1,000 prompts and five answers: 2**30 // (24 * 1,010,000), of which 973 tallies of every prompt.
 
     Seen to have 64 lanes, 1.6 GB, where completions of a round alone are counted.
     """
@@ -73,7 +73,16 @@ def test_lanes_make_room_for_the_tallies_of_votes():
     known, rule = replace(spec(1, 1000, 32, 1), rewards=votes), algorithms.get("mixture-racing")
     assert int(tallies.sizes(5, rule.max_pull(known))[-1]) == 973
     for fused in (False, True):
-        assert runner._sizes(rule, known, 64, None, fused).lanes == 42
+        assert runner._sizes(rule, known, 64, None, fused).lanes == 44
+
+
+def test_lanes_make_room_for_a_state_of_many_tables():
+    """Paired racing keeps block sums of all 64 blocks: 65 tables of 256,000 bytes, and 1,264 bytes beside them.
+
+    2**30 // (6 * (256,000 + 16,641,264)), statistics and state. Seen to have 64 lanes where states are not counted.
+    """
+    rule, known = algorithms.get("paired-racing:blocks=64"), spec(1, 1000, 32, 1)
+    assert runner._sizes(rule, known, 64, None, True).lanes == 10
 
 
 def test_no_world_of_the_project_has_fewer_lanes_than_before():
