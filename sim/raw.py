@@ -31,7 +31,8 @@ class Rewards(eqx.Module):
 class Raw(NamedTuple):
     """Completions of a row's pulls, old ones among them: votes, ranked scores and sums.
 
-    Sums over the row's pulls, which may have 2**14 completions in all. Scores and sums are in units of `Spec.unit`.
+    Sums over the row's pulls, which may have 2**14 completions in all: those who watch a run refuse more
+    (`sim.engine.limits`). Scores and sums are in units of `Spec.unit`.
 
     Attributes:
         votes: for every answer, the right one first; no column where nothing is voted on.

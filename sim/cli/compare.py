@@ -77,7 +77,7 @@ def compare(
     from sim.comparison import compare as driver
     from sim.comparison import given
 
-    texts, unable = (tuple(algorithm), {}) if algorithm else driver.able()
+    texts, unable = (tuple(algorithm), {}) if algorithm else driver.able(named)
     for name, why in unable.items():
         typer.echo(f"{name} is left out; {common.plain(why)}", err=True)
     if reference is None:

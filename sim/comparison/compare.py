@@ -205,6 +205,7 @@ def check(plan: Plan) -> dict[str, NamedSource]:
         shape = runner.shape_of(world.source)
         for text, learner in learners.items():
             try:
+                learner.check_world(shape)
                 learner.check_budget(shape, min(plan.budgets))
                 learner.check_budget(shape, max(plan.budgets))
             except ValueError as error:
@@ -213,14 +214,19 @@ def check(plan: Plan) -> dict[str, NamedSource]:
     return worlds
 
 
-def able() -> tuple[tuple[str, ...], dict[str, str]]:
-    """The registered contenders that can be read, and why others cannot."""
+def able(names: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The registered contenders that can be read and run on environments of these names, and why others cannot."""
+    shapes = {world.name: runner.shape_of(world.source) for world in (given.world(name, None) for name in names)}
     unable: dict[str, str] = {}
     for text in contenders.names():
+        about = ""
         try:
-            contenders.get(text)
+            contender = contenders.get(text)
+            for name, shape in shapes.items():
+                about = f"on {name}: "
+                contender.check_world(shape)
         except ValueError as error:
-            unable[text] = str(error)
+            unable[text] = f"{about}{error}"
     return tuple(text for text in contenders.names() if text not in unable), unable
 
 
@@ -306,15 +312,15 @@ def _run(
 
 def _rehearse(plan: Plan, missing: set[Cell], exact: ExactValues, executor: Executor | None) -> None:
     """Refuse algorithms of somebody else that cannot be run on an environment, before anything is computed."""
-    brought = [text for text, contender in _contenders(plan).items() if contender.brought]
+    brought = {text: contender for text, contender in _contenders(plan).items() if contender.brought}
     own = sorted((cell for cell in missing if cell.algorithm in brought), key=lambda cell: -cell.block.first)
     firsts = {(cell.block.env, cell.algorithm): cell for cell in own}
-    least = min(plan.budgets)
     tried = [
-        firsts[env, text]._replace(budget=least)
+        firsts[env, text]._replace(budget=budget)
         for env in map(str, plan.envs)
-        for text in brought
+        for text, contender in brought.items()
         if (env, text) in firsts
+        for budget in sorted(contenders.rehearsed(contender, plan.budgets))
     ]
     if executor is None:
         for cell in tried:

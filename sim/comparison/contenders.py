@@ -1,6 +1,6 @@
 """Contenders of a comparison: algorithms, which pull and learn, and reference policies, which are told the truth."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any, NamedTuple
 
@@ -38,6 +38,10 @@ class Learner(NamedTuple):
         """The algorithm's fields."""
         return {field.name: getattr(self.algorithm, field.name) for field in fields(self.algorithm)}
 
+    def check_world(self, shape: Environment) -> None:
+        """Refuse a world that does not give the completions that the algorithm takes."""
+        runner.check_world(self.algorithm, shape)
+
     def check_budget(self, shape: Environment, budget: int) -> None:
         """Refuse a budget that is too small for the algorithm, or too large for all."""
         runner.check_budget(self.algorithm, shape.spec, budget)
@@ -59,10 +63,12 @@ class Learner(NamedTuple):
     ) -> None:
         """Refuse an algorithm of somebody else whose rounds or answers cannot be, by some trials that are watched.
 
-        They have this budget, or a smaller one where it is large: the longest rules have a round per completion.
+        They have this budget, or a smaller one where it is large: the longest rules have a round per completion. Only
+        the whole budget tells whether sums of completions as they are may overflow.
         """
         spec = runner.spec_of(source)
-        budget = min(budget, max(_REHEARSED, self.algorithm.min_budget(spec)))
+        if not limits.may_overflow(self.algorithm, budget):
+            budget = min(budget, max(_REHEARSED, self.algorithm.min_budget(spec)))
         with limits.naming(about, budget):
             numbers: dict[str, Any] = {"seed": seed, "trials": trials, "chunk": chunk}
             found = runner.rehearse(source, self.algorithm, budget, **numbers, fused=many or None)
@@ -114,6 +120,9 @@ class Reference(NamedTuple):
         """None."""
         return {}
 
+    def check_world(self, shape: Environment) -> None:
+        """Any world will do."""
+
     def check_budget(self, shape: Environment, budget: int) -> None:
         """Any budget will do."""
 
@@ -164,6 +173,13 @@ def get(text: str) -> Contender:
     """
     name = references.named(text)
     return Learner(algorithms.get(text)) if name is None else Reference(REFERENCES[name])
+
+
+def rehearsed(contender: Contender, budgets: Sequence[int]) -> set[int]:
+    """Budgets to rehearse: the smallest, and the largest where sums of completions as they are may overflow."""
+    least, most = min(budgets), max(budgets)
+    overflows = isinstance(contender, Learner) and limits.may_overflow(contender.algorithm, most)
+    return {least, most} if overflows else {least}
 
 
 def names() -> tuple[str, ...]:

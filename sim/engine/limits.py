@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from sim.core import Algorithm, Allocation, Spec
+from sim.kernels.rounds import PASS_COMPLETIONS
+from sim.raw import RAW
 
 IDLE = 1_000
 """Rounds running in which nothing is pulled, after which a run counts as endless where its rule says no `num_rounds`. A
@@ -44,6 +46,7 @@ class RoundWatch:
         """
         self._spec, self._budget, self._widest = spec, budget, algorithm.max_pull(spec)
         self._rounds, self._capped = algorithm.num_rounds(spec), strict or not algorithm.overspends
+        self._summed = PASS_COMPLETIONS if algorithm.estimator == RAW else None
         self._idlest = max(IDLE, spec.num_arms)
         self._round, self._idle, self._spent = 0, 0, np.zeros(1, np.int64)
 
@@ -81,6 +84,9 @@ class RoundWatch:
             used = column[pulls != 0]
             if len(used) and (used.min() < low or used.max() > high):
                 return f"a row with pulls has {name} {used.min()} to {used.max()}; it must lie in {low}..{high}"
+        row = int((scale * pulls).max())
+        if self._summed is not None and row > self._summed:
+            return f"a row asks for {row:,} completions as they are; sums of more than {self._summed:,} may overflow"
         return None
 
     def _costs(self, completions: np.ndarray) -> str | None:
@@ -123,3 +129,8 @@ def check_answers(arms: tuple[int, int], budget: int, overspends: bool, prompt: 
     if spent.min() < 0 or (spent.max() > budget and not overspends):
         worst = spent.min() if spent.min() < 0 else spent.max()
         raise Broken(f"it spends {worst:,} completions with a budget of {budget:,}")
+
+
+def may_overflow(algorithm: Algorithm, budget: int) -> bool:
+    """Whether a budget pays more completions of a row than an algorithm that takes them as they are may sum."""
+    return algorithm.estimator == RAW and budget > PASS_COMPLETIONS

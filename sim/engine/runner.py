@@ -92,7 +92,9 @@ def run_trials(
         >>> found.prompt.shape, found.spent.tolist()
         ((3, 1), [40, 40, 40])
     """
-    spec = spec_of(source)
+    shape = shape_of(source)
+    spec = shape.spec
+    check_world(algorithm, shape)
     check_budget(algorithm, spec, budget)
     sizes = _sizes(algorithm, spec, trials, chunk, fused)
     at_a_time = sizes.slots * len(_devices(sizes.fused))
@@ -272,6 +274,15 @@ def spec_of(source: Source) -> Spec:
     return shape_of(source).spec
 
 
+def check_world(algorithm: Algorithm, world: Environment) -> None:
+    """Refuse a world (shapes suffice) that does not give completions to an algorithm that takes them as they are."""
+    mute = type(world).raw is Environment.raw
+    if algorithm.estimator == RAW and (mute or world.spec.rewards is None):
+        kind = type(world).__name__
+        lacks = f"{kind} has no method raw" if mute else f"Spec.rewards of {kind} is None"
+        raise ValueError(f"the algorithm takes completions as they are, which this world does not give: {lacks}")
+
+
 def check_budget(algorithm: Algorithm, spec: Spec, budget: int) -> None:
     """Refuse a budget with which the algorithm cannot run."""
     smallest = algorithm.min_budget(spec)
@@ -314,6 +325,7 @@ def run_trial(
         run_key: `counter.fold(instances.trial_key(seed, t), instances.RUN)`.
         observe: looks at every round, as in `run_trials`.
     """
+    check_world(algorithm, environment)
     law = queries_of(algorithm.queries, train, run_key)
 
     def pull(key: Key, at: Turn, asked: Allocation) -> Stats:

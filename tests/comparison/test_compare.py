@@ -3,21 +3,25 @@
 import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import given, majority
 from plans import PLAN
 
-from sim import algorithms, envs, evaluate, instances, references
-from sim.comparison import cells, compare
+from sim import algorithms, envs, evaluate, instances, references, run_one
+from sim.comparison import cells, compare, contenders
 from sim.comparison.compare import Plan, Step
+from sim.core import Environment
 from sim.engine import runner
 from sim.envs.dataset import Dataset
 from sim.envs.files import save
 from sim.envs.synthetic import SynthBernoulli
+from sim.envs.tabular import TabularWorld
 from sim.kernels import portions
 from theory import exact
 from theory.truth import exact_values, uniform_credit
@@ -47,6 +51,41 @@ def interrupt_after(steps: int) -> Callable[[Step], None]:
             raise KeyboardInterrupt
 
     return report
+
+
+class Mute(TabularWorld):
+    """A world that gives block sums only."""
+
+    raw = Environment.raw
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda one: Mute(one.thresholds, one.atoms, one.strategy, one.known), "Mute has no method raw"),
+        (lambda one: replace(one, known=replace(one.known, rewards=None)), "Spec.rewards of TabularWorld is None"),
+    ],
+)
+def test_rules_that_take_completions_need_a_world_that_gives_them(
+    change: Any, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused before anything runs, and left out where nobody named them. Seen to fail midway without the question."""
+    source = given(majority())
+    source = replace(source, environment=change(source.environment))
+    monkeypatch.setitem(envs.ENVS, "mute", envs.Entry("", lambda: source))
+    sentence = f"the algorithm takes completions as they are, which this world does not give: {said}"
+    plan = Plan(("two-arm", "mute"), ("psst", "mixture-racing"), (50,), trials=2, seed=0, reference="psst")
+    with pytest.raises(ValueError, match=f"^mixture-racing on mute: {sentence}$"):
+        compare.check(plan)
+    with pytest.raises(ValueError, match=f"^{sentence}$"):
+        runner.run_trials(source, algorithms.get("mixture-racing"), 50, seed=0, trials=2)
+    with pytest.raises(ValueError, match=f"^{sentence}$"):
+        run_one(source, "mixture-racing", 50, seed=0)
+    texts, unable = compare.able(("two-arm", "mute"))
+    assert unable == {"mixture-racing": f"on mute: {sentence}"}
+    assert set(texts) == set(contenders.names()) - {"mixture-racing"}
+    assert compare.able(("two-arm",)) == (contenders.names(), {})
+    assert list(compare.check(plan._replace(algorithms=texts))) == ["two-arm", "mute"]
 
 
 def test_files_and_steps(whole: Path, tmp_path: Path):

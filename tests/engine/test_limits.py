@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from cli_runs import iapo, refused
@@ -11,7 +12,7 @@ from live_runs import RUN, queries
 from own_code import forgotten
 
 import sim
-from sim import Allocation, algorithms, envs
+from sim import Allocation, Policy, algorithms, envs
 from sim.algorithms.ucb import UCB
 from sim.algorithms.uniform import Uniform
 from sim.cli.new import Skeleton, skeleton
@@ -19,10 +20,11 @@ from sim.comparison import contenders
 from sim.conformance import algorithms as conformance
 from sim.conformance import checks
 from sim.conformance.arena import LANES, arena, rehearse, run_trials, same, source_of
-from sim.core import Places
+from sim.core import Algorithm, Places
 from sim.engine import limits, runner
 from sim.engine.contract import contract
 from sim.engine.limits import Broken, RoundWatch
+from sim.raw import RAW
 from theory.checks import plan as planning
 from theory.runs.enumerate import enumerate_runs
 
@@ -114,6 +116,49 @@ def test_a_run_that_pulls_nothing_for_long_is_endless(monkeypatch: pytest.Monkey
     watch(one)
     with pytest.raises(Broken, match=r"^round 2: it is not finished after 1 rounds; num_rounds says 1$"):
         watch(one)
+
+
+class Deep(Algorithm):
+    """Takes completions as they are, as many of every prompt as it can pay in one round."""
+
+    estimator: ClassVar[str] = RAW
+
+    def init(self, spec: Any, budget: Any) -> Any:
+        return budget
+
+    def finished(self, spec: Any, state: Any) -> Any:
+        return state < 1
+
+    def allocate(self, key: Any, spec: Any, state: Any) -> Allocation:
+        one = jnp.ones(spec.num_prompts, jnp.int32)
+        return Allocation(jnp.arange(spec.num_prompts, dtype=jnp.int32), one, one * (state // spec.num_prompts))
+
+    def update(self, key: Any, spec: Any, state: Any, allocation: Allocation, stats: Any) -> Any:
+        return 0 * state
+
+    def recommend(self, key: Any, spec: Any, state: Any) -> Policy:
+        return Policy(jnp.zeros(spec.num_contexts, jnp.int32), jnp.ones(spec.num_contexts, jnp.int32))
+
+
+def test_more_completions_as_they_are_than_can_be_summed_are_refused() -> None:
+    """2**14 of a row, old ones among them; block sums have no such limit. Seen to fail with rows not summed."""
+    many, most = asked([0, 1], [10, 1], [1639, 0]), asked([0, 1], [8, 1], [2048, 0])
+    RoundWatch(Deep(), SPEC, 2**20)(most)
+    RoundWatch(Free(), SPEC, 2**20)(many)
+    with pytest.raises(Broken, match=r"asks for 16,390 completions as they are; sums of more than 16,384 may overflow"):
+        RoundWatch(Deep(), SPEC, 2**20)(many)
+
+
+def test_a_rehearsal_sees_the_budget_that_could_overflow() -> None:
+    """A budget of 32,768 pays 2**14 of two prompts, and one of 32,770 more. Seen to fail with at most 200 rehearsed."""
+    learner, source = contenders.Learner(Deep()), envs.get("crossover").source
+    assert contenders.rehearsed(learner, (50, 20_000, 16_384)) == {50, 20_000}
+    assert contenders.rehearsed(learner, (50, 16_384)) == {50}
+    assert contenders.rehearsed(contenders.Learner(Free()), (50, 20_000)) == {50}
+    numbers: dict[str, Any] = {"seed": 0, "trials": 1, "chunk": None, "many": True}
+    learner.rehearse("Deep on it", source, 32_768, **numbers)
+    with pytest.raises(Broken, match=r"Deep on it with T = 32,770, round 1: a row asks for 16,385 completions"):
+        learner.rehearse("Deep on it", source, 32_770, **numbers)
 
 
 def test_completions_are_counted_down_over_rounds() -> None:
