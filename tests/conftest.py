@@ -10,6 +10,7 @@ import jax
 import pytest
 from jaxtyping import install_import_hook
 
+os.environ.setdefault("NPROC", "1")  # threads of XLA, as the commands have it
 os.environ["IAPO_CACHE_DIR"] = "none"  # of the commands under test, so that none writes to the cache of this user
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")

@@ -16,6 +16,7 @@ def main() -> None:
     from sim.cli import interrupt
 
     interrupt.install()
+    _one_thread()
     code = 1
     try:
         from sim.cli import streams
@@ -43,6 +44,16 @@ def _be_ready() -> None:
 
     if os.name == "posix" and _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         _signal.signal(_signal.SIGINT, end)
+
+
+def _one_thread() -> None:
+    """Have XLA compute in one thread, here and in workers, unless NPROC says otherwise.
+
+    Its pool gains no time on arrays as small as these, and keeps a second core busy (docs/speed.md).
+    """
+    import os
+
+    os.environ.setdefault("NPROC", "1")
 
 
 def __getattr__(name: str) -> object:

@@ -1,5 +1,6 @@
 """Comparison from Python: algorithms and environments as objects or by name, and one trial in the host loop."""
 
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -224,7 +225,8 @@ def _pool(workers: int | Executor) -> Iterator[Executor | None]:
         return
     from multiprocessing import get_context
 
-    pool = ProcessPoolExecutor(workers, get_context("spawn"))
+    threads = os.environ.get("NPROC", "1")  # of XLA: more only keep other processes waiting
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), os.putenv, ("NPROC", threads))
     try:
         yield pool
     finally:
