@@ -45,6 +45,7 @@ def compiled(name: str, world: Path | None, stepwise: bool) -> dict[str, float]:
 def in_child(name: str, world: Path | None, stepwise: bool, cache: Path | None) -> dict[str, float]:
     """The same in a fresh process, which keeps or finds programs in `cache` only."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("JAX_COMPILATION_CACHE")}
+    environment.setdefault("NPROC", "1")  # one thread of XLA, as `iapo` has it
     if cache is not None:
         environment["JAX_COMPILATION_CACHE_DIR"] = str(cache.resolve())
         environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"

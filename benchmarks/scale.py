@@ -5,6 +5,7 @@ Core-time of one trial of PSST on random majority-vote worlds, one size varied a
     python benchmarks/scale.py --out results/scale
 """
 
+import os
 import time
 from pathlib import Path
 from typing import Annotated
@@ -80,6 +81,7 @@ def main(
     axis: Annotated[list[str] | None, typer.Option(help=f"One of {', '.join(SIZES)}; all when none.")] = None,
 ) -> None:
     """Measure, print the exponents, and draw cost against every size."""
+    os.environ.setdefault("NPROC", "1")  # one thread of XLA, as `iapo` has it
     rows = []
     for name in axis or SIZES:
         for size in SIZES[name]:

@@ -6,6 +6,7 @@ written without this package is first held to give the same returns. Run it as
     python benchmarks/table.py --world MATH_final.pkl --reference FOLDER
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -69,6 +70,7 @@ def main(
     best_of_n: Annotated[bool, typer.Option("--best-of-n", help="The best-of-N world with 27 contexts too.")] = False,
 ) -> None:
     """Print core-time per trial, ratios with their spread, and the fraction of the machine's limit."""
+    os.environ.setdefault("NPROC", "1")  # one thread of XLA, as `iapo` has it
     rate = roofline.rates()
     for named in [worlds.voting(world), *([worlds.best_of_n()] if best_of_n else [])]:
         speed = Table("algorithm", "core-us a trial", "released / ours", "least", "reached", title=named.name)
