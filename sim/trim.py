@@ -61,11 +61,19 @@ def first(order: UInt32[Array, " item"], count: Int[Array, ""]) -> Bool[Array, "
     return select.best(jnp.zeros(order.shape, jnp.float32), order, jnp.ones(order.shape, bool), count)
 
 
-def best_estimate(key: Key, spec: Spec, value: Float[Array, "context prompt scale"]) -> Policy:
-    """Per context the arm with the best estimated value, ties at random; any arm if none was pulled."""
+def best_estimate(
+    key: Key,
+    spec: Spec,
+    value: Float[Array, "context prompt scale"],
+    active: Bool[Array, "context prompt"] | None = None,
+) -> Policy:
+    """Per context the arm with the best estimated value, of the prompts that are active (all where None).
+
+    Ties are broken at random; any of these arms if none was pulled.
+    """
     score = value.reshape(spec.num_contexts, spec.num_arms)
-    everything = jnp.ones(score.shape, bool)
-    return arms(pick(score, draws.order(key, (spec.num_contexts, spec.num_arms)), everything), spec.max_scale)
+    allowed = jnp.ones(value.shape, bool) if active is None else jnp.broadcast_to(active[:, :, None], value.shape)
+    return arms(pick(score, draws.order(key, score.shape), allowed.reshape(score.shape)), spec.max_scale)
 
 
 def maxima(

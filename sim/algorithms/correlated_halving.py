@@ -15,28 +15,18 @@ bit for bit, where no estimates tie. The halving here is apart because it breaks
 arms a round, where PSST draws words for its list of few arms; small budgets leave many arms tied.
 """
 
-from typing import NamedTuple
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from sim import draws, estimators, schedules, trim
-from sim.core import Allocation, Key, Policy, Spec, Standing, Stats
+from sim import estimators, trim
+from sim.algorithms.halving import Halves, State
+from sim.core import Key, Policy, Spec
 from sim.designed import CommonQueries
 
 
-class State(NamedTuple):
-    """State of the halving; arms are ordered by prompt, then scale. `table` is what the last round halved by."""
-
-    budget: Int[Array, ""]
-    round: Int[Array, ""]
-    active: Bool[Array, "context arm"]
-    table: estimators.BlockSums
-
-
-class CorrelatedHalving(CommonQueries):
+class CorrelatedHalving(CommonQueries, Halves):
     """Halve each context's arms on common queries of the round.
 
     Attributes:
@@ -45,41 +35,23 @@ class CorrelatedHalving(CommonQueries):
 
     fresh: bool = eqx.field(static=True, default=True)
 
-    def num_rounds(self, spec: Spec) -> int:
-        """ceil(log2 |A|), at least 1."""
-        return schedules.halvings(spec.num_arms)
+    def num_items(self, spec: Spec) -> int:
+        """Arms are halved."""
+        return spec.num_arms
 
-    def init(self, spec: Spec, budget: Int[Array, ""]) -> State:
-        """All arms active, no data."""
-        active = jnp.ones((spec.num_contexts, spec.num_arms), bool)
-        return State(budget, jnp.int32(0), active, estimators.empty(spec))
+    def wanted(self, spec: Spec, active: Bool[Array, "context arm"]) -> Int[Array, " prompt"]:
+        """Every prompt at its largest active scale."""
+        return jnp.minimum(trim.largest_active(active, spec.num_prompts), self.max_pull(spec))
 
-    def finished(self, spec: Spec, state: State) -> Bool[Array, ""]:
-        """After the last round."""
-        return state.round >= self.num_rounds(spec)
+    def score(self, spec: Spec, table: estimators.BlockSums) -> Float[Array, "context arm"]:
+        """The value of an arm."""
+        return estimators.value(spec, table).reshape(spec.num_contexts, spec.num_arms)
 
-    def allocate(self, key: Key, spec: Spec, state: State) -> Allocation:
-        """Every prompt with an active arm, on the same queries."""
-        largest = jnp.minimum(trim.largest_active(state.active, spec.num_prompts), self.max_pull(spec))
-        share = schedules.allowance(state.budget, state.round, self.num_rounds(spec))
-        scale, pulls = schedules.equal_pulls(key, share, largest)
-        pulls = jnp.where(self.finished(spec, state), 0, pulls)
-        return Allocation(jnp.arange(spec.num_prompts, dtype=jnp.int32), scale, pulls)
-
-    def update(self, key: Key, spec: Spec, state: State, allocation: Allocation, stats: Stats) -> State:
-        """Keep the better half of every context's arms, rounded up."""
-        running = ~self.finished(spec, state)
-        before = estimators.empty(spec) if self.fresh else state.table
-        table = estimators.add(before, allocation, stats)
-        table = jax.tree.map(lambda new, old: jnp.where(running, new, old), table, state.table)
-        score = estimators.value(spec, table).reshape(state.active.shape)
-        half = trim.top_half(score, draws.order(key, score.shape), state.active)
-        active = jnp.where(running, half, state.active)
-        return State(state.budget, state.round + running.astype(jnp.int32), active, table)
-
-    def standing(self, spec: Spec, state: State) -> Standing:
-        """The active arms and the estimates of the last round."""
-        return estimators.standing(spec, state.table, state.active)
+    def kept(self, running: Bool[Array, ""], table: estimators.BlockSums) -> estimators.BlockSums:
+        """Block sums of earlier rounds: none where only the last one counts."""
+        if not self.fresh:
+            return table
+        return jax.tree.map(lambda old: jnp.where(running, jnp.float32(0.0), old), table)
 
     def arms_left(self, spec: Spec, state: State) -> int:
         """The active arms, equally many in every context."""

@@ -167,9 +167,8 @@ class MixtureRacing(Algorithm):
 
     def recommend(self, key: Key, spec: Spec, state: State) -> Policy:
         """The best arm of the prompts left, ties at random."""
-        shape = (spec.num_contexts, spec.num_arms)
-        active = jnp.broadcast_to(state.active[None, :, None], state.value.shape).reshape(shape)
-        return trim.arms(trim.pick(state.value.reshape(shape), draws.order(key, shape), active), spec.max_scale)
+        active = jnp.broadcast_to(state.active, (spec.num_contexts, spec.num_prompts))
+        return trim.best_estimate(key, spec, state.value, active)
 
     def _entering(self, state: State) -> Bool[Array, ""]:
         """Whether nothing has been pulled."""

@@ -120,10 +120,7 @@ class PairedRacing(CommonQueries):
 
     def recommend(self, key: Key, spec: Spec, state: State) -> Policy:
         """The best arm of the prompts left, ties at random."""
-        value = estimators.value(spec, state.table)
-        shape = (spec.num_contexts, spec.num_arms)
-        active = jnp.broadcast_to(state.active[:, :, None], value.shape).reshape(shape)
-        return trim.arms(trim.pick(value.reshape(shape), draws.order(key, shape), active), spec.max_scale)
+        return trim.best_estimate(key, spec, estimators.value(spec, state.table), state.active)
 
     def _wanted(self, spec: Spec, state: State) -> Int[Array, " prompt"]:
         """Completions that one query costs, prompt by prompt."""

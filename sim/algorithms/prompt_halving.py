@@ -22,61 +22,29 @@ ACR less that of PSST at T = 1,000, 5,000, 20,000, 1,000 paired trials (`iapo fi
 +.059, -.003, -.016); on Synth-Categorical +.020, +.037, +.002 (n8: +.089, -.008, -.053).
 """
 
-from typing import NamedTuple
-
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from sim import draws, estimators, schedules, trim
-from sim.core import Allocation, Key, Policy, Spec, Standing, Stats
+from sim import estimators, trim
+from sim.algorithms.halving import Halves, State
+from sim.core import Key, Policy, Spec
 from sim.designed import CommonQueries
 
 
-class State(NamedTuple):
-    """State of the halving of prompts."""
-
-    budget: Int[Array, ""]
-    round: Int[Array, ""]
-    active: Bool[Array, "context prompt"]
-    table: estimators.BlockSums
-
-
-class PromptHalving(CommonQueries):
+class PromptHalving(CommonQueries, Halves):
     """Halve the prompts of every context, each scored by its best scale, on common queries and all subsets of pulls."""
 
-    def num_rounds(self, spec: Spec) -> int:
-        """R = ceil(log2 |P|), at least 1."""
-        return schedules.halvings(spec.num_prompts)
+    def num_items(self, spec: Spec) -> int:
+        """Prompts are halved."""
+        return spec.num_prompts
 
-    def init(self, spec: Spec, budget: Int[Array, ""]) -> State:
-        """All prompts active, no data."""
-        active = jnp.ones((spec.num_contexts, spec.num_prompts), bool)
-        return State(budget, jnp.int32(0), active, estimators.empty(spec))
+    def wanted(self, spec: Spec, active: Bool[Array, "context prompt"]) -> Int[Array, " prompt"]:
+        """Pulls of one size of every prompt active in some context."""
+        return jnp.any(active, axis=0).astype(jnp.int32) * self.max_pull(spec)
 
-    def finished(self, spec: Spec, state: State) -> Bool[Array, ""]:
-        """After R rounds."""
-        return state.round >= self.num_rounds(spec)
-
-    def allocate(self, key: Key, spec: Spec, state: State) -> Allocation:
-        """Equally many pulls of every prompt active in some context."""
-        share = schedules.allowance(state.budget, state.round, self.num_rounds(spec))
-        wanted = jnp.any(state.active, axis=0).astype(jnp.int32) * self.max_pull(spec)
-        scale, pulls = schedules.equal_pulls(key, share, wanted)
-        pulls = jnp.where(self.finished(spec, state), 0, pulls)
-        return Allocation(jnp.arange(spec.num_prompts, dtype=jnp.int32), scale, pulls)
-
-    def update(self, key: Key, spec: Spec, state: State, allocation: Allocation, stats: Stats) -> State:
-        """Add the pulls and keep the better half of every context's prompts."""
-        running = ~self.finished(spec, state)
-        table = estimators.add(state.table, allocation, stats)
-        score = jnp.max(estimators.value(spec, table), axis=2)
-        half = trim.top_half(score, draws.order(key, score.shape), state.active)
-        active = jnp.where(running, half, state.active)
-        return State(state.budget, state.round + running.astype(jnp.int32), active, table)
-
-    def standing(self, spec: Spec, state: State) -> Standing:
-        """The active prompts and the estimates of all arms."""
-        return estimators.standing(spec, state.table, state.active)
+    def score(self, spec: Spec, table: estimators.BlockSums) -> Float[Array, "context prompt"]:
+        """The value of a prompt at its best scale."""
+        return jnp.max(estimators.value(spec, table), axis=2)
 
     def arms_left(self, spec: Spec, state: State) -> int:
         """All scales of the active prompts."""
@@ -84,7 +52,4 @@ class PromptHalving(CommonQueries):
 
     def recommend(self, key: Key, spec: Spec, state: State) -> Policy:
         """The prompt left, at its best estimated scale."""
-        score = estimators.value(spec, state.table)
-        shape = (spec.num_contexts, spec.num_arms)
-        active = jnp.broadcast_to(state.active[:, :, None], score.shape).reshape(shape)
-        return trim.arms(trim.pick(score.reshape(shape), draws.order(key, shape), active), spec.max_scale)
+        return trim.best_estimate(key, spec, estimators.value(spec, state.table), state.active)

@@ -8,27 +8,17 @@ Differs from the paper: samples accumulate over rounds, as in the released basel
 ties are broken at random. Of single completions every estimator says the same: there is no such option.
 """
 
-from typing import NamedTuple
-
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from sim import draws, estimators, schedules, trim
-from sim.core import Allocation, Key, Policy, Spec, Standing, Stats
+from sim import draws, estimators
+from sim.algorithms.halving import Halves, State
+from sim.core import Key, Policy, Spec
 from sim.designed import Designed
 
 
-class State(NamedTuple):
-    """State of the halving of prompts."""
-
-    budget: Int[Array, ""]
-    round: Int[Array, ""]
-    active: Bool[Array, "context prompt"]
-    table: estimators.BlockSums
-
-
-class Triple(Designed):
+class Triple(Designed, Halves):
     """Halve the prompts of every context on single completions.
 
     Attributes:
@@ -46,38 +36,17 @@ class Triple(Designed):
         """Single completions only."""
         return 1
 
-    def num_rounds(self, spec: Spec) -> int:
-        """ceil(log2 |P|), at least 1."""
-        return schedules.halvings(spec.num_prompts)
+    def num_items(self, spec: Spec) -> int:
+        """Prompts are halved."""
+        return spec.num_prompts
 
-    def init(self, spec: Spec, budget: Int[Array, ""]) -> State:
-        """All prompts active in every context."""
-        active = jnp.ones((spec.num_contexts, spec.num_prompts), bool)
-        return State(budget, jnp.int32(0), active, estimators.empty(spec))
-
-    def finished(self, spec: Spec, state: State) -> Bool[Array, ""]:
-        """After the last round."""
-        return state.round >= self.num_rounds(spec)
-
-    def allocate(self, key: Key, spec: Spec, state: State) -> Allocation:
+    def wanted(self, spec: Spec, active: Bool[Array, "context prompt"]) -> Int[Array, " prompt"]:
         """Single completions of every prompt still active in some context."""
-        share = schedules.allowance(state.budget, state.round, self.num_rounds(spec))
-        scale, pulls = schedules.equal_pulls(key, share, jnp.any(state.active, axis=0).astype(jnp.int32))
-        pulls = jnp.where(self.finished(spec, state), 0, pulls)
-        return Allocation(jnp.arange(spec.num_prompts, dtype=jnp.int32), scale, pulls)
+        return jnp.any(active, axis=0).astype(jnp.int32)
 
-    def update(self, key: Key, spec: Spec, state: State, allocation: Allocation, stats: Stats) -> State:
-        """Keep the better half of every context's prompts."""
-        running = ~self.finished(spec, state)
-        table = estimators.add(state.table, allocation, stats)
-        score = estimators.value(spec, table)[:, :, 0]
-        half = trim.top_half(score, draws.order(key, score.shape), state.active)
-        active = jnp.where(running, half, state.active)
-        return State(state.budget, state.round + running.astype(jnp.int32), active, table)
-
-    def standing(self, spec: Spec, state: State) -> Standing:
-        """The active prompts and the estimates of all arms."""
-        return estimators.standing(spec, state.table, state.active)
+    def score(self, spec: Spec, table: estimators.BlockSums) -> Float[Array, "context prompt"]:
+        """The value of a prompt at N = 1."""
+        return estimators.value(spec, table)[:, :, 0]
 
     def arms_left(self, spec: Spec, state: State) -> int:
         """One for every active prompt: the scale is given."""
