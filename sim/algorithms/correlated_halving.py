@@ -18,7 +18,7 @@ arms a round, where PSST draws words for its list of few arms; small budgets lea
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from sim import estimators, trim
 from sim.algorithms.halving import Halves, State
@@ -31,13 +31,37 @@ class CorrelatedHalving(CommonQueries, Halves):
 
     Attributes:
         fresh: estimate from the last round's pulls only.
+        eta: a round keeps one arm in `eta` of every context, rounded up; at least 2.
     """
 
     fresh: bool = eqx.field(static=True, default=True)
+    eta: int = eqx.field(static=True, default=2)
+
+    def __check_init__(self) -> None:
+        """Reject rounds that would drop nothing."""
+        if self.eta < 2:
+            raise ValueError(f"eta is {self.eta}; it must be at least 2: a round keeps one arm in eta")
 
     def num_items(self, spec: Spec) -> int:
         """Arms are halved."""
         return spec.num_arms
+
+    def num_rounds(self, spec: Spec) -> int:
+        """Rounds until one arm is left, at least 1."""
+        arms, rounds = spec.num_arms, 0
+        while arms > 1:
+            arms, rounds = -(-arms // self.eta), rounds + 1
+        return max(rounds, 1)
+
+    def keep(
+        self,
+        score: Float[Array, "context arm"],
+        tiebreak: UInt32[Array, "context arm"],
+        active: Bool[Array, "context arm"],
+    ) -> Bool[Array, "context arm"]:
+        """The best arms of every context, one in `eta`."""
+        number = jnp.sum(active.astype(jnp.int32), axis=1)
+        return trim.keep_best(score, tiebreak, active, (number + self.eta - 1) // self.eta)
 
     def wanted(self, spec: Spec, active: Bool[Array, "context arm"]) -> Int[Array, " prompt"]:
         """Every prompt at its largest active scale."""

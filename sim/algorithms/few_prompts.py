@@ -7,11 +7,12 @@ pulls serve all contexts, as in PSST (Mahmud et al., arXiv 2508.10030, section 4
 
 from typing import NamedTuple
 
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from sim import draws, estimators, trim
-from sim.core import Allocation, Key, Policy, Spec, Standing, Stats
+from sim.core import Allocation, Key, Places, Policy, Spec, Standing, Stats
 from sim.designed import CommonQueries
 
 
@@ -26,7 +27,18 @@ class FewPrompts(CommonQueries):
     """A rule that pulls a few prompts on each query. Abstract: it gives `choose`, and `num_rows`, how many it chooses.
 
     A pull has `pull` completions, the last one what is left.
+
+    Attributes:
+        nested: a prompt's pulls meet the queries in one order from the first on, the same for all prompts, as common
+            random numbers do: prompts pulled equally often met the same queries. Else a round meets the next query.
     """
+
+    nested: bool = eqx.field(static=True, default=False, kw_only=True)
+
+    def __check_init__(self) -> None:
+        """Reject an order of queries where they have none."""
+        if self.nested and self.queries != "common-wor":
+            raise ValueError(f"nested is True and queries is {self.queries!r}; only 'common-wor' has them in order")
 
     @property
     def small_rounds(self) -> bool:
@@ -66,7 +78,11 @@ class FewPrompts(CommonQueries):
         value = jnp.max(self.value(spec, state.table)[context], axis=1)
         prompt = self.choose(spec, words[1:], value, state.table.blocks[:, 0])
         scale = jnp.clip(state.left - size * jnp.arange(rows, dtype=jnp.int32), 0, size)
-        return Allocation(prompt, jnp.maximum(scale, 1), (scale > 0).astype(jnp.int32))
+        places = None
+        if self.nested:
+            met = state.table.blocks[:, 0].astype(jnp.int32) // size
+            places = Places(met[prompt] - jnp.max(met), jnp.zeros(rows, jnp.int32))
+        return Allocation(prompt, jnp.maximum(scale, 1), (scale > 0).astype(jnp.int32), places)
 
     def update(self, key: Key, spec: Spec, state: State, allocation: Allocation, stats: Stats) -> State:
         """Pay and add the pulls."""

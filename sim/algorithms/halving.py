@@ -7,7 +7,7 @@ it; ties are broken at random, by one order of all items a round.
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from sim import draws, estimators, schedules, trim
 from sim.core import Algorithm, Allocation, Key, Spec, Standing, Stats
@@ -44,6 +44,15 @@ class Halves(Algorithm):
         """Block sums of earlier rounds, as far as they count: all."""
         return table
 
+    def keep(
+        self,
+        score: Float[Array, "context item"],
+        tiebreak: UInt32[Array, "context item"],
+        active: Bool[Array, "context item"],
+    ) -> Bool[Array, "context item"]:
+        """Items that stay after a round: the better half of every context's, rounded up."""
+        return trim.top_half(score, tiebreak, active)
+
     def num_rounds(self, spec: Spec) -> int:
         """R = ceil(log2 of the items), at least 1."""
         return schedules.halvings(self.num_items(spec))
@@ -65,12 +74,12 @@ class Halves(Algorithm):
         return Allocation(jnp.arange(spec.num_prompts, dtype=jnp.int32), scale, pulls)
 
     def update(self, key: Key, spec: Spec, state: State, allocation: Allocation, stats: Stats) -> State:
-        """Add the pulls and keep the better half of every context's items, rounded up."""
+        """Add the pulls and trim."""
         running = ~self.finished(spec, state)
         table = estimators.add(self.kept(running, state.table), allocation, stats)
         score = self.score(spec, table)
-        half = trim.top_half(score, draws.order(key, score.shape), state.active)
-        active = jnp.where(running, half, state.active)
+        kept = self.keep(score, draws.order(key, score.shape), state.active)
+        active = jnp.where(running, kept, state.active)
         return State(state.budget, state.round + running.astype(jnp.int32), active, table)
 
     def standing(self, spec: Spec, state: State) -> Standing:
