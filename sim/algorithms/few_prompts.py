@@ -1,8 +1,9 @@
-"""Base of rules that pull a few prompts a round, all on the same new query, each prompt judged by its best scale.
+"""Base of rules that pull a few prompts a round on common queries, each prompt judged by its best scale.
 
 What telling arms apart takes is telling prompts apart: the scales of a prompt share its pulls, and prompts that are
-compared share queries. Each round draws a context at random, and the rule chooses prompts by their estimates there;
-pulls serve all contexts, as in PSST (Mahmud et al., arXiv 2508.10030, section 4).
+compared share queries, the next one of a round or, nested, each prompt's own next one of the same order. Each round
+draws a context at random, and the rule chooses prompts by their estimates there; pulls serve all contexts, as in PSST
+(Mahmud et al., arXiv 2508.10030, section 4).
 """
 
 from typing import NamedTuple
@@ -24,7 +25,7 @@ class State(NamedTuple):
 
 
 class FewPrompts(CommonQueries):
-    """A rule that pulls a few prompts on each query. Abstract: it gives `choose`, and `num_rows`, how many it chooses.
+    """A rule that pulls a few prompts a round. Abstract: it gives `choose`, and `num_rows`, how many it chooses.
 
     A pull has `pull` completions, the last one what is left.
 
@@ -42,7 +43,7 @@ class FewPrompts(CommonQueries):
 
     @property
     def small_rounds(self) -> bool:
-        """A round is one query."""
+        """A round is one pull of each chosen prompt."""
         return True
 
     def choose(

@@ -44,9 +44,10 @@ class Surrogate(FewPrompts):
     """
 
     pull: int = eqx.field(static=True, default=8, kw_only=True)
-    constant: float | Float[Array, ""] = 0.1
+    estimator: str = eqx.field(static=True, default="plug-in", kw_only=True)
+    constant: float | Float[Array, ""] = 0.3
     shrink: float | Float[Array, ""] = 2.0
-    degree: int = eqx.field(static=True, default=2)
+    degree: int = eqx.field(static=True, default=1)
     ridge: float = eqx.field(static=True, default=0.001)
     batch: int = eqx.field(static=True, default=4)
 

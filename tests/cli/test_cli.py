@@ -312,7 +312,7 @@ def test_a_default_that_is_no_literal_is_that_of_the_object(default: str, monkey
     read, line = Path.read_text, '    constant: float | Float[Array, ""] = '
 
     def edited(path: Path, **how: Any) -> str:
-        return read(path, **how).replace(f"{line}0.1\n", f"{line}{default}\n")
+        return read(path, **how).replace(f"{line}0.3\n", f"{line}{default}\n")
 
     monkeypatch.setattr(Path, "read_text", edited)
     monkeypatch.setattr(listing, "_parsed", listing._parsed.__wrapped__)

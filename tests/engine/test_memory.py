@@ -81,7 +81,7 @@ def test_lanes_make_room_for_a_state_of_many_tables():
 
     2**30 // (6 * (256,000 + 16,641,264)), statistics and state. Seen to have 64 lanes where states are not counted.
     """
-    rule, known = algorithms.get("paired-racing:blocks=64"), spec(1, 1000, 32, 1)
+    rule, known = algorithms.get("paired-racing:blocks=64,pull=0,estimator=subsets"), spec(1, 1000, 32, 1)
     assert runner._sizes(rule, known, 64, None, True).lanes == 10
 
 
