@@ -9,13 +9,14 @@ same for all, at least one. From the `first` round on, every context drops the p
 its leader by a one-sided paired t-test of level `alpha`; each prompt counts at its best estimated scale. Every block is
 a pair, weighted by its queries.
 
-Differs from CAPO: only the race, no new prompts; all compete with the leader for one place, not for several; N is part
-of the choice; the budget is hard, and spent: fewer prompts meet more queries. Pairs are means of blocks, which cost no
-memory for each query. Rounds that cannot pay a query for each prompt left pull some of them and test nothing.
+Differs from CAPO: level .1; only the race, no new prompts; all compete with the leader for one place, not for several;
+N is part of the choice; the budget is hard, and spent: fewer prompts meet more queries. Pairs are means of blocks,
+which cost no memory for each query. Rounds that cannot pay a query for each prompt left pull some of them and test
+nothing.
 
 Defaults were chosen among 20 configurations on development worlds (docs/results.md): mean regret over that of PSST,
-geometric mean, is .66; .66 with pulls of 8 and of 8 with a first test after 3 blocks, .70 with pulls of 16 and level
-.2, .85 with pulls of Nmax, all their subsets and level .2.
+geometric mean, is .66; .66 too with pulls of 12 and with a first test after 3 blocks, .67 with level .2, .69 with level
+.05, .85 with pulls of Nmax, all their subsets and level .2.
 """
 
 from functools import lru_cache
@@ -66,7 +67,7 @@ class PairedRacing(CommonQueries):
         alpha: level of each test, between 0 and 1/2.
     """
 
-    pull: int = eqx.field(static=True, default=12, kw_only=True)
+    pull: int = eqx.field(static=True, default=8, kw_only=True)
     estimator: str = eqx.field(static=True, default="plug-in", kw_only=True)
     blocks: int = eqx.field(static=True, default=10)
     first: int = eqx.field(static=True, default=5)
