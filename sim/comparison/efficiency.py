@@ -3,7 +3,8 @@
 At a budget T0 it is T0 / T, T the smallest budget that was run at which the algorithm's mean regret is at most that of
 the reference at T0. Nothing is interpolated: budgets between two that were run count as the larger, so that the factor
 is too small by one step between budgets at most. Where the smallest budget suffices the factor is at least T0 over it;
-where none does, it lies below T0 over the largest.
+where none does, it lies below T0 over the largest. The smallest of many budgets is found early by luck where regret
+falls slowly: beside it stands the lasting efficiency, of the smallest budget from which on all larger ones suffice too.
 
 Intervals are by the percentile bootstrap over trials. A draw takes the same trials for all algorithms and budgets,
 those of the reference too, since trial t has one world and one split for all: what varies between worlds cancels.
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 OVERALL = 0
 """In place of a budget T0: the geometric mean over all of them."""
-COLUMNS = ("env", "algorithm", "target", "trials", "least", "most", "low", "high")
+COLUMNS = ("env", "algorithm", "target", "trials", "least", "most", "low", "high", "lasting")
 DRAWS = 2000
 LEVEL = 0.95
 _NOISE = 1e-12
@@ -40,10 +41,12 @@ class Ratios(NamedTuple):
     Attributes:
         least: T0 / T; 0 where no budget suffices.
         most: the same; infinite where the smallest budget suffices, T0 / the largest where none does.
+        lasting: T0 / the smallest budget from which on all larger ones suffice; 0 where the largest does not.
     """
 
     least: Float64[np.ndarray, " draw"]
     most: Float64[np.ndarray, " draw"]
+    lasting: Float64[np.ndarray, " draw"]
 
 
 class Efficiency(NamedTuple):
@@ -52,12 +55,14 @@ class Efficiency(NamedTuple):
     Attributes:
         least, most: ends between which the estimate lies; equal unless it is cut off by the budgets that were run.
         low, high: ends of the interval at `LEVEL`.
+        lasting: the lasting efficiency; 0 where the largest budget does not suffice.
     """
 
     least: float
     most: float
     low: float
     high: float
+    lasting: float
 
     def __str__(self) -> str:
         """Text, e.g. 8.0 [4.1, 16.0], ">= 33.3 [20.0, inf]" or "< 1.0 [0.0, 1.4]"."""
@@ -97,10 +102,10 @@ def ratios(
         target: T0.
     """
     enough = means <= goal[:, None] + _NOISE * np.abs(means).max()
-    first, any_is = enough.argmax(axis=1), enough.any(axis=1)
-    least = np.where(any_is, target / budgets[first], 0.0)
-    most = np.where(first == 0, np.inf, least)
-    return Ratios(least, np.where(any_is, most, target / budgets[-1]))
+    onwards = np.logical_and.accumulate(enough[:, ::-1], axis=1)[:, ::-1]
+    least, lasting = (np.where(of.any(axis=1), target / budgets[of.argmax(axis=1)], 0.0) for of in (enough, onwards))
+    most = np.where(least == target / budgets[0], np.inf, np.where(least > 0, least, target / budgets[-1]))
+    return Ratios(least, most, lasting)
 
 
 def geometric(parts: Sequence[Ratios]) -> Ratios:
@@ -113,7 +118,8 @@ def interval(found: Ratios) -> Efficiency:
     """The efficiency of the trials as they are, with its interval; ends that the budgets cut off are open."""
     low, high = np.sort(found.least[1:]), np.sort(found.most[1:])
     outside = int(len(low) * (1 - LEVEL) / 2 + _NOISE)  # draws on either side
-    return Efficiency(*map(float, (found.least[0], found.most[0], low[outside], high[-1 - outside])))
+    ends = low[outside], high[-1 - outside]
+    return Efficiency(*map(float, (found.least[0], found.most[0], *ends, found.lasting[0])))
 
 
 def of_trials(

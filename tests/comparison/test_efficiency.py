@@ -26,36 +26,39 @@ def frame(regret: dict[str, dict[int, Any]], env: str = "e") -> pd.DataFrame:
 
 
 @pytest.mark.parametrize(
-    ("means", "goal", "target", "least", "most"),
+    ("means", "goal", "target", "least", "most", "lasting"),
     [
-        ((0.4, 0.3, 0.2, 0.1), 0.3, 800, 4.0, 4.0),
-        ((0.4, 0.3, 0.2, 0.1), 0.25, 800, 2.0, 2.0),  # nothing is interpolated between 200 and 400
-        ((0.4, 0.3, 0.2, 0.1), 0.4, 800, 8.0, np.inf),
-        ((0.4, 0.3, 0.2, 0.1), 0.09, 800, 0.0, 1.0),
-        ((0.4, 0.3, 0.2, 0.1), 0.1, 200, 0.25, 0.25),
-        ((0.4, 0.1, 0.3, 0.1), 0.2, 800, 4.0, 4.0),  # the smallest, though a larger one does not suffice
-        ((0.1 + 0.2, 0.1, 0.1, 0.1), 0.3, 800, 8.0, np.inf),  # equal but for rounding
+        ((0.4, 0.3, 0.2, 0.1), 0.3, 800, 4.0, 4.0, 4.0),
+        ((0.4, 0.3, 0.2, 0.1), 0.25, 800, 2.0, 2.0, 2.0),  # nothing is interpolated between 200 and 400
+        ((0.4, 0.3, 0.2, 0.1), 0.4, 800, 8.0, np.inf, 8.0),
+        ((0.4, 0.3, 0.2, 0.1), 0.09, 800, 0.0, 1.0, 0.0),
+        ((0.4, 0.3, 0.2, 0.1), 0.1, 200, 0.25, 0.25, 0.25),
+        ((0.4, 0.1, 0.3, 0.1), 0.2, 800, 4.0, 4.0, 1.0),  # the smallest, though a larger one does not suffice
+        ((0.1 + 0.2, 0.1, 0.1, 0.1), 0.3, 800, 8.0, np.inf, 8.0),  # equal but for rounding
     ],
 )
-def test_the_smallest_budget_that_suffices(means: Any, goal: float, target: int, least: float, most: float) -> None:
+def test_the_smallest_budget_that_suffices(
+    means: Any, goal: float, target: int, least: float, most: float, lasting: float
+) -> None:
     """Seen to fail with the largest that does not suffice, with 0 for none at both ends, and without `_NOISE`."""
     found = efficiency.ratios(BUDGETS, np.array([means]), np.array([goal]), target)
-    assert (found.least[0], found.most[0]) == (least, most)
+    assert [float(of[0]) for of in found] == [least, most, lasting]
 
 
 def test_the_geometric_mean_keeps_what_is_open() -> None:
     """Of 8, at least 2, below 1: open at both ends. Seen to fail with the arithmetic mean."""
-    eight, two, one = (Ratios(np.array([a]), np.array([b])) for a, b in ((8.0, 8.0), (2.0, np.inf), (0.0, 1.0)))
-    assert [float(part[0]) for part in efficiency.geometric([eight, two])] == [pytest.approx(4.0), np.inf]
-    assert [float(part[0]) for part in efficiency.geometric([eight, one])] == [0.0, pytest.approx(8**0.5)]
-    assert [float(part[0]) for part in efficiency.geometric([eight, two, one])] == [0.0, np.inf]
+    parts = (8.0, 8.0, 2.0), (2.0, np.inf, 2.0), (0.0, 1.0, 0.0)
+    eight, two, one = (Ratios(*np.array(part)[:, None]) for part in parts)
+    assert [float(of[0]) for of in efficiency.geometric([eight, two])] == [pytest.approx(4.0), np.inf, pytest.approx(2)]
+    assert [float(of[0]) for of in efficiency.geometric([eight, one])] == [0.0, pytest.approx(8**0.5), 0.0]
+    assert [float(of[0]) for of in efficiency.geometric([eight, two, one])] == [0.0, np.inf, 0.0]
 
 
 def test_efficiencies_as_text() -> None:
-    assert str(Efficiency(8.0, 8.0, 4.12, 16.0)) == "8.0 [4.1, 16.0]"
-    assert str(Efficiency(33.3, np.inf, 20.0, np.inf)) == ">= 33.3 [20.0, inf]"
-    assert str(Efficiency(0.0, 1.0, 0.0, 1.4)) == "< 1.0 [0.0, 1.4]"
-    assert str(Efficiency(0.0, np.inf, 0.0, np.inf)) == "open [0.0, inf]"
+    assert str(Efficiency(8.0, 8.0, 4.12, 16.0, 4.0)) == "8.0 [4.1, 16.0]"
+    assert str(Efficiency(33.3, np.inf, 20.0, np.inf, 4.0)) == ">= 33.3 [20.0, inf]"
+    assert str(Efficiency(0.0, 1.0, 0.0, 1.4, 0.0)) == "< 1.0 [0.0, 1.4]"
+    assert str(Efficiency(0.0, np.inf, 0.0, np.inf, 0.0)) == "open [0.0, inf]"
 
 
 def test_the_algorithms_of_an_environment_by_hand() -> None:
@@ -100,8 +103,8 @@ def test_the_bootstrap_has_the_law_of_means_of_drawn_trials() -> None:
 def test_an_interval_holds_the_share_it_should() -> None:
     """Of 40 draws, one lies on either side. Seen to fail with both tails on each, and with the estimate among them."""
     ends = np.concatenate([[99.0], np.random.default_rng(1).permutation(np.arange(1.0, 41.0))])
-    found = efficiency.interval(Ratios(ends, ends))
-    assert found == Efficiency(99.0, 99.0, 2.0, 39.0)
+    found = efficiency.interval(Ratios(ends, ends, ends))
+    assert found == Efficiency(99.0, 99.0, 2.0, 39.0, 99.0)
 
 
 def test_algorithms_that_were_not_run_alike_are_refused() -> None:
