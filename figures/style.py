@@ -117,7 +117,8 @@ class Look(NamedTuple):
     @property
     def _common(self) -> dict[str, Any]:
         own = {"color": self.color, "linestyle": self.line, "marker": self.marker or "None", "zorder": self.order}
-        return own | {"markerfacecolor": self.face, "markeredgewidth": 0.6 * self.width}
+        strokes = self.marker and self.marker in "x+1234"
+        return own | {"markerfacecolor": self.face, "markeredgewidth": 0.6 * self.width if strokes else 0.6}
 
 
 _FIXED: dict[str, tuple[str, str, str]] = {
