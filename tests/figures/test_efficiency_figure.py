@@ -1,4 +1,4 @@
-"""The figure of budget efficiency: its table against trials, and what is open at the edge."""
+"""Figures of budget efficiency and of the parts of racing: tables against trials, and what is open at the edge."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from figures import efficiency, style
+from figures import efficiency, racing_parts, style
 from figures.inputs import Lab
 from sim.comparison.efficiency import COLUMNS, OVERALL
 
@@ -53,3 +53,19 @@ def test_open_ends_reach_the_edge_of_a_panel() -> None:
     assert low < 0.5 < 8.0 < high
     assert [text.get_text() for text in panel.get_xticklabels()] == ["2,000", "mean"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["mixture racing", "top-two"]
+
+
+def test_parts_are_compared_with_the_whole(tmp_path: Path) -> None:
+    """Paired, and named. Seen to fail with PSST for the reference, and with the whole among the variants."""
+    sweep = {"envs": ("crossover",), "reference": "uniform", "variants": {"by chance": "random"}, "budgets": (20, 40)}
+    lab = Lab({}, tmp_path, {})
+    table = racing_parts.compute(sweep | {"trials": 64}, lab)
+    assert table["variant"].tolist() == ["", "", "by chance", "by chance"]
+    assert (table["diff_mean"] == 0).tolist() == [True, True, False, False]
+    trials = lab.compare(sweep | {"algorithms": ("uniform", "random"), "trials": 64}, "uniform").trials
+    regret = trials.groupby(["algorithm", "budget"])["regret"].mean()
+    for row in table[2:].itertuples():
+        assert row.diff_mean == pytest.approx(regret["uniform", row.budget] - regret["random", row.budget])
+    with mpl.rc_context(style.PAPER):
+        (panel,) = (axes for axes in racing_parts.draw(table).axes if axes.get_visible())
+    assert [text.get_text() for text in panel.get_yticklabels()] == ["by chance"]
