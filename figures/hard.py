@@ -106,5 +106,5 @@ def draw(table: "pd.DataFrame") -> Figure:
         axes.set_title(f"T = {budget:,}", loc="left", fontweight="bold")
     for axes in grid[0, len(budgets) :]:
         axes.set_visible(False)
-    style.legend(figure, names, columns=min(len(names), 7))
+    style.legend(figure, names, columns=min(len(names), 6))
     return figure
