@@ -2,8 +2,9 @@
 
 Parts that its fields switch: the matrix of queries and completions that phases add to (else each makes its own), one
 set of survivors for all contexts (else each context halves its own), budgets in proportion to 1 / k (else phases cost
-the same), three seats for every context (else one). Without all of these the law of the answers is left, on common
-queries; prompt halving values by all subsets of its pulls instead, or by the plug-in.
+the same), three seats for every context (else one), and how many prompts enter where there is too little for all: as
+many as have a completion each (else four). Without the first three the law of the answers is left, on common queries;
+prompt halving values by all subsets of its pulls instead, or by the plug-in.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,8 @@ SWEEP: dict[str, Any] = {
         "without the nested matrix": "mixture-racing:nested=false",
         "without one set of survivors": "mixture-racing:together=false",
         "without 1 / k budgets": "mixture-racing:equal_rounds=true",
-        "without seats for contexts": "mixture-racing:seats=1",
+        "one seat per context": "mixture-racing:seats=1",
+        "four completions to enter": "mixture-racing:least=4",
         "nested matrix alone": "mixture-racing:together=false,equal_rounds=true",
         "one set of survivors alone": "mixture-racing:nested=false,equal_rounds=true",
         "1 / k budgets alone": "mixture-racing:nested=false,together=false",
@@ -33,7 +35,7 @@ SWEEP: dict[str, Any] = {
         "all subsets, independent queries": "prompt-halving:queries=independent",
         "plug-in of 8, independent queries": "prompt-halving-n8:queries=independent",
     },
-    "budgets": (250, 1000, 5000, 20000),
+    "budgets": (60, 250, 1000, 5000, 20000),
     "trials": 200,
 }
 SMOKE: dict[str, Any] = {
