@@ -95,7 +95,7 @@ def _panel(axes: Axes, rows: "pd.DataFrame", names: list[str]) -> None:
         value = np.where(own["least"] > 0, own["least"], np.where(np.isinf(own["most"]), bottom, own["most"]))
         at = own["target"].map(places).to_numpy(float) + 0.8 * ((i + 0.5) / len(names) - 0.5)
         down, up = value - np.maximum(own["low"], bottom / 2), np.minimum(own["high"], top * 2) - value
-        kwargs = look.kwargs | {"linestyle": ""}
+        kwargs: dict[str, Any] = look.kwargs | {"linestyle": ""}
         axes.errorbar(at, value, np.maximum(np.stack([down, up]), 0.0), **kwargs)
         for x, y, least, most in zip(at, value, own["least"], own["most"], strict=True):
             if least != most:

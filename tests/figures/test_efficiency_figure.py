@@ -56,7 +56,7 @@ def test_open_ends_reach_the_edge_of_a_panel() -> None:
 
 
 def test_parts_are_compared_with_the_whole(tmp_path: Path) -> None:
-    """Paired, and named. Seen to fail with PSST for the reference, and with the whole among the variants."""
+    """Paired, and named. Seen to fail with differences to the first variant, and with the whole among the variants."""
     sweep = {"envs": ("crossover",), "reference": "uniform", "variants": {"by chance": "random"}, "budgets": (20, 40)}
     lab = Lab({}, tmp_path, {})
     table = racing_parts.compute(sweep | {"trials": 64}, lab)
