@@ -145,7 +145,8 @@ def tried(files: Iterable[Path]) -> dict[str, int]:
     if not parts:
         return {}
     pairs = pd.concat(parts).drop_duplicates()
-    return pairs["algorithm"].str.partition(":")[0].value_counts().sort_index().to_dict()
+    counted = pairs["algorithm"].str.partition(":")[0].value_counts().sort_index()
+    return {str(name): int(number) for name, number in counted.items()}
 
 
 def report(
