@@ -47,6 +47,20 @@ def sure_answers(rng: np.random.Generator, sizes: Sizes) -> Dataset:
     return _votes(rng, sizes, _sigmoid(rng.uniform(4, 8) * _logits(rng, sizes)), np.ones((sizes.queries, 1)))
 
 
+def query_noise(rng: np.random.Generator, sizes: Sizes) -> Dataset:
+    """Majority vote between two answers where a prompt solves a query or does not, and completions all say which.
+
+    As `sim.envs.hard.query_noise`: how many queries each prompt solves, how far prompts are apart, and how rare other
+    completions are is drawn.
+    """
+    most = rng.uniform(0.55, 0.85)
+    share = np.linspace(most - rng.uniform(0.1, 0.3), most, sizes.prompts)
+    rank = rng.random((sizes.prompts, sizes.queries)).argsort(axis=1).argsort(axis=1)
+    rare = np.exp(rng.uniform(np.log(0.003), np.log(0.03)))
+    solved = rank < np.round(share * sizes.queries)[rng.permutation(sizes.prompts), None]
+    return _votes(rng, sizes, np.where(solved, 1 - rare, rare), np.ones((sizes.queries, 1)))
+
+
 def levels(rng: np.random.Generator, sizes: Sizes) -> Dataset:
     """Best of N over several score levels, whose law moves with prompt and query."""
     above = _sigmoid(_logits(rng, sizes)[:, :, None] - np.sort(rng.normal(0.5, 1.5, sizes.outcomes - 1)))
@@ -78,10 +92,15 @@ def rare_scores(rng: np.random.Generator, sizes: Sizes) -> Dataset:
 
 
 class DrawnKind(NamedTuple):
-    """A kind of worlds: what draws one, and its sizes."""
+    """A kind of worlds: what draws one, its sizes, and the share of queries that are trained on.
+
+    Others are held out. Of queries that have little in common a fifth says nothing of the rest: then all are trained
+    on, and answers scored on them.
+    """
 
     maker: Callable[[np.random.Generator, Sizes], Dataset]
     sizes: Sizes
+    train_fraction: float = 0.8
 
 
 KINDS = {
@@ -89,6 +108,7 @@ KINDS = {
     "many-answers": DrawnKind(many_answers, Sizes(24, 150, 32, 5)),
     "clusters": DrawnKind(clusters, Sizes(16, 120, 16)),
     "sure-answers": DrawnKind(sure_answers, Sizes(20, 100, 16)),
+    "query-noise": DrawnKind(query_noise, Sizes(20, 100, 16), train_fraction=1.0),
     "levels": DrawnKind(levels, Sizes(24, 120, 32, 6)),
     "two-objectives": DrawnKind(two_objectives, Sizes(12, 80, 16)),
     "rare-scores": DrawnKind(rare_scores, Sizes(20, 60, 32)),

@@ -7,14 +7,17 @@ the synthetic families, and the other half of MATH's queries. Trial t of a world
 paired.
 
     python benchmarks/fair_play.py --out results/fair --algorithm psst --algorithm mixture-racing --math MATH_final.pkl
-    python benchmarks/fair_play.py --out results/fair --algorithm ... --split test --seed SEED
+    python benchmarks/fair_play.py --out results/fair --algorithm ... --split test --seed SEED --workers 2
+    python benchmarks/fair_report.py --out results/fair --seed SEED
 
 Each world's finished cells are kept under the folder: stop it, and the same command goes on. The file
 `development.csv` or `test-SEED.csv` has a row per (world, algorithm, budget, trials, program); rows of earlier calls
-stay, unless they are made again. A rule that was edited is another program, counted as another configuration.
+stay, unless they are made again. A rule that was edited is another program, counted as another configuration. The
+regret of every trial is in the folder `development-trials` or `test-SEED-trials`, a file per world.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import Executor
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -27,11 +30,11 @@ import typer
 
 import theory
 from sim import compare, envs
-from sim.comparison import contenders
+from sim.cli.workers import pool
+from sim.comparison import contenders, tables
 from sim.envs import hard, racing_traps
 from sim.envs.dataset import Dataset
 from sim.envs.sources import NamedSource, fixed
-from sim.writing import write_whole
 
 DEVELOPMENT_SEED = 0
 """Root of the development worlds and of all their trials."""
@@ -44,8 +47,13 @@ FAMILIES = ("mv-three-scales", "crossover", "bon-query-effects", "beta-bon")
 NUMBER = 3
 """Worlds of every drawn kind."""
 BUDGETS = (60, 250, 1000, 5000, 20000)
+"""Of the development split: a glance."""
+LADDER = (60, 80, 110, 155, 220, 310, 440, 625, 880, 1250, 1750, 2000, 2500, 3500, 5000, 7000, 10000, 20000)
+"""Of the test split: factors of 1.4 and less up to 10,000, by which budget efficiency is read off."""
 KEY = ["split", "world", "algorithm", "budget", "trials", "program"]
 """Columns that tell rows apart: a rule that was edited, or tried with more trials, has rows beside the old ones."""
+CELL = ["algorithm", "program", "budget", "trial"]
+"""Columns that tell trials of a world apart."""
 COLUMNS = [
     *(*KEY, "seed", "regret_mean", "regret_sem"),
     *("reference", "less_reference_mean", "less_reference_sem", "spent_mean"),
@@ -70,9 +78,9 @@ def worlds(split: Split, seed: int, math: Path | None) -> Iterator[NamedSource]:
     if split is Split.development:
         yield from (envs.get(name) for name in (*FAMILIES, *hard.HARD, *racing_traps.TRAPS))
     yield from map(envs.get, FRESH)
-    for kind in drawn_worlds.KINDS:
+    for kind, made in drawn_worlds.KINDS.items():
         for number in range(NUMBER):
-            yield fixed(drawn_worlds.draw(kind, seed, number))
+            yield fixed(drawn_worlds.draw(kind, seed, number), train_fraction=made.train_fraction)
     if math is not None:
         data = envs.get(str(math)).data
         if data is None:
@@ -92,10 +100,26 @@ def half(data: Dataset, split: Split) -> Dataset:
     return replace(data, name=f"{data.name}-{split}", **parts)
 
 
-def rows(
-    split: Split, world: NamedSource, algorithms: list[str], budgets: list[int], trials: int, seed: int, out: Path
+def compared(
+    world: NamedSource,
+    algorithms: list[str],
+    budgets: list[int],
+    trials: int,
+    seed: int,
+    out: Path,
+    workers: Executor | None,
 ) -> pd.DataFrame:
-    """Mean regret of every algorithm at every budget on a world, and less that of the first: columns `COLUMNS`."""
+    """Every trial of every algorithm at every budget on a world: columns `tables.TRIALS`, and program.
+
+    Args:
+        world: where.
+        algorithms: configurations; the first is the reference.
+        budgets: completions T.
+        trials: of each.
+        seed: of the trials.
+        out: keeps finished cells.
+        workers: where cells are computed; here when None.
+    """
     found = compare(
         algorithms,
         {world.name: world},
@@ -105,16 +129,21 @@ def rows(
         exact=theory.exact_values,
         reference=algorithms[0],
         out=out / "cells" / world.name,
-    )
-    table: Any = found.trials.pivot(index=["budget", "trial"], columns="algorithm", values="regret")
-    spent: Any = found.trials.groupby(["algorithm", "budget"])["spent"].mean()
-    made = []
-    for name in algorithms:
-        program = contenders.get(name).program.key[:12]
-        for budget in budgets:
-            regret, other = (table.loc[budget, column].to_numpy() for column in (name, algorithms[0]))
-            head = (split.value, world.name, name, budget, trials, program, seed, *mean(regret))
-            made.append((*head, algorithms[0], *mean(regret - other), spent[name, budget]))
+        workers=workers or 1,
+    ).trials
+    programs = {name: contenders.get(name).program.key[:12] for name in algorithms}
+    return found.assign(program=found["algorithm"].map(programs))
+
+
+def rows(split: Split, seed: int, found: pd.DataFrame) -> pd.DataFrame:
+    """Mean regret of every algorithm at every budget on a world, and less that of the first: columns `COLUMNS`."""
+    made, (reference, *_) = [], found["algorithm"]
+    cells: dict[Any, pd.DataFrame] = dict(iter(found.groupby(["algorithm", "budget"], sort=False)))
+    for (name, budget), own in cells.items():
+        regret, other = (of.sort_values("trial")["regret"].to_numpy() for of in (own, cells[reference, budget]))
+        world, program = own["env"].iloc[0], own["program"].iloc[0]
+        head = (split.value, world, name, budget, len(own), program, seed, *mean(regret))
+        made.append((*head, reference, *mean(regret - other), own["spent"].mean()))
     return pd.DataFrame(made, columns=COLUMNS)
 
 
@@ -123,14 +152,24 @@ def mean(numbers: np.ndarray) -> tuple[float, float]:
     return float(numbers.mean()), float(numbers.std(ddof=1) / np.sqrt(len(numbers)))
 
 
-def merged(file: Path, new: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a file with new ones, which replace those of the same cell."""
+def merged(file: Path, new: pd.DataFrame, key: list[str]) -> pd.DataFrame:
+    """The rows of a .csv or .parquet file with new ones, which replace those of the same key; the file then has all."""
     if file.exists():
-        old = pd.read_csv(file, dtype={"program": str})  # digits, which may all be decimal
-        new = pd.concat([old, new]).drop_duplicates(KEY, keep="last", ignore_index=True)
-    text = new.to_csv(index=False).encode()
-    write_whole(file, lambda opened: opened.write(text))
+        old = pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file, dtype={"program": str})
+        new = pd.concat([old, new]).drop_duplicates(key, keep="last", ignore_index=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    tables.save(new, file)
     return new
+
+
+def results_file(out: Path, split: Split, seed: int) -> Path:
+    """The file of a split's mean regrets."""
+    return out / ("development.csv" if split is Split.development else f"test-{seed}.csv")
+
+
+def trials_folder(out: Path, split: Split, seed: int) -> Path:
+    """The folder of a split's trials, a file per world."""
+    return out / f"{results_file(out, split, seed).stem}-trials"
 
 
 def main(
@@ -139,15 +178,19 @@ def main(
     split: Annotated[Split, typer.Option(help="Worlds to choose on, or to judge on.")] = Split.development,
     seed: Annotated[int | None, typer.Option(min=1, help="Of the test: taken after the freeze.")] = None,
     math: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="The released file of MATH.")] = None,
-    budget: Annotated[list[int], typer.Option(min=1, help="Completions T.")] = list(BUDGETS),  # noqa: B006
+    budget: Annotated[
+        list[int] | None, typer.Option(min=1, help="Completions T.", show_default="five; of the test 18 from 60 on")
+    ] = None,
     trials: Annotated[int, typer.Option(min=2, help="Trials per world, algorithm and budget.")] = 100,
     world: Annotated[list[str] | None, typer.Option(help="Only worlds of these names.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that share the work.")] = 1,
 ) -> None:
     """Run configurations on all worlds of a split, paired, and keep mean regrets with standard errors."""
     if (split is Split.test) != (seed is not None):
         raise typer.BadParameter("the test split takes a seed, the development split has its own: --split test --seed")
     seed = DEVELOPMENT_SEED if seed is None else seed
-    file = out / ("development.csv" if split is Split.development else f"test-{seed}.csv")
+    budgets = budget or list(BUDGETS if split is Split.development else LADDER)
+    file = results_file(out, split, seed)
     try:
         chosen = [one for one in worlds(split, seed, math) if not world or one.name in world]
         if not chosen:
@@ -155,9 +198,12 @@ def main(
         for name in algorithm:
             contenders.get(name)
         out.mkdir(parents=True, exist_ok=True)
-        for one in chosen:
-            table = merged(file, rows(split, one, algorithm, budget, trials, seed, out))
-            typer.echo(f"{one.name}: done")
+        with pool(workers, None, None) as executor:
+            for one in chosen:
+                found = compared(one, algorithm, budgets, trials, seed, out, executor)
+                merged(trials_folder(out, split, seed) / f"{one.name}.parquet", found, CELL)
+                table = merged(file, rows(split, seed, found), KEY)
+                typer.echo(f"{one.name}: done")
     except ValueError as error:
         typer.echo(error, err=True)
         raise typer.Exit(2) from None

@@ -6,9 +6,7 @@ are, with 1/t. Where votes are between two answers both credits are the same.
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from figures import panels, style
 from figures.inputs import Lab, summary
@@ -53,7 +51,6 @@ SMOKE: dict[str, Any] = {
     "budgets": (50, 200),
     "trials": 16,
 }
-_FAR = 6.0
 _TWO_ANSWERS, _BEST_OF_N = "of two answers,\ncredits for a tie agree", "no votes"
 _NO_CREDIT = {"synth-bernoulli": _TWO_ANSWERS} | dict.fromkeys(("synth-categorical", "HH", "Summarization"), _BEST_OF_N)
 """Environment -> why nothing is trained with half credit there."""
@@ -88,38 +85,9 @@ def draw(table: "pd.DataFrame") -> Figure:
     Differences far below all others are named at the edge. What an environment was not run with has a note why.
     """
     rows = table[table["variant"].fillna("") != ""]
-    figure, axes = panels.by_environment(rows, height=0.9 + 0.23 * rows["variant"].nunique())
-    budgets = sorted(rows["budget"].unique())
-    colors = style.shades(budgets)
     names = dict(zip(rows["variant"], rows["algorithm"], strict=True))
-    variants = list(names)
-    labels = [_label(said, algorithm) for said, algorithm in names.items()]
-    note: dict[str, Any] = {"fontsize": 6, "va": "center", "zorder": 6}
-    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
-    for panel, (env, of_env) in zip(axes, rows.groupby("env", sort=False), strict=True):
-        low, high = limits(of_env["diff_mean"].to_numpy())
-        for i, budget in enumerate(budgets):
-            own = of_env[of_env["budget"] == budget].set_index("variant").reindex(variants)
-            at = np.arange(len(variants)) + 0.2 * (i - (len(budgets) - 1) / 2)
-            half = panels.Z * own["diff_sem"].fillna(0.0)
-            look = {"fmt": "o", "ms": 2.8, "color": colors[budget], "elinewidth": 0.8}
-            panel.errorbar(own["diff_mean"], at, xerr=half, **look)
-            for place, mean in zip(at, own["diff_mean"], strict=True):
-                if mean < low:
-                    panel.text(low, place - 0.1, f" $\\leftarrow$ {mean:.2f}", color=colors[budget], **note)
-        panel.axvline(0.0, color=style.INK, linewidth=0.8)
-        panel.set_ylim(len(variants) - 0.5, -0.5)
-        panel.set_yticks(range(len(variants)), labels if panels.starts_row(panel) else [""] * len(variants))
-        panel.set_xlabel("ACR less that of PSST")
-        panel.set_xlim(low, high)
-        panel.locator_params(axis="x", nbins=5)
-        for at, variant in enumerate(variants):
-            if variant not in set(of_env["variant"]):
-                where = {"transform": panel.get_yaxis_transform(), "ha": "center", "color": style.GREY}
-                panel.text(0.5, at, _note(names[variant], str(env)), **note, **where, bbox=box, linespacing=1.0)
-    handles = {f"T = {t:,}": Line2D([], [], color=colors[t], marker="o", linestyle="") for t in budgets}
-    style.legend(figure, [], columns=len(handles), extra=handles)
-    return figure
+    labels = {said: _label(said, algorithm) for said, algorithm in names.items()}
+    return panels.differences(rows, labels, "ACR less that of PSST", lambda said, env: _note(names[said], env))
 
 
 def _label(variant: str, algorithm: str) -> str:
@@ -132,11 +100,3 @@ def _note(algorithm: str, env: str) -> str:
     """What is said where an algorithm was not run on an environment."""
     why = _NO_CREDIT.get(env, "") if " on " in algorithm else ""
     return f"not run here: {why}" if why else "not run here"
-
-
-def limits(differences: np.ndarray) -> tuple[float, float]:
-    """Ends of the axis: all differences, but for those below 0 by more than `_FAR` times the 90th percentile's size."""
-    reach = _FAR * np.quantile(np.abs(differences), 0.9)
-    shown = differences[differences >= -reach]
-    margin = 0.12 * (max(shown.max(), 0.0) - min(shown.min(), 0.0))
-    return min(shown.min(), 0.0) - margin, max(shown.max(), 0.0) + margin

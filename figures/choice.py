@@ -47,6 +47,12 @@ SWEEP: dict[str, Any] = {
         "psst+k4",
         "prompt-halving",
         "prompt-halving-n8",
+        "mixture-racing",
+        "correlated-halving",
+        "paired-racing",
+        "surrogate",
+        "top-two",
+        "almost-tracking",
         "uniform",
         "ucb",
         "successive-rejects",
@@ -69,6 +75,8 @@ SMOKE: dict[str, Any] = {
     "trials": 16,
 }
 SMALL, LARGE = "small", "large"
+_SHOWN = 5
+"""Markers that fit below a cell's best."""
 LEVEL = 0.05
 """Algorithms that differ from the best one at this level are worse; Holm-corrected within a cell."""
 
@@ -156,7 +164,7 @@ def draw(table: "pd.DataFrame") -> Figure:
     """Votes above, best of N below, a panel per number of contexts: budget per arm across, query noise and gap down.
 
     A cell has the colour of the algorithm with the least regret, its marker and that regret; below it the markers of
-    those that the data cannot tell from it.
+    the next ones that the data cannot tell from it, and how many more there are.
     """
     kinds, contexts = (list(dict.fromkeys(table[name])) for name in ("kind", "contexts"))
     most = max(len(own[["noise", "gap"]].drop_duplicates()) for _, own in table.groupby("kind"))
@@ -199,7 +207,9 @@ def _cell(axes: Axes, x: int, y: int, cell: "pd.DataFrame") -> None:
     axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=tint, edgecolor="white", linewidth=1.0))
     axes.plot(x - 0.28, y - 0.12, linestyle="", marker=look.marker, color=look.color, markersize=4.5)
     axes.text(x - 0.12, y - 0.12, f"{best[1]:.3f}".removeprefix("0"), va="center", fontsize=6.5)
-    for place, (name, _) in enumerate(others):
+    if len(others) > _SHOWN:
+        axes.text(x + 0.48, y + 0.28, f"+{len(others) - _SHOWN}", ha="right", va="center", fontsize=6, color=style.GREY)
+    for place, (name, _) in enumerate(others[:_SHOWN]):
         other = style.look(name)
         face = {"markerfacecolor": "white", "markeredgewidth": 0.6, "markersize": 3.6}
         axes.plot(x - 0.32 + 0.16 * place, y + 0.28, linestyle="", marker=other.marker, color=other.color, **face)

@@ -1,4 +1,4 @@
-"""Exploration strategies over the budget on every environment at hand (the paper's Figure 4).
+"""Exploration strategies over the budget on every environment at hand (the paper's Figure 4), and others beyond it.
 
 All keep the hard budget. PSST with the released code's rule, which overspends at small budgets, is in `ablations`, and
 what it spends in `spent`.
@@ -21,10 +21,16 @@ SWEEP: dict[str, Any] = {
         "psst+k1",
         "psst+k4",
         "psst+k8",
+        "mixture-racing",
         "uniform",
         "epsilon-greedy",
         "softmax",
         "ucb",
+        "correlated-halving",
+        "paired-racing",
+        "surrogate",
+        "top-two",
+        "almost-tracking",
         "random",
         "oracle",
     ),

@@ -1,4 +1,7 @@
-"""Environments that push one part of the structure to its limit each (`sim.envs.hard`): who is broken by what."""
+"""Environments that push one part of the structure to its limit each: who is broken by what.
+
+Those of `sim.envs.hard`, and of `sim.envs.racing_traps`, which aim at what mixture racing relies on.
+"""
 
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +25,24 @@ SWEEP: dict[str, Any] = {
         "long-scales",
         "uneven-costs",
         "random-lengths",
+        "off-grid",
+        "vote-turns",
+        "twenty-answers",
+        "two-clusters",
+        "one-percent",
+        "jackpots",
     ),
     "algorithms": (
         "psst",
         "psst+k1",
         "psst+k4",
         "prompt-halving",
+        "mixture-racing",
+        "correlated-halving",
+        "paired-racing",
+        "surrogate",
+        "top-two",
+        "almost-tracking",
         "uniform",
         "ucb",
         "triple-n1",
@@ -69,12 +84,14 @@ def draw(table: "pd.DataFrame") -> Figure:
     """Simple regret over that of a random arm, a row per environment, a panel per budget; cautious 95 % intervals."""
     envs, budgets = (list(dict.fromkeys(table[name])) for name in ("env", "budget"))
     names = [name for name in dict.fromkeys(table["algorithm"]) if style.look(name).marker]
-    figure, grid = style.paper(style.PAGE, 0.9 + 0.32 * len(envs), nrows=1, ncols=max(len(budgets), 2), sharey=True)
+    figure, grid = style.paper(
+        style.PAGE, 0.9 + (0.16 + 0.02 * len(names)) * len(envs), nrows=1, ncols=max(len(budgets), 2), sharey=True
+    )
     for axes, budget in zip(grid[0], budgets, strict=False):
         floor = table[(table["algorithm"] == "random") & (table["budget"] == budget)].set_index("env").reindex(envs)
         for i, name in enumerate(names):
             own = table[(table["algorithm"] == name) & (table["budget"] == budget)].set_index("env").reindex(envs)
-            at = np.arange(len(envs)) + 0.11 * (i - (len(names) - 1) / 2)
+            at = np.arange(len(envs)) + 0.88 / len(names) * (i - (len(names) - 1) / 2)
             half = panels.Z * share_sem(own, floor)
             axes.errorbar(own["share"], at, xerr=half, **(style.look(name).kwargs | {"linestyle": ""}))
         axes.axvline(1.0, color=style.GREY, linestyle=":", linewidth=0.8)
@@ -89,5 +106,5 @@ def draw(table: "pd.DataFrame") -> Figure:
         axes.set_title(f"T = {budget:,}", loc="left", fontweight="bold")
     for axes in grid[0, len(budgets) :]:
         axes.set_visible(False)
-    style.legend(figure, names, columns=len(names))
+    style.legend(figure, names, columns=min(len(names), 6))
     return figure

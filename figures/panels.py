@@ -1,6 +1,6 @@
 """Panels that several figures share: a few per environment, a measure of simulated runs against the budget."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
 from figures import style
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 Z = 1.96
 """Normal quantile of a 95 % interval."""
-_DODGE, _SPREAD = 0.012, 0.7
+_DODGE, _SPREAD, _FAR = 0.012, 0.7, 6.0
 _COLUMNS = 3
 
 
@@ -125,6 +126,60 @@ def against_budget(axes: Axes, rows: "pd.DataFrame", what: str = "acr") -> None:
     over_budgets(axes, budgets)
     if what == "acr":
         _limit(axes, reach, highest)
+
+
+def differences(
+    rows: "pd.DataFrame", labels: dict[str, str], measure: str, note: Callable[[str, str], str], columns: str = "diff"
+) -> Figure:
+    """Differences to a reference with 95 % intervals: a panel per environment, a row per variant, a colour per budget.
+
+    Those far below all others are named at the edge. What an environment was not run with has a note why.
+
+    Args:
+        rows: with env, variant, budget and the difference.
+        labels: of the variants, in the order of rows.
+        measure: label of the horizontal axis.
+        note: says why a variant was not run on an environment.
+        columns: prefix of the columns _mean and _sem of the difference.
+    """
+    figure, axes = by_environment(rows, height=0.9 + 0.23 * len(labels))
+    budgets = sorted(rows["budget"].unique())
+    colors = style.shades(budgets)
+    variants = list(labels)
+    text: dict[str, Any] = {"fontsize": 6, "va": "center", "zorder": 6}
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+    for panel, (env, of_env) in zip(axes, rows.groupby("env", sort=False), strict=True):
+        low, high = limits(of_env[f"{columns}_mean"].to_numpy())
+        for i, budget in enumerate(budgets):
+            own = of_env[of_env["budget"] == budget].set_index("variant").reindex(variants)
+            at = np.arange(len(variants)) + 0.2 * (i - (len(budgets) - 1) / 2)
+            half = Z * own[f"{columns}_sem"].fillna(0.0)
+            look = {"fmt": "o", "ms": 2.8, "color": colors[budget], "elinewidth": 0.8}
+            panel.errorbar(own[f"{columns}_mean"], at, xerr=half, **look)
+            for place, mean in zip(at, own[f"{columns}_mean"], strict=True):
+                if mean < low:
+                    panel.text(low, place - 0.1, f" $\\leftarrow$ {mean:.2f}", color=colors[budget], **text)
+        panel.axvline(0.0, color=style.INK, linewidth=0.8)
+        panel.set_ylim(len(variants) - 0.5, -0.5)
+        panel.set_yticks(range(len(variants)), labels.values() if starts_row(panel) else [""] * len(variants))
+        panel.set_xlabel(measure)
+        panel.set_xlim(low, high)
+        panel.locator_params(axis="x", nbins=5)
+        for at, variant in enumerate(variants):
+            if variant not in set(of_env["variant"]):
+                where = {"transform": panel.get_yaxis_transform(), "ha": "center", "color": style.GREY}
+                panel.text(0.5, at, note(variant, str(env)), **text, **where, bbox=box, linespacing=1.0)
+    handles = {f"T = {t:,}": Line2D([], [], color=colors[t], marker="o", linestyle="") for t in budgets}
+    style.legend(figure, [], columns=len(handles), extra=handles)
+    return figure
+
+
+def limits(differences: np.ndarray) -> tuple[float, float]:
+    """Ends of the axis: all differences, but for those below 0 by more than `_FAR` times the 90th percentile's size."""
+    reach = _FAR * np.quantile(np.abs(differences), 0.9)
+    shown = differences[differences >= -reach]
+    margin = 0.12 * (max(shown.max(), 0.0) - min(shown.min(), 0.0))
+    return min(shown.min(), 0.0) - margin, max(shown.max(), 0.0) + margin
 
 
 def _limit(axes: Axes, reach: dict[str, tuple[float, float]], highest: dict[str, float]) -> None:

@@ -55,6 +55,8 @@ FIGURES: dict[str, FigureEntry] = {
     "hard": FigureEntry("figures.hard", "environments built to break one thing each"),
     "structure": FigureEntry("figures.structure", "how the advantage grows with |P|, Nmax and |C|"),
     "choice": FigureEntry("figures.choice", "what to use: least regret by budget per arm, gap, query noise, contexts"),
+    "efficiency": FigureEntry("figures.efficiency", "budget of PSST over that of others for the same mean regret"),
+    "racing-parts": FigureEntry("figures.racing_parts", "what each part of mixture racing is worth, removed and alone"),
     "bounds": FigureEntry("figures.bounds", "failure probability against bounds"),
     "regret": FigureEntry("figures.regret", "simple regret against bounds"),
     "resolution": FigureEntry("figures.resolution", "what 200 trials can resolve", ("exploration",)),

@@ -106,18 +106,19 @@ class Look(NamedTuple):
     @property
     def kwargs(self) -> dict[str, Any]:
         """Arguments of `Axes.errorbar` and `Line2D` in print: thin line, marker."""
-        width = {"linewidth": 0.55 * self.width, "elinewidth": 0.6, "markersize": 3.4, "markeredgewidth": 0.6}
+        width = {"linewidth": 0.55 * self.width, "elinewidth": 0.6, "markersize": 3.4}
         return width | self._common
 
     @property
     def handle(self) -> Line2D:
         """An entry of a legend."""
-        return Line2D([], [], linewidth=0.55 * self.width, markersize=3.6, markeredgewidth=0.6, **self._common)
+        return Line2D([], [], linewidth=0.55 * self.width, markersize=3.6, **self._common)
 
     @property
     def _common(self) -> dict[str, Any]:
         own = {"color": self.color, "linestyle": self.line, "marker": self.marker or "None", "zorder": self.order}
-        return own | {"markerfacecolor": self.face}
+        strokes = self.marker and self.marker in "x+1234"
+        return own | {"markerfacecolor": self.face, "markeredgewidth": 0.6 * self.width if strokes else 0.6}
 
 
 _FIXED: dict[str, tuple[str, str, str]] = {
@@ -144,7 +145,10 @@ _FIXED: dict[str, tuple[str, str, str]] = {
     "almost-tracking": ("#666633", "4", "almost tracking"),
 }
 """Name -> colour, marker, label: add a line for a new algorithm."""
-_SAID = {"budget_rule=reference": "reference budget"}
+_SAID = {
+    "budget_rule=reference": "reference budget",
+    "queries=common-wor,estimator=subsets": "common queries, all subsets",
+}
 """Options -> what people call them."""
 _ENVIRONMENTS = {
     "synth-bernoulli": "#ee6677",
@@ -160,9 +164,9 @@ _ENVIRONMENTS = {
 def look(name: str) -> Look:
     """The look of an algorithm, by its name with options.
 
-    PSST and its kin are thick; options keep the colour and hollow a marker of their own; the oracle, which is exact, is
-    a plain line, and what is random dotted. A name that is not known here gets a colour of its own from the palette by
-    a checksum; code that is named by its file or module one that no registered algorithm has.
+    PSST, its kin and mixture racing are thick; options keep the colour and hollow a marker of their own; the oracle,
+    which is exact, is a plain line, and what is random dotted. A name that is not known here gets a colour of its own
+    from the palette by a checksum; code that is named by its file or module one that no registered algorithm has.
     """
     found = plugins.split(name, (*_FIXED, "oracle", "random"))
     base, options = found.base, found.options
@@ -177,7 +181,7 @@ def look(name: str) -> Look:
         own = crc32(base.encode())
         known = (OWN[own % len(OWN)], _HOLLOW[own // 8 % len(_HOLLOW)], plugins.label(base))
     color, marker, label = _FIXED.get(base, known)
-    strong = base.startswith("psst")
+    strong = base.startswith("psst") or base == "mixture-racing"
     if options:
         marker = _HOLLOW[draw // 2 % len(_HOLLOW)]
     line = ("-.", ":")[draw % 2] if options else "-"

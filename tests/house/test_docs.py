@@ -115,8 +115,8 @@ def test_files_that_texts_name_are_there(path: Path) -> None:
         assert not quoted.startswith(rooms) or quoted == "figures/rendered" or (ROOT / quoted).exists(), quoted
 
 
-WRITTEN = re.compile(r"<!-- claims -->.*<!-- /claims -->", re.DOTALL)
-"""The part of a text that a command writes."""
+WRITTEN = re.compile(r"<!-- (claims|fair play) -->.*?<!-- /\1 -->", re.DOTALL)
+"""Parts of a text that commands write."""
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
