@@ -7,7 +7,7 @@ Bias: averages have none. Best of N has next to none up to a pull's size where t
 where a pull is as large as the largest scale; beyond a pull's size some remains however many pulls there are. Votes
 have a little at every scale, because EM ends early, and more beyond. All are consistent as pulls and their number grow.
 In the limit of many pulls, on a small world of four queries (tests/core), the largest error at N up to 8 from pulls of
-2, 4 and 8 is .016, .009 and .005 for votes, .061, .013 and 0 for best of N. Where all queries are alike, votes have the
+2, 4 and 8 is .015, .005 and .004 for votes, .061, .013 and 0 for best of N. Where all queries are alike, votes have the
 value of their law from pulls of any size, to .008.
 
 Sums are whole numbers, and rewards are rounded to a sixteenth of `Spec.unit`, so that the same bits come out wherever
