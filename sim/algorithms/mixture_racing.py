@@ -273,14 +273,20 @@ def matrix(wanted: Int[Array, ""], had: Matrix, width: int, num_queries: Int[Arr
 def _deep(wanted: Int[Array, ""], had: Matrix, width: int, num_queries: Int[Array, ""]) -> Matrix:
     """Layout on about X queries, or on more pulls of the largest size: of two nearest, the one that spends more."""
     each, cycles = wanted // num_queries, -(-wanted // width)
-    deeper = Matrix(each + 1, wanted // (each + 1))
-    found = _either(deeper.completions > each * num_queries, deeper, Matrix(jnp.maximum(each, 1), num_queries))
-    full = Matrix(jnp.int32(width), wanted // width)
-    shallower = Matrix(wanted // jnp.maximum(cycles, 1), cycles)
-    repeated = _either(full.completions > shallower.completions, full, shallower)
-    found = _either(each >= width, repeated, found)
-    fits = (found.size >= had.size) & (found.pulls >= had.pulls)
-    return _either(fits, found, Matrix(had.size, wanted // jnp.maximum(had.size, 1)))
+    many = Matrix(each, num_queries)
+    few = Matrix(each + 1, wanted // (each + 1))
+    repeats = each >= width
+    many = _either(repeats, Matrix(wanted // jnp.maximum(cycles, 1), cycles), many)
+    few = _either(repeats, Matrix(jnp.int32(width), wanted // width), few)
+    spent = [
+        jnp.where((one.size >= had.size) & (one.pulls >= had.pulls), one.completions, 0)  # 0: less than it has had
+        for one in (many, few)
+    ]
+    deeper = Matrix(jnp.minimum(width, wanted // jnp.maximum(had.pulls, 1)), had.pulls)
+    wider = Matrix(had.size, wanted // jnp.maximum(had.size, 1))
+    kept = _either(deeper.size > had.size, deeper, wider)
+    found = _either(spent[0] >= spent[1], many, few)
+    return _either(jnp.maximum(spent[0], spent[1]) > 0, found, kept)
 
 
 def phases(entered: int) -> list[int]:

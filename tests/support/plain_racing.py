@@ -74,9 +74,11 @@ def layout(wanted: int, size0: int, pulls0: int, width: int, num_queries: int, v
         ways = [(each, num_queries), (each + 1, wanted // (each + 1))]
         if each >= width:
             ways = [(wanted // cycles, cycles), (width, wanted // width)]
-        size, pulls = max(ways, key=lambda way: way[0] * way[1])
-        if size < size0 or pulls < pulls0:
-            size, pulls = size0, wanted // size0
+        ways = [way for way in ways if way[0] >= size0 and way[1] >= pulls0]
+        if not ways:
+            deeper = min(width, wanted // max(pulls0, 1))
+            ways = [(deeper, pulls0) if deeper > size0 else (size0, wanted // size0)]
+        return max(ways, key=lambda way: way[0] * way[1])
     while size > size0 and pulls * size > wanted:
         size -= 1
         pulls = max(pulls0, wanted // size)
