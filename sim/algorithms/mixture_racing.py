@@ -91,6 +91,7 @@ class MixtureRacing(Algorithm):
     Attributes:
         seats: best prompts of every context that no cut takes.
         least: completions that every prompt has in the first phase; where T is too small for that, fewer prompts enter.
+        fitted: whether laws are fitted. If not, each pull's frequencies are taken for its law ("plug-in").
         nested: whether a phase adds to the matrix that is there. If not, each makes one of its own, on further queries.
         together: whether contexts have one set of prompts. If not, each halves its own, and all of them are pulled.
         equal_rounds: whether phases cost the same, T / R, as those of Sequential Halving.
@@ -100,6 +101,7 @@ class MixtureRacing(Algorithm):
     estimator: ClassVar[str] = RAW
     seats: int = eqx.field(static=True, default=3)
     least: int = eqx.field(static=True, default=1)
+    fitted: bool = eqx.field(static=True, default=True)
     nested: bool = eqx.field(static=True, default=True)
     together: bool = eqx.field(static=True, default=True)
     equal_rounds: bool = eqx.field(static=True, default=False)
@@ -163,7 +165,9 @@ class MixtureRacing(Algorithm):
         done = state.done + self.num_rows(spec)
         ends = running & (done >= self._pulls(state)[1])
         sums = extrapolation.add(spec, state.sums, allocation.prompt, pulled, stats.raw)
-        value = extrapolation.value(spec, sums, state.wanted.size, state.wanted.pulls, jnp.any(active, axis=0) & ends)
+        value = extrapolation.value(
+            spec, sums, state.wanted.size, state.wanted.pulls, jnp.any(active, axis=0) & ends, self.fitted
+        )
         over = state.size <= 2
         kept = jnp.where(over, active, self._cut(key, spec, value, active, (state.size + 1) // 2))
         found = state._replace(

@@ -111,6 +111,27 @@ def tables(num_answers: int, tie: str, width: int, num_scales: int, num_laws: in
     )
 
 
+@lru_cache(maxsize=4)
+def plug_in(num_answers: int, tie: str, width: int, num_scales: int) -> Int[np.ndarray, "size tally scale"]:
+    """Credit of every scale by the frequencies of one pull ("plug-in"), in units of 2**-12, tally by tally.
+
+    For comparison: its bias at scales above n stays however many pulls there are, that of the mixture is smaller.
+
+    Example:
+        >>> from sim.kernels import mixture
+        >>> (mixture.plug_in(2, "uniform", 3, 3)[3] / 2**12).round(2).tolist()  # 0 to 3 wrong votes of three
+        [[1.0, 1.0, 1.0], [0.67, 0.67, 0.74], [0.33, 0.33, 0.26], [0.0, 0.0, 0.0]]
+    """
+    tally = tallies.table(num_answers, width)
+    found = np.zeros((width + 1, len(tally.parts), num_scales), np.int32)
+    for size in range(1, width + 1):
+        wrong = tally.parts[: tally.sizes[size]] / size
+        laws = np.concatenate([1 - wrong.sum(axis=1, keepdims=True), wrong], axis=1)
+        credit = majority_credit(np.maximum(laws, 0), num_scales, tie)
+        found[size, : len(laws)] = np.rint(credit * 2**12)
+    return found
+
+
 def widest(num_answers: int, width: int, num_laws: int = NUM_LAWS) -> int:
     """The most completions in a pull, up to `width`, for which `tables` has a mixture."""
     entries = np.maximum(tallies.sizes(num_answers, width), np.arange(1, width + 2) ** 2)

@@ -148,7 +148,7 @@ class Raced(NamedTuple):
 def raced(rule: MixtureRacing, num_prompts: int, budget: int, monkeypatch: pytest.MonkeyPatch) -> Raced:
     """Values are made up: the higher the prompt's number, the better."""
 
-    def made_up(spec: Spec, sums: Any, size: Any, pulls: Any, inside: Any) -> Any:
+    def made_up(spec: Spec, sums: Any, size: Any, pulls: Any, inside: Any, fitted: bool) -> Any:
         worth = jnp.where(inside, jnp.arange(spec.num_prompts, dtype=jnp.float32), -jnp.inf)
         return jnp.broadcast_to(worth[None, :, None], (spec.num_contexts, spec.num_prompts, spec.max_scale))
 
