@@ -7,7 +7,7 @@ Bias: averages have none. Best of N has next to none up to a pull's size where t
 where a pull is as large as the largest scale; beyond a pull's size some remains however many pulls there are. Votes
 have a little at every scale, because EM ends early, and more beyond. All are consistent as pulls and their number grow.
 In the limit of many pulls, on a small world of four queries (tests/core), the largest error at N up to 8 from pulls of
-2, 4 and 8 is .016, .009 and .005 for votes, .061, .013 and 0 for best of N. Where all queries are alike, votes have the
+2, 4 and 8 is .015, .005 and .004 for votes, .061, .013 and 0 for best of N. Where all queries are alike, votes have the
 value of their law from pulls of any size, to .008.
 
 Sums are whole numbers, and rewards are rounded to a sixteenth of `Spec.unit`, so that the same bits come out wherever
@@ -90,7 +90,12 @@ def add(spec: Spec, sums: PullSums, prompt: Int[Array, " row"], pulled: Bool[Arr
 
 
 def value(
-    spec: Spec, sums: PullSums, size: Int[Array, ""], pulls: Int[Array, ""], inside: Bool[Array, " prompt"]
+    spec: Spec,
+    sums: PullSums,
+    size: Int[Array, ""],
+    pulls: Int[Array, ""],
+    inside: Bool[Array, " prompt"],
+    fitted: bool = True,
 ) -> Float[Array, "context prompt scale"]:
     """Estimated value of every arm, as `estimators.value`.
 
@@ -100,18 +105,23 @@ def value(
         size: completions of a pull.
         pulls: pulls of every prompt inside.
         inside: prompts to estimate; the others have -inf.
+        fitted: whether laws are fitted; if not, each pull's frequencies are taken for its law ("plug-in").
     """
     known, width = rewards_of(spec), widest(spec)
     size, pulls = jnp.maximum(size, 1), jnp.maximum(pulls, 1)
     reward = jnp.zeros((spec.num_tasks, spec.num_prompts, spec.max_scale), jnp.int32)
     if "mv" in known.aggregate:
-        fitted = mixture.tables(known.num_answers, known.tie, width, spec.max_scale)
-        sizes = jnp.full(spec.num_prompts, size, jnp.int32)
-        credit = mixture.values(fitted, jnp.where(inside[:, None], sums.tallies, 0), sizes)
+        about = known.num_answers, known.tie, width, spec.max_scale
+        counts = jnp.where(inside[:, None], sums.tallies, 0)
+        if fitted:
+            credit = mixture.values(mixture.tables(*about), counts, jnp.full(spec.num_prompts, size, jnp.int32))
+        else:
+            units = jnp.einsum("pt,ts->ps", counts, jnp.asarray(mixture.plug_in(*about))[size])
+            credit = units.astype(jnp.float32) / (pulls.astype(jnp.float32) * 2.0**12)
         reward = reward + _rounded((known.credit / spec.unit * FINER)[:, None, None] * credit[None])
     if "bon" in known.aggregate:
         ranked = jnp.swapaxes(_mean(sums.ranked, pulls), 0, 1)
-        weights = polynomial.weights(width, spec.max_scale)
+        weights = polynomial.weights(width, spec.max_scale, not fitted)
         reward = reward + _rounded(polynomial.values(weights, ranked, size, pulls) * FINER)
     if "mean" in known.aggregate:
         reward = reward + _rounded(_mean(sums.total, pulls * size) * FINER).T[:, :, None]

@@ -11,10 +11,12 @@ Rejects (Audibert, Bubeck and Munos, COLT 2010), and T in all. The last phase sp
 
 Of B completions, n = round(B^(1/3)) on a query for votes, the order at which squared bias (1/n^2) and variance (n/B) of
 extrapolated values are alike; n = floor(B^(1/2)) for best of N alone. Never fewer than before. Where M would exceed the
-X training queries, all are deepened first, and then met again as pulls of their own.
+X training queries, they are deepened first, n = floor or ceil(B / X), and from n = Nmax on met again as pulls of their
+own; of two layouts the one is taken that spends more of B.
 
-A cut keeps the best prompt of every context, then the prompts with the smallest gap to the best in some context: gaps
-are utilities, so that contexts should have one unit.
+A cut keeps the three best prompts of every context (`seats`), then the prompts with the smallest gap to the best in
+some context: gaps are utilities, so that contexts should have one unit. As more stay than k_i where contexts differ,
+the last phases have less for each.
 
 Source: this project; `kernels.mixture` and `kernels.polynomial` cite theirs.
 """
@@ -22,6 +24,7 @@ Source: this project; `kernels.mixture` and `kernels.polynomial` cite theirs.
 from itertools import pairwise
 from typing import ClassVar, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -58,7 +61,7 @@ class State(NamedTuple):
         budget: completions in all.
         entered: prompts that took part in the first phase.
         size: k_i of this phase; 0 when the race is over.
-        active: prompts left.
+        active: prompts left in each context.
         had: the matrix before this phase.
         wanted: the matrix that this phase makes.
         done: pulls of this phase so far.
@@ -72,7 +75,7 @@ class State(NamedTuple):
     budget: Int[Array, ""]
     entered: Int[Array, ""]
     size: Int[Array, ""]
-    active: Bool[Array, " prompt"]
+    active: Bool[Array, "context prompt"]
     had: Matrix
     wanted: Matrix
     done: Int[Array, ""]
@@ -83,10 +86,31 @@ class State(NamedTuple):
 
 
 class MixtureRacing(Algorithm):
-    """Race prompts on one matrix of queries and completions, each valued by the law of its answers."""
+    """Race prompts on one matrix of queries and completions, each valued by the law of its answers.
+
+    Attributes:
+        seats: best prompts of every context that no cut takes.
+        least: completions that every prompt has in the first phase; where T is too small for that, fewer prompts enter.
+        fitted: whether laws are fitted. If not, each pull's frequencies are taken for its law ("plug-in").
+        nested: whether a phase adds to the matrix that is there. If not, each makes one of its own, on further queries.
+        together: whether contexts have one set of prompts. If not, each halves its own, and all of them are pulled.
+        equal_rounds: whether phases cost the same, T / R, as those of Sequential Halving.
+    """
 
     queries: ClassVar[str] = "common-wor"
     estimator: ClassVar[str] = RAW
+    seats: int = eqx.field(static=True, default=3)
+    least: int = eqx.field(static=True, default=1)
+    fitted: bool = eqx.field(static=True, default=True)
+    nested: bool = eqx.field(static=True, default=True)
+    together: bool = eqx.field(static=True, default=True)
+    equal_rounds: bool = eqx.field(static=True, default=False)
+
+    def __check_init__(self) -> None:
+        """Reject numbers below one."""
+        for name in ("seats", "least"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
 
     def max_pull(self, spec: Spec) -> int:
         """The largest pull from which values can be estimated."""
@@ -98,12 +122,14 @@ class MixtureRacing(Algorithm):
 
     def init(self, spec: Spec, budget: Int[Array, ""]) -> State:
         """Nothing pulled; as many prompts as can have a completion each will enter."""
-        enough = [int(np.ceil(k * _spread(k) - 1e-9)) for k in range(1, spec.num_prompts + 1)]
+        first = [_completions(k, self.equal_rounds)[0] for k in range(1, spec.num_prompts + 1)]
+        enough = [int(np.ceil(self.least / part - 1e-9)) for part in first]
         number = jnp.arange(1, spec.num_prompts + 1, dtype=jnp.int32)
         entered = jnp.max(jnp.where(budget >= jnp.asarray(enough, jnp.int32), number, 1))
         none, zero = Matrix(jnp.int32(0), jnp.int32(0)), jnp.int32(0)
         value = jnp.full((spec.num_contexts, spec.num_prompts, spec.max_scale), -jnp.inf, jnp.float32)
-        active, num_queries = jnp.ones(spec.num_prompts, bool), jnp.int32(spec.num_queries or _MANY)
+        active = jnp.ones((spec.num_contexts, spec.num_prompts), bool)
+        num_queries = jnp.int32(spec.num_queries or _MANY)
         race = budget, budget, entered, entered, active, none, none, zero, zero, num_queries
         state = State(*race, extrapolation.empty(spec), value)
         return state._replace(wanted=self._wanted(spec, state, entered))
@@ -114,15 +140,18 @@ class MixtureRacing(Algorithm):
 
     def allocate(self, key: Key, spec: Spec, state: State) -> Allocation:
         """The next pulls of the phase, query by query; those that the prompts left have had go on where they were."""
-        lucky = trim.first(draws.order(key, state.active.shape), state.entered)
-        listed = select.listed(jnp.where(self._entering(state), lucky, state.active), spec.num_prompts)
+        active = jnp.any(state.active, axis=0)
+        lucky = trim.first(draws.order(key, active.shape), state.entered)
+        listed = select.listed(jnp.where(self._entering(state), lucky, active), spec.num_prompts)
         first, total = self._pulls(state)
+        before = self._before(state)
         item = state.done + jnp.arange(self.num_rows(spec), dtype=jnp.int32)
         number = jnp.maximum(self._racing(state), 1)
-        place = first + item // number
+        new = 0 if self.nested else state.met - -(-state.done // number)  # a phase of its own begins where all was met
+        place = new + first + item // number
         pulls = ((item < total) & ~self.finished(spec, state)).astype(jnp.int32)
         scale = jnp.full(item.shape, jnp.maximum(state.wanted.size, 1), jnp.int32)
-        places = Places(place - state.met, jnp.where(place < state.had.pulls, state.had.size, 0))
+        places = Places(place - state.met, jnp.where(place < before.pulls, before.size, 0))
         return Allocation(jnp.where(pulls > 0, listed[item % number], 0), scale, pulls, places)
 
     def update(self, key: Key, spec: Spec, state: State, allocation: Allocation, stats: Stats) -> State:
@@ -131,12 +160,14 @@ class MixtureRacing(Algorithm):
         assert allocation.places is not None
         running, pulled = ~self.finished(spec, state), allocation.pulls > 0
         here = jnp.zeros(spec.num_prompts, bool).at[allocation.prompt].max(pulled)
-        active = jnp.where(running & self._entering(state), here, state.active)
+        active = jnp.where(running & self._entering(state), here[None], state.active)
         last = jnp.max(jnp.where(pulled, allocation.places.start + 1, 0))
         done = state.done + self.num_rows(spec)
         ends = running & (done >= self._pulls(state)[1])
         sums = extrapolation.add(spec, state.sums, allocation.prompt, pulled, stats.raw)
-        value = extrapolation.value(spec, sums, state.wanted.size, state.wanted.pulls, active & ends)
+        value = extrapolation.value(
+            spec, sums, state.wanted.size, state.wanted.pulls, jnp.any(active, axis=0) & ends, self.fitted
+        )
         over = state.size <= 2
         kept = jnp.where(over, active, self._cut(key, spec, value, active, (state.size + 1) // 2))
         found = state._replace(
@@ -150,44 +181,52 @@ class MixtureRacing(Algorithm):
             value=jnp.where(ends, value, state.value),
         )
         wanted = _either(ends & ~over, self._wanted(spec, found, found.size), state.wanted)
-        again = ends & (wanted.size != state.wanted.size)  # pulls of another size are all asked for once more
+        again = ends & (
+            (wanted.size != state.wanted.size) | (not self.nested)
+        )  # pulls of another size are all asked for once more
         sums = jax.tree.map(lambda leaf: jnp.where(again, 0, leaf), sums)
         return found._replace(wanted=wanted, sums=sums)
 
     def standing(self, spec: Spec, state: State) -> Standing:
         """The prompts left and the estimates of all arms before the last cut."""
         shape = (spec.num_contexts, spec.num_arms)
-        active = jnp.broadcast_to(state.active, (spec.num_contexts, spec.num_prompts))
         pulls = jnp.where(jnp.isfinite(state.value), state.had.pulls, 0).astype(jnp.float32)
-        return Standing(active, state.value.reshape(shape), pulls.reshape(shape))
+        return Standing(state.active, state.value.reshape(shape), pulls.reshape(shape))
 
     def arms_left(self, spec: Spec, state: State) -> int:
         """All scales of the prompts left."""
-        return spec.max_scale * int(state.active.sum())
+        return spec.max_scale * int(state.active.any(axis=0).sum())
 
     def recommend(self, key: Key, spec: Spec, state: State) -> Policy:
         """The best arm of the prompts left, ties at random."""
-        active = jnp.broadcast_to(state.active, (spec.num_contexts, spec.num_prompts))
-        return trim.best_estimate(key, spec, state.value, active)
+        return trim.best_estimate(key, spec, state.value, state.active)
 
     def _entering(self, state: State) -> Bool[Array, ""]:
         """Whether nothing has been pulled."""
         return state.met == 0
 
+    def _before(self, state: State) -> Matrix:
+        """The part of this phase's matrix that is there already."""
+        return state.had if self.nested else Matrix(jnp.int32(0), jnp.int32(0))
+
     def _racing(self, state: State) -> Int[Array, ""]:
         """Prompts in the race."""
-        return jnp.where(self._entering(state), state.entered, jnp.sum(state.active.astype(jnp.int32)))
+        return jnp.where(self._entering(state), state.entered, jnp.sum(jnp.any(state.active, axis=0).astype(jnp.int32)))
 
     def _pulls(self, state: State) -> tuple[Int[Array, ""], Int[Array, ""]]:
         """Place of the first query that the phase pulls, and pulls of all prompts."""
-        first = jnp.where(state.wanted.size == state.had.size, state.had.pulls, 0)
-        more = state.wanted.completions > state.had.completions
+        before = self._before(state)
+        first = jnp.where(state.wanted.size == before.size, before.pulls, 0)
+        more = state.wanted.completions > before.completions
         return first, jnp.where(more, (state.wanted.pulls - first) * self._racing(state), 0)
 
     def _wanted(self, spec: Spec, state: State, size: Int[Array, ""]) -> Matrix:
         """The matrix that a phase of `size` prompts makes of `state.had`."""
-        had, most = state.had, state.had.completions + state.left // jnp.maximum(self._racing(state), 1)
-        share = parts.share(state.budget, jnp.asarray(_shares(spec.num_prompts))[state.entered, size])
+        had = self._before(state)
+        most = had.completions + state.left // jnp.maximum(self._racing(state), 1)
+        share = parts.share(
+            state.budget, jnp.asarray(_shares(spec.num_prompts, self.equal_rounds, self.nested))[state.entered, size]
+        )
         wanted = jnp.where(size <= 2, most, jnp.minimum(share, most))
         votes = "mv" in extrapolation.rewards_of(spec).aggregate
         found = matrix(wanted, had, self.max_pull(spec), state.num_queries, votes)
@@ -198,20 +237,22 @@ class MixtureRacing(Algorithm):
         key: Key,
         spec: Spec,
         value: Float[Array, "context prompt scale"],
-        active: Bool[Array, " prompt"],
+        active: Bool[Array, "context prompt"],
         keep: Array,
-    ) -> Bool[Array, " prompt"]:
-        """Keep every context's best prompt, then those nearest to it."""
+    ) -> Bool[Array, "context prompt"]:
+        """Keep every context's best prompts, then those nearest to the best of some context."""
         score = jnp.max(value, axis=2)
         order = draws.order(key, (spec.num_contexts + 1, spec.num_prompts))
-        inside = jnp.broadcast_to(active, score.shape)
-        best = trim.pick(score, order[1:], inside)
-        leads = jnp.zeros(spec.num_prompts, bool).at[best].set(True)
-        top = jnp.take_along_axis(score, best[:, None], axis=1)
-        gap = jnp.where(inside, top - score, jnp.inf)
-        rank = jnp.where(leads, 1.0, -jnp.min(gap, axis=0))
-        number = jnp.maximum(jnp.minimum(keep, jnp.sum(active)), jnp.sum(leads)).astype(jnp.int32)
-        return select.best(rank, order[0], active, number)
+        number = jnp.minimum(keep if not self.together else self.seats, jnp.sum(active, axis=1)).astype(jnp.int32)
+        own = trim.keep_best(score, order[1:], active, number)
+        if not self.together:
+            return own
+        seated = jnp.any(own, axis=0)
+        top = jnp.max(jnp.where(active, score, -jnp.inf), axis=1, keepdims=True)
+        gap = jnp.min(jnp.where(active, top - score, jnp.inf), axis=0)
+        number = jnp.maximum(jnp.minimum(keep, jnp.sum(active[0])), jnp.sum(seated)).astype(jnp.int32)
+        kept = select.best(jnp.where(seated, 1.0, -gap), order[0], active[0], number)
+        return jnp.broadcast_to(kept, active.shape)
 
 
 def matrix(wanted: Int[Array, ""], had: Matrix, width: int, num_queries: Int[Array, ""], votes: bool) -> Matrix:
@@ -230,12 +271,26 @@ def matrix(wanted: Int[Array, ""], had: Matrix, width: int, num_queries: Int[Arr
     less = jnp.maximum(had.size, wanted // jnp.maximum(had.pulls, 1))
     size = jnp.where(had.pulls * size > wanted, jnp.maximum(less, 1), size)
     once = Matrix(size, jnp.maximum(had.pulls, wanted // size))
-    pulls = jnp.maximum(had.pulls, num_queries * -(-wanted // (num_queries * width)))
-    deeper = jnp.maximum(had.size, jnp.minimum(width, wanted // jnp.maximum(pulls, 1)))
-    again = _either(
-        deeper * pulls > wanted, Matrix(had.size, wanted // jnp.maximum(had.size, 1)), Matrix(deeper, pulls)
-    )
-    return _either(once.pulls > num_queries, again, once)
+    return _either(once.pulls > num_queries, _deep(wanted, had, width, num_queries), once)
+
+
+def _deep(wanted: Int[Array, ""], had: Matrix, width: int, num_queries: Int[Array, ""]) -> Matrix:
+    """Layout on about X queries, or on more pulls of the largest size: of two nearest, the one that spends more."""
+    each, cycles = wanted // num_queries, -(-wanted // width)
+    many = Matrix(each, num_queries)
+    few = Matrix(each + 1, wanted // (each + 1))
+    repeats = each >= width
+    many = _either(repeats, Matrix(wanted // jnp.maximum(cycles, 1), cycles), many)
+    few = _either(repeats, Matrix(jnp.int32(width), wanted // width), few)
+    spent = [
+        jnp.where((one.size >= had.size) & (one.pulls >= had.pulls), one.completions, 0)  # 0: less than it has had
+        for one in (many, few)
+    ]
+    deeper = Matrix(jnp.minimum(width, wanted // jnp.maximum(had.pulls, 1)), had.pulls)
+    wider = Matrix(had.size, wanted // jnp.maximum(had.size, 1))
+    kept = _either(deeper.size > had.size, deeper, wider)
+    found = _either(spent[0] >= spent[1], many, few)
+    return _either(jnp.maximum(spent[0], spent[1]) > 0, found, kept)
 
 
 def phases(entered: int) -> list[int]:
@@ -246,18 +301,21 @@ def phases(entered: int) -> list[int]:
     return sizes
 
 
-def _spread(entered: int) -> float:
-    """S, completions of a race for each that a prompt of the first phase has times their number."""
+def _completions(entered: int, equal_rounds: bool) -> list[float]:
+    """B_i / T: parts of the budget that a prompt left in phase i has had by its end."""
     sizes = phases(entered)
-    return 1.0 + sum(1 - after / before for before, after in pairwise(sizes))
+    if equal_rounds:
+        return [sum(1 / size for size in sizes[: i + 1]) / len(sizes) for i in range(len(sizes))]
+    spread = 1.0 + sum(1 - after / before for before, after in pairwise(sizes))
+    return [1 / (size * spread) for size in sizes]
 
 
-def _shares(num_prompts: int) -> np.ndarray:
-    """B_i / T in units of 2**-32, rounded up, by prompts that entered and prompts left."""
+def _shares(num_prompts: int, equal_rounds: bool, nested: bool) -> np.ndarray:
+    """B_i / T in units of 2**-32, rounded up, by prompts that entered and prompts left; or each phase's own."""
     shares = np.zeros((num_prompts + 1, num_prompts + 1))
     for entered in range(3, num_prompts + 1):
-        for size in phases(entered):
-            shares[entered, size] = 1 / (size * _spread(entered))
+        parts = _completions(entered, equal_rounds)
+        shares[entered, phases(entered)] = parts if nested else np.diff(parts, prepend=0.0)
     return np.ceil(shares * 2.0**32).astype(np.uint32)
 
 

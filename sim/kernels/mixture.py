@@ -4,10 +4,10 @@ Queries differ in their answer law theta. With G the law of theta over queries, 
 f_k dG, f_k(theta) the expected credit (`kernels.majority`). A pull of n completions is one multinomial observation of a
 theta, seen as a tally (`kernels.tallies`) because names of wrong answers mean nothing. G is fitted by maximum
 likelihood without a parametric form (Kiefer and Wolfowitz, 1956) as weights of fixed laws, by EM (Laird, 1978) from
-equal weights, `STEPS` steps. Laws: two answers, right with chance sin^2(pi j / 128), j = 0..64; three to six, draws of
-the Dirichlet law with all parameters 1/2. Hardly any of those has a right answer that is likely where there are more
-answers: then it is right with chance sin^2(pi (j + 1/2) / 600), j = 0..299, and the wrong ones share the rest by
-Dirichlet laws with parameters 1/(A - 1), 1/2 and 3 in turn.
+equal weights, `STEPS` steps. Laws: two answers, right with chance sin^2(pi j / 128), j = 0..64; A answers, right with
+chance sin^2(pi (j + 1/2) / 600), j = 0..299, where the wrong ones share the rest by Dirichlet laws with parameters
+1/(A - 1), 1/2 and 3 in turn. (Draws of one Dirichlet law with all parameters 1/2 leave few laws near the middle, and
+hardly any with a likely right answer where there are many.)
 
 Biased: n completions show moments of G up to the n-th, so at scales above n a bias remains however many pulls there
 are, and EM that ends early leaves some at every scale. Consistent as n grows: each pull's theta then shows, up to the
@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Float64, Int
-from scipy.special import gammaincinv, ndtri
+from scipy.special import gammaincinv
 
 from sim.kernels import digits, tallies
 from sim.kernels.majority import majority_credit
@@ -34,13 +34,9 @@ from sim.kernels.majority import majority_credit
 STEPS = 50
 """EM steps. More fit closer, and follow chance more: the start is a prior of little weight."""
 NUM_LAWS = 300
-"""Laws of three answers and more; time is in proportion. With 600 the root mean squared error on the released MATH file
-is the same to 2 %, as with other draws, and the largest bias in the tests is .011 where it is .013."""
+"""Laws of three answers and more; time is in proportion."""
 
 _SEED = 19
-_FEW = 6
-"""Answers up to which laws are draws of one Dirichlet law. With 300 of those, eight answers and pulls of five, a chance
-to be right is off by up to .34; with the laws that are taken there, by .01."""
 _TWO = 64
 """Steps between the laws of two answers."""
 _LEAST = 2.0**-40
@@ -115,6 +111,27 @@ def tables(num_answers: int, tie: str, width: int, num_scales: int, num_laws: in
     )
 
 
+@lru_cache(maxsize=4)
+def plug_in(num_answers: int, tie: str, width: int, num_scales: int) -> Int[np.ndarray, "size tally scale"]:
+    """Credit of every scale by the frequencies of one pull ("plug-in"), in units of 2**-12, tally by tally.
+
+    For comparison: its bias at scales above n stays however many pulls there are, that of the mixture is smaller.
+
+    Example:
+        >>> from sim.kernels import mixture
+        >>> (mixture.plug_in(2, "uniform", 3, 3)[3] / 2**12).round(2).tolist()  # 0 to 3 wrong votes of three
+        [[1.0, 1.0, 1.0], [0.67, 0.67, 0.74], [0.33, 0.33, 0.26], [0.0, 0.0, 0.0]]
+    """
+    tally = tallies.table(num_answers, width)
+    found = np.zeros((width + 1, len(tally.parts), num_scales), np.int32)
+    for size in range(1, width + 1):
+        wrong = tally.parts[: tally.sizes[size]] / size
+        laws = np.concatenate([1 - wrong.sum(axis=1, keepdims=True), wrong], axis=1)
+        credit = majority_credit(np.maximum(laws, 0), num_scales, tie)
+        found[size, : len(laws)] = np.rint(credit * 2**12)
+    return found
+
+
 def widest(num_answers: int, width: int, num_laws: int = NUM_LAWS) -> int:
     """The most completions in a pull, up to `width`, for which `tables` has a mixture."""
     entries = np.maximum(tallies.sizes(num_answers, width), np.arange(1, width + 2) ** 2)
@@ -125,21 +142,17 @@ def widest(num_answers: int, width: int, num_laws: int = NUM_LAWS) -> int:
 def answer_laws(num_answers: int, num_laws: int = NUM_LAWS) -> Float64[np.ndarray, "law answer"]:
     """The laws that are mixed, the right answer first; multiples of 2**-20, the same with any library of mathematics.
 
-    Draws of the Dirichlet law with parameters 1/2 are squares of normal ones, over their sum; with other parameters
-    they are draws of gamma laws.
+    Draws of a Dirichlet law are draws of gamma laws over their sum.
     """
     if num_answers == 1:
         return np.ones((1, 1))
     if num_answers == 2:
         wrong = np.cos(np.pi / 2 * np.arange(_TWO + 1) / _TWO)[:, None] ** 2
-    elif num_answers > _FEW:
+    else:
         number = np.arange(num_laws)
         shape = np.array([1 / (num_answers - 1), 0.5, 3.0])[number % 3, None]
         parts = gammaincinv(shape, _uniform(num_laws, num_answers - 1))
         wrong = np.cos(np.pi / 2 * (number[:, None] + 0.5) / num_laws) ** 2 * parts / parts.sum(axis=1, keepdims=True)
-    else:
-        squares = ndtri(_uniform(num_laws, num_answers)) ** 2
-        wrong = squares[:, 1:] / squares.sum(axis=1, keepdims=True)
     wrong = np.rint(wrong * 2**20) / 2**20
     right = 1 - wrong.sum(axis=1, keepdims=True)
     return np.concatenate([np.maximum(right, 0), wrong], axis=1)

@@ -83,11 +83,11 @@ class Weights(NamedTuple):
 
 
 @lru_cache(maxsize=4)
-def weights(width: int, num_scales: int) -> Weights:
+def weights(width: int, num_scales: int, plug_in: bool = False) -> Weights:
     """Weights of ranked scores for pulls of 1 to `width` completions and 2**0 to 2**`HALVINGS` pulls.
 
     With b(j) the table, the expected best of k is the sum over ranks i of (b(i) - b(i - 1)) times the i-th lowest
-    score: no list of levels is needed, and scores may be any numbers.
+    score: no list of levels is needed, and scores may be any numbers. With `plug_in` b(j) is (j / n)^k, for comparison.
 
     Raises:
         ValueError: too many numbers; see `widest`.
@@ -96,7 +96,11 @@ def weights(width: int, num_scales: int) -> Weights:
         raise ValueError(f"best of {num_scales} takes pulls of at most {most} completions here, not {width}")
     found = np.zeros((width, HALVINGS + 1, width, num_scales))
     for size in range(1, width + 1):
+        frequency = np.arange(size + 1)[:, None] / size
         for halvings in range(HALVINGS + 1):
+            if plug_in:
+                found[size - 1, halvings, :size] = np.diff(frequency ** np.arange(1, num_scales + 1), axis=0)
+                continue
             found[size - 1, halvings, :size] = np.diff(table(size, num_scales, 2**halvings), axis=0)
     high = digits.short(found)
     low = np.ldexp(np.rint(np.ldexp(found - high, 2 * digits.DIGITS)), -2 * digits.DIGITS)

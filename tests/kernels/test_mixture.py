@@ -152,7 +152,7 @@ def test_pulls_of_one_law_are_valued_as_that_law(answers: int) -> None:
 def test_bias_falls_as_pulls_grow_and_is_below_that_of_their_frequencies(answers: int, tie: str) -> None:
     """The largest over five sets of four queries and all scales up to 16, at n = 2, 4, 8, in the limit of many pulls.
 
-    .05, .02 and .008 for two answers, .06, .03 and .013 for four; of the pulls' frequencies .12, .08 and .06.
+    .05, .02 and .008 for two answers, .07, .03 and .018 for four; of the pulls' frequencies .12, .08 and .06.
     Seen to fail with five EM steps.
     """
     rng, estimate = np.random.default_rng(2), fit(answers, tie)
@@ -167,7 +167,7 @@ def test_bias_falls_as_pulls_grow_and_is_below_that_of_their_frequencies(answers
             seen = np.pad(parts, ((0, 0), (1, answers - 1 - parts.shape[1])))
             seen[:, 0] = n - parts.sum(axis=1)
             plug_in[i] = max(plug_in[i], np.abs(law @ majority_credit(seen / n, SCALES, tie) - truth).max())
-    assert np.all(off < [0.07, 0.03, 0.014])
+    assert np.all(off < [0.07, 0.034, 0.02])
     assert np.all(plug_in > [0.12, 0.08, 0.055])
 
 
@@ -193,23 +193,20 @@ def test_laws_are_those_that_are_said() -> None:
     np.testing.assert_allclose(two[:, 0], np.sin(np.pi / 2 * np.arange(65) / 64) ** 2, atol=2**-20)
     assert two[0].tolist() == [0, 1]
     assert two[64].tolist() == [1, 0]
-    for answers in (3, 5, 6):
+    for answers in (3, 5, 9):
         laws = mixture.answer_laws(answers)
         assert laws.shape == (mixture.NUM_LAWS, answers)
         assert np.all(laws.sum(axis=1) == 1)
         assert np.all(laws >= 0)
         assert np.all(laws * 2**20 % 1 == 0)
-        variance = (1 / answers) * (1 - 1 / answers) / (answers / 2 + 1)  # of a share under Dirichlet(1/2, ..)
-        assert np.all(np.abs(laws.mean(axis=0) - 1 / answers) < 5 * np.sqrt(variance / len(laws)))
-        np.testing.assert_allclose(laws.var(axis=0), variance, rtol=0.25)
-        np.testing.assert_array_equal(mixture.answer_laws(answers, 50), laws[:50])
-
-    laws = mixture.answer_laws(9)
-    np.testing.assert_allclose(laws[:, 0], np.sin(np.pi * (np.arange(300) + 0.5) / 600) ** 2, atol=8 * 2**-20)
-    assert np.all(laws.sum(axis=1) == 1)
-    share = laws[30:, 1:] / laws[30:, 1:].sum(axis=1, keepdims=True)
-    for place, alpha in enumerate((1 / 8, 0.5, 3.0)):  # as is the variance of a share under Dirichlet(alpha, ..)
-        np.testing.assert_allclose(share[place::3].var(), 7 / 64 / (8 * alpha + 1), rtol=0.1)
+        right = np.sin(np.pi * (np.arange(300) + 0.5) / 600) ** 2
+        np.testing.assert_allclose(laws[:, 0], right, atol=(answers - 1) * 2**-20)
+        share, wrong = laws[30:, 1:] / laws[30:, 1:].sum(axis=1, keepdims=True), answers - 1
+        for place, alpha in enumerate(
+            (1 / wrong, 0.5, 3.0)
+        ):  # as is the variance of a share under Dirichlet(alpha, ..)
+            variance = (wrong - 1) / wrong**2 / (wrong * alpha + 1)
+            np.testing.assert_allclose(share[place::3].var(), variance, rtol=0.2)
 
 
 def test_of_many_answers_the_right_one_is_as_likely_as_it_is() -> None:

@@ -70,8 +70,15 @@ def layout(wanted: int, size0: int, pulls0: int, width: int, num_queries: int, v
     size = max(size0, min(size, width, wanted))
     pulls = max(pulls0, wanted // size)
     if pulls > num_queries:
-        pulls = max(pulls0, num_queries * -(-wanted // (num_queries * width)))
-        size = max(size0, min(width, wanted // pulls))
+        each, cycles = wanted // num_queries, -(-wanted // width)
+        ways = [(each, num_queries), (each + 1, wanted // (each + 1))]
+        if each >= width:
+            ways = [(wanted // cycles, cycles), (width, wanted // width)]
+        ways = [way for way in ways if way[0] >= size0 and way[1] >= pulls0]
+        if not ways:
+            deeper = min(width, wanted // max(pulls0, 1))
+            ways = [(deeper, pulls0) if deeper > size0 else (size0, wanted // size0)]
+        return max(ways, key=lambda way: way[0] * way[1])
     while size > size0 and pulls * size > wanted:
         size -= 1
         pulls = max(pulls0, wanted // size)
@@ -80,7 +87,7 @@ def layout(wanted: int, size0: int, pulls0: int, width: int, num_queries: int, v
     return size, pulls
 
 
-def race(game: Game, tape: Callable[[int, int], np.ndarray], budget: int, width: int) -> Race:
+def race(game: Game, tape: Callable[[int, int], np.ndarray], budget: int, width: int, seats: int) -> Race:
     """A race that all prompts enter, no two of which have equal values."""
     found, alive = Race(), list(range(game.num_prompts))
     sizes, completions = plan(game.num_prompts, budget)
@@ -100,10 +107,10 @@ def race(game: Game, tape: Callable[[int, int], np.ndarray], budget: int, width:
         if last:
             break
         best = values.max(axis=2)
-        leaders = {int(p) for p in best.argmax(axis=1)}
+        seated = {int(p) for own in best for p in np.argsort(-own, kind="stable")[:seats]}
         gap = (best.max(axis=1, keepdims=True) - best).min(axis=0)
-        others = [p for p in np.argsort(gap, kind="stable") if p not in leaders]
-        kept = [*leaders, *others][: max(-(-nominal // 2), len(leaders))]
+        others = [p for p in np.argsort(gap, kind="stable") if p not in seated]
+        kept = [*seated, *others][: max(-(-nominal // 2), len(seated))]
         alive = sorted(alive[p] for p in kept)
     for one in values.reshape(len(values), -1):
         place = int(one.argmax())
