@@ -148,9 +148,12 @@ def from_log(
     if aggregate == ("mv",) and answers is not None:
         num_labels = int(max(outcomes[0].max(), answers.max())) + 1
     probs, values = _empirical(prompts, queries, outcomes, pulled, num_labels)
-    costs = np.zeros(len(prompt_names))
+    costs, pair_costs = np.zeros(len(prompt_names)), None
     if cost is not None:
-        costs = np.bincount(prompts, _numbers(log[cost], cost, wrong)) / pulled.sum(axis=1)
+        charged, pair_costs = _numbers(log[cost], cost, wrong), np.zeros(pulled.shape)
+        costs = np.bincount(prompts, charged) / pulled.sum(axis=1)
+        np.add.at(pair_costs, (prompts, queries), charged)
+        pair_costs /= pulled
     return Dataset(
         name=name,
         aggregate=aggregate,
@@ -162,6 +165,7 @@ def from_log(
         values=values,
         answers=answers,
         completions=pulled,
+        pair_costs=pair_costs,
         prompt_names=tuple(prompt_names),
         context_names=contexts.names,
         provenance={
