@@ -123,9 +123,9 @@ def save_pictures(picture: "Figure", out: Path, name: str, **look: Any) -> list[
 
 
 def _say_unresolved(plan: "Plan") -> None:
-    """What trials on fixed worlds cannot tell apart, and values that few completions stand behind."""
+    """What trials on fixed worlds cannot tell apart, and what values of logs stand on."""
     from sim import envs
-    from sim.cli.worlds import say_few
+    from sim.cli.worlds import say_basis
     from sim.comparison import cells
     from theory.truth import unresolved, whole_values
 
@@ -135,7 +135,7 @@ def _say_unresolved(plan: "Plan") -> None:
         if not world.source.fresh:
             for sentence in unresolved(world, whole_values(world), cells.context_names(world)):
                 console.print(common.plain(f"{world.name}: {sentence}"))
-        say_few(world, world.name)
+        say_basis(console, world, world.name)
 
 
 @contextmanager

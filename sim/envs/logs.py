@@ -279,16 +279,29 @@ def _label(answers: np.ndarray, gold: np.ndarray, queries: np.ndarray) -> tuple[
     return labels[: queries.size], right, torn
 
 
+def basis(data: Dataset) -> str | None:
+    """A sentence about what exact computation on a sample stands on; None where the law was given."""
+    if data.completions is None:
+        return None
+    behind = f"Stands on {_behind(data)} completions per (prompt, query) of a log"
+    return f"{behind}: the plug-in law of a sample, not exact truth"
+
+
 def few_completions(data: Dataset) -> str | None:
     """A sentence where values reach beyond the completions that stand behind them; None where they do not."""
     if data.completions is None or data.max_scale <= data.completions.min():
         return None
-    low, high = int(data.completions.min()), int(data.completions.max())
-    counts = f"{low}" if low == high else f"{low} to {high}"
+    least = int(data.completions.min())
     return (
-        f"N up to {data.max_scale} from {counts} completions per pair: a value at N > {low} is that of drawing from "
-        "these again and again, as if there were no other completions"
+        f"N up to {data.max_scale} from {_behind(data)} completions per pair: a value at N > {least} is that of "
+        "drawing from these again and again, as if there were no other completions"
     )
+
+
+def _behind(data: Dataset) -> str:
+    """Completions of a pair: 16, or 2 to 16."""
+    low, high = int(np.min(data.completions)), int(np.max(data.completions))
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def _by_value(entry: Any) -> str:
