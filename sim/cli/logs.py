@@ -106,6 +106,22 @@ def table(sources: Sequence[str], columns: "Columns", options: Options, say: Cal
     return frame
 
 
+def as_read(sources: Sequence[str], options: Options) -> "pd.DataFrame":
+    """All rows of some logs as they stand, by which columns can be told; those of right answers that are joined apart.
+
+    Args:
+        sources: as in `table`.
+        options: how logs are read.
+    """
+    import pandas as pd
+
+    if options.ids is not None:
+        _check_ids(options.ids)
+    return pd.concat(
+        [_one(source.path, options, (), lambda said: None) for source in map(named, sources)], ignore_index=True
+    )
+
+
 def named(source: str) -> LogFile:
     """The log that is named on the command line, as FILE or NAME=FILE."""
     from sim.envs.log_files import name
