@@ -107,7 +107,7 @@ def table(sources: Sequence[str], columns: "Columns", options: Options, say: Cal
 
 
 def as_read(sources: Sequence[str], options: Options) -> "pd.DataFrame":
-    """All rows of some logs as they stand, by which columns can be told; those of right answers that are joined apart.
+    """All rows of some logs as they stand, with right answers joined where they are: by these, columns can be told.
 
     Args:
         sources: as in `table`.
@@ -115,11 +115,15 @@ def as_read(sources: Sequence[str], options: Options) -> "pd.DataFrame":
     """
     import pandas as pd
 
+    from sim.cli import answers
+
     if options.ids is not None:
         _check_ids(options.ids)
-    return pd.concat(
-        [_one(source.path, options, (), lambda said: None) for source in map(named, sources)], ignore_index=True
-    )
+    paths = [named(source).path for source in sources]
+    frame = pd.concat([_one(path, options, (), lambda said: None) for path in paths], ignore_index=True)
+    if options.golds is not None:
+        frame["gold"] = answers.objects(_golds(frame, options.golds))
+    return frame
 
 
 def named(source: str) -> LogFile:

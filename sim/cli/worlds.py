@@ -138,11 +138,19 @@ def say_all(console: "Console", sentences: Sequence[str]) -> None:
         console.print(common.plain(sentence))
 
 
+def bases(worlds: "Sequence[NamedSource]") -> dict[str, str]:
+    """Sentences about what values of logs stand on, by the name of the environment."""
+    from sim.envs.logs import basis
+
+    found = {world.name: basis(world.data) for world in worlds if world.data is not None}
+    return {name: said for name, said in found.items() if said is not None}
+
+
 def say_basis(console: "Console", world: "NamedSource", name: str = "") -> None:
     """Say what exact computation on a log stands on, and warn where it reaches beyond the completions of a pair."""
-    from sim.envs.logs import basis, few_completions
+    from sim.envs.logs import few_completions
 
-    if world.data is not None and (said := basis(world.data)) is not None:
+    for said in bases([world]).values():
         console.print(common.plain(f"{name and f'{name}: '}{said}"), soft_wrap=True)
     if world.data is not None and (few := few_completions(world.data)) is not None:
         typer.echo(common.plain(f"warning: {name and f'{name}: '}{few}"), err=True)
