@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int
-from scipy import stats
+from scipy import special
 
 from sim.envs.dataset import Dataset
 from sim.kernels.majority import credit_of_subsets
@@ -134,16 +134,19 @@ def statements(data: Dataset) -> list[str]:
         )
     if low < data.max_scale:
         more = "a log says nothing beyond the completions of a pair; record more of them"
-        found.append(f"No values at N > {low}: {more}" if low == high else f"Values are for {_reach(counts)}: {more}")
+        found.append(
+            f"No values at N > {low}: {more}" if low == high else f"Values are for {_reach(data, counts)}: {more}"
+        )
     return found
 
 
-def _reach(counts: Int[np.ndarray, "prompt query"]) -> str:
+def _reach(data: Dataset, counts: Int[np.ndarray, "prompt query"]) -> str:
     """Prompts by where their values end, those of one place together."""
     found = []
     for least in np.unique(counts.min(axis=1)):
         own = np.flatnonzero(counts.min(axis=1) == least)
-        some = ", ".join(map(str, own[:3])) + (f" and {len(own) - 3} more" if len(own) > 3 else "")
+        names = [data.prompt_names[p] if any(data.prompt_names) else str(p) for p in own[:3]]
+        some = ", ".join(names) + (f" and {len(own) - 3} more" if len(own) > 3 else "")
         short, queries = int((counts[own] == least).any(axis=0).sum()), counts.shape[1]
         where = "every query" if short == queries else f"{short} of {queries} queries"
         found.append(f"N <= {least} of prompt {some} ({where} with no more)")
@@ -210,7 +213,7 @@ def over_queries(data: Dataset, utilities: Utilities, level: float = LEVEL) -> E
     joined = number + 2 * MADE_UP
     centre = (number * mean + MADE_UP * ends.sum(axis=0)) / joined
     squares = number * np.matmul(law, (each - centre[..., None, :]) ** 2) + MADE_UP * ((ends - centre) ** 2).sum(0)
-    half = stats.t.isf((1 - level) / 2, joined - 1) * np.sqrt(squares / (joined - 1) / joined)
+    half = special.stdtrit(joined - 1, (1 + level) / 2) * np.sqrt(squares / (joined - 1) / joined)
     low, high = centre - half, centre + half
     if known:
         low, high = np.maximum(low, ends[0]), np.minimum(high, ends[1])
@@ -228,7 +231,7 @@ def _skewed(
     skew = np.matmul(law, centred**3) / spread**3
     flat = np.abs(skew) < 1e-6
     some = np.where(flat, 1.0, skew)
-    quantile = float(stats.t.isf((1 - level) / 2, number - 1)) / np.sqrt(number)
+    quantile = float(special.stdtrit(number - 1, (1 + level) / 2)) / np.sqrt(number)
     found = []
     for end in (quantile, -quantile):
         turned = np.where(flat, end, 3 / some * (np.cbrt(1 + some * (end - some / (6 * number))) - 1))

@@ -49,7 +49,7 @@ class Guess(NamedTuple):
     reason: str
 
 
-class Known(NamedTuple):
+class SaidColumns(NamedTuple):
     """Options about columns that were given, None where they were not.
 
     Attributes:
@@ -75,7 +75,7 @@ class Known(NamedTuple):
     letters: str | None
 
 
-def columns(frame: "pd.DataFrame", known: Known, name: str) -> list[Guess]:
+def columns(frame: "pd.DataFrame", known: SaidColumns, name: str) -> list[Guess]:
     """Guess what columns hold, and how answers are read, where that was not said.
 
     Args:
@@ -123,7 +123,8 @@ def columns(frame: "pd.DataFrame", known: Known, name: str) -> list[Guess]:
     if score is None:
         raise ValueError(
             f"{name}: no column can be told to hold answers with right ones, or scores; it has "
-            f"{', '.join(look.names)}: name them (--objective COLUMN:mv --gold COLUMN, or --objective COLUMN:bon)"
+            f"{', '.join(look.names)}: name them (--objective COLUMN:mv --gold COLUMN, or --objective "
+            "COLUMN:bon), or give right answers (--golds FILE)"
         )
     found = [one for one in found if one.option != "gold"]
     found.append(Guess("objective", f"{score}:bon", "scores, by which the best of N completions is picked"))
@@ -251,7 +252,7 @@ def _take(found: list[Guess], option: str, column: str | None, default: str | No
     return column
 
 
-def _readers(look: _Look, gold: str, known: Known) -> list[Guess]:
+def _readers(look: _Look, gold: str, known: SaidColumns) -> list[Guess]:
     """How completions are read, by the right answers."""
     rights = [str(cell).strip() for cell in _flat(look.frame[gold])] if gold in look.names else []
     if rights and all(re.fullmatch(rf"[{_LETTERS}{_LETTERS.lower()}]", right) for right in rights):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Told(NamedTuple):
-    """What the command was told of a log, None where it was not."""
+    """Options of the command about a log, None where they were not given."""
 
     sources: list[str]
     out: Path
@@ -79,7 +79,7 @@ def environment(given: Told) -> "tuple[Dataset, pd.DataFrame, bool]":
     return data, frame, given.reading.answers is not None
 
 
-def _known(given: Told) -> "guesses.Known":
+def _known(given: Told) -> "guesses.SaidColumns":
     from sim.cli import guesses
 
     read = given.reading
@@ -93,7 +93,7 @@ def _known(given: Told) -> "guesses.Known":
         changed(read.text, "completion"),
     )
     golds = read.golds is not None
-    return guesses.Known(
+    return guesses.SaidColumns(
         given.objective, given.gold, golds, given.cost, prompt, query, text, read.answers, read.letters
     )
 

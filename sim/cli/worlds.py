@@ -222,6 +222,7 @@ def show(
         ("queries", f"{drawn.world.num_queries} ({split})"),
         ("tie credit", strategy.tie if "mv" in strategy.aggregate else "-"),
     ]
+    facts += [("stands on", said.removeprefix("Stands on ")) for said in bases([world]).values()]
     if world.data is not None:
         origin = ", ".join(f"{key}: {value}" for key, value in world.data.provenance.items())
         facts.append(("from", f"{origin[:_ORIGIN]} ..." if len(origin) > _ORIGIN else origin or "-"))

@@ -12,7 +12,7 @@ from tool_logs import lines
 from sim.cli import guesses
 from sim.envs import files
 
-NOTHING = guesses.Known(None, None, False, None, None, None, None, None, None)
+NOTHING = guesses.SaidColumns(None, None, False, None, None, None, None, None, None)
 
 
 def guessed(rows: list[dict[str, Any]], **known: Any) -> dict[str, str]:
