@@ -8,11 +8,11 @@ differences by query; Miller, arXiv 2411.00640).
 
 Intervals are Student's t over queries, made to cover where few queries decide:
 
-* A context that weighs a vote alone has rewards from 0 to its weight w. Two made-up queries with a reward of 0 and two
-  with w join the log's (Agresti and Coull, 1998, for shares; Agresti and Caffo, 2000, for differences). With 20 queries
-  that are each right or wrong, t covers with .02 to .96, with them .954 or more, whatever the law (.942 or more with 10
-  to 1,000 queries).
-* Scores have no range that is known: the hull of Student's interval and of Hall's (1992), which corrects it for
+* A context that weighs votes alone, and scores of which nothing but 0 and 1 was seen, has rewards from 0 to its weight
+  w. Two made-up queries with a reward of 0 and two with w join the log's (Agresti and Coull, 1998, for shares; Agresti
+  and Caffo, 2000, for differences). With 20 queries that are each right or wrong, t covers with .02 to .96, with them
+  .954 or more, whatever the law (.942 or more with 10 to 1,000 queries).
+* Other scores have no range that is known: the hull of Student's interval and of Hall's (1992), which corrects it for
   skewness. Neither sees what no query of the log shows, such as a rare jackpot.
 
 Every interval holds by itself, not all together, and does not allow for an arm's being chosen by its value.
@@ -58,7 +58,7 @@ class Utilities(NamedTuple):
 
     Attributes:
         each: rewards less costs, NaN beyond the completions of a pair.
-        ends: of mean utilities, the rewards' least and largest less mean costs; None where nobody knows, as of scores.
+        ends: of mean utilities, the rewards' least and largest less mean costs; None where nobody knows.
         known: whether those costs are known, so that no mean can lie beyond the ends.
     """
 
@@ -128,9 +128,9 @@ def statements(data: Dataset) -> list[str]:
         found.append(f"No intervals: {queries}; at least {FEWEST} are needed")
     else:
         found.append(
-            "Intervals: Student's t over queries, for new queries of this kind; of votes with two made-up queries at "
-            "either end, of scores corrected for skewness. Each holds by itself: the best arm is picked by its value, "
-            "which is therefore rather too high"
+            "Intervals: Student's t over queries, for new queries of this kind; of votes, and scores of 0 and 1, with "
+            "two made-up queries at either end, of other scores corrected for skewness. Each holds by itself: the best "
+            "arm is picked by its value, which is therefore rather too high"
         )
     if low < data.max_scale:
         more = "a log says nothing beyond the completions of a pair; record more of them"
@@ -187,11 +187,11 @@ def utilities(data: Dataset, rewards: Float64[np.ndarray, "task prompt query sca
     each = tasks.factor[context] * rewards[tasks.index[context]] - charged
     known = data.pair_costs is None or float(data.cost_weights[context]) == 0.0
     weights = data.objective_weights[context]
-    if any(weight != 0 for weight, how in zip(weights, data.aggregate, strict=True) if how != "mv"):
+    if not all(_is_share(data, k) for k in np.flatnonzero(weights).tolist()):
         return Utilities(each, None, known)
-    vote = float(weights[data.aggregate.index("mv")]) if "mv" in data.aggregate else 0.0
     mean_cost = np.einsum("q,pqs->ps", query_law(data), charged)
-    return Utilities(each, np.stack([min(vote, 0.0) - mean_cost, max(vote, 0.0) - mean_cost]), known)
+    ends = np.stack([part.sum() - mean_cost for part in (np.minimum(weights, 0), np.maximum(weights, 0))])
+    return Utilities(each, ends, known)
 
 
 def over_queries(data: Dataset, utilities: Utilities, level: float = LEVEL) -> Estimates:
@@ -238,6 +238,13 @@ def _skewed(
         wider = np.maximum if end > 0 else np.minimum
         found.append(mean - spread * wider(turned, end))
     return found[0], found[1]
+
+
+def _is_share(data: Dataset, objective: int) -> bool:
+    """Whether means of an objective lie between 0 and 1: it is voted on, or nothing but 0 and 1 was seen of it."""
+    if data.aggregate[objective] == "mv" or data.values is None:
+        return True
+    return bool(np.isin(data.values[..., objective][data.probs > 0], (0.0, 1.0)).all())
 
 
 def _counts(data: Dataset, law: Law) -> Int[np.ndarray, "prompt query outcome"]:

@@ -283,7 +283,7 @@ def basis(data: Dataset) -> str | None:
     """A sentence about what exact computation on a sample stands on; None where the law was given."""
     if data.completions is None:
         return None
-    behind = f"Stands on {_behind(data)} completions per (prompt, query) of a log"
+    behind = f"Stands on {_behind(data.completions)} completions per (prompt, query) of a log"
     return f"{behind}: the plug-in law of a sample, not exact truth"
 
 
@@ -291,16 +291,16 @@ def few_completions(data: Dataset) -> str | None:
     """A sentence where values reach beyond the completions that stand behind them; None where they do not."""
     if data.completions is None or data.max_scale <= data.completions.min():
         return None
-    least = int(data.completions.min())
+    least, behind = int(data.completions.min()), _behind(data.completions)
     return (
-        f"N up to {data.max_scale} from {_behind(data)} completions per pair: a value at N > {least} is that of "
-        "drawing from these again and again, as if there were no other completions"
+        f"N up to {data.max_scale} from {behind} completions per pair: a value at N > {least} is that of drawing from "
+        "these again and again, as if there were no other completions"
     )
 
 
-def _behind(data: Dataset) -> str:
+def _behind(counts: np.ndarray) -> str:
     """Completions of a pair: 16, or 2 to 16."""
-    low, high = int(np.min(data.completions)), int(np.max(data.completions))
+    low, high = int(counts.min()), int(counts.max())
     return f"{low}" if low == high else f"{low} to {high}"
 
 

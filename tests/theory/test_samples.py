@@ -196,6 +196,8 @@ def test_an_interval_by_hand() -> None:
     half = stats.t.isf(0.025, 15) * np.sqrt(squares / 15 / 16)
     ends = (behind.value[0, 0], behind.low[0, 0], behind.high[0, 0])
     assert ends == pytest.approx((2 * 3 / 12, 2 * (mean - half), 2 * (mean + half)))
+    scored = replace(data, aggregate=("bon",), answers=None, values=np.tile([[1.0], [0.0]], (2, 12, 1, 1)))
+    np.testing.assert_allclose(np.stack(sample_values(scored)), np.stack(found))  # scores of 0 and 1
     few = sample_values(data.subset(np.arange(9)))
     assert np.isnan(few.low).all()
     assert np.isfinite(few.value).all()
