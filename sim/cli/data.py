@@ -136,6 +136,9 @@ def import_(
 ) -> None:
     """Convert an environment, or logs, to the open format.
 
+    Of a log, what is not said is guessed (columns, how answers are read, N, contexts); the guess is shown with the
+    first rows and the command that says all of it.
+
     Example: iapo env import log.csv --out mine.npz --objective answer:mv --gold right --cost tokens
     --context free=1,0 --context dear=1,0.002 --max-scale 32
 
