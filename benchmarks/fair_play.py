@@ -93,11 +93,7 @@ def half(data: Dataset, split: Split) -> Dataset:
     order = np.random.default_rng(MATH_HALVES).permutation(data.num_queries)
     middle = data.num_queries // 2
     ids = np.sort(order[:middle] if split is Split.development else order[middle:])
-    parts: dict[str, Any] = {"probs": data.probs[:, ids], "test": None}
-    for name, axis in (("values", 1), ("completions", 1), ("answers", 0), ("query_weights", 0)):
-        table = getattr(data, name)
-        parts[name] = None if table is None else np.take(table, ids, axis=axis)
-    return replace(data, name=f"{data.name}-{split}", **parts)
+    return replace(data.subset(ids), name=f"{data.name}-{split}")
 
 
 def compared(

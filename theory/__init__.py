@@ -3,6 +3,7 @@
 The public names are those in `__all__`; `sim` says what semantic versioning covers. They are imported when first used.
 
 * Exact values: `exact_values` (what `sim.compare` scores by), `values`, `variance`, `best_arms`, `gaps`.
+* Values estimated from a log, unbiased and with intervals: `sample_values`.
 * Hardness: `hardness` (gap profiles, H1 and H2).
 * Guarantees: `bounds` (one function a result, proofs in proofs.md), `problem_of` (what they need to know of a world),
   `chernoff` (exponents of single comparisons).
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from theory.runs.enumerate import enumerate_runs as enumerate_runs
     from theory.runs.enumerate import failure_probability as failure_probability
     from theory.runs.halving import halving_error as halving_error
+    from theory.samples import sample_values as sample_values
     from theory.truth import exact_values as exact_values
 
 __all__ = [
@@ -58,6 +60,7 @@ __all__ = [
     "hardness",
     "plan",
     "problem_of",
+    "sample_values",
     "values",
     "variance",
     "verify",
@@ -77,6 +80,7 @@ _HOMES = {
     "hardness": "theory.hardness",
     "plan": "theory.checks.plan",
     "problem_of": "theory.problem:problem_of",
+    "sample_values": "theory.samples:sample_values",
     "values": "theory.exact:values",
     "variance": "theory.exact:variance",
     "verify": "theory.checks.verify",

@@ -1,6 +1,7 @@
 """Average contextual return against budget, a panel per environment."""
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -20,13 +21,14 @@ _DODGE = 0.009  # neighbouring algorithms are drawn this share of the axis apart
 _LABEL = 0.14  # of the axis that a budget's label takes
 
 
-def draw(summary: "pd.DataFrame") -> Figure:
+def draw(summary: "pd.DataFrame", basis: Mapping[str, str] | None = None) -> Figure:
     """Draw mean ACR with 95 % intervals (1.96 standard errors) against budget, on a logarithmic axis.
 
     The range of a panel is that of the algorithms that learn; a floor far below it is named at the lower edge.
 
     Args:
         summary: as `sim.comparison.tables.summarise` makes it.
+        basis: by name of an environment, a sentence about what its values stand on, which is put below its panel.
 
     Example:
         >>> import pandas as pd
@@ -49,6 +51,9 @@ def draw(summary: "pd.DataFrame") -> Figure:
             _panel(panel, summary[summary["env"] == env], looks)
             name = "".join(c if c.isprintable() else " " for c in env)
             panel.set_title(name, loc="left", fontweight="bold", parse_math=False)
+            if basis is not None and env in basis:
+                said = basis[env].replace(": ", ":\n", 1)
+                panel.set_xlabel(f"{panel.get_xlabel()}\n{said}")
         for panel in panels.flat[len(envs) :]:
             panel.set_visible(False)
         for panel in panels[:, 0]:

@@ -149,4 +149,5 @@ def _environment(live: Session, rows: list[dict[str, Any]], origin: str) -> Data
     data = from_log(frame, columns, contexts, max_scale=config.max_scale, name=config.name)
     probabilities = np.array([context.probability for context in config.contexts])
     source = {"source": f"live completions ({origin})", "models": sorted({prompt.model for prompt in config.prompts})}
-    return replace(data, tie=config.tie, context_probs=probabilities, provenance=data.provenance | source)
+    parts = {"tie": config.tie, "context_probs": probabilities, "provenance": data.provenance | source}
+    return replace(data, pair_costs=None, **parts)  # those above are the prompts' own

@@ -1,7 +1,7 @@
 """`iapo compare` and `iapo algorithms`."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sim.comparison.compare import Plan, Result, Step
+    from sim.envs.sources import NamedSource
 
 ENVS = ["synth-bernoulli", "synth-categorical"]
 BUDGETS = [500, 1000, 2000, 5000, 10000]
@@ -89,12 +90,15 @@ def compare(
     plan = driver.Plan(places, rules, tuple(budget), trials, seed, reference, chunk)
     result = carry_out(plan, out, processes, dask, cache_dir)
     from figures.results import compare as figure
+    from sim import envs
+    from sim.cli.worlds import bases
 
-    pictures = save_pictures(figure.draw(result.summary), out, "compare")
+    worlds = [envs.get(str(name)) for name in plan.envs]
+    pictures = save_pictures(figure.draw(result.summary, bases(worlds)), out, "compare")
     _show(plan, result)
     for sentence in driver.replaced(plan):
         common.console().print(common.plain(sentence))
-    _say_unresolved(plan)
+    _say_unresolved(worlds)
     typer.echo(f"\nIn {out}: {', '.join((*driver.FILES, *pictures))}")
 
 
@@ -122,20 +126,18 @@ def save_pictures(picture: "Figure", out: Path, name: str, **look: Any) -> list[
     return [style.save(picture, out / f"{name}.{kind}", **look).name for kind in ("png", "pdf")]
 
 
-def _say_unresolved(plan: "Plan") -> None:
-    """What trials on fixed worlds cannot tell apart, and values that few completions stand behind."""
-    from sim import envs
-    from sim.cli.worlds import say_few
+def _say_unresolved(worlds: "Sequence[NamedSource]") -> None:
+    """What trials on fixed worlds cannot tell apart, and what values of logs stand on."""
+    from sim.cli.worlds import say_basis
     from sim.comparison import cells
     from theory.truth import unresolved, whole_values
 
     console = common.console()
-    for name in map(str, plan.envs):
-        world = envs.get(name)
+    for world in worlds:
         if not world.source.fresh:
             for sentence in unresolved(world, whole_values(world), cells.context_names(world)):
                 console.print(common.plain(f"{world.name}: {sentence}"))
-        say_few(world, world.name)
+        say_basis(console, world, world.name)
 
 
 @contextmanager

@@ -3,18 +3,11 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from sim.cli import common, options
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from sim.cli import logs
-    from sim.envs.dataset import Dataset
-    from sim.envs.logs import Columns, Contexts
 
 LOGS = (".csv", ".parquet", ".jsonl", ".json", ".eval")
 """Endings of logs; all but .parquet and .eval may be packed (.jsonl.gz)."""
@@ -143,6 +136,9 @@ def import_(
 ) -> None:
     """Convert an environment, or logs, to the open format.
 
+    Of a log, what is not said is guessed (columns, how answers are read, N, contexts); the guess is shown with the
+    first rows and the command that says all of it.
+
     Example: iapo env import log.csv --out mine.npz --objective answer:mv --gold right --cost tokens
     --context free=1,0 --context dear=1,0.002 --max-scale 32
 
@@ -150,7 +146,7 @@ def import_(
     --cost completion_tokens --context 1,0.001 --max-scale 16
     """
     from sim.cli import answers as room
-    from sim.cli import logs
+    from sim.cli import log_import, logs
     from sim.constants import TIES
     from sim.envs import files
     from sim.envs.log_files import kind
@@ -166,14 +162,11 @@ def import_(
                 raise ValueError(f"{one} is no log of completions ({', '.join(LOGS)}); only logs can be put together")
         if golds is not None and gold is None:
             gold = "gold"
-        options = logs.Options(asked, ids, golds, text, answers, letters, filter_, same_ids)
-        if not objective or not context or max_scale is None:
-            raise ValueError(f"{' '.join(file)} is a log; it needs --objective, --context and --max-scale")
-        columns = _columns(objective)._replace(gold=gold, cost=cost, prompt=prompt, query=query)
-        contexts = _contexts(context, len(objective))
-        data, frame = _from_log(file, columns, contexts, max_scale, options)
+        said = logs.Options(asked, ids, golds, text, answers, letters, filter_, same_ids)
+        told = log_import.Told(file, out, objective, context, max_scale, gold, cost, prompt, query, said, tie, name)
+        data, frame, read_here = log_import.environment(told)
         data = replace(data, name=name or title(Path(file[0])))
-        closing = room.closing(frame, answers is not None)
+        closing = room.closing(frame, read_here)
     else:
         given = {
             "name": name,
@@ -204,60 +197,6 @@ def import_(
     typer.echo(f"wrote {out}: {common.plain(data.name)}, {common.sizes(data)}")
     if closing is not None:
         typer.echo(common.plain(closing))
-
-
-def _columns(objectives: list[str]) -> "Columns":
-    from sim.envs.logs import Columns
-
-    names, aggregates = zip(*(_split_last(text, ":", "objective") for text in objectives), strict=True)
-    return Columns(names, aggregates)
-
-
-def _contexts(texts: list[str], num_objectives: int) -> "Contexts":
-    import numpy as np
-
-    from sim.envs.logs import Contexts
-
-    labels, weights = zip(*(_context(text, num_objectives) for text in texts), strict=True)
-    table = np.array(weights)
-    return Contexts(table[:, :-1], table[:, -1], labels if all(labels) else ())
-
-
-def _from_log(
-    sources: list[str], columns: "Columns", contexts: "Contexts", max_scale: int, options: "logs.Options"
-) -> "tuple[Dataset, pd.DataFrame]":
-    """The environment of some logs, and their completions; what was guessed is told on stderr."""
-    from sim.cli import logs
-    from sim.envs.logs import from_log
-
-    notes: list[str] = []
-    frame = logs.table(sources, columns, options, notes.append)
-    if "mv" not in columns.aggregate and (options.answers or options.golds):
-        columns = columns._replace(gold=None)  # named for the column `right`, which is a score
-    data = from_log(frame, columns, contexts, max_scale=max_scale, name=" ".join(sources))
-    for said in dict.fromkeys(notes):
-        typer.echo(f"note: {common.plain(said)}", err=True)
-    return data, frame
-
-
-def _split_last(text: str, mark: str, option: str) -> tuple[str, str]:
-    before, found, after = text.rpartition(mark)
-    if not found or not before:
-        raise ValueError(f"--{option} is {text!r}; expected COLUMN{mark}mv, COLUMN{mark}bon or COLUMN{mark}mean")
-    return before, after
-
-
-def _context(text: str, num_objectives: int) -> tuple[str, list[float]]:
-    label, _, numbers = text.rpartition("=")
-    try:
-        weights = [float(number) for number in numbers.split(",")]
-    except ValueError:
-        weights = []
-    if len(weights) != num_objectives + 1:
-        raise ValueError(
-            f"--context is {text!r}; expected {num_objectives + 1} numbers, weights of objectives then cost"
-        )
-    return label, weights
 
 
 @common.command

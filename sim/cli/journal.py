@@ -78,8 +78,8 @@ def replay(
     """Replay a run: make an environment of what it saw.
 
     Scorers are those of its configuration as it is now. Prompts and queries are left out until every prompt has
-    completions of every query. Arms that the run dropped early have few completions: an exact value of such an
-    environment says what was seen, not what is true.
+    completions of every query. Arms that the run dropped early have few completions, and what it asked for depends on
+    what it saw: estimates from such an environment lean, towards low values of what was dropped.
 
     Example: iapo replay results/capitals --out seen.npz
     """

@@ -106,6 +106,26 @@ def table(sources: Sequence[str], columns: "Columns", options: Options, say: Cal
     return frame
 
 
+def as_read(sources: Sequence[str], options: Options) -> "pd.DataFrame":
+    """All rows of some logs as they stand, with right answers joined where they are: by these, columns can be told.
+
+    Args:
+        sources: as in `table`.
+        options: how logs are read.
+    """
+    import pandas as pd
+
+    from sim.cli import answers
+
+    if options.ids is not None:
+        _check_ids(options.ids)
+    paths = [named(source).path for source in sources]
+    frame = pd.concat([_one(path, options, (), lambda said: None) for path in paths], ignore_index=True)
+    if options.golds is not None:
+        frame["gold"] = answers.objects(_golds(frame, options.golds))
+    return frame
+
+
 def named(source: str) -> LogFile:
     """The log that is named on the command line, as FILE or NAME=FILE."""
     from sim.envs.log_files import name

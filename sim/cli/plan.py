@@ -66,12 +66,14 @@ def plan(
     if (delta is None) == (budget is None):
         raise ValueError("give either --delta (find budgets) or --budget (what it achieves), one of them")
     from sim import algorithms, envs
+    from sim.cli.worlds import say_basis
     from theory.checks import brought
     from theory.checks import plan as room
     from theory.checks.claims import Case
 
     brought.bring(bound or ())
-    data, learner = envs.get(env).data, algorithms.get(algorithm)
+    world, learner = envs.get(env), algorithms.get(algorithm)
+    data = world.data
     if data is None:
         raise ValueError(f"{env}: draws its worlds or scores afresh; a plan needs a fixed finite environment")
     programs.keep()
@@ -113,6 +115,7 @@ def plan(
         "\nGuarantees are about misses; Theorem E and `uniform, near misses` are about regrets above epsilon, those\n"
         "that end in `mean regret` about the mean regret itself."
     )
+    say_basis(console, world)
     if out is not None:
         _write(out, promises, found, probe)
         typer.echo(f"wrote {out}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sim.cli import common, options, programs
-from sim.cli.worlds import Labels, prompt_labels, say_all, say_few, world_shown
+from sim.cli.worlds import Labels, prompt_labels, say_all, say_basis, world_shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,7 +109,7 @@ def hardness(
         columns = (">i", labels.column("prompt"), ">N", ">value", ">gap", ">i/gap^2")
         common.show(console, f"{title}, context {names[context]}", columns, rows)
     say_all(console, unresolved(world, values, names, seed))
-    say_few(world)
+    say_basis(console, world)
     if out is not None:
         typer.echo(f"wrote {out}")
 
@@ -175,6 +175,7 @@ def agnostic(
     for reason, where in list(reasons.items())[:3]:
         contexts = f"{'context' if len(where) == 1 else 'contexts'} {_some(where)}"
         console.print(f"not safe from {reason} ({common.plain(contexts)})")
+    say_basis(console, world)
 
 
 def _at(profile: "np.ndarray", share: float) -> str:

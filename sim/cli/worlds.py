@@ -1,6 +1,7 @@
 """`iapo values`, `iapo env list` and `iapo env show`."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -68,11 +69,14 @@ def values(
     out: options.Table = None,
     seed: options.WorldSeed = 0,
 ) -> None:
-    """Show exact values: the best arm of every context.
+    """Show the values of arms: the best one of every context.
 
-    And what choosing prompts by single answers would give. Values are averages over all queries of the environment.
+    And what choosing prompts by single answers would give. Values are averages over all queries of the environment,
+    exact where its law is given. Of a log they are unbiased estimates, up to the completions of a pair, each with a
+    95 % interval over queries that holds by itself.
     Contexts, and prompts without a name, count from 0. With --context every prompt is shown, best first.
-    --out writes every value (context, prompt, scale, value), prompts by name where they have one.
+    --out writes every value (context, prompt, scale, value; of a log low and high, too), prompts by name where they
+    have one.
 
     Example: iapo values crossover
     """
@@ -80,18 +84,27 @@ def values(
     import numpy as np
 
     from sim import envs
+    from sim.cli import samples
     from sim.cli.digits import shown
     from sim.comparison import cells
+    from sim.constants import TIES
     from sim.engine import runner
     from theory.truth import unresolved, whole_values
 
     runner.check_seed(seed)
     programs.keep()
     world = envs.get(env)
-    labels = prompt_labels(world)
-    table, names = whole_values(world, seed, tie), cells.context_names(world)
-    if context is not None and not 0 <= context < len(table):
-        raise ValueError(f"context is {context}; {world.name} has the contexts 0 to {len(table) - 1}")
+    labels, names = prompt_labels(world), cells.context_names(world)
+    if context is not None and not 0 <= context < len(names):
+        raise ValueError(f"context is {context}; {world.name} has the contexts 0 to {len(names) - 1}")
+    if tie not in (None, *TIES):
+        raise ValueError(f"tie is {tie!r}; allowed are {', '.join(TIES)}")
+    if world.data is not None and world.data.completions is not None:
+        samples.show_values(world.data if tie is None else replace(world.data, tie=tie), names, labels, context, out)
+        if out is not None:
+            typer.echo(f"wrote {out}")
+        return
+    table = whole_values(world, seed, tie)
     if out is not None:
         _write_values(table, names, labels, out)
     console, title = common.console(), f"{world.name}: exact values{world_shown(world, seed)}"
@@ -115,7 +128,6 @@ def values(
             rows.append((labels(prompt), alone, own[prompt].argmax() + 1, best))
         common.show(console, f"{title}, context {names[context]}", columns, rows, "Best first. ^ best of its column.")
     say_all(console, unresolved(world, table, names, seed))
-    say_few(world)
     if out is not None:
         typer.echo(f"wrote {out}")
 
@@ -126,10 +138,20 @@ def say_all(console: "Console", sentences: Sequence[str]) -> None:
         console.print(common.plain(sentence))
 
 
-def say_few(world: "NamedSource", name: str = "") -> None:
-    """Warn where values reach beyond the completions that stand behind them."""
+def bases(worlds: "Sequence[NamedSource]") -> dict[str, str]:
+    """Sentences about what values of logs stand on, by the name of the environment."""
+    from sim.envs.logs import basis
+
+    found = {world.name: basis(world.data) for world in worlds if world.data is not None}
+    return {name: said for name, said in found.items() if said is not None}
+
+
+def say_basis(console: "Console", world: "NamedSource", name: str = "") -> None:
+    """Say what exact computation on a log stands on, and warn where it reaches beyond the completions of a pair."""
     from sim.envs.logs import few_completions
 
+    for said in bases([world]).values():
+        console.print(common.plain(f"{name and f'{name}: '}{said}"), soft_wrap=True)
     if world.data is not None and (few := few_completions(world.data)) is not None:
         typer.echo(common.plain(f"warning: {name and f'{name}: '}{few}"), err=True)
 
@@ -200,6 +222,7 @@ def show(
         ("queries", f"{drawn.world.num_queries} ({split})"),
         ("tie credit", strategy.tie if "mv" in strategy.aggregate else "-"),
     ]
+    facts += [("stands on", said.removeprefix("Stands on ")) for said in bases([world]).values()]
     if world.data is not None:
         origin = ", ".join(f"{key}: {value}" for key, value in world.data.provenance.items())
         facts.append(("from", f"{origin[:_ORIGIN]} ..." if len(origin) > _ORIGIN else origin or "-"))

@@ -4,7 +4,7 @@
 pytree that trials run on.
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import jax
@@ -42,7 +42,9 @@ class Dataset:
         query_weights: relative frequency of each query; uniform when None.
         test: mask of the queries that the source holds out, shape (query,); None when it names none.
         completions: how many completions of a model stand behind the law of each pair, >= 1, shape (prompt, query);
-            None where the law was given, or nobody knows.
+            None where the law was given, or nobody knows. Each law is then that of their frequencies.
+        pair_costs: mean cost of the completions behind each pair, >= 0, shape (prompt, query); None where costs are
+            known, or nobody knows. Trials charge `costs`.
         tie: majority-vote credit of a tied right answer: "uniform" (1/t) or "half" (0.5).
         prompt_names, context_names: labels for people.
         provenance: where it comes from (any JSON object).
@@ -77,6 +79,7 @@ class Dataset:
     query_weights: np.ndarray | None = None
     test: np.ndarray | None = None
     completions: np.ndarray | None = None
+    pair_costs: np.ndarray | None = None
     tie: str = "uniform"
     prompt_names: tuple[str, ...] = ()
     context_names: tuple[str, ...] = ()
@@ -113,6 +116,32 @@ class Dataset:
         """Probability of each query over all splits, shape (query,)."""
         weights = np.ones(self.num_queries) if self.query_weights is None else self.query_weights
         return weights / weights.sum()
+
+    def subset(self, ids: np.ndarray) -> "Dataset":
+        """The same environment with some of its queries.
+
+        Args:
+            ids: numbers of the queries to keep, in their new order, shape (query,).
+
+        Raises:
+            ValueError: `ids` holds no query, or one that the data lacks.
+
+        Example:
+            >>> import numpy as np
+            >>> from sim import envs
+            >>> envs.get("bon-query-effects").data.subset(np.array([1])).num_queries
+            1
+        """
+        if len(ids) == 0 or np.min(ids) < 0 or np.max(ids) >= self.num_queries:
+            raise ValueError(f"{self.name}: ids must hold at least one query, each from 0 to {self.num_queries - 1}")
+        parts: dict[str, Any] = {"probs": self.probs[:, ids], "test": None}
+        for name, axis in (("values", 1), ("completions", 1), ("pair_costs", 1), ("answers", 0), ("query_weights", 0)):
+            table = getattr(self, name)
+            parts[name] = None if table is None else np.take(table, ids, axis=axis)
+        names = self.provenance.get("queries")
+        if isinstance(names, list) and len(names) == self.num_queries:
+            parts["provenance"] = self.provenance | {"queries": [names[x] for x in ids]}
+        return replace(self, **parts)
 
     def gold_first(self) -> tuple[np.ndarray, np.ndarray | None]:
         """Tables with labels renamed, query by query, so that the right answer has label 0.
@@ -297,6 +326,10 @@ def _validate(data: Dataset) -> None:
         whole = np.issubdtype(counts.dtype, np.integer)
         need(whole, "completions", f"has dtype {counts.dtype}; expected whole numbers")
         need(counts >= 1, "completions", f"holds {counts.min()}; a pair has at least one completion")
+    shaped(data.pair_costs, "pair_costs", (num_prompts, num_queries))
+    if data.pair_costs is not None:
+        need(data.completions is not None, "pair_costs", "are those of completions, but completions is missing")
+        need(data.pair_costs >= 0, "pair_costs", "is negative somewhere; the cost of a completion is >= 0")
     for names, field_name, length in (
         (data.prompt_names, "prompt_names", num_prompts),
         (data.context_names, "context_names", num_contexts),

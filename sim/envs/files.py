@@ -4,15 +4,15 @@ An environment file is a .npz archive (a zip of .npy arrays) that holds no pickl
 can read and write it:
 
 * `header`: bytes (uint8) of a JSON object in UTF-8 with the keys schema ("iapo-environment"), version
-  (2), name, aggregate, max_scale, checksums and, optionally, tie, prompt_names, context_names, provenance.
+  (3), name, aggregate, max_scale, checksums and, optionally, tie, prompt_names, context_names, provenance.
 * the arrays of `Dataset`, under the names of its fields. probs, objective_weights, cost_weights and
-  costs are needed; values, context_probs and query_weights are optional; all are float64. answers and
-  completions (whole numbers) and test (bool) are optional too.
+  costs are needed; values, context_probs, query_weights and pair_costs are optional; all are float64. answers
+  and completions (whole numbers) and test (bool) are optional too.
 
 `checksums` holds the SHA-256, in hexadecimal, of every entry but the header: of the bytes of its .npy file. A file
 whose entries are not exactly those is refused, so that a damaged directory of the archive loses nothing unnoticed.
-Version 1, which had neither checksums nor completions, is still read. Entries are stored or deflated; all together
-unpack to at most 1 GiB.
+Version 1, which had neither checksums nor completions, and version 2, without pair_costs, are still read. Entries are
+stored or deflated; all together unpack to at most 1 GiB.
 
 Fields mean what `Dataset` says. What is optional and absent has the default of `Dataset`. Text that UTF-8 cannot hold,
 the lone surrogates of UTF-16, is written as its escape: the six characters \ud83d.
@@ -33,11 +33,11 @@ from sim.envs.unpickle import readable_file
 from sim.writing import escape, write_whole
 
 SCHEMA = "iapo-environment"
-VERSION = 2
+VERSION = 3
 
-_READ = (1, 2)
+_READ = (1, 2, 3)
 _NEEDED = ("probs", "objective_weights", "cost_weights", "costs")
-_OPTIONAL = ("values", "answers", "context_probs", "query_weights", "test", "completions")
+_OPTIONAL = ("values", "answers", "context_probs", "query_weights", "test", "completions", "pair_costs")
 _STRING_LISTS = ("aggregate", "prompt_names", "context_names")
 _HEADER: dict[str, tuple[type, str]] = {
     "schema": (str, "a string"),
@@ -233,7 +233,7 @@ def _parse_header(path: Path, array: np.ndarray) -> dict[str, Any]:
     if schema != SCHEMA:
         raise ValueError(f"{path}: header names the schema {schema!r}; expected {SCHEMA!r}")
     if version not in _READ:
-        raise ValueError(f"{path}: has version {version!r} of the format; this program reads versions 1 and 2")
+        raise ValueError(f"{path}: has version {version!r} of the format; this program reads versions 1 to {VERSION}")
     for name in _HEADER_NEEDED + (("checksums",) if version > 1 else ()):
         if name not in header:
             raise ValueError(f"{path}: header lacks {name!r}")

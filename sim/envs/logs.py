@@ -148,9 +148,12 @@ def from_log(
     if aggregate == ("mv",) and answers is not None:
         num_labels = int(max(outcomes[0].max(), answers.max())) + 1
     probs, values = _empirical(prompts, queries, outcomes, pulled, num_labels)
-    costs = np.zeros(len(prompt_names))
+    costs, pair_costs = np.zeros(len(prompt_names)), None
     if cost is not None:
-        costs = np.bincount(prompts, _numbers(log[cost], cost, wrong)) / pulled.sum(axis=1)
+        charged, pair_costs = _numbers(log[cost], cost, wrong), np.zeros(pulled.shape)
+        costs = np.bincount(prompts, charged) / pulled.sum(axis=1)
+        np.add.at(pair_costs, (prompts, queries), charged)
+        pair_costs /= pulled
     return Dataset(
         name=name,
         aggregate=aggregate,
@@ -162,6 +165,7 @@ def from_log(
         values=values,
         answers=answers,
         completions=pulled,
+        pair_costs=pair_costs,
         prompt_names=tuple(prompt_names),
         context_names=contexts.names,
         provenance={
@@ -275,16 +279,29 @@ def _label(answers: np.ndarray, gold: np.ndarray, queries: np.ndarray) -> tuple[
     return labels[: queries.size], right, torn
 
 
+def basis(data: Dataset) -> str | None:
+    """A sentence about what exact computation on a sample stands on; None where the law was given."""
+    if data.completions is None:
+        return None
+    behind = f"Stands on {_behind(data.completions)} completions per (prompt, query) of a log"
+    return f"{behind}: the plug-in law of a sample, not exact truth"
+
+
 def few_completions(data: Dataset) -> str | None:
     """A sentence where values reach beyond the completions that stand behind them; None where they do not."""
     if data.completions is None or data.max_scale <= data.completions.min():
         return None
-    low, high = int(data.completions.min()), int(data.completions.max())
-    counts = f"{low}" if low == high else f"{low} to {high}"
+    least, behind = int(data.completions.min()), _behind(data.completions)
     return (
-        f"N up to {data.max_scale} from {counts} completions per pair: a value at N > {low} is that of drawing from "
+        f"N up to {data.max_scale} from {behind} completions per pair: a value at N > {least} is that of drawing from "
         "these again and again, as if there were no other completions"
     )
+
+
+def _behind(counts: np.ndarray) -> str:
+    """Completions of a pair: 16, or 2 to 16."""
+    low, high = int(counts.min()), int(counts.max())
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def _by_value(entry: Any) -> str:

@@ -9,7 +9,7 @@ whoever gets them.
 """
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int
 
 from sim.constants import GOLD, TIES
 from sim.kernels.moments import Moments, normal_rows
@@ -81,6 +81,59 @@ def majority_credit_given(
     return np.moveaxis(found, 0, 1).reshape(*probs.shape, max_scale)
 
 
+def credit_of_subsets(
+    counts: Int[np.ndarray, "*rows answer"], max_scale: int, tie: str = "uniform"
+) -> Float64[np.ndarray, "*rows scale"]:
+    """Mean credit over all subsets of N of the votes of each row: the U-statistic, unbiased for their law's credit.
+
+    The recurrence above with binomial weights C(c_j, i) r^i (1 - r)^(c_j - i) in place of Poisson's: divided by the
+    binomial probability of N votes in all, they are draws without replacement, for any r.
+
+    Args:
+        counts: votes for every answer in each row; answer 0 is the right one.
+        max_scale: largest number of votes Nmax.
+        tie: as in `majority_credit`.
+
+    Returns:
+        Entry N - 1 of the last axis is for N votes; NaN beyond the votes of a row.
+
+    Example:
+        >>> import numpy as np
+        >>> from sim.kernels.majority import credit_of_subsets
+        >>> credit_of_subsets(np.array([3, 1]), 4).tolist()
+        [0.75, 0.75, 1.0, 1.0]
+    """
+    if tie not in TIES:
+        raise ValueError(f"tie is {tie!r}; allowed are {', '.join(TIES)}")
+    flat = counts.reshape(-1, counts.shape[-1])
+    sorted_counts = np.concatenate([flat[:, : GOLD + 1], -np.sort(-flat[:, 1:], axis=1)], axis=1)
+    rows, inverse = np.unique(sorted_counts, axis=0, return_inverse=True)
+    found = np.empty((len(rows), max_scale))
+    for start in range(0, len(rows), _BLOCK):
+        block = rows[start : start + _BLOCK]
+        width = 1 + max(1, np.count_nonzero(block[:, 1:], axis=1).max(initial=0))
+        found[start : start + _BLOCK] = _subset_credit(block[:, :width], max_scale, tie)
+    return found[np.ravel(inverse)].reshape(*counts.shape[:-1], max_scale)
+
+
+def _subset_credit(counts: np.ndarray, max_scale: int, tie: str) -> np.ndarray:
+    total = counts.sum(axis=1)
+    chance = np.minimum(0.5, max_scale / (2.0 * np.maximum(total, 1)))
+    gold, others = counts[:, GOLD], counts[:, 1:]
+    weights = [_binomial(own, chance, max_scale) for own in (gold, *others.T, others.sum(axis=1))]
+    votes = _binomial(total, chance, max_scale)
+    inside = votes > 0
+    mean = _moments_of(weights, np.where(inside, votes, 1.0), max_scale, tie).mean
+    return np.where(inside[1:].T, mean, np.nan)
+
+
+def _binomial(size: np.ndarray, chance: np.ndarray, largest: int) -> np.ndarray:
+    """Binomial probabilities of 0..largest, shape (count, row); exactly 0 above a row's size."""
+    drawn = np.arange(1, largest + 1)[:, None]
+    steps = np.maximum(size - drawn + 1, 0) / drawn * (chance / (1 - chance))
+    return np.cumprod(np.concatenate([(1 - chance)[None] ** size, steps]), axis=0)
+
+
 def _two_answers(gold: np.ndarray, max_scale: int) -> Moments:
     """Closed form for one rival: q_{2m+1} = q_{2m-1} + (2p - 1) C(2m-1, m) (p(1-p))^m and q_{2m} = q_{2m-1}.
 
@@ -113,8 +166,14 @@ def _many_answers(gold: np.ndarray, others: np.ndarray, max_scale: int, tie: str
         votes = _one_more(votes)
         for shifted in {given, -1} if given > GOLD else {given}:
             weights[shifted] = _one_more(weights[shifted])
+    return _moments_of(weights, np.broadcast_to(votes, (max_scale + 1, gold.size)), max_scale, tie)
+
+
+def _moments_of(weights: list[np.ndarray], votes: np.ndarray, max_scale: int, tie: str) -> Moments:
+    """Moments from the weights (count, row) of the right answer, of each rival, of all rivals, and of all votes."""
     gold_weight, *rival_weights, rest_weight = weights
-    wins = np.zeros((min(others.shape[1], max_scale - 1) + 1, max_scale + 1, gold.size))  # tied rivals, votes, row
+    num_tied = min(len(rival_weights), max_scale - 1) + 1
+    wins = np.zeros((num_tied, max_scale + 1, gold_weight.shape[1]))  # tied rivals, votes, row
     for m in range(1, max_scale // 2 + 1):
         ways = rival_ways(rival_weights, m, max_scale - m)
         wins[: len(ways), m : m + ways.shape[1]] += gold_weight[m] * ways

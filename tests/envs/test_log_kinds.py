@@ -224,14 +224,15 @@ def test_values_beyond_the_completions_are_said_to_be_so(tmp_path: Path):
     said = "warning: N up to 64 from 2 completions per pair: a value at N > 2 is that of drawing from these again"
     assert said in done.stderr
     shown = iapo("values", tmp_path / "made.npz")
-    assert "1.0000" in shown.stdout
-    assert said in shown.stderr
+    assert "No values at N > 2: a log says nothing beyond the completions of a pair" in shown.stdout
+    assert "1.0000" in shown.stdout  # of all pairs of two completions of a, one is right: the largest is 1
     assert said in iapo("hardness", tmp_path / "made.npz").stderr
     compared = iapo(
         *("compare", "--env", tmp_path / "made.npz", "--algorithm", "uniform", "--budget", 64, "--trials", 2),
         *("--out", tmp_path / "out", "--workers", 1),
     )
     assert said.replace("warning: ", "warning: log: ") in compared.stderr
+    assert "log: Stands on 2 completions per (prompt, query) of a log: the plug-in law of a sample" in compared.stdout
     assert first_values(data)[1] == 0.75  # plug-in, as before
     assert "warning" not in imported(log, *options, 2)[1].stderr
     assert "warning" not in iapo("values", tmp_path / "made.npz").stderr

@@ -77,6 +77,7 @@ def test_votes_by_hand() -> None:
     np.testing.assert_array_equal(data.answers, [1, 1])
     np.testing.assert_array_equal(data.costs, [2.0, 15.0])
     np.testing.assert_array_equal(data.completions, [[4, 2], [1, 1]])
+    np.testing.assert_array_equal(data.pair_costs, [[2.0, 2.0], [20.0, 10.0]])
     assert data.values is None
     assert data.prompt_names == ("plain", "steps")
     assert data.provenance["queries"] == ["q1", "q2"]

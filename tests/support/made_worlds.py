@@ -21,6 +21,7 @@ def world(aggregate: tuple[str, ...] = ("mv",), full: bool = True) -> Dataset:
             "query_weights": rng.uniform(0.5, 1.5, 5),
             "test": np.arange(5) >= 3,
             "completions": rng.integers(1, 129, (3, 5)),
+            "pair_costs": np.arange(15.0).reshape(3, 5),
             "tie": "half",
             "prompt_names": ("plain", "step by step", "Gedächtnis"),
             "context_names": ("cheap", "dear"),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int
 
 from sim.kernels.moments import Moments, normal_rows
 
@@ -65,6 +65,40 @@ def best_of_n_moments(
     shape = (*probs.shape[:-1], max_scale)
     first, second = miss[0].T, miss[1].T
     return Moments((top[:, None] - first).reshape(shape), np.maximum(second - first**2, 0).reshape(shape))
+
+
+def best_of_subsets(
+    values: Float64[np.ndarray, "*rows atom"], counts: Int[np.ndarray, "*rows atom"], max_scale: int
+) -> Float64[np.ndarray, "*rows scale"]:
+    """Mean largest over all subsets of N of the scores of each row: the U-statistic, unbiased for their law's.
+
+    All N are among the lowest i of n scores with chance C(i, N) / C(n, N), where independent draws have (i / n)^N.
+
+    Args:
+        values: score of every atom in each row.
+        counts: how often each was drawn.
+        max_scale: largest number of draws Nmax.
+
+    Returns:
+        Entry N - 1 of the last axis is for N scores; NaN beyond the scores of a row.
+
+    Example:
+        >>> import numpy as np
+        >>> from theory.blocks.best_of_n import best_of_subsets
+        >>> best_of_subsets(np.array([0.0, 1.0]), np.array([2, 1]), 3).round(6).tolist()
+        [0.333333, 0.666667, 1.0]
+    """
+    order = np.argsort(values, axis=-1)
+    scores = np.take_along_axis(values, order, axis=-1)
+    below = np.cumsum(np.take_along_axis(counts, order, axis=-1), axis=-1)[..., :-1]
+    total, step = counts.sum(axis=-1), np.diff(scores, axis=-1)
+    chance, found = np.ones(below.shape), np.full((*counts.shape[:-1], max_scale), np.nan)
+    for drawn in range(max_scale):
+        left = (total - drawn)[..., None]
+        chance = chance * np.maximum(below - drawn, 0) / np.maximum(left, 1)
+        mean = scores[..., -1] - (step * chance).sum(axis=-1)
+        found[..., drawn] = np.where(left[..., 0] > 0, mean, np.nan)
+    return found
 
 
 def shared_best_of_n(
