@@ -95,11 +95,16 @@ def compare(
     for sentence in driver.replaced(plan):
         common.console().print(common.plain(sentence))
     _say_unresolved(plan)
+    if not algorithm:
+        recommended = (
+            f"{defaults.RECOMMENDED} is recommended: {defaults.WHY}; " if defaults.RECOMMENDED in texts else ""
+        )
+        typer.echo(f"{recommended}--algorithm all compares all")
     typer.echo(f"\nIn {out}: {', '.join((*driver.FILES, *pictures))}")
 
 
 def _contenders(environments: list[str], named: list[str] | tuple[()]) -> tuple[str, ...]:
-    """What is compared: as named, every name in the place of `all`, or a few; says which of those cannot run."""
+    """Contenders of a comparison: as named, all in the place of `all`, or a few; says which of those cannot run."""
     from sim.comparison import compare as driver
 
     if named and defaults.EVERY not in named:
@@ -108,9 +113,6 @@ def _contenders(environments: list[str], named: list[str] | tuple[()]) -> tuple[
     for name, why in unable.items():
         instead = f"; use {defaults.REFERENCE} there" if name == defaults.RECOMMENDED else ""
         typer.echo(f"{name} is left out; {common.plain(why)}{instead}", err=True)
-    if not named:
-        recommended = f": {defaults.RECOMMENDED} is recommended, {defaults.WHY}" if defaults.RECOMMENDED in able else ""
-        typer.echo(f"compares {', '.join(able)}{recommended}; --algorithm all compares all", err=True)
     parts = [able if text == defaults.EVERY else (text,) for text in named or (defaults.EVERY,)]
     return tuple(dict.fromkeys(text for part in parts for text in part))
 
