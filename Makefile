@@ -15,7 +15,7 @@ run: $(VENV)/run
 
 compare: OUT ?= results/compare
 compare: $(VENV)/run
-	$(BIN)/iapo compare --out $(OUT)
+	$(BIN)/iapo compare --algorithm all --out $(OUT)
 
 test: $(VENV)/test
 	$(BIN)/python -m pytest $(PARALLEL)

@@ -43,6 +43,7 @@ SWEEP: dict[str, Any] = {
     },
     "per_arm": (1, 4, 16, 64),
     "algorithms": (
+        "mixture-racing",
         "psst",
         "psst+k4",
         "prompt-halving",

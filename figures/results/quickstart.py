@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _SAID = {
+    "mixture-racing": "mixture racing: prompt with N",
     "psst": "PSST: prompt with N",
     "uniform": "uniform",
     "psst+k1": "PSST+K1: prompt, then N",
@@ -101,12 +102,12 @@ def _learning(axes: Axes, summary: "pd.DataFrame") -> None:
     last = summary[summary["budget"] == summary["budget"].max()].sort_values("acr_mean", ascending=False, kind="stable")
     looks = {name: style.look(name) for name in last["algorithm"] if style.look(name).marker}
     labels = [_SAID.get(name, look.label) for name, look in looks.items()]
-    place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0.0, 0.9), "borderaxespad": 0.3}
+    place: dict[str, Any] = {"loc": "lower right", "borderaxespad": 0.3}
     axes.legend([look.handle for look in looks.values()], labels, handlelength=1.4, labelspacing=0.25, **place)
     for value in last.loc[last["algorithm"] == "oracle", "acr_mean"]:
         at, apart = axes.get_yaxis_transform(), (0, 2)
         axes.annotate("exact best", (1.0, value), apart, at, "offset points", ha="right", va="bottom")
     low, high = axes.get_ylim()
-    axes.set_ylim(low, high + 0.06 * (high - low))
+    axes.set_ylim(low - 0.09 * len(looks) * (high - low), high + 0.06 * (high - low))  # room below for the legend
     axes.set_xlabel("budget (completions), 95 % intervals")
     axes.set_title("c  Who finds it: ACR", loc="left", fontweight="bold")

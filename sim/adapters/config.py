@@ -128,7 +128,7 @@ def _config(path: Path, content: dict[str, Any], may_import: Trust) -> Config:
             f"is {config.algorithm_text!r}, which pulls one arm or a few at a time; in batch mode every round is a "
             "batch: use one with rounds, such as psst, or endpoint.mode 'sync'",
         )
-    _check_answers(top, config)
+    config = replace(config, answers=_answers(top, config))
     if config.votes and config.queries.gold is None:
         raise top.wrong("queries.gold", "is missing; votes ('mv') need the column of the right answers")
     for objective in objectives:
@@ -399,21 +399,19 @@ def _algorithm(top: TomlTable, text: str, may_import: Trust) -> "Algorithm":
     return algorithm
 
 
-def _check_answers(top: TomlTable, config: Config) -> None:
-    """Refuse a number of answers where nothing is voted on, and its absence where an algorithm needs it.
+def _answers(top: TomlTable, config: Config) -> int | None:
+    """Different answers to a query, as said, or as assumed for a rule that values votes by a law of the answers.
 
-    Rules that are given sums of blocks make no use of it: those count the answers that pulls show.
+    Then as many as the completions of a vote can show beside the right one, up to the most that there can be. Too many
+    cost such a rule time and next to no regret. Other rules count the answers that pulls show.
     """
     from sim.raw import RAW
 
     if config.answers is not None and not config.votes:
         raise top.wrong("tune.answers", f"is {config.answers}; no objective is voted on, so that there are no answers")
     if config.answers is None and config.votes and config.algorithm.estimator == RAW:
-        raise top.wrong(
-            "tune.answers",
-            f"is missing; {config.algorithm_text!r} values votes by a law of the answers and needs to know how many "
-            f"different ones a query can have, what cannot be read among them: 2 to {MAX_ANSWERS}",
-        )
+        return min(config.max_scale + 1, MAX_ANSWERS)
+    return config.answers
 
 
 def _caps(top: TomlTable, made: CapsTable, rounds: int, probing: int) -> Caps:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from sim import instances, origins
+from sim import defaults, instances, origins
 from sim.adapters.evidence import Estimate, Paid, interval
 from sim.adapters.live import Desk, Live, RunStep, in_parallel, token_counts
 from sim.adapters.paid.sampler import Want, consecutive
@@ -146,6 +146,17 @@ def replaced(config: Config) -> str:
         f"tune.algorithm is {config.algorithm_text!r} and tune.max_scale {config.max_scale}: takes estimator={taken} "
         f"instead of {config.algorithm.estimator}, whose table would be too large"
     )
+
+
+def assumed(config: Config) -> str:
+    """Sentences on an algorithm and a number of answers that the run file leaves out; "" where it gives both."""
+    said, given = [], config.source["tune"]
+    if "algorithm" not in given:
+        said += [f"tune.algorithm is not given: {config.algorithm_text} is recommended, {defaults.WHY}"]
+    if "answers" not in given and config.answers is not None:
+        number = f"{config.answers} different answers to a query, what cannot be read among them"
+        said += [f"tune.answers is not given: {config.algorithm_text} assumes {number}; say how many where you know"]
+    return ". ".join(said)
 
 
 def run_key(seed: int) -> Key:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from sim import defaults
 from sim.cli import common, completion, interrupt, options, workers
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def compare(
         typer.Option(
             metavar="ALGORITHM",
             help="The others are tested against it.",
-            show_default="psst, or else the first",
+            show_default=f"{defaults.REFERENCE}, or else the first",
             autocompletion=completion.algorithms,
         ),
     ] = None,
@@ -65,24 +66,23 @@ def compare(
 ) -> None:
     """Compare algorithms on environments, with exact scores.
 
-    Policies are scored by exact values on held-out queries. The small worlds with known answers have no split: train
-    and test are the whole query law. Every algorithm meets the same worlds, splits and seeds. Writes
+    Where no algorithm is named, a few are compared: mixture-racing, which is recommended, psst and five to judge them
+    by. Policies are scored by exact values on held-out queries. The small worlds with known answers have no split:
+    train and test are the whole query law. Every algorithm meets the same worlds, splits and seeds. Writes
     trials.parquet, summary.csv, contexts.csv, compare.png, compare.pdf and provenance.json. What is finished is kept:
     the same command goes on where it was stopped, and further budgets or algorithms only add what is missing.
 
     Example: iapo compare MATH_final.pkl --algorithm psst --algorithm ucb --budget 1k --budget 5k --out math
     """
     named = [*(place or ()), *(env or ())] or ENVS
-    options.check_names(named, algorithm or ())
+    options.check_names(named, (text for text in algorithm or () if text != defaults.EVERY))
     from sim import plugins
     from sim.comparison import compare as driver
     from sim.comparison import given
 
-    texts, unable = (tuple(algorithm), {}) if algorithm else driver.able(named)
-    for name, why in unable.items():
-        typer.echo(f"{name} is left out; {common.plain(why)}", err=True)
+    texts = _contenders(named, algorithm or ())
     if reference is None:
-        reference = "psst" if "psst" in texts else texts[0]
+        reference = defaults.REFERENCE if defaults.REFERENCE in texts else texts[0]
     rules, places, out = texts, tuple(named), out if dask is None else out.resolve()
     if dask is not None:
         rules = tuple(given.placed(text, plugins.everywhere(text)) for text in texts)
@@ -99,7 +99,26 @@ def compare(
     for sentence in driver.replaced(plan):
         common.console().print(common.plain(sentence))
     _say_unresolved(worlds)
+    if not algorithm:
+        recommended = (
+            f"{defaults.RECOMMENDED} is recommended: {defaults.WHY}; " if defaults.RECOMMENDED in texts else ""
+        )
+        typer.echo(f"{recommended}--algorithm all compares all")
     typer.echo(f"\nIn {out}: {', '.join((*driver.FILES, *pictures))}")
+
+
+def _contenders(environments: list[str], named: list[str] | tuple[()]) -> tuple[str, ...]:
+    """Contenders of a comparison: as named, all in the place of `all`, or a few; says which of those cannot run."""
+    from sim.comparison import compare as driver
+
+    if named and defaults.EVERY not in named:
+        return tuple(named)
+    able, unable = driver.able(environments, None if named else defaults.COMPARISON)
+    for name, why in unable.items():
+        instead = f"; use {defaults.REFERENCE} there" if name == defaults.RECOMMENDED else ""
+        typer.echo(f"{name} is left out; {common.plain(why)}{instead}", err=True)
+    parts = [able if text == defaults.EVERY else (text,) for text in named or (defaults.EVERY,)]
+    return tuple(dict.fromkeys(text for part in parts for text in part))
 
 
 def carry_out(

@@ -4,10 +4,17 @@ import ast
 from importlib.util import find_spec
 from pathlib import Path
 
+from sim import defaults
+
 
 def algorithms(incomplete: str) -> list[str]:
     """Registered algorithms that begin so."""
     return _beginning(incomplete, registered("sim.algorithms", "ALGORITHMS"))
+
+
+def contenders(incomplete: str) -> list[str]:
+    """The same, and the name that stands for all."""
+    return [*algorithms(incomplete), *_beginning(incomplete, [defaults.EVERY])]
 
 
 def environments(incomplete: str) -> list[str]:

@@ -83,7 +83,7 @@ def tune(
     items = driver.load_items(run)
     programs.keep()
     driver.check(run)
-    show_run(run, len(items), driver.replaced(run))
+    show_run(run, len(items), driver.replaced(run) or driver.assumed(run))
     with connected(run) as live:
         needed_probe = bool(driver.probe_wants(live, items))
         if no_probe:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from sim import defaults
 from sim.cli import completion
 from sim.whole import whole as _whole
 
@@ -120,9 +121,9 @@ Algorithms = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME[:OPTION=VALUE,...]",
-        help="An algorithm, from `iapo algorithms` or mine.py:Name; once per algorithm.",
-        show_default="all that can run",
-        autocompletion=completion.algorithms,
+        help="An algorithm, from `iapo algorithms` or mine.py:Name; once per algorithm. `all`: all that can run.",
+        show_default=", ".join(defaults.COMPARISON),
+        autocompletion=completion.contenders,
     ),
 ]
 Seed = Annotated[int, typer.Option(parser=whole, metavar="S", help="Decides everything that is random.")]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sim import defaults
 from sim.cli import common, options, programs
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def plan(
             help="Regret that may be ignored; also the mean regret that is aimed at.",
         ),
     ] = 0.01,
-    algorithm: options.Algorithm = "psst",
+    algorithm: options.Algorithm = defaults.RECOMMENDED,
     most: Annotated[
         int,
         typer.Option(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sim import defaults
 from sim.cli import common, compare
 
 if TYPE_CHECKING:
@@ -13,12 +14,12 @@ if TYPE_CHECKING:
 
 ENV = "long-scales"
 """Fixed and without a split: one table of exact values is the truth of every trial."""
-ALGORITHMS = ("psst", "uniform", "psst+k1", "triple-n1", "oracle")
+ALGORITHMS = (defaults.RECOMMENDED, defaults.REFERENCE, "uniform", "psst+k1", "triple-n1", "oracle")
 BUDGETS = (2000, 5000, 20000, 50000)
 TRIALS = 100
 NEXT = (
     ("iapo compare --env FILE", "your own environment, made of your logs by iapo env import (docs/format.md)"),
-    ("make compare", "every algorithm on both synthetic worlds, which takes minutes (iapo compare)"),
+    ("make compare", "every algorithm on both synthetic worlds, which takes minutes (iapo compare --algorithm all)"),
     ("docs/index.md", "words, results, guarantees, live models"),
 )
 """Commands to run next, and their use."""
@@ -30,7 +31,7 @@ def quickstart(
 ) -> None:
     """Show a first result in a minute: who finds the best arm.
 
-    Four algorithms on the world long-scales, in a minute of one core: a picture (prompts cross over N, the best pair at
+    Five algorithms on the world long-scales, in a minute of one core: a picture (prompts cross over N, the best pair at
     every cost, who finds it), a sentence that says who won, and what to run next. Writes trials.parquet, summary.csv,
     contexts.csv, quickstart.png, quickstart.pdf and provenance.json. What is finished is kept: the same command goes on
     where it was stopped.

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from sim import algorithms as rooms
-from sim import envs, instances
+from sim import defaults, envs, instances
 from sim.comparison import cells, given
 from sim.comparison import compare as driver
 from sim.comparison.compare import Plan, Result, Step
@@ -149,7 +149,7 @@ def _reference(reference: Any, rules: tuple[str | given.Given, ...]) -> str:
     """The name of the algorithm that the others are tested against."""
     names = list(map(str, rules))
     if reference is None:
-        return "psst" if "psst" in names or not names else names[0]
+        return defaults.REFERENCE if defaults.REFERENCE in names or not names else names[0]
     return str(given.algorithms_of(reference)[0])
 
 

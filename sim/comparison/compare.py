@@ -214,11 +214,17 @@ def check(plan: Plan) -> dict[str, NamedSource]:
     return worlds
 
 
-def able(names: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
-    """The registered contenders that can be read and run on environments of these names, and why others cannot."""
+def able(names: Sequence[str], wanted: Sequence[str] | None = None) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Contenders that can be read and run on environments of these names, and why others cannot.
+
+    Args:
+        names: of the environments.
+        wanted: names of the contenders in question; all that are registered when None.
+    """
+    wanted = contenders.names() if wanted is None else wanted
     shapes = {world.name: runner.shape_of(world.source) for world in (given.world(name, None) for name in names)}
     unable: dict[str, str] = {}
-    for text in contenders.names():
+    for text in wanted:
         about = ""
         try:
             contender = contenders.get(text)
@@ -227,7 +233,7 @@ def able(names: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
                 contender.check_world(shape)
         except ValueError as error:
             unable[text] = f"{about}{error}"
-    return tuple(text for text in contenders.names() if text not in unable), unable
+    return tuple(text for text in wanted if text not in unable), unable
 
 
 def replaced(plan: Plan) -> Iterator[str]:

@@ -218,7 +218,6 @@ BAD = {
     "algorithm": ("[tune]", '[tune]\nalgorithm = "pst"', "tune.algorithm cannot be used: unknown algorithm 'pst'"),
     "oracle": ("[tune]", '[tune]\nalgorithm = "oracle"', "tune.algorithm is 'oracle', which needs the truth"),
     "overspends": ("[tune]", '[tune]\nalgorithm = "psst:budget_rule=reference"', "tune.algorithm .* may spend more"),
-    "answers": ("[tune]", '[tune]\nalgorithm = "mixture-racing"', "tune.answers is missing; .* different ones a query"),
     "many answers": ("[tune]", "[tune]\nanswers = 99", "tune.answers is 99; expected a whole number from 2 to"),
     "budget": ("budget = 100", "budget = 5.5", "tune.budget is 5.5; expected a whole number"),
     "worded budget": ("budget = 100", 'budget = "5.5k5"', "tune.budget is '5.5k5'; expected a whole number"),

@@ -25,7 +25,7 @@ from sim.cli import common
 
 pytest.importorskip("openai", reason="the extra [llm] is not installed")
 
-UNIFORM = RUN.replace("budget = 400", 'algorithm = "uniform"\nbudget = 90')
+UNIFORM = RUN.replace('"psst"\nbudget = 400', '"uniform"\nbudget = 90')
 
 
 def test_no_allocation_costs_more_than_the_bound(folder: Path):

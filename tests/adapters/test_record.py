@@ -79,7 +79,7 @@ def test_a_recorded_environment_holds_what_the_model_answered(folder: Path):
 def test_what_tuning_saw_is_an_environment_where_it_has_no_gaps(folder: Path):
     model = Model(answer=digit)
     with serving(model) as url:
-        file = write(folder, url, RUN.replace("[tune]", '[tune]\nalgorithm = "uniform"'))
+        file = write(folder, url, RUN.replace('"psst"', '"uniform"'))
         empty = iapo("replay", folder / "out", "--out", folder / "seen.npz")
         assert "no such journal" in empty.stderr
         assert iapo("tune", file, "--yes").exit_code == 0

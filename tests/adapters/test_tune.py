@@ -144,7 +144,7 @@ def test_completions_that_fail_leave_estimates_unbiased(folder: Path, seeds: str
     With seeds they come back, and every value is as if none had failed. Without, the server draws anew: there the
     failures of one prompt say nothing of its answers.
     """
-    text = RUN.replace("budget = 400", 'algorithm = "uniform"\nbudget = 1200')
+    text = RUN.replace('"psst"\nbudget = 400', '"uniform"\nbudget = 1200')
     text, chance = text.replace("max_tokens", "cost = 5\nmax_tokens"), random.Random(5)
     share = 0.5 if seeds == "sub" else 0.2
 
@@ -251,9 +251,7 @@ def test_a_cap_below_the_budget_of_repeats_ends_with_the_best_policy_so_far(fold
 
 def test_a_cap_in_the_first_round_leaves_the_best_of_the_whole_pulls(folder: Path):
     """The algorithm has seen nothing then. A run without a whole pull has no policy."""
-    text = RUN.replace("max_tokens", "cost = 5\nmax_tokens").replace(
-        "budget = 400", 'algorithm = "uniform"\nbudget = 360'
-    )
+    text = RUN.replace("max_tokens", "cost = 5\nmax_tokens").replace('"psst"\nbudget = 400', '"uniform"\nbudget = 360')
     each = len("[0.45] query 29 has the digit 9") + 8 + 64 + 4 * 10
     with serving(Model(answer=digit)) as url:
         result = iapo("tune", write(folder, url, f"{text}[caps]\ntokens = {each - 1}\n"), "--yes")
@@ -322,7 +320,7 @@ def test_wrong_gold_and_missing_keys_are_refused_before_the_first_request(
 def test_random_orders_take_the_place_of_too_large_a_table_and_the_plan_says_so(folder: Path):
     """The table of votes would be that of pulls in which no two completions agree."""
     model = Model(answer=digit)
-    old, new = "budget = 400\nmax_scale = 4", 'algorithm = "psst:estimator=subsets"\nbudget = 90000\nmax_scale = 48'
+    old, new = '"psst"\nbudget = 400\nmax_scale = 4', '"psst:estimator=subsets"\nbudget = 90000\nmax_scale = 48'
     assert old in RUN
     with serving(model) as url:
         shown = iapo("tune", write(folder, url, RUN.replace(old, new)), "--plan", "--no-probe")
@@ -367,9 +365,7 @@ def test_a_policy_answers_alone(folder: Path, tmp_path_factory: pytest.TempPathF
 )
 def test_rules_that_pull_one_arm_at_a_time_say_so_and_work(folder: Path, name: str):
     model = Model(answer=digit)
-    text = RUN.replace("budget = 400", f'algorithm = "{name}"\nbudget = 60').replace(
-        "max_tokens", "cost = 5\nmax_tokens"
-    )
+    text = RUN.replace('"psst"\nbudget = 400', f'"{name}"\nbudget = 60').replace("max_tokens", "cost = 5\nmax_tokens")
     with serving(model) as url:
         file = write(folder, url, text)
         planned = iapo("tune", file, "--plan")  # every prompt has a cost: nothing to agree to

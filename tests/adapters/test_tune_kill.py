@@ -66,19 +66,21 @@ def calm(nursery: Nursery, memory: Path, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
-@pytest.mark.parametrize("mode", ["sync", "batch", "racing"])
+@pytest.mark.parametrize("mode", ["sync", "batch", "racing", "racing in batches"])
 def test_a_killed_run_ends_with_the_policy_of_an_undisturbed_one(
     nursery: Nursery, memory: Path, calm: Callable[[str], Calm], mode: str, seed: int, tmp_path: Path
 ):
     """Two hundred kills in each mode, ten each time; every other run has a cap that may bind.
 
-    "racing" is mixture racing, which deepens its pulls. In batch mode nothing is charged twice, and that cap is the
+    "racing" is mixture racing, which deepens its pulls. In batches nothing is charged twice, and that cap is the
     budget. JAX computes anew in the processes of the first two times; those of the others remember what it computed,
     and are kept from nothing else.
+
+    Seen to fail, "racing" both ways, where a run that goes on keeps no room for deeper pulls at places that have draws.
     """
     expected, killed, number = calm(mode), 0, 0
     charged, place = expected.charged, memory if seed > 1 else ""
-    tight = CAPS._replace(completions=BUDGET if mode == "batch" else charged.completions + UNDER_WAY)
+    tight = CAPS._replace(completions=BUDGET if "batch" in mode else charged.completions + UNDER_WAY)
     while killed < KILLS:
         run = Run(nursery, mode, tmp_path / str(number), place, words(mode, seed, number))
         caps = tight if (seed + number) % 2 else CAPS
@@ -86,5 +88,5 @@ def test_a_killed_run_ends_with_the_policy_of_an_undisturbed_one(
         assert run.end() == expected.end
         assert run.charged().completions == charged.completions + run.again()
         assert run.again() <= run.killed * UNDER_WAY
-        assert mode != "batch" or run.charged() == charged
+        assert "batch" not in mode or run.charged() == charged
         killed, number = killed + run.killed, number + 1

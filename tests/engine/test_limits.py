@@ -257,9 +257,7 @@ def test_a_live_run_refuses_a_rule_before_anything_is_asked(here: Path) -> None:
     """Seen to fail (a plan, of another design) where contracts were not looked at."""
     (here / "odd.py").write_text("from mine import Mine\n\nclass Odd(Mine):\n    queries = 'commn'\n")
     queries(here)
-    (here / "run.toml").write_text(
-        RUN.replace("URL", "http://localhost:1/v1").replace("budget = 400", 'algorithm = "odd.py:Odd"\nbudget = 400')
-    )
+    (here / "run.toml").write_text(RUN.replace("URL", "http://localhost:1/v1").replace('"psst"', '"odd.py:Odd"'))
     result = iapo("tune", "run.toml", "--plan", "--no-probe")
     refused(result, "tune.algorithm is 'odd.py:Odd': queries is 'commn'; allowed are independent, common, common-wor")
 

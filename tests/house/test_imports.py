@@ -16,6 +16,7 @@ PLUGINS = {"mistakes", "plugins"}
 
 ROOMS: dict[str, set[str]] = {
     "constants": set(),
+    "defaults": set(),
     "writing": set(),
     "designs": set(),
     "raw": set(),
@@ -41,11 +42,12 @@ ROOMS: dict[str, set[str]] = {
     "whole": set(),
     "digests": {"origins"},
     "program": {"origins", "digests"},
-    "adapters": WORLDS | PLUGINS | {"algorithms", "engine", "instances", "origins", "references", "whole"},
+    "adapters": WORLDS | PLUGINS | {"algorithms", "defaults", "engine", "instances", "origins", "references", "whole"},
     "conformance": WORLDS | PLUGINS | {"algorithms", "engine", "instances", "adapters"},
     "comparison": WORLDS
     | PLUGINS
-    | {"algorithms", "conformance", "digests", "engine", "evaluate", "instances", "origins", "program", "references"},
+    | {"algorithms", "conformance", "defaults", "digests", "engine", "evaluate", "instances", "origins", "program"}
+    | {"references"},
 }
 """Room of `sim` -> the other rooms of `sim` that it may import; `cli` may import all. docs/rooms.md shows this."""
 

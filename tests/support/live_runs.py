@@ -70,11 +70,12 @@ scorer = "number"
 [contexts]
 cost_weights = [0.0, 1.0]
 [tune]
+algorithm = "psst"
 budget = 400
 max_scale = 4
 """
 """A vote over three prompts for `digit`; URL is to be replaced."""
-TUNE = "[tune]\nbudget = 400\nmax_scale = 4"
+TUNE = '[tune]\nalgorithm = "psst"\nbudget = 400\nmax_scale = 4'
 RACING = '[tune]\nalgorithm = "mixture-racing"\nanswers = 11\nbudget = 1000\nmax_scale = 8'
 """By hand: 250 completions of 3 prompts are pulls of 4 on 30 queries, twice; two go on with 380: 2 more each."""
 SCORED = """
@@ -103,6 +104,7 @@ SCORER
 [contexts]
 cost_weights = [0.0]
 [tune]
+algorithm = "psst"
 budget = 60
 max_scale = 2
 """

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from kill_child import die_at
 
 from sim import instances
 from sim.adapters import live, summing, tune
 from sim.cli import app
-from sim.engine import runner
+from sim.engine import compiling
 from sim.kernels import counter, rounds, subsets
 
 for name in (
@@ -28,16 +29,22 @@ for name in (
 ):
     importlib.import_module(name)
 
-PURE = [(runner, name) for name in ("_begin", "_going", "_ask", "_tell", "_answer")]
-PURE += [(instances, "trial_key"), (counter, "fold"), (rounds, "block_counts"), (rounds, "pass_limits")]
-PURE += [(live, "_draw"), (summing, "_pull_units"), (subsets, "blocks_of"), (tune, "describe"), (rounds, "advance")]
-"""What a run computes with JAX: functions of their arguments alone, which know no journal and no server."""
+PURE = [(instances, "trial_key"), (counter, "fold"), (rounds, "block_counts"), (rounds, "pass_limits")]
+PURE += [(live, "_draw"), (summing, "_pull_units"), (summing, "_raw"), (subsets, "blocks_of"), (tune, "describe")]
+PURE += [(rounds, "advance")]
+"""What a run computes with JAX besides its turns: functions of their arguments alone, which know no journal and no
+server."""
 
 
 def main(file: str, moment: str, count: int, memory: str) -> None:
     """One run; see `kill_child.die_at`. With a folder `memory`, JAX computes there what no run before has computed."""
     for module, name in PURE if memory else ():
         setattr(module, name, remembered(getattr(module, name), f"{module.__name__}.{name}", Path(memory)))
+    if memory:
+        soon = compiling.soon
+        compiling.soon = lambda function: remembered(
+            soon(function), f"{function.__module__}.{function.__name__}", Path(memory)
+        )
     die_at(moment, count)
     code = app(["tune", file, "--yes"], standalone_mode=False)
     if code:
@@ -61,6 +68,6 @@ def remembered(function: Callable[..., Any], name: str, folder: Path) -> Callabl
             part = place.with_suffix(f".{os.getpid()}")
             part.write_bytes(pickle.dumps(found))
             part.rename(place)  # a kill leaves no half of it
-        return pickle.loads(place.read_bytes())
+        return jax.tree.map(jnp.asarray, pickle.loads(place.read_bytes()))
 
     return call

@@ -51,11 +51,13 @@ class Run:
     def __init__(self, nursery: Nursery, mode: str, folder: Path, memory: Path | str = "", chance: int = 0):
         folder.mkdir()
         self.model, self.killed, self.cut = BatchModel(answer=digit), 0, set[int]()
-        self._nursery, self._mode, self._folder, self._rng = nursery, mode, folder, random.Random(chance)
+        self._nursery, self._folder, self._rng = nursery, folder, random.Random(chance)
         self._kill_at, self._kept, self._base = -1, set[Any](), folder / "out" / "journal.sqlite"
-        self._memory, self._begun = str(memory), self.model.log if mode == "batch" else self.model.requests
+        self._memory, self._batches = str(memory), "batch" in mode
+        self._begun = self.model.log if self._batches else self.model.requests
         self.model.fault, self.model.moment, self.model.broken = self._fault, self._moment, nursery.kill
-        queries(folder)
+        self._races = mode.startswith("racing")
+        queries(folder, 6 if self._races else 30)
 
     def _fault(self, number: int, body: dict[str, Any]) -> str | None:
         if number != self._kill_at:
@@ -85,10 +87,10 @@ class Run:
             f"{PRICED}[caps]\ncompletions = {caps.completions}\ntokens = {caps.tokens}\nmoney = {caps.money / 1e12}\n"
         )
         file, errors, rng = self._folder / "run.toml", self._folder / "errors.txt", self._rng
-        if self._mode == "racing":
+        if self._races:  # by hand: three prompts' pulls of 5 at 18 places; two have 6 in each of these, and at 6 more
             text = text.replace(TUNE, RACING.replace("1000", "400"))
-        file.write_text((batch_run(url, BATCHES, text) if self._mode == "batch" else text).replace("URL", url))
-        most = 5 if self._mode == "batch" else 16
+        file.write_text((batch_run(url, BATCHES, text) if self._batches else text).replace("URL", url))
+        most = 5 if self._batches else 16
         at = rng.choice(["request", "before", "after", "time"]) if kill else ""
         self._kill_at = len(self._begun) + rng.randrange(most) if at == "request" else -1
         after = rng.uniform(0.0, seconds) if at == "time" else None
@@ -123,7 +125,7 @@ class Run:
         assert all(mine <= cap for mine, cap in zip(charged, caps, strict=True))
         assert self.model.completions <= charged[0]
         assert self.model.tokens <= charged[1]
-        assert len(cut) <= (0 if self._mode == "batch" else 8)
+        assert len(cut) <= (0 if self._batches else 8)
         self._kept, self.cut = rows, self.cut | cut
 
     def again(self) -> int:

@@ -17,10 +17,10 @@ MAX_TAPES = 1 << 20
 
 def check_queries(algorithm: Algorithm) -> None:
     """Refuse rules whose pulls depend on one another from round to round, and such as take completions as they are."""
-    if algorithm.queries == "common-wor":
-        raise ValueError("queries is 'common-wor'; exact laws of runs and splitting need independent or common")
     if algorithm.estimator == RAW:
         raise ValueError("estimator is 'raw'; exact laws of runs and splitting need block sums: simulate it instead")
+    if algorithm.queries == "common-wor":
+        raise ValueError("queries is 'common-wor'; exact laws of runs and splitting need independent or common")
 
 
 class Distribution(NamedTuple):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from sim import defaults
 from sim.adapters.run_file.kinds import (
     ANY_TEXT,
     FLAG,
@@ -288,7 +289,7 @@ class Config(Asking):
     Attributes:
         cost_measure: "tokens" or "money": the unit of a completion's cost.
         answers: different answers to a query, the right one and what cannot be read included, for rules that
-            estimate by themselves; None if not said.
+            estimate by themselves: as said, or assumed for such a rule; else None.
         prompt_tokens: "each", "shared" or "ignore": how a pull's prompt tokens enter the cost of a completion.
         probe: queries and completions per prompt that measure costs.
     """
@@ -341,7 +342,7 @@ class Tune(Closed):
 
     budget: Annotated[int, written(MAX_BUDGET)]
     max_scale: Annotated[int, whole(high=MAX_SCALE)]
-    algorithm: Annotated[str, TEXT] = "psst"
+    algorithm: Annotated[str, TEXT] = defaults.RECOMMENDED
     answers: Annotated[int | None, whole(2, MAX_ANSWERS)] = None
 
 

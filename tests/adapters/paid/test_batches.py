@@ -430,7 +430,7 @@ def test_rules_of_many_small_rounds_and_judges_are_refused_in_batches(folder: Pa
     model = BatchModel(answer=digit)
     with batching(model) as url:
         for rule in ("ucb", "top-two", "almost-tracking", "surrogate"):
-            text = batch_run(url).replace("[tune]", f'[tune]\nalgorithm = "{rule}"')
+            text = batch_run(url).replace('"psst"', f'"{rule}"')
             refused = iapo("tune", write(folder, url, text), "--yes")
             assert refused.exit_code == common.USER_ERROR
             assert f"tune.algorithm is '{rule}', which pulls one arm or a few at a time" in refused.stderr
