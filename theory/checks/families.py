@@ -21,6 +21,9 @@ MATH = "math"
 """The family whose world is a file."""
 _LEAST_GAP = 0.1
 _COMMON = ("psst, fresh", "psst", "psst, equal pulls", "psst, common queries", "prompt halving", "uniform")
+_SHARED = ("prompt halving, common queries", "proven racing")
+_ONCE = ("prompt halving, no query twice", "proven racing, no query twice")
+_ALL = (*_COMMON, *_SHARED, *_ONCE)
 
 
 class Family(NamedTuple):
@@ -46,7 +49,7 @@ class Family(NamedTuple):
     build: Callable[[int], Dataset] | None
     budgets: tuple[int, ...]
     quick: tuple[int, ...] = ()
-    rules: tuple[str, ...] = _COMMON
+    rules: tuple[str, ...] = _ALL
     splitting: tuple[tuple[str, int], ...] = ()
     quick_splitting: tuple[tuple[str, int], ...] = ()
     particles: int = 1000
@@ -134,7 +137,7 @@ FAMILIES: dict[str, Family] = {
         lambda _: families.graded_halving(),
         budgets=(150, 300, 600, 900, 1200, 1800, 2400, 3600, 4800, 7200, 9600),
         quick=(150, 300, 600, 1200, 2400, 4800, 9600),
-        rules=(*_COMMON, "successive rejects"),
+        rules=(*_ALL, "successive rejects"),
         splitting=(
             *((rule, t) for rule in ("psst, fresh", "psst") for t in (600, 900, 1200, 1800, 2400)),
             *(("successive rejects", t) for t in (600, 1200)),
@@ -157,7 +160,7 @@ FAMILIES: dict[str, Family] = {
         lambda _: bon(query_effects=False),
         budgets=(60, 120, 240, 360, 480, 960, 2000, 4000, 16000, 24000),
         quick=(120, 240, 960, 4000, 24000),
-        unhurried=("uniform",),
+        unhurried=("uniform", *_SHARED, *_ONCE),
         splitting=(
             *(("psst", t) for t in (240, 360, 480, 960)),
             *(("psst, fresh", t) for t in (480, 960)),
@@ -170,7 +173,7 @@ FAMILIES: dict[str, Family] = {
         lambda _: bon(query_effects=True),
         budgets=(60, 120, 240, 360, 480, 960, 2000, 4000, 16000, 20000),
         quick=(120, 240, 960, 4000, 20000),
-        unhurried=("uniform",),
+        unhurried=("uniform", *_SHARED),
         splitting=(
             *(("psst", t) for t in (240, 480, 960)),
             *(("psst, common queries", t) for t in (240, 480, 960)),
@@ -183,7 +186,7 @@ FAMILIES: dict[str, Family] = {
         lambda _: mv_two_prompts(),
         budgets=(150, 300, 600, 1200, 2400, 4800, 12000, 24000),
         quick=(300, 1200, 2400, 12000, 24000),
-        unhurried=("uniform", "prompt halving"),
+        unhurried=("uniform", "prompt halving", *_SHARED, *_ONCE),
         splitting=(
             *((rule, t) for rule in ("psst", "psst, equal pulls") for t in (300, 600)),
             *((rule, t) for rule in ("psst, fresh", "prompt halving", "uniform") for t in (600, 1200)),
@@ -195,7 +198,7 @@ FAMILIES: dict[str, Family] = {
         budgets=(120, 480, 1920, 4000, 24000),
         quick=(240, 960, 4000, 24000),
         instances=(2, 6),
-        unhurried=("uniform",),
+        unhurried=("uniform", *_SHARED, *_ONCE),
         splitting=(("psst", 120), ("psst", 480)),
         particles=500,
         share=0.6,
