@@ -249,7 +249,9 @@ def theorem_d(problem: Problem, exponents: ExponentArray, budget: int, *, fresh:
     """
     exponents = fitting(exponents, problem.max_scale, "all", "independent", "Theorem D")
     pulls = pulls_at_least(problem, budget, halving_sizes(problem.num_prompts))
-    return _halved_prompts(problem, exponents, [[lam] for lam in (pulls if fresh else np.cumsum(pulls))], fresh)
+    return _halved_prompts(
+        problem, exponents, [[lam] for lam in (pulls if fresh else np.cumsum(pulls).tolist())], fresh
+    )
 
 
 def theorem_d_common(
@@ -271,10 +273,12 @@ def theorem_d_common(
         ValueError: for fresh data without replacement, where rounds depend on each other.
     """
     if fresh and not replacement:
-        raise ValueError("Theorem D on fresh data assumes queries drawn with replacement; rounds depend on each other")
+        raise ValueError(
+            "Theorem D on fresh data assumes queries drawn with replacement; without, rounds depend on others"
+        )
     exponents = fitting(exponents, problem.max_scale, "all", "common", "Theorem D on common queries")
     pulls = pulls_at_least(problem, budget, halving_sizes(problem.num_prompts))
-    counts = [[lam] for lam in (pulls if fresh else np.cumsum(pulls))]
+    counts = [[lam] for lam in (pulls if fresh else np.cumsum(pulls).tolist())]
     return _halved_prompts(problem, exponents, counts if replacement else _possible_pulls(problem, budget), fresh)
 
 
@@ -289,9 +293,7 @@ def _possible_pulls(problem: Problem, budget: int) -> list[list[int]]:
     return found
 
 
-def _halved_prompts(
-    problem: Problem, exponents: np.ndarray, counts: Sequence[Sequence[int]], fresh: bool
-) -> float:
+def _halved_prompts(problem: Problem, exponents: np.ndarray, counts: Sequence[Sequence[int]], fresh: bool) -> float:
     """Theorem D with the numbers of pulls that estimates may rest on in each round."""
     _rivals(problem, exponents)
     sizes = halving_sizes(problem.num_prompts)

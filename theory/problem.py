@@ -166,8 +166,8 @@ def racing_sizes(problem: Problem) -> list[int]:
 def racing_pulls(problem: Problem, budget: int) -> list[int]:
     """L_1, L_2, ...: pulls that a prompt left has had at the end of each phase of `sim.algorithms.ProvenRacing`.
 
-    Phases up to r may spend 1 + (1 - k_2 / k_1) + ... + (1 - k_r / k_(r-1)) parts of S, all of T together, and buy whole
-    numbers of pulls of all prompts left at once. 0 where not even the first affords one.
+    Phases up to r may spend 1 + (1 - k_2 / k_1) + ... + (1 - k_r / k_(r-1)) parts of S together, all phases T, and buy
+    whole numbers of pulls of all prompts left at once. 0 where not even the first affords one.
 
     Args:
         problem: gives |P|, |C| and Nmax.

@@ -17,7 +17,7 @@ from theory.reward_laws import IMPOSSIBLE
 _FLOAT32 = 2.0**-20
 """Relative error of a mean or a cost in float32: sixteen roundings of 2**-24, of sums, factors and quotients."""
 _WEIGHT = 2.0**-20
-"""Relative error of the best of k from all subsets: weights of 22 bits, of scores in two parts (`sim.kernels.subsets`)."""
+"""Relative error of the best of k from all subsets, weighted by 22 bits and in two parts (`sim.kernels.subsets`)."""
 _FAR = 4.0
 """An arm that costs more than the cheapest by so many times the largest reward is beaten by that, rounded or not."""
 

@@ -6,15 +6,15 @@ alone: so does the number of pulls behind every estimate, which no data moves. T
 (`theory.bounds.theorem_f`; theory/proofs.md, section 11), with queries met again or none twice.
 
 Phases (k_1 = |P|, then halved, rounded up, down to |C| or 2): before its cut every prompt has had T / (k_i S)
-completions, S = 1 + sum over i > 1 of (1 - k_i / k_(i-1)): in proportion to 1 / k_i, as in Successive Rejects (Audibert,
-Bubeck and Munos, COLT 2010), and T in all. What a phase leaves goes to the next.
+completions, S = 1 + sum over i > 1 of (1 - k_i / k_(i-1)): in proportion to 1 / k_i, as in Successive Rejects
+(Audibert, Bubeck and Munos, COLT 2010), and T in all. What a phase leaves goes to the next.
 
 A cut ranks the prompts of every context by their best scales and keeps those whose best rank in some context is
 smallest: the best of every context, then the second ones. A prompt with fewer than floor(k / |C|) others above it in
 some context is among the k kept. Every context is answered with its best arm of the prompts left at the end.
 
-Source: this project. Against `prompt-halving`, whose contexts drop prompts on their own: R = ceil(log2 |P|) equal rounds
-there give every prompt T / (R k_1) completions before the first cut, here T / (k_1 (R + 1) / 2), for |P| a power of two.
+Source: this project. `prompt-halving`, whose contexts drop prompts on their own, shares T over R equal rounds: before
+the first cut a prompt has had T / (R k_1) completions, here 2 R / (R + 1) times as many where |P| is a power of two.
 """
 
 import math

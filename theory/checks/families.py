@@ -90,6 +90,28 @@ def enumerable(num_contexts: int) -> Dataset:
     return replace(found, objective_weights=np.ones((num_contexts, 1)), cost_weights=cost_weights)
 
 
+def enumerable_race() -> Dataset:
+    """Three prompts of one completion on two queries, so small that a race with a cut can be enumerated.
+
+    Success (1, .8), (.8, .3) and (.1, .7): values .9, .55 and .4.
+    """
+    success = np.array([[1.0, 0.8], [0.8, 0.3], [0.1, 0.7]])
+    values = np.broadcast_to(np.array([[0.0], [1.0]]), (*success.shape, 2, 1)).copy()
+    return families.scored("enumerable-race", np.stack([1 - success, success], axis=2), values, 1, (0.0,), 0.0)
+
+
+def graded_queries() -> Dataset:
+    """Best of one or two of eight prompts whose success differs more between queries than between prompts.
+
+    That of `families.graded_halving` on average, up to what 0 and 1 cut off: easier by .4 and .2 on two queries, harder
+    by as much on two. Cost weight .05. Prompt 0 is best at N = 2, gap .087 to itself at N = 1 and .16 to prompt 1.
+    """
+    mean = np.array([0.7, 0.5, 0.45, 0.4, 0.4, 0.35, 0.3, 0.3])[:, None]
+    success = np.clip(mean + np.array([0.4, 0.2, -0.2, -0.4]), 0.0, 1.0)
+    values = np.broadcast_to(np.array([[0.0], [1.0]]), (*success.shape, 2, 1)).copy()
+    return families.scored("graded-queries", np.stack([1 - success, success], axis=2), values, 2, (0.05,), 1.0)
+
+
 def mv_two_prompts() -> Dataset:
     """Majority voting of up to three answers, with and without cost.
 
@@ -182,6 +204,14 @@ FAMILIES: dict[str, Family] = {
         ),
         particles=500,
     ),
+    "graded, query effects": Family(
+        lambda _: graded_queries(),
+        budgets=(240, 480, 960, 1920, 3840),
+        rules=("psst, fresh", "psst", "psst, common queries", *_SHARED, *_ONCE),
+        splitting=(("proven racing", 480), ("proven racing", 960)),
+        particles=500,
+        share=0.3,
+    ),
     "mv, three scales": Family(
         lambda _: mv_two_prompts(),
         budgets=(150, 300, 600, 1200, 2400, 4800, 12000, 24000),
@@ -212,6 +242,13 @@ FAMILIES: dict[str, Family] = {
         share=0.02,
     ),
     "enumerable, two contexts": Family(lambda _: enumerable(2), budgets=(8, 16, 24), enumerated=True, share=0.02),
+    "enumerable race": Family(
+        lambda _: enumerable_race(),
+        budgets=(9, 15, 21),
+        rules=("psst, common queries", *_SHARED),
+        enumerated=True,
+        share=0.02,
+    ),
     "mv, fifteen scales": Family(
         lambda _: families.mv_three_scales(),
         budgets=(1500, 6000, 24000),
