@@ -1,4 +1,4 @@
-"""The smallest valid bound of PSST against those of racing and halving prompts on common queries, on worlds of `verify`.
+"""The smallest valid bound of PSST against those of racing and halving prompts, on worlds of `iapo verify`.
 
 Prints the table of docs/guarantees.md, bounds on a miss in any context. Run it as
 

@@ -248,10 +248,7 @@ def theorem_d(problem: Problem, exponents: ExponentArray, budget: int, *, fresh:
         fresh: whether each round forgets the data before it.
     """
     exponents = fitting(exponents, problem.max_scale, "all", "independent", "Theorem D")
-    pulls = pulls_at_least(problem, budget, halving_sizes(problem.num_prompts))
-    return _halved_prompts(
-        problem, exponents, [[lam] for lam in (pulls if fresh else np.cumsum(pulls).tolist())], fresh
-    )
+    return _halved_prompts(problem, exponents, _rounds_of_prompts(problem, exponents, budget, fresh), fresh)
 
 
 def theorem_d_common(
@@ -259,8 +256,8 @@ def theorem_d_common(
 ) -> float:
     """Theorem D where all prompts of a round see the same queries (proofs.md, section 6).
 
-    Without replacement, on all data and equally likely queries, the comparisons of a round are summed over all numbers
-    of pulls that prompts may have by then: they follow from how many prompts are left in some context.
+    Without replacement, on all data and equally likely queries, a comparison counts for every number of pulls that
+    prompts may have by then: at most so many as there may be, and as the geometric series from the smallest.
 
     Args:
         problem: the world.
@@ -277,27 +274,29 @@ def theorem_d_common(
             "Theorem D on fresh data assumes queries drawn with replacement; without, rounds depend on others"
         )
     exponents = fitting(exponents, problem.max_scale, "all", "common", "Theorem D on common queries")
+    if replacement:
+        return _halved_prompts(problem, exponents, _rounds_of_prompts(problem, exponents, budget, fresh), fresh)
+    sizes, least, numbers, chances = halving_sizes(problem.num_prompts), 0, 1, []
+    for share, size in zip(allowances(budget, len(sizes)), sizes, strict=True):
+        most = min(problem.num_prompts, problem.num_contexts * size)
+        possible = {share // (problem.max_scale * left) for left in range(size, most + 1)}
+        least, numbers = least + min(possible), numbers * len(possible)
+        with np.errstate(divide="ignore"):
+            times = np.minimum(numbers, 1 / -np.expm1(-exponents))
+        chances.append(times * np.exp(-_times(least, exponents)))
+    return _halved_prompts(problem, exponents, chances, fresh)
+
+
+def _rounds_of_prompts(problem: Problem, exponents: np.ndarray, budget: int, fresh: bool) -> list[np.ndarray]:
+    """Bound on the probability that each arm beats the best one in each round, from the smallest number of pulls."""
     pulls = pulls_at_least(problem, budget, halving_sizes(problem.num_prompts))
-    counts = [[lam] for lam in (pulls if fresh else np.cumsum(pulls).tolist())]
-    return _halved_prompts(problem, exponents, counts if replacement else _possible_pulls(problem, budget), fresh)
+    return [np.exp(-_times(lam, exponents)) for lam in (pulls if fresh else np.cumsum(pulls))]
 
 
-def _possible_pulls(problem: Problem, budget: int) -> list[list[int]]:
-    """Numbers of pulls that prompts left may have after each round of `sim.algorithms.PromptHalving`."""
-    sizes, most = halving_sizes(problem.num_prompts), problem.num_prompts
-    shares, found, before = allowances(budget, len(sizes)), [], {0}
-    for share, size in zip(shares, sizes, strict=True):
-        most = min(most, problem.num_contexts * size)
-        before = {had + share // (problem.max_scale * left) for had in before for left in range(size, most + 1)}
-        found.append(sorted(before))
-    return found
-
-
-def _halved_prompts(problem: Problem, exponents: np.ndarray, counts: Sequence[Sequence[int]], fresh: bool) -> float:
-    """Theorem D with the numbers of pulls that estimates may rest on in each round."""
+def _halved_prompts(problem: Problem, exponents: np.ndarray, chances: Sequence[np.ndarray], fresh: bool) -> float:
+    """Theorem D from the probabilities that arms beat the best one in each round."""
     _rivals(problem, exponents)
     sizes = halving_sizes(problem.num_prompts)
-    chances = [sum(np.exp(-_times(number, exponents)) for number in numbers) for numbers in counts]
     total = _other_scales(problem, chances[-1])
     for chance, size in zip(chances, sizes, strict=True):
         beaten = _prompts_beat(problem, chance)

@@ -44,7 +44,7 @@ def test_theorem_f_counts_the_scales_of_every_prompt_and_of_the_best() -> None:
     assert bounds.theorem_f(problem, rate * 1e-9, 43) == pytest.approx(2, rel=1e-6)  # a prompt counts once at most
 
 
-def test_theorem_d_without_replacement_sums_over_the_schedules_there_are() -> None:
+def test_theorem_d_without_replacement_counts_the_schedules_there_are() -> None:
     """Four prompts in two contexts, T = 80, one scale: 10 pulls of four, then 10, 13 or 20 of four, three or two.
 
     In one context the second round has 20 for certain. Seen to fail with the union left out (the smallest alone).
@@ -52,13 +52,13 @@ def test_theorem_d_without_replacement_sums_over_the_schedules_there_are() -> No
     values = np.full((2, 4, 1), 0.5)
     values[:, 0], rate = 0.9, np.full((2, 4, 1), 0.1)
     rate[:, 0] = np.inf
-    later = np.exp(-0.1 * np.array([20, 23, 30]))
-    first, second = 3 * np.exp(-1) / 2, 3 * later.sum()
+    first = min(3 * np.exp(-1) / 2, 2 * np.exp(-1))
     found = bounds.theorem_d_common(problem_of(values), rate, 80, replacement=False)
-    first = min(first, 2 * np.exp(-1))
-    assert found == pytest.approx(2 * (first + min(second, 3)), rel=1e-12)
+    assert found == pytest.approx(2 * (first + 3 * 3 * np.exp(-2)), rel=1e-12)
+    steep = bounds.theorem_d_common(problem_of(values), 10 * rate, 80, replacement=False)
+    assert steep == pytest.approx(2 * (3 * np.exp(-10) / 2 + 3 * np.exp(-20) / (1 - np.exp(-1))), rel=1e-12)
     alone = bounds.theorem_d_common(problem_of(values[:1]), rate[:1], 80, replacement=False)
-    assert alone == pytest.approx(first + 3 * later[2], rel=1e-12)
+    assert alone == pytest.approx(first + 3 * np.exp(-3), rel=1e-12)
     assert bounds.theorem_d_common(problem_of(values[:1]), rate[:1], 80) == pytest.approx(alone, rel=1e-12)
 
 
