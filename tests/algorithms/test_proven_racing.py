@@ -13,18 +13,18 @@ from theory import bounds
 from theory.problem import Problem, racing_pulls, racing_sizes
 
 KEY = counter.from_seed(0)
-VALUE = np.array([[0.1, 0.9], [0.8, 0.1], [0.5, 0.6], [0.2, 0.3], [0.55, 0.5], [0.7, 0.2]])
+VALUE = np.array([[0.1, 0.9], [0.8, 0.1], [0.5, 0.6], [0.2, 0.3], [0.55, 0.5], [0.7, 0.2], [0.2, 0.1]])
 
 
 def test_contexts_name_the_prompts_that_stay_by_turns() -> None:
-    """Six prompts in two contexts, the second of which pays .3 a completion of prompt 0; T = 103, Nmax = 2.
+    """Seven prompts in two contexts, the second of which pays for completions of three; T = 103, Nmax = 2.
 
-    6, 3, 2 prompts; S = 1 + 1/2 + 1/3: 56, 84 and 103 completions together. 4 pulls of six prompts; 84 - 48 pay for 6
-    of three; 103 - 84 for 4 of two. The best of the contexts are 0 and 1, the second 1 and 5: these stay, then 0 and 1.
-    Seen to fail with prompts ranked by their gap, of which the third best is 4's, and with S = R.
+    7, 4 and 2 prompts; S = 1 + 3/7 + 1/2: 53, 76 and 103 completions together. 3 pulls of seven prompts; 76 - 42 pay for
+    4 of four; 103 - 74 for 7 of two. Contexts name 0 and 5, then 1 and 4 (the first alone: 0, 1, 5, 2); then 0 and 5.
+    Seen to fail with ranks of the first context alone, and with budgets shared equally.
     """
-    cost = np.stack([np.zeros(6), np.array([0.3, 0, 0, 0, 0, 0])])
-    spec, rule = make_spec(6, 2, cost, task=(0, 0)), ProvenRacing()
+    cost = np.stack([np.zeros(7), np.array([0.3, 0.3, 0.2, 0, 0, 0, 0])])
+    spec, rule = make_spec(7, 2, cost, task=(0, 0)), ProvenRacing()
     state, pulled, left = rule.init(spec, jnp.int32(103)), [], []
 
     @jax.jit
@@ -38,11 +38,11 @@ def test_contexts_name_the_prompts_that_stay_by_turns() -> None:
         ask, state = turn(state)
         pulled.append(np.asarray(ask.pulls).tolist())
         left.append(np.flatnonzero(state.active).tolist())
-    assert pulled == [[4] * 6, [6, 6, 0, 0, 0, 6], [4, 4, 0, 0, 0, 0]]
-    assert left == [[0, 1, 5], [0, 1], [0, 1]]
+    assert pulled == [[3] * 7, [4, 4, 0, 0, 4, 4, 0], [7, 0, 0, 0, 0, 7, 0]]
+    assert left == [[0, 1, 4, 5], [0, 5], [0, 5]]
     policy = rule.recommend(KEY, spec, state)
-    assert (policy.prompt.tolist(), policy.scale.tolist()) == ([0, 1], [2, 1])
-    assert int(state.spent) == 100
+    assert (policy.prompt.tolist(), policy.scale.tolist()) == ([0, 5], [2, 1])
+    assert int(state.spent) == 102
     asked, again = turn(state)
     assert int(asked.completions) == 0
     assert all(
