@@ -21,6 +21,7 @@ import math
 from itertools import pairwise
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
@@ -96,8 +97,13 @@ def best_rank(
     score: Float[Array, "context prompt"], order: UInt32[Array, " prompt"], active: Bool[Array, " prompt"]
 ) -> Int[Array, " prompt"]:
     """Number of active prompts above each, in the context where they are fewest; ties by the higher word."""
-    above = (score[:, :, None] > score[:, None]) | ((score[:, :, None] == score[:, None]) & (order[:, None] > order))
-    return jnp.min(jnp.sum((above & active[:, None]).astype(jnp.int32), axis=1), axis=0)
+    later = order[:, None] > order[None]
+
+    def ranks(own: Float[Array, " prompt"]) -> Int[Array, " prompt"]:
+        above = (own[:, None] > own[None]) | ((own[:, None] == own[None]) & later)
+        return jnp.sum((above & active[:, None]).astype(jnp.int32), axis=0)
+
+    return jnp.min(jax.vmap(ranks)(score), axis=0)
 
 
 def phases(num_prompts: int, num_contexts: int) -> list[int]:

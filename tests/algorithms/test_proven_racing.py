@@ -19,8 +19,8 @@ VALUE = np.array([[0.1, 0.9], [0.8, 0.1], [0.5, 0.6], [0.2, 0.3], [0.55, 0.5], [
 def test_contexts_name_the_prompts_that_stay_by_turns() -> None:
     """Seven prompts in two contexts, the second of which pays for completions of three; T = 103, Nmax = 2.
 
-    7, 4 and 2 prompts; S = 1 + 3/7 + 1/2: 53, 76 and 103 completions together. 3 pulls of seven prompts; 76 - 42 pay for
-    4 of four; 103 - 74 for 7 of two. Contexts name 0 and 5, then 1 and 4 (the first alone: 0, 1, 5, 2); then 0 and 5.
+    7, 4 and 2 prompts; S = 1 + 3/7 + 1/2: 53, 76 and 103 completions together. 3 pulls of seven prompts; 76 - 42 pay
+    for 4 of four; 103 - 74 for 7 of two. Contexts name 0 and 5, then 1 and 4 (the first alone: 0, 1, 5, 2); then 0 and 5.
     Seen to fail with ranks of the first context alone, and with budgets shared equally.
     """
     cost = np.stack([np.zeros(7), np.array([0.3, 0.3, 0.2, 0, 0, 0, 0])])
@@ -64,7 +64,7 @@ def test_a_poor_phase_leaves_its_share_and_never_pulls_some_prompts_alone() -> N
     assert int(rule.allocate(KEY, spec, state).completions) == 0
 
 
-@pytest.mark.parametrize(("prompts", "contexts"), [(1, 1), (2, 1), (3, 2), (4, 2), (7, 1), (8, 1), (25, 3), (5, 9)])
+@pytest.mark.parametrize(("prompts", "contexts"), [(1, 1), (7, 1), (25, 3)])
 def test_theory_knows_the_schedule(prompts: int, contexts: int) -> None:
     """Sizes, and pulls at every budget to 500, of the rule itself. Seen to fail with shares rounded down."""
     problem = Problem(np.zeros((contexts, prompts, 2)), np.ones(contexts), 1.0)
@@ -81,7 +81,8 @@ def test_theory_knows_the_schedule(prompts: int, contexts: int) -> None:
         active = jnp.broadcast_to(jnp.arange(prompts) < size, (500, prompts))
         at = state._replace(phase=jnp.full(500, phase, jnp.int32), spent=jnp.asarray(spent, jnp.int32), active=active)
         asked = allocate(at)
-        had += np.asarray(asked.pulls).min(axis=1, where=np.asarray(active), initial=10**6)
+        whole = np.where(np.asarray(asked.scale) == 2, asked.pulls, 0)
+        had += whole.min(axis=1, where=np.asarray(active), initial=10**6)
         spent += np.asarray((asked.scale * asked.pulls).sum(axis=1))
         found.append(had.copy())
     rich = found[0] > 0
