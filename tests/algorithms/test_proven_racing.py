@@ -20,7 +20,7 @@ def test_contexts_name_the_prompts_that_stay_by_turns() -> None:
     """Seven prompts in two contexts, the second of which pays for completions of three; T = 103, Nmax = 2.
 
     7, 4 and 2 prompts; S = 1 + 3/7 + 1/2: 53, 76 and 103 completions together. 3 pulls of seven prompts; 76 - 42 pay
-    for 4 of four; 103 - 74 for 7 of two. Contexts name 0 and 5, then 1 and 4 (the first alone: 0, 1, 5, 2); then 0 and 5.
+    for 4 of four; 103 - 74 for 7 of two. Contexts name 0 and 5, then 1 and 4 (the first alone: 0, 1, 5, 2).
     Seen to fail with ranks of the first context alone, and with budgets shared equally.
     """
     cost = np.stack([np.zeros(7), np.array([0.3, 0.3, 0.2, 0, 0, 0, 0])])
