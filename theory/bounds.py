@@ -13,6 +13,8 @@ What holds for what:
 | PSST with accumulated data, every block weighing the same (the default here) | `theorem_b_blocks` |
 | the first two with queries common to all prompts, drawn with replacement | `theorem_c` |
 | halving prompts instead of arms, all pulls at Nmax | `theorem_d` |
+| the same on queries common to all prompts, met again or none twice (`prompt-halving`) | `theorem_d_common` |
+| racing prompts on common queries and a fixed schedule (`proven-racing`) | `theorem_f` |
 | one batch at Nmax | `uniform` |
 | near misses of PSST, on fresh or accumulated data | `near_misses.near_miss` (Theorem E) |
 | classical bandits (Nmax = 1, one context) | `sequential_halving`, `successive_rejects`, `ucb_e` |
@@ -29,6 +31,7 @@ theory/proofs.md. Simulated estimates are rounded: bounds count that for a probl
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float64
@@ -36,7 +39,19 @@ from jaxtyping import Float64
 from theory import exact, hardness
 from theory.chernoff import fitting
 from theory.classical import sequential_halving, successive_rejects, ucb_e
-from theory.problem import Problem, bandit, checked, halving_sizes, num_rounds, over, problem_of, pulls_at_least
+from theory.problem import (
+    Problem,
+    allowances,
+    bandit,
+    checked,
+    halving_sizes,
+    num_rounds,
+    over,
+    problem_of,
+    pulls_at_least,
+    racing_pulls,
+    racing_sizes,
+)
 
 __all__ = [
     "Problem",
@@ -54,6 +69,8 @@ __all__ = [
     "theorem_b_closed",
     "theorem_c",
     "theorem_d",
+    "theorem_d_common",
+    "theorem_f",
     "ucb_e",
     "uniform",
 ]
@@ -231,20 +248,96 @@ def theorem_d(problem: Problem, exponents: ExponentArray, budget: int, *, fresh:
         fresh: whether each round forgets the data before it.
     """
     exponents = fitting(exponents, problem.max_scale, "all", "independent", "Theorem D")
+    return _halved_prompts(problem, exponents, _rounds_of_prompts(problem, exponents, budget, fresh), fresh)
+
+
+def theorem_d_common(
+    problem: Problem, exponents: ExponentArray, budget: int, *, replacement: bool = True, fresh: bool = False
+) -> float:
+    """Theorem D where all prompts of a round see the same queries (proofs.md, section 6).
+
+    Without replacement, on all data and equally likely queries, a comparison counts for every number of pulls that
+    prompts may have by then: at most so many as there may be, and as the geometric series from the smallest.
+
+    Args:
+        problem: the world.
+        exponents: of paired differences in pulls at Nmax (`chernoff.exponents` with blocks "all", queries "common").
+        budget: T, in completions.
+        replacement: whether queries are drawn with replacement.
+        fresh: whether each round forgets the data before it.
+
+    Raises:
+        ValueError: for fresh data without replacement, where rounds depend on each other.
+    """
+    if fresh and not replacement:
+        raise ValueError(
+            "Theorem D on fresh data assumes queries drawn with replacement; without, rounds depend on others"
+        )
+    exponents = fitting(exponents, problem.max_scale, "all", "common", "Theorem D on common queries")
+    if replacement:
+        return _halved_prompts(problem, exponents, _rounds_of_prompts(problem, exponents, budget, fresh), fresh)
+    sizes, least, numbers, chances = halving_sizes(problem.num_prompts), 0, 1, []
+    for share, size in zip(allowances(budget, len(sizes)), sizes, strict=True):
+        most = min(problem.num_prompts, problem.num_contexts * size)
+        possible = {share // (problem.max_scale * left) for left in range(size, most + 1)}
+        least, numbers = least + min(possible), numbers * len(possible)
+        with np.errstate(divide="ignore"):
+            times = np.minimum(numbers, 1 / -np.expm1(-exponents))
+        chances.append(times * np.exp(-_times(least, exponents)))
+    return _halved_prompts(problem, exponents, chances, fresh)
+
+
+def _rounds_of_prompts(problem: Problem, exponents: np.ndarray, budget: int, fresh: bool) -> list[np.ndarray]:
+    """Bound on the probability that each arm beats the best one in each round, from the smallest number of pulls."""
+    pulls = pulls_at_least(problem, budget, halving_sizes(problem.num_prompts))
+    return [np.exp(-_times(lam, exponents)) for lam in (pulls if fresh else np.cumsum(pulls))]
+
+
+def _halved_prompts(problem: Problem, exponents: np.ndarray, chances: Sequence[np.ndarray], fresh: bool) -> float:
+    """Theorem D from the probabilities that arms beat the best one in each round."""
     _rivals(problem, exponents)
     sizes = halving_sizes(problem.num_prompts)
-    pulls = pulls_at_least(problem, budget, sizes)
-    pulls = pulls if fresh else list(np.cumsum(pulls))
-    best_prompt = exact.best_arms(problem.values)[0]
-    rows = np.arange(problem.num_contexts)
-    rivals = np.ones((problem.num_contexts, problem.num_prompts), bool)
-    rivals[rows, best_prompt] = False
-    total = np.exp(-_times(pulls[-1], exponents[rows, best_prompt])).sum()
-    for lam, size in zip(pulls, sizes, strict=True):
-        beaten = np.minimum(np.exp(-_times(lam, exponents)).sum(axis=2), 1.0)[rivals].reshape(problem.num_contexts, -1)
-        beaten = -np.sort(-beaten, axis=1)
+    total = _other_scales(problem, chances[-1])
+    for chance, size in zip(chances, sizes, strict=True):
+        beaten = _prompts_beat(problem, chance)
         total += markov(beaten[:, : size - 1] if fresh else beaten, (size + 1) // 2).sum()
     return float(total)
+
+
+def theorem_f(problem: Problem, exponents: ExponentArray, budget: int) -> float:
+    """Theorem F: racing prompts for all contexts together on a schedule that no data moves (proofs.md, section 11).
+
+    sum_c [sum over the cuts of min_{q < s} 1 / (s - q) sum_{j > q} w_(j)(L_r), s = floor(k_(r+1) / |C|), + sum_j
+    w_(j)(L_R) + sum_k exp(-L_R I_(p1, k))], w_p(L) = min(1, sum_k exp(-L I_(p, k))). For estimates by U-statistics or
+    blocks, on queries with replacement or, where they are equally likely, without.
+
+    Args:
+        problem: the world.
+        exponents: of paired differences in pulls at Nmax (`chernoff.exponents` with blocks "all", queries "common").
+        budget: T, in completions.
+    """
+    exponents = fitting(exponents, problem.max_scale, "all", "common", "Theorem F")
+    _rivals(problem, exponents)
+    pulls = racing_pulls(problem, budget)
+    kept = [size // problem.num_contexts for size in racing_sizes(problem)[1:]]
+    chances = [np.exp(-_times(number, exponents)) for number in pulls]
+    total = _other_scales(problem, chances[-1])
+    for chance, least in zip(chances, [*kept, 1], strict=True):  # at the end a single prompt ahead is too many
+        total += markov(_prompts_beat(problem, chance), least).sum()
+    return float(total)
+
+
+def _prompts_beat(problem: Problem, chance: np.ndarray) -> Float64[np.ndarray, "context competitor"]:
+    """Bound on the probability that a scale of each other prompt beats the best arm, largest first."""
+    others = np.ones((problem.num_contexts, problem.num_prompts), bool)
+    others[np.arange(problem.num_contexts), exact.best_arms(problem.values)[0]] = False
+    beaten = np.minimum(chance.sum(axis=2), 1.0)[others].reshape(problem.num_contexts, -1)
+    return -np.sort(-beaten, axis=1)
+
+
+def _other_scales(problem: Problem, chance: np.ndarray) -> float:
+    """Sum over contexts of the bounds that a scale of the best prompt beats the best arm, whose own entry is 0."""
+    return float(chance[np.arange(problem.num_contexts), exact.best_arms(problem.values)[0]].sum())
 
 
 def uniform(problem: Problem, exponents: ExponentArray, budget: int) -> float:

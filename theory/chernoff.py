@@ -141,6 +141,7 @@ def exponents(
     blocks: str = "one",
     queries: str = "independent",
     simulated: bool = False,
+    estimator: str = "blocks",
 ) -> Exponents:
     """Exponents of every comparison with the best arm, in every context.
 
@@ -153,6 +154,7 @@ def exponents(
         queries: "independent" per prompt, or "common" to all prompts, pull by pull.
         simulated: whether the rival counts as winning where its estimate, as the simulator rounds, may: exponents are
             then those of D less what rounding can make up for.
+        estimator: whose rounding that is, "blocks" or "subsets"; exact exponents are the same.
 
     Raises:
         ValueError: for an unknown option or a strategy that mixes aggregates.
@@ -165,7 +167,7 @@ def exponents(
     value = values(data, ids)
     low, high = reward_range(data, ids)
     gap, (best_prompt, best_scale) = clear_gaps(value), best_arms(value)
-    slack = [blur.width for blur in rounding(data)] if simulated else [0.0] * data.num_contexts
+    slack = [blur.width for blur in rounding(data, estimator)] if simulated else [0.0] * data.num_contexts
     num_blocks = _blocks(data.max_scale, blocks)
     cost = data.cost_weights[:, None] * data.costs
     found = [

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -152,6 +153,36 @@ def pulls_at_least(problem: Problem, budget: int, sizes: Sequence[int]) -> list[
     share = checked(budget) // len(sizes)
     prompts = [min(problem.num_prompts, problem.num_contexts * size) for size in sizes]
     return [share // (problem.max_scale * count) for count in prompts]
+
+
+def racing_sizes(problem: Problem) -> list[int]:
+    """k_1, k_2, ...: prompts left in each phase of `sim.algorithms.ProvenRacing`."""
+    least, sizes = min(problem.num_prompts, max(problem.num_contexts, 2)), [problem.num_prompts]
+    while sizes[-1] > least:
+        sizes.append(max((sizes[-1] + 1) // 2, least))
+    return sizes
+
+
+def racing_pulls(problem: Problem, budget: int) -> list[int]:
+    """L_1, L_2, ...: pulls that a prompt left has had at the end of each phase of `sim.algorithms.ProvenRacing`.
+
+    Phases up to r may spend 1 + (1 - k_2 / k_1) + ... + (1 - k_r / k_(r-1)) parts of S together, all phases T, and buy
+    whole numbers of pulls of all prompts left at once. 0 where not even the first affords one.
+
+    Args:
+        problem: gives |P|, |C| and Nmax.
+        budget: T, in completions.
+    """
+    sizes = racing_sizes(problem)
+    together = np.cumsum([1.0, *(1 - after / before for before, after in pairwise(sizes))])
+    # The simulator's arithmetic, parts of 2**32, so that the numbers are its own.
+    most = [checked(budget) * math.ceil(2**32 * part / together[-1]) >> 32 for part in together]
+    found, had, spent = [], 0, 0
+    for may, size in zip(most, sizes, strict=True):
+        more = (may - spent) // (size * problem.max_scale)
+        had, spent = had + more, spent + more * size * problem.max_scale
+        found.append(had)
+    return found if found[0] > 0 else [0] * len(sizes)
 
 
 def checked(budget: int) -> int:

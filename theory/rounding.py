@@ -16,6 +16,8 @@ from theory.reward_laws import IMPOSSIBLE
 
 _FLOAT32 = 2.0**-20
 """Relative error of a mean or a cost in float32: sixteen roundings of 2**-24, of sums, factors and quotients."""
+_WEIGHT = 2.0**-20
+"""Relative error of the best of k from all subsets, weighted by 22 bits and in two parts (`sim.kernels.subsets`)."""
 _FAR = 4.0
 """An arm that costs more than the cheapest by so many times the largest reward is beaten by that, rounded or not."""
 
@@ -35,16 +37,26 @@ class Blur(NamedTuple):
 SHARP = Blur()
 
 
-def rounding(data: Dataset) -> tuple[Blur, ...]:
+def rounding(data: Dataset, estimator: str = "blocks") -> tuple[Blur, ...]:
     """Rounding error of differences of simulated estimates in each context, and whether equal means stay equal.
 
     Args:
-        data: a finite environment; its estimates are means over blocks.
+        data: a finite environment.
+        estimator: "blocks" for means over blocks, "subsets" for means over all subsets: these are no whole units, where
+            a pull has more than one completion, and each is rounded to one.
+
+    Raises:
+        ValueError: for another estimator.
     """
+    if estimator not in ("blocks", "subsets"):
+        raise ValueError(f"estimator is {estimator!r}; rounding is known of blocks and subsets")
     world = data.environment()
     law, spec = law_of_world(world), world.known
     units = np.broadcast_to(np.asarray(spec.unit, np.float64), (spec.num_tasks,))
     tasks = [_reward_error(law, task, unit) for task, unit in enumerate(units)]
+    if estimator == "subsets" and spec.max_scale > 1:
+        each = [unit * (0.5 + 2.0**-6) * len(law.used) for unit in units]
+        tasks = [(error + own + _WEIGHT * size, size) for (error, size), own in zip(tasks, each, strict=True)]
     grid, factor = np.asarray(spec.grid, np.float64), np.asarray(spec.task_weight, np.float64)
     spared, excess = np.asarray(spec.spared, np.float64), np.asarray(spec.excess, np.float64)
     beyond = np.arange(1, spec.max_scale + 1) - spared[:, None, None]

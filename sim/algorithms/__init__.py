@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sim.algorithms.mixture_racing import MixtureRacing as MixtureRacing
     from sim.algorithms.paired_racing import PairedRacing as PairedRacing
     from sim.algorithms.prompt_halving import PromptHalving as PromptHalving
+    from sim.algorithms.proven_racing import ProvenRacing as ProvenRacing
     from sim.algorithms.psst import PSST as PSST
     from sim.algorithms.psst_topk import PSSTTopK as PSSTTopK
     from sim.algorithms.random_arm import RandomArm as RandomArm
@@ -62,6 +63,7 @@ ALGORITHMS: dict[str, "Callable[[], Algorithm]"] = {
     "psst+k8": Maker("psst_topk:PSSTTopK", {"num_kept": 8}),
     "prompt-halving": Maker("prompt_halving:PromptHalving"),
     "prompt-halving-n8": Maker("prompt_halving:PromptHalving", {"pull": 8, "estimator": "plug-in"}),
+    "proven-racing": Maker("proven_racing:ProvenRacing"),
     "mixture-racing": Maker("mixture_racing:MixtureRacing"),
     "uniform": Maker("uniform:Uniform"),
     "epsilon-greedy": Maker("epsilon_greedy:EpsilonGreedy"),

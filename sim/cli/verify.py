@@ -24,7 +24,7 @@ def verify(
         typer.Option(
             "--quick",
             help="A minute of work instead of an hour: fewer budgets and trials, no uniform and no successive rejects, "
-            "prompt halving on best of N alone.",
+            "prompt halving on best of N alone, and where no query comes twice on one family.",
         ),
     ] = False,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the results.")] = Path("results/verify"),

@@ -5,6 +5,8 @@ a round are drawn as multinomial counts and runs cost the same whatever the budg
 """
 
 import itertools
+import math
+from fractions import Fraction
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -14,6 +16,9 @@ from sim.envs.dataset import Dataset
 MODES = ("fresh", "pulls", "blocks", "common fresh", "common pulls", "prompts fresh", "prompts", "uniform")
 """What is run: PSST on fresh data, on accumulated data by pull or by block, on common queries; halving prompts; one
 batch."""
+SHARED = ("common prompts", "common once", "common race", "common race once")
+"""What is run on common queries with all pulls at Nmax: halving prompts, a race on a fixed schedule; "once": no query
+twice before all were met."""
 
 
 def random_world(rng: np.random.Generator, classical: bool = False) -> Dataset:
@@ -118,16 +123,19 @@ class Halving:
 
         Args:
             budget: completions of a run.
-            mode: one of `MODES`.
+            mode: one of `MODES` or `SHARED`.
             trials: runs.
             rng: source of randomness.
             right: mask (context, arm), arms ordered by prompt, then scale.
         """
         data = self.data
         contexts, prompts, scales = data.num_contexts, data.num_prompts, data.max_scale
-        by_prompt = mode in ("prompts fresh", "prompts", "uniform")
+        if "race" in mode:
+            return self._failures_of_race(budget, mode, trials, rng, right)
+        by_prompt = mode in ("prompts fresh", "prompts", "uniform", *SHARED)
         items = prompts if by_prompt else prompts * scales
         rounds = 1 if mode == "uniform" else max(1, int(np.ceil(np.log2(items))))
+        orders, met = self._orders(mode, trials, rng), np.zeros(trials, int)
         active = np.ones((trials, contexts, prompts, scales), bool)
         total = np.zeros((trials, contexts, prompts, scales))
         weight = np.zeros((trials, prompts, scales))
@@ -138,7 +146,8 @@ class Halving:
             sizes = np.where(by_prompt & (sizes > 0), scales, sizes)
             share = budget * (r + 1) // rounds - budget * r // rounds
             pulls = share // sizes.sum(axis=1)
-            self._pull(sizes, pulls, mode, total, weight, rng)
+            self._pull(sizes, pulls, mode, total, weight, rng, None if orders is None else (orders, met))
+            met = met + pulls
             if mode == "uniform":
                 break
             score = self._score(active, total, weight)
@@ -154,6 +163,36 @@ class Halving:
         answer = active.reshape(trials, contexts, -1).argmax(axis=2)
         return int((~right[np.arange(contexts), answer]).any(axis=1).sum())
 
+    def _orders(self, mode: str, trials: int, rng: np.random.Generator) -> np.ndarray | None:
+        """Each run's random order of the queries; None where they are drawn with replacement."""
+        if "once" not in mode:
+            return None
+        return rng.permuted(np.tile(np.arange(self.data.num_queries), (trials, 1)), axis=1)
+
+    def _failures_of_race(
+        self, budget: int, mode: str, trials: int, rng: np.random.Generator, right: np.ndarray
+    ) -> int:
+        data = self.data
+        contexts, prompts, scales = data.num_contexts, data.num_prompts, data.max_scale
+        left = [prompts]
+        while left[-1] > min(prompts, max(2, contexts)):
+            left.append(max(-(-left[-1] // 2), contexts, 2))
+        share = [Fraction(1), *(1 - Fraction(after, before) for before, after in itertools.pairwise(left))]
+        active, spent, had, orders = np.ones((trials, prompts), bool), 0, 0, self._orders(mode, trials, rng)
+        total, weight = np.zeros((trials, contexts, prompts, scales)), np.zeros((trials, prompts, scales))
+        for phase, size in enumerate(left):
+            pulls = (math.floor(budget * sum(share[: phase + 1]) / sum(share)) - spent) // (size * scales)
+            once = None if orders is None else (orders, np.full(trials, had))
+            self._pull(active * scales, np.full(trials, pulls), mode, total, weight, rng, once)
+            had, spent = had + pulls, spent + pulls * size * scales
+            inside = np.broadcast_to(active[:, None, :, None], total.shape)
+            score = self._score(inside, total, weight)
+            if phase + 1 < len(left):
+                turn = _ranks(score.max(axis=3), rng).min(axis=1)
+                active = active & (_ranks(-turn[:, None].astype(float), rng)[:, 0] < left[phase + 1])
+        answer = _ranks(score.reshape(trials, contexts, -1), rng).argmin(axis=2)
+        return int((~right[np.arange(contexts), answer]).any(axis=1).sum())
+
     def _score(self, active: np.ndarray, total: np.ndarray, weight: np.ndarray) -> np.ndarray:
         return np.where(active, total / np.maximum(weight, 1)[:, None] - self.cost, -np.inf)
 
@@ -165,10 +204,14 @@ class Halving:
         total: np.ndarray,
         weight: np.ndarray,
         rng: np.random.Generator,
+        once: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> None:
-        """Add a round's pulls to the sums, in place."""
+        """Add a round's pulls to the sums, in place; `once`: each run's order of queries, and how many it has met."""
         scales, query_law = self.data.max_scale, self.data.query_distribution
         queries = rng.multinomial(pulls, query_law) if "common" in mode else None
+        if once is not None:
+            orders, met = once
+            queries = _met(orders, met + pulls) - _met(orders, met)
         for prompt, size in itertools.product(range(sizes.shape[1]), range(1, scales + 1)):
             rows = np.flatnonzero(sizes[:, prompt] == size)
             if not len(rows):
@@ -182,6 +225,14 @@ class Halving:
             blocks = blocks * (np.arange(1, scales + 1) <= size)
             total[rows, :, prompt] += np.einsum("tv,vck->tck", counts, values) * blocks
             weight[rows, prompt] += pulls[rows, None] * blocks
+
+
+def _met(orders: np.ndarray, pulls: np.ndarray) -> np.ndarray:
+    """How often each run has met each query after so many pulls, (run, query)."""
+    whole, rest = np.divmod(pulls, orders.shape[1])
+    found = np.repeat(whole[:, None], orders.shape[1], axis=1)
+    np.put_along_axis(found, orders, whole[:, None] + (np.arange(orders.shape[1]) < rest[:, None]), axis=1)
+    return found
 
 
 def _best_of(score: np.ndarray, active: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -144,7 +144,7 @@ def halving(world: World, budget: int, mode: str) -> dict[Answer, Fraction]:
     return _answers((tuple(own[0] for own in active), chance) for (active, _), chance in states.items())
 
 
-def prompt_halving(world: World, budget: int) -> dict[Answer, Fraction]:
+def prompt_halving(world: World, budget: int, common: bool = False) -> dict[Answer, Fraction]:
     """Law of the answers of halving prompts by their best scale on all data, all pulls at Nmax; one context."""
     rounds, n = _rounds(world.prompts), world.max_scale
     nothing = tuple(((0,) * n, (0,) * n) for _ in range(world.prompts))
@@ -154,7 +154,7 @@ def prompt_halving(world: World, budget: int) -> dict[Answer, Fraction]:
         following: dict = defaultdict(Fraction)
         for (active, table), chance in states.items():
             sizes = [n if p in active else 0 for p in range(world.prompts)]
-            for sums, law in _data(world, tuple(sizes), share // sum(sizes), False).items():
+            for sums, law in _data(world, tuple(sizes), share // sum(sizes), common).items():
                 new = _added(table, sums, sizes, share // sum(sizes), n, False)
                 score = {p: max(_estimate(world, 0, new, p * n + k) for k in range(n)) for p in active}
                 for left, one in _best(score, (len(active) + 1) // 2):
@@ -165,6 +165,53 @@ def prompt_halving(world: World, budget: int) -> dict[Answer, Fraction]:
         for ((p,), table), chance in states.items()
         for (arm,), one in _best({a: _estimate(world, 0, table, a) for a in range(p * n, p * n + n)}, 1)
     )
+
+
+def racing(world: World, budget: int) -> dict[Answer, Fraction]:
+    """Law of the answers of a race for all contexts on common queries and a fixed schedule, all pulls at Nmax."""
+    n, contexts = world.max_scale, range(world.contexts)
+    left = [world.prompts]
+    while left[-1] > min(world.prompts, max(2, world.contexts)):
+        left.append(max(-(-left[-1] // 2), world.contexts, 2))
+    parts = [Fraction(1), *(1 - Fraction(after, before) for before, after in itertools.pairwise(left))]
+    nothing = tuple(((0,) * n, (0,) * n) for _ in range(world.prompts))
+    states, spent = {(tuple(range(world.prompts)), nothing): Fraction(1)}, 0
+    for phase, size in enumerate(left):
+        pulls = (math.floor(budget * sum(parts[: phase + 1]) / sum(parts)) - spent) // (size * n)
+        spent += pulls * size * n
+        following: dict = defaultdict(Fraction)
+        for (active, table), chance in states.items():
+            sizes = [n if p in active else 0 for p in range(world.prompts)]
+            for sums, law in _data(world, tuple(sizes), pulls, True).items():
+                new = _added(table, sums, sizes, pulls, n, False)
+                for kept, one in _merged(world, active, new, [*left, size][phase + 1]):
+                    following[kept, new] += chance * law * one
+        states = following
+    found = []
+    for (active, table), chance in states.items():
+        arms = [p * n + k for p in active for k in range(n)]
+        each = [_best({a: _estimate(world, c, table, a) for a in arms}, 1) for c in contexts]
+        for chosen in itertools.product(*each):
+            found.append((tuple(arm for (arm,), _ in chosen), chance * math.prod(one for _, one in chosen)))
+    return _answers(found)
+
+
+def _merged(world: World, active: tuple[int, ...], table: tuple, number: int) -> list[tuple[tuple, Fraction]]:
+    """The prompts that come first when contexts name their best by turns, averaged over all orders that break ties."""
+    n, found = world.max_scale, []
+    score = [
+        {p: max(_estimate(world, c, table, p * n + k) for k in range(n)) for p in active} for c in range(world.contexts)
+    ]
+    orders = list(itertools.permutations(active))
+    for order in orders:
+        lists = [
+            sorted(order, key=lambda p, own=own: own[p], reverse=True) for own in score
+        ]  # stable: ties as in order
+        turn = {p: min(own.index(p) for own in lists) for p in active}
+        found.append(
+            (tuple(sorted(sorted(order, key=lambda p, turn=turn: turn[p])[:number])), Fraction(1, len(orders)))
+        )
+    return found
 
 
 def uniform(world: World, budget: int) -> dict[Answer, Fraction]:

@@ -15,6 +15,7 @@ from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float64
 
 from sim import mistakes
 from sim.envs.dataset import Dataset
@@ -45,20 +46,31 @@ class Case:
     def __init__(self, data: Dataset) -> None:
         self.data, self.problem = data, problem_of(data, simulated=True)
         self.enough = math.inf
-        self._exponents: dict[tuple[str, str], Exponents] = {}
+        self._exponents: dict[tuple[str, str, str], Exponents] = {}
 
     @cached_property
     def worst(self) -> float:
         """The largest gap of a context, mean over contexts: no answer has more regret."""
         return float(exact.gaps(exact.values(self.data)).max(axis=(1, 2)) @ self.data.context_distribution)
 
-    def exponents(self, blocks: str = "one", queries: str = "independent") -> Exponents:
+    def exponents(self, blocks: str = "one", queries: str = "independent", estimator: str = "blocks") -> Exponents:
         """Exponents of all comparisons, see `theory.chernoff.exponents`."""
-        if (blocks, queries) not in self._exponents:
-            self._exponents[blocks, queries] = chernoff.exponents(
-                self.data, blocks=blocks, queries=queries, simulated=True
+        how = blocks, queries, estimator
+        if how not in self._exponents:
+            self._exponents[how] = chernoff.exponents(
+                self.data, blocks=blocks, queries=queries, simulated=True, estimator=estimator
             )
-        return self._exponents[blocks, queries]
+        return self._exponents[how]
+
+    def paired(self, replacement: bool = True) -> Float64[np.ndarray, "context prompt scale"]:
+        """Exponents of all subsets of pulls at Nmax on common queries.
+
+        Raises:
+            ValueError: without replacement, for queries that are not equally likely.
+        """
+        if not replacement and self.data.query_weights is not None:
+            raise ValueError(f"{self.data.name}: without replacement, the bound assumes equally likely queries")
+        return self.exponents("all", "common", "subsets").chernoff
 
     def lcpb(self, budget: int, fresh: bool, survivors: str = "worst") -> float:
         """The LCPB bound, where it takes seconds; it says nothing where best arms tie."""
@@ -193,6 +205,27 @@ CLAIMS: dict[str, Claim] = {
     "theorem D, Chernoff": Claim(
         "prompt halving",
         lambda c, t: bounds.theorem_d(c.problem, c.exponents("all").chernoff, t),
+        Status.PROVED,
+        drawn=False,
+    ),
+    "theorem D, common queries": Claim(
+        "prompt halving, common queries",
+        lambda c, t: bounds.theorem_d_common(c.problem, c.paired(), t),
+        Status.PROVED,
+        drawn=False,
+    ),
+    "theorem D, no query twice": Claim(
+        "prompt halving, no query twice",
+        lambda c, t: bounds.theorem_d_common(c.problem, c.paired(replacement=False), t, replacement=False),
+        Status.PROVED,
+        drawn=False,
+    ),
+    "theorem F": Claim(
+        "proven racing", lambda c, t: bounds.theorem_f(c.problem, c.paired(), t), Status.PROVED, drawn=False
+    ),
+    "theorem F, no query twice": Claim(
+        "proven racing, no query twice",
+        lambda c, t: bounds.theorem_f(c.problem, c.paired(replacement=False), t),
         Status.PROVED,
         drawn=False,
     ),

@@ -21,6 +21,9 @@ MATH = "math"
 """The family whose world is a file."""
 _LEAST_GAP = 0.1
 _COMMON = ("psst, fresh", "psst", "psst, equal pulls", "psst, common queries", "prompt halving", "uniform")
+_SHARED = ("prompt halving, common queries", "proven racing")
+_ONCE = ("prompt halving, no query twice", "proven racing, no query twice")
+_ALL = (*_COMMON, *_SHARED, *_ONCE)
 
 
 class Family(NamedTuple):
@@ -46,7 +49,7 @@ class Family(NamedTuple):
     build: Callable[[int], Dataset] | None
     budgets: tuple[int, ...]
     quick: tuple[int, ...] = ()
-    rules: tuple[str, ...] = _COMMON
+    rules: tuple[str, ...] = _ALL
     splitting: tuple[tuple[str, int], ...] = ()
     quick_splitting: tuple[tuple[str, int], ...] = ()
     particles: int = 1000
@@ -85,6 +88,28 @@ def enumerable(num_contexts: int) -> Dataset:
     )
     cost_weights = np.array([0.3] if num_contexts == 1 else [0.0, 0.35])
     return replace(found, objective_weights=np.ones((num_contexts, 1)), cost_weights=cost_weights)
+
+
+def enumerable_race() -> Dataset:
+    """Three prompts of one completion on two queries, so small that a race with a cut can be enumerated.
+
+    Success (1, .8), (.8, .3) and (.1, .7): values .9, .55 and .4.
+    """
+    success = np.array([[1.0, 0.8], [0.8, 0.3], [0.1, 0.7]])
+    values = np.broadcast_to(np.array([[0.0], [1.0]]), (*success.shape, 2, 1)).copy()
+    return families.scored("enumerable-race", np.stack([1 - success, success], axis=2), values, 1, (0.0,), 0.0)
+
+
+def graded_queries() -> Dataset:
+    """Best of one or two of eight prompts whose success differs more between queries than between prompts.
+
+    That of `families.graded_halving` on average, up to what 0 and 1 cut off: easier by .4 and .2 on two queries, harder
+    by as much on two. Cost weight .05. Prompt 0 is best at N = 2, gap .087 to itself at N = 1 and .16 to prompt 1.
+    """
+    mean = np.array([0.7, 0.5, 0.45, 0.4, 0.4, 0.35, 0.3, 0.3])[:, None]
+    success = np.clip(mean + np.array([0.4, 0.2, -0.2, -0.4]), 0.0, 1.0)
+    values = np.broadcast_to(np.array([[0.0], [1.0]]), (*success.shape, 2, 1)).copy()
+    return families.scored("graded-queries", np.stack([1 - success, success], axis=2), values, 2, (0.05,), 1.0)
 
 
 def mv_two_prompts() -> Dataset:
@@ -134,7 +159,7 @@ FAMILIES: dict[str, Family] = {
         lambda _: families.graded_halving(),
         budgets=(150, 300, 600, 900, 1200, 1800, 2400, 3600, 4800, 7200, 9600),
         quick=(150, 300, 600, 1200, 2400, 4800, 9600),
-        rules=(*_COMMON, "successive rejects"),
+        rules=(*_ALL, "successive rejects"),
         splitting=(
             *((rule, t) for rule in ("psst, fresh", "psst") for t in (600, 900, 1200, 1800, 2400)),
             *(("successive rejects", t) for t in (600, 1200)),
@@ -157,7 +182,7 @@ FAMILIES: dict[str, Family] = {
         lambda _: bon(query_effects=False),
         budgets=(60, 120, 240, 360, 480, 960, 2000, 4000, 16000, 24000),
         quick=(120, 240, 960, 4000, 24000),
-        unhurried=("uniform",),
+        unhurried=("uniform", *_SHARED, *_ONCE),
         splitting=(
             *(("psst", t) for t in (240, 360, 480, 960)),
             *(("psst, fresh", t) for t in (480, 960)),
@@ -170,7 +195,7 @@ FAMILIES: dict[str, Family] = {
         lambda _: bon(query_effects=True),
         budgets=(60, 120, 240, 360, 480, 960, 2000, 4000, 16000, 20000),
         quick=(120, 240, 960, 4000, 20000),
-        unhurried=("uniform",),
+        unhurried=("uniform", *_SHARED),
         splitting=(
             *(("psst", t) for t in (240, 480, 960)),
             *(("psst, common queries", t) for t in (240, 480, 960)),
@@ -179,11 +204,19 @@ FAMILIES: dict[str, Family] = {
         ),
         particles=500,
     ),
+    "graded, query effects": Family(
+        lambda _: graded_queries(),
+        budgets=(240, 480, 960, 1920, 3840),
+        rules=("psst, fresh", "psst", "psst, common queries", *_SHARED, *_ONCE),
+        splitting=(("proven racing", 480), ("proven racing", 960)),
+        particles=500,
+        share=0.3,
+    ),
     "mv, three scales": Family(
         lambda _: mv_two_prompts(),
         budgets=(150, 300, 600, 1200, 2400, 4800, 12000, 24000),
         quick=(300, 1200, 2400, 12000, 24000),
-        unhurried=("uniform", "prompt halving"),
+        unhurried=("uniform", "prompt halving", *_SHARED, *_ONCE),
         splitting=(
             *((rule, t) for rule in ("psst", "psst, equal pulls") for t in (300, 600)),
             *((rule, t) for rule in ("psst, fresh", "prompt halving", "uniform") for t in (600, 1200)),
@@ -195,7 +228,7 @@ FAMILIES: dict[str, Family] = {
         budgets=(120, 480, 1920, 4000, 24000),
         quick=(240, 960, 4000, 24000),
         instances=(2, 6),
-        unhurried=("uniform",),
+        unhurried=("uniform", *_SHARED, *_ONCE),
         splitting=(("psst", 120), ("psst", 480)),
         particles=500,
         share=0.6,
@@ -209,6 +242,13 @@ FAMILIES: dict[str, Family] = {
         share=0.02,
     ),
     "enumerable, two contexts": Family(lambda _: enumerable(2), budgets=(8, 16, 24), enumerated=True, share=0.02),
+    "enumerable race": Family(
+        lambda _: enumerable_race(),
+        budgets=(9, 15, 21),
+        rules=("psst, common queries", *_SHARED),
+        enumerated=True,
+        share=0.02,
+    ),
     "mv, fifteen scales": Family(
         lambda _: families.mv_three_scales(),
         budgets=(1500, 6000, 24000),

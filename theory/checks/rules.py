@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool
 
 from sim.algorithms import successive_rejects, ucb_e, uniform
 from sim.algorithms.prompt_halving import PromptHalving
+from sim.algorithms.proven_racing import ProvenRacing
 from sim.algorithms.psst import PSST
 from sim.core import Algorithm, Allocation, Key, Spec, Stats
 from sim.envs.dataset import Dataset
@@ -49,6 +50,10 @@ RULES: dict[str, Algorithm] = {
     "psst, equal pulls": PSSTVariant(by_pull=True),
     "psst, common queries": PSST(fresh=True, queries="common"),
     "prompt halving": PromptHalving(queries="independent", estimator="blocks"),
+    "prompt halving, common queries": PromptHalving(queries="common"),
+    "prompt halving, no query twice": PromptHalving(),
+    "proven racing": ProvenRacing(queries="common"),
+    "proven racing, no query twice": ProvenRacing(),
     "uniform": uniform.Uniform(),
     "successive rejects": successive_rejects.SuccessiveRejects(),
     "ucb-e": ucb_e.UCBE(),
@@ -128,10 +133,16 @@ def canonical(rule: str, num_prompts: int, num_queries: int, max_scale: int, num
     With Nmax = 1 a pull is a block and prompts are arms; on one query common queries are independent ones; two arms
     take a single round, on all of the budget, by any rule.
     """
-    if rule == "psst, common queries" and num_queries == 1:
-        rule = "psst, fresh"
+    if num_queries == 1:
+        same = {"psst, common queries": "psst, fresh", "proven racing, no query twice": "proven racing"}
+        rule = same.get(rule, rule).replace("prompt halving, no query twice", "prompt halving, common queries")
     if rule in ("psst, equal pulls", "prompt halving") and max_scale == 1:
         rule = "psst"
-    if rule in ("psst", "psst, equal pulls", "uniform", "successive rejects") and num_prompts == 2 and max_scale == 1:
+    if rule == "prompt halving, common queries" and max_scale == num_queries == 1:
+        rule = "psst"
+    one_round = ("psst", "psst, equal pulls", "uniform", "successive rejects")
+    if num_queries == 1:
+        one_round += ("proven racing",)
+    if rule in one_round and num_prompts == 2 and max_scale == 1:
         rule = "psst, fresh"
     return rule

@@ -219,7 +219,8 @@ def tasks_of(plan: VerifyPlan, folder: str) -> Iterator[Task]:
                 yield from (task(Kind.SIMULATION, rule, budget, fewer if rule in known else trials) for rule in laws)
                 yield from (task(Kind.SIMULATION, rule, budget, trials, event) for rule, event in others)
                 if family.enumerated:
-                    yield from (task(Kind.ENUMERATION, rule, budget, 0) for rule in laws)
+                    each = [rule for rule in laws if rules.RULES[rule].queries != "common-wor"]
+                    yield from (task(Kind.ENUMERATION, rule, budget, 0) for rule in each)
             particles = QUICK_PARTICLES if plan.quick else family.particles
             yield from (task(Kind.SPLITTING, rule, budget, particles) for rule, budget in splitting)
 

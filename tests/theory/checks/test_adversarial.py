@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -97,6 +98,12 @@ BOUNDS = {
         patience=0.5,
     ),
     "theorem D": Bound(rational.prompt_halving, by_exponents(bounds.theorem_d, blocks="all"), contexts=1),
+    "theorem D, common queries": Bound(
+        partial(rational.prompt_halving, common=True),
+        by_exponents(bounds.theorem_d_common, blocks="all", queries="common"),
+        contexts=1,
+    ),
+    "theorem F": Bound(rational.racing, by_exponents(bounds.theorem_f, blocks="all", queries="common")),
     "theorem E, fresh": near("fresh"),
     "theorem E, pulls": near("pulls"),
     "theorem E, blocks": near("blocks"),
