@@ -3,7 +3,7 @@
 A pair of n completions has the mean over all subsets of size N as its value of N (Hoeffding, 1948). Left without
 completion i it has the value U_i; sqrt((n - 1) / n) (U_i - mean) are rows whose squares sum to the jackknife estimate
 of the variance, which is not too small on average (Efron and Stein, Annals of Statistics 9, 1981; theory/proofs.md,
-section 11). It covers N < n.
+"Statements after the fact"). It covers N < n.
 """
 
 from collections.abc import Sequence

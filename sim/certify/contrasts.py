@@ -7,7 +7,7 @@ residuals (`QueryEvidence.residuals`); for an arm without them the whole spread 
 least as large.
 """
 
-from itertools import product
+from itertools import combinations_with_replacement
 from typing import NamedTuple
 
 import numpy as np
@@ -49,13 +49,11 @@ class Contrast(NamedTuple):
     Attributes:
         mean: first less second, shape (first, second).
         se: standard error.
-        queries: queries that both have met.
         share: share of the spread over queries that counts, 1 for new queries.
     """
 
     mean: Float64[np.ndarray, "first second"]
     se: Float64[np.ndarray, "first second"]
-    queries: int
     share: float
 
 
@@ -155,7 +153,7 @@ class Contrasts:
                 mixed = left.within if first == second else self._mixed(one, other, common)
             own = _of_difference(np.diag(left.within), np.diag(right.within), mixed)
             variance = variance + (own if share == 0 else (1 - share) * own)
-        return Contrast(left.mean[:, None] - right.mean, np.sqrt(variance), size, share)
+        return Contrast(left.mean[:, None] - right.mean, np.sqrt(variance), share)
 
     def _mixed(self, one: Sheet, other: Sheet, common: np.ndarray) -> np.ndarray:
         """Covariance, over completions, of scales of one prompt that stand on two sheets."""
@@ -170,16 +168,14 @@ class Contrasts:
         shape = (self.num_arms, self.num_arms)
         mean, se, queries = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, int)
         exhausted = np.zeros(shape, bool)
-        for first, second in product(range(len(self.sheets)), repeat=2):
-            if second < first:
-                continue
-            found = self.contrast(first, second)
+        for first, second in combinations_with_replacement(range(len(self.sheets)), 2):
+            one, other, found = self.sheets[first], self.sheets[second], self.contrast(first, second)
+            block, back = np.ix_(one.arms, other.arms), np.ix_(other.arms, one.arms)
+            queries[block] = queries[back] = int((one.met & other.met).sum())
             if found is None:
                 continue
-            block = np.ix_(self.sheets[first].arms, self.sheets[second].arms)
-            back = block[1].T, block[0].T
-            mean[block], se[block], queries[block] = found.mean, found.se, found.queries
-            mean[back], se[back], queries[back] = -found.mean.T, found.se.T, found.queries
+            mean[block], se[block] = found.mean, found.se
+            mean[back], se[back] = -found.mean.T, found.se.T
             exhausted[block] = exhausted[back] = found.share == 0
         return Pairs(mean, se, queries, exhausted)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int
+from jaxtyping import Bool, Float, Float64
 
 
 class ContextTerms(NamedTuple):
@@ -60,15 +60,15 @@ class QueryEvidence:
         ([1.0, 0.0], 2)
     """
 
-    rewards: Float64[np.ndarray, "task prompt query scale"]
-    completions: Int[np.ndarray, "prompt query"]
+    rewards: np.ndarray
+    completions: np.ndarray
     contexts: tuple[ContextTerms, ...]
-    cost: Float64[np.ndarray, " prompt"] | Float64[np.ndarray, "prompt query"]
-    residuals: Float[np.ndarray, "task prompt query row scale"] | None = None
-    cost_residuals: Float[np.ndarray, "prompt query row"] | None = None
-    query_weights: Float64[np.ndarray, " query"] | None = None
+    cost: np.ndarray
+    residuals: np.ndarray | None = None
+    cost_residuals: np.ndarray | None = None
+    query_weights: np.ndarray | None = None
     population: int | None = None
-    bounds: Float64[np.ndarray, "task 2"] | None = None
+    bounds: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         """Check that the fields fit together; a ValueError names the field and both numbers."""

@@ -7,7 +7,7 @@
   without replacement their section 5).
 * `bernstein_half_width`: empirical Bernstein inequality at a fixed time (Maurer and Pontil, COLT 2009, Theorem 11).
 
-Assumptions are in theory/proofs.md, section 11.
+Assumptions are in theory/proofs.md, "Statements after the fact".
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ _CAP = 0.5
 """Largest share of the capital that is staked."""
 
 
-def mixture_precision(planned: float, alpha: float) -> float:
+def mixture_precision(planned: int, alpha: float) -> float:
     """Precision of the normal mixture whose boundary is nearly narrowest after `planned` observations.
 
     Must be chosen before the data: `planned` must not depend on them. Waudby-Smith et al., appendix B.2.
@@ -29,7 +29,7 @@ def mixture_precision(planned: float, alpha: float) -> float:
 
 
 def mixture_half_width(
-    sizes: Float64[np.ndarray, "*shape"], alpha: float, planned: float, sides: int = 1
+    sizes: Float64[np.ndarray, "*shape"], alpha: float, planned: int, sides: int = 1
 ) -> Float64[np.ndarray, "*shape"]:
     """Half-width, in standard errors of the mean, that holds for all numbers of observations at once.
 
@@ -41,12 +41,12 @@ def mixture_half_width(
     """
     rho = mixture_precision(planned, alpha if sides == 2 else 2 * alpha)
     grown = np.sqrt((sizes + rho) / rho) / alpha
-    return np.sqrt((sizes + rho) / sizes * 2 * np.log(grown if sides == 2 else (1 + grown) / 2))
+    return np.asarray(np.sqrt((sizes + rho) / sizes * 2 * np.log(grown if sides == 2 else (1 + grown) / 2)))
 
 
 def bernstein_half_width(
-    values: Float64[np.ndarray, "time *series"], length: float, alpha: float
-) -> Float64[np.ndarray, "*series"]:
+    values: Float64[np.ndarray, "time series"], length: float, alpha: float
+) -> Float64[np.ndarray, " series"]:
     """Half-width on one side, at a fixed time, for independent values in an interval of the given length.
 
     The values need not be alike in law: it bounds the mean of their expectations.
@@ -56,12 +56,12 @@ def bernstein_half_width(
 
 
 def betting_upper(
-    values: Float64[np.ndarray, "time *series"],
+    values: Float64[np.ndarray, "time series"],
     bounds: tuple[float, float],
     alpha: float,
     anytime: bool = True,
     population: int | None = None,
-) -> Float64[np.ndarray, "*series"]:
+) -> Float64[np.ndarray, " series"]:
     """Upper confidence bounds on the means of bounded series.
 
     A gambler bets that values lie below a candidate mean m, by factors 1 - stake (value - m). Were m the mean, the
@@ -80,10 +80,10 @@ def betting_upper(
     if values.min() < low or values.max() > high:
         raise ValueError(f"values reach from {values.min():.6g} to {values.max():.6g}, beyond the bounds {bounds}")
     shares = (values - low) / (high - low)
-    time = np.arange(1, len(shares) + 1).reshape(-1, *(1,) * (shares.ndim - 1))
+    time = np.arange(1, len(shares) + 1)[:, None]
     stakes = _stakes(shares, time, alpha, anytime)
     gone = np.cumsum(shares, axis=0) - shares
-    left, right = np.zeros(shares.shape[1:]), np.ones(shares.shape[1:])
+    left, right = np.zeros(shares.shape[1]), np.ones(shares.shape[1])
     for _ in range(_STEPS):
         middle = (left + right) / 2
         means, refused = middle, np.zeros(middle.shape, bool)
@@ -102,6 +102,6 @@ def _stakes(shares: np.ndarray, time: np.ndarray, alpha: float, anytime: bool) -
     """Stakes from what came before each time: sqrt(2 log(1 / alpha) / (variance x effective time))."""
     means = (0.5 + np.cumsum(shares, axis=0)) / (time + 1)
     spread = (0.25 + np.cumsum((shares - means) ** 2, axis=0)) / (time + 1)
-    before = np.concatenate([np.full((1, *shares.shape[1:]), 0.25), spread[:-1]])
+    before = np.concatenate([np.full((1, shares.shape[1]), 0.25), spread[:-1]])
     horizon = time * np.log1p(time) if anytime else np.full(time.shape, float(len(shares)))
     return np.sqrt(2 * np.log(1 / alpha) / (before * horizon))

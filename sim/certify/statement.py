@@ -1,8 +1,8 @@
 """Statements about a choice: with confidence, no other arm is better by more than eps; which are not told apart.
 
-Comparisons with the best (Hsu, Annals of Statistics 12, 1984; theory/proofs.md, section 11): half-widths d_ji need hold
-only for the true best arm j against all others i at once. Then whichever arm i was chosen, from the same data too,
-loses at most the largest of (estimate of j less i) + d_ji over the arms j that no arm excludes.
+Comparisons with the best (Hsu, Annals of Statistics 12, 1984; theory/proofs.md, "Statements after the fact"):
+half-widths d_ji need hold only for the true best arm j against all others i at once. Then whichever arm i was chosen,
+from the same data too, loses at most the largest of (estimate of j less i) + d_ji over the arms j that no arm excludes.
 """
 
 from dataclasses import dataclass
@@ -37,8 +37,8 @@ class Confidence(NamedTuple):
         level: probability with which it holds, all together.
         grade: one of `GRADES`.
         target: "new" queries of this kind, or exactly "these".
-        looks: at how many times the data are looked at, each of which may end the run; a union over them. 1 where the
-            grade holds at any time.
+        looks: at how many sizes, fixed before the run, two arms may be compared; a union over them. 1 where the size
+            is fixed, or the grade holds at any time.
         together: how many contexts' statements are to hold at once; a union over them.
         planned: queries at which statements that hold at any time shall be narrow. Fixed before the run.
         seed: of the bootstrap's draws.
@@ -78,7 +78,7 @@ class Ranged(NamedTuple):
     high: float
 
 
-class Rival(NamedTuple):
+class NotApart(NamedTuple):
     """An arm that cannot be told from the chosen one.
 
     Attributes:
@@ -103,7 +103,7 @@ class Statement:
         confidence: terms on which it holds.
         eps: the most that another arm is better by; infinite where some prompt has too few queries in common with it.
         value: of the chosen arm; the intervals of all arms' values hold at once.
-        rivals: arms that cannot be told from the chosen one, best estimates first.
+        not_apart: arms that cannot be told from the chosen one, best estimates first.
         queries: queries that the chosen arm has met.
         exhausted: the whole list was met.
         num_arms: arms that it speaks of: those with values.
@@ -119,7 +119,7 @@ class Statement:
     confidence: Confidence
     eps: float
     value: Ranged
-    rivals: tuple[Rival, ...]
+    not_apart: tuple[NotApart, ...]
     queries: int
     exhausted: bool
     num_arms: int
@@ -182,8 +182,8 @@ def certify(
     most[chosen] = 0.0
     name = evidence.contexts[context].name
     others = np.flatnonzero((most > 0) & (np.arange(len(most)) != chosen) & np.isfinite(widths.value))
-    rivals = [
-        Rival(
+    not_apart = [
+        NotApart(
             arm // shape[1],
             arm % shape[1] + 1,
             Ranged(*(float(part[arm]) for part in (widths.value, widths.low, widths.high))),
@@ -198,7 +198,7 @@ def certify(
         confidence=terms,
         eps=float(max(most.max(), 0.0)),
         value=Ranged(*(float(part[chosen]) for part in (widths.value, widths.low, widths.high))),
-        rivals=tuple(rivals),
+        not_apart=tuple(not_apart),
         queries=met,
         exhausted=met == evidence.list_length,
         num_arms=int(known.sum()),

@@ -89,11 +89,11 @@ def _no_better(statement: Statement) -> str:
 
 
 def _apart(statement: Statement, prompts: Sequence[str]) -> str:
-    rivals = statement.rivals
-    if not rivals:
+    not_apart = statement.not_apart
+    if not not_apart:
         return " Every other arm is told apart."
-    names = [f"`{prompts[one.prompt]}`, N = {one.scale}" for one in rivals[:_SHOWN]]
-    more = f"; and {len(rivals) - _SHOWN} more" if len(rivals) > _SHOWN else ""
+    names = [f"`{prompts[one.prompt]}`, N = {one.scale}" for one in not_apart[:_SHOWN]]
+    more = f"; and {len(not_apart) - _SHOWN} more" if len(not_apart) > _SHOWN else ""
     return f" Not told apart: {'; '.join(names)}{more}."
 
 
