@@ -3,8 +3,8 @@
 "new": queries are a sample, and their spread counts, whole (Miller, arXiv 2411.00640: cluster and pair by query).
 "these": m of a list's M queries were met; of the spread over queries the share 1 - m / M counts, and of the noise of
 completions m / M (two-stage sampling; Cochran, Sampling Techniques, 1977, section 10). Noise is estimated from
-residuals (`QueryEvidence.residuals`); for an arm without them the whole spread over queries stands in, which is at
-least as large.
+residuals (`QueryEvidence.residuals`), too high for N near the completions of a pair. Where the whole spread over
+queries is less, or there are no residuals, it stands in: it holds the noise too.
 """
 
 from itertools import combinations_with_replacement
@@ -48,12 +48,15 @@ class Contrast(NamedTuple):
 
     Attributes:
         mean: first less second, shape (first, second).
-        se: standard error.
+        se: standard error, the smaller of two where there are two.
+        shared: standard error by shares of spread and noise, in which scales of one prompt on different sheets have
+            noise of their own: that of what the bootstrap draws.
         share: share of the spread over queries that counts, 1 for new queries.
     """
 
     mean: Float64[np.ndarray, "first second"]
     se: Float64[np.ndarray, "first second"]
+    shared: Float64[np.ndarray, "first second"]
     share: float
 
 
@@ -144,16 +147,17 @@ class Contrasts:
         left, right = self.sample(first, common), self.sample(second, common)
         known = left.within is not None and right.within is not None
         share = self.share(size, known)
-        variance = share * _of_difference(
-            (left.between**2).sum(axis=0), (right.between**2).sum(axis=0), left.between.T @ right.between
-        )
-        if left.within is not None and right.within is not None:
-            mixed = np.zeros((len(one.arms), len(other.arms)))
-            if one.prompt == other.prompt:
-                mixed = left.within if first == second else self._mixed(one, other, common)
-            own = _of_difference(np.diag(left.within), np.diag(right.within), mixed)
-            variance = variance + (own if share == 0 else (1 - share) * own)
-        return Contrast(left.mean[:, None] - right.mean, np.sqrt(variance), share)
+        whole = _of_difference(_squares(left), _squares(right), left.between.T @ right.between)
+        variance = drawn = whole
+        if left.within is not None and right.within is not None and share < 1:
+            own, other_own = np.diag(left.within), np.diag(right.within)
+            apart = np.zeros((len(one.arms), len(other.arms)))
+            joint = left.within if first == second else apart
+            drawn = share * whole + (1 - share) * _of_difference(own, other_own, joint)
+            if one.prompt == other.prompt and first != second:
+                joint = self._mixed(one, other, common)
+            variance = np.minimum(whole, share * whole + (1 - share) * _of_difference(own, other_own, joint))
+        return Contrast(left.mean[:, None] - right.mean, np.sqrt(variance), np.sqrt(drawn), share)
 
     def _mixed(self, one: Sheet, other: Sheet, common: np.ndarray) -> np.ndarray:
         """Covariance, over completions, of scales of one prompt that stand on two sheets."""
@@ -178,6 +182,17 @@ class Contrasts:
             mean[back], se[back] = -found.mean.T, found.se.T
             exhausted[block] = exhausted[back] = found.share == 0
         return Pairs(mean, se, queries, exhausted)
+
+
+def errors(sample: Sample, share: float) -> tuple[Float64[np.ndarray, " own"], Float64[np.ndarray, " own"]]:
+    """Standard errors of the means of a sheet's arms: the smaller of two, and that by shares (`Contrast`)."""
+    whole = _squares(sample)
+    shared = whole if sample.within is None else share * whole + (1 - share) * np.diag(sample.within)
+    return np.sqrt(np.minimum(whole, shared)), np.sqrt(shared)
+
+
+def _squares(sample: Sample) -> np.ndarray:
+    return (sample.between**2).sum(axis=0)
 
 
 def _of_difference(first: np.ndarray, second: np.ndarray, mixed: np.ndarray) -> np.ndarray:

@@ -126,7 +126,7 @@ class QueryEvidence:
 
     @property
     def measured(self) -> Bool[np.ndarray, "prompt query scale"]:
-        """Where there is a value."""
+        """Mask of the values that are there."""
         return np.isfinite(self.rewards[0])
 
     def utilities(self, context: int) -> Float64[np.ndarray, "prompt query scale"]:

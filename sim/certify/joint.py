@@ -9,7 +9,7 @@ has a quantile of its own: comparisons with the best arm, one less than there ar
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from sim.certify.contrasts import Contrasts, Sample
+from sim.certify.contrasts import Contrasts, errors
 
 LEAST_DRAWS, BEYOND = 1000, 10
 """Draws, at least; and how many of them are to lie beyond the quantile."""
@@ -50,7 +50,7 @@ class Multipliers:
         for number, sheet in enumerate(self.contrasts.sheets):
             sample = self.contrasts.sample(number, sheet.met)
             share = self.contrasts.share(int(sheet.met.sum()), sample.within is not None)
-            drawn, se = self._together(number, sheet.met, share), value_errors(sample, share)
+            drawn, (_, se) = self._together(number, sheet.met, share), errors(sample, share)
             scaled = np.divide(np.abs(drawn), se.astype(np.float32), out=np.zeros_like(drawn), where=se > 0)
             np.maximum(largest, scaled.max(axis=1), out=largest)
         return float(self._quantile(largest[:, None])[0])
@@ -66,22 +66,12 @@ class Multipliers:
         common = sheets[first].met & sheets[second].met
         left = self._together(first, common, contrast.share)[:, own]
         right = self._together(second, common, contrast.share)
-        se = contrast.se
-        if sheets[first].prompt == sheets[second].prompt and first != second and contrast.share < 1:
-            se = self._independent(first, second, common, contrast.share)  # their noise is drawn apart
+        se = contrast.shared
         inverse = np.divide(1.0, se[own], out=np.zeros_like(se[own]), where=se[own] > 0).astype(np.float32)
         leads = np.empty_like(left)
         for place in range(left.shape[1]):
             leads[:, place] = ((left[:, place, None] - right) * inverse[place]).max(axis=1)
         return leads
-
-    def _independent(self, first: int, second: int, common: np.ndarray, share: float) -> np.ndarray:
-        left, right = (self.contrasts.sample(number, common) for number in (first, second))
-        assert left.within is not None
-        assert right.within is not None
-        between = (left.between[:, :, None] - right.between[:, None, :]) ** 2
-        own = np.diag(left.within)[:, None] + np.diag(right.within)
-        return np.sqrt(share * between.sum(axis=0) + (1 - share) * own)
 
     def _together(self, number: int, common: np.ndarray, share: float) -> np.ndarray:
         """Draws of the means of a sheet's arms, less their means."""
@@ -98,14 +88,6 @@ class Multipliers:
         if share == 1:
             return between
         return np.float32(np.sqrt(share)) * between + np.float32(np.sqrt(1 - share)) * noise
-
-
-def value_errors(sample: Sample, share: float) -> Float64[np.ndarray, " own"]:
-    """Standard errors of the means of a sheet's arms."""
-    variance = share * (sample.between**2).sum(axis=0)
-    if sample.within is not None:
-        variance = variance + (1 - share) * np.diag(sample.within)
-    return np.sqrt(variance)
 
 
 def _root(covariance: np.ndarray) -> np.ndarray:

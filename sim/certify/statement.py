@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int
 
 from sim.certify import bounded
-from sim.certify.contrasts import TARGETS, Contrasts, Pairs
+from sim.certify.contrasts import TARGETS, Contrasts, Pairs, errors
 from sim.certify.evidence import QueryEvidence
-from sim.certify.joint import Multipliers, value_errors
+from sim.certify.joint import Multipliers
 from sim.certify.sequences import mixture_half_width
 
 GRADES = {
@@ -276,7 +276,7 @@ def _critical(pairs: Pairs, error: float, terms: Confidence, sides: int) -> Floa
 def _by_size(error: float, terms: Confidence, sides: int, sizes: np.ndarray, exhausted: np.ndarray) -> np.ndarray:
     from scipy import special
 
-    counts = np.maximum(sizes, 2).astype(np.float64)
+    counts = np.asarray(np.maximum(sizes, 2), np.float64)
     if terms.grade == "anytime" and terms.target == "new":
         found = mixture_half_width(counts, error, terms.planned, sides)
     elif terms.grade == "anytime":  # half of the error for all times before the list ends, half for when it does
@@ -307,7 +307,7 @@ def _values(
         share, sizes = contrasts.share(size, sample.within is not None), np.array(size)
         critical = _by_size(error, terms, 2, sizes, np.array(share == 0))
         if normal is not None:
-            critical = np.minimum(critical, _as_student(normal, sizes))
+            critical = np.asarray(np.minimum(critical, _as_student(normal, sizes)))
         value[sheet.arms] = sample.mean
-        half[sheet.arms] = _half(critical, value_errors(sample, share))
+        half[sheet.arms] = _half(critical, errors(sample, share)[0])
     return value, value - half, value + half

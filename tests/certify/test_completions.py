@@ -2,6 +2,7 @@
 
 import itertools
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import best_of, majority
@@ -15,7 +16,7 @@ from sim.utilities import reward_units
 def by_hand(strategy: object, outcomes: np.ndarray, scale: int) -> np.ndarray:
     """Mean reward of all subsets of so many completions."""
     subsets = itertools.combinations(range(len(outcomes)), scale)
-    found = [np.asarray(reward_units(strategy, outcomes[list(one)])) for one in subsets]
+    found = [np.asarray(reward_units(strategy, jnp.asarray(outcomes[list(one)]))) for one in subsets]
     return np.mean(found, axis=0) * np.asarray(strategy.unit)
 
 

@@ -36,6 +36,7 @@ class Asked(NamedTuple):
 
 EQUAL = Asked(np.array([[0.9, 0.3]] * 3), np.array([0.5, 0.5]))
 NEAR = Asked(np.array([[0.9, 0.3], [0.8, 0.4], [0.88, 0.3], [0.4, 0.2]]), np.array([0.6, 0.4]))
+SPREAD = Asked(np.array([[0.95, 0.1, 0.5], [0.3, 0.8, 0.5], [0.9, 0.2, 0.1], [0.5, 0.5, 0.9]]), np.full(3, 1 / 3))
 OPPOSITE = Asked(np.array([[0.98, 0.02], [0.02, 0.98]]), np.array([0.5, 0.5]))
 RARE = Asked(np.array([[1.0, 1.0], [1.0, 0.0]]), np.array([0.99, 0.01]))
 
