@@ -64,8 +64,7 @@ def widths(evidence: QueryEvidence, context: int, chosen: int, error: float, tar
         )
     known = contrasts.evidence.measured.any(axis=1).ravel()
     num_arms, own = int(known.sum()), next(sheet for sheet in contrasts.sheets if chosen in sheet.arms)
-    found = np.full((8, contrasts.num_arms), np.nan)
-    most, lead, lead_low, lead_high, value, low, high = found[:7]
+    most, lead, lead_low, lead_high, value, low, high = np.full((7, contrasts.num_arms), np.nan)
     common_of, scales = np.zeros(contrasts.num_arms, int), evidence.max_scale
     for sheet in contrasts.sheets:
         arms = sheet.arms

@@ -107,7 +107,8 @@ class Statement:
         queries: queries that the chosen arm has met.
         exhausted: the whole list was met.
         num_arms: arms that it speaks of: those with values.
-        left_out: arms without values, since N is above the completions of every pair; it does not speak of them.
+        left_out: arms without values, never asked or with N above the completions of every pair: it does not speak of
+            them.
         lead: estimated lead of every arm over the chosen one, shape (prompt, scale), NaN where unknown.
         most: upper bound of the lead, -inf for an arm that is excluded, shape (prompt, scale).
         common: queries in common with the chosen arm, shape (prompt, scale).

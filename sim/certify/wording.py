@@ -8,7 +8,7 @@ from sim.certify.outlook import Outlook
 from sim.certify.statement import GRADES, Statement
 
 _SHOWN = 4
-"""Arms that are named one by one."""
+"""Prompts that are named one by one."""
 _TARGETS = {"new": "on new queries", "these": "on exactly these queries"}
 
 
@@ -57,7 +57,7 @@ def in_words(
         parts.append(_further(outlook))
     if statement.left_out:
         arms = "1 arm is" if statement.left_out == 1 else f"{statement.left_out} arms are"
-        parts.append(f" {arms} left out: N is above the completions of every pair.")
+        parts.append(f" {arms} left out: never asked, or N is above the completions of every pair.")
     if not terms.grade.startswith("bounded"):
         rare = max(int(statement.queries / -np.log(1 - terms.level)), 1)
         parts.append(f" A difference that shows on fewer than 1 query in {rare} may have gone unseen.")
@@ -89,12 +89,27 @@ def _no_better(statement: Statement) -> str:
 
 
 def _apart(statement: Statement, prompts: Sequence[str]) -> str:
-    not_apart = statement.not_apart
-    if not not_apart:
+    """Arms not told apart, by prompt, the best first; neighbouring N as a range."""
+    scales: dict[int, list[int]] = {}
+    for arm in statement.not_apart:
+        scales.setdefault(arm.prompt, []).append(arm.scale)
+    if not scales:
         return " Every other arm is told apart."
-    names = [f"`{prompts[one.prompt]}`, N = {one.scale}" for one in not_apart[:_SHOWN]]
-    more = f"; and {len(not_apart) - _SHOWN} more" if len(not_apart) > _SHOWN else ""
+    names = [f"`{prompts[prompt]}`, N = {_ranges(own)}" for prompt, own in list(scales.items())[:_SHOWN]]
+    left = len(scales) - _SHOWN
+    more = f"; and arms of {left} more {'prompt' if left == 1 else 'prompts'}" if left > 0 else ""
     return f" Not told apart: {'; '.join(names)}{more}."
+
+
+def _ranges(scales: Sequence[int]) -> str:
+    """Scales in rising order, such as 1, 4 to 7."""
+    runs: list[list[int]] = []
+    for scale in sorted(scales):
+        if runs and scale == runs[-1][-1] + 1:
+            runs[-1].append(scale)
+        else:
+            runs.append([scale])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs)
 
 
 def _further(outlook: Outlook) -> str:

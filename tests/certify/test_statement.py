@@ -12,6 +12,7 @@ from sim.certify import (
     GRADES,
     Confidence,
     ContextTerms,
+    NotApart,
     QueryEvidence,
     certify,
     certify_all,
@@ -188,7 +189,7 @@ def test_prompts_with_too_few_queries_leave_no_statement_and_missing_scales_are_
     assert found.common[:, 0].tolist() == [30, 30, 9]
     words = in_words(found, ["a", "b", "c"])
     assert "nothing is said of prompts that have met too few queries" in words
-    assert "3 arms are left out: N is above the completions" in words
+    assert "3 arms are left out: never asked, or N is above the completions" in words
 
 
 def test_prompts_that_agree_on_all_queries_are_not_told_apart_and_cost_nothing() -> None:
@@ -227,6 +228,10 @@ def test_sentences() -> None:
     assert " on new queries (" in words
     assert " on exactly these queries)" in words
     assert "Not told apart: `" in words
+    bare = NotApart(0, 1, new.value, new.value)
+    several = [bare._replace(prompt=prompt, scale=scale) for prompt, scale in ((1, 4), (2, 8), (1, 1), (1, 5), (1, 3))]
+    told = in_words(dataclasses.replace(new, not_apart=tuple(several)), ["check", "direct", "both", "none"])
+    assert " Not told apart: `direct`, N = 1, 3 to 5; `both`, N = 8. " in told
     assert "more completions would be expected to bring that to .02." in words
     assert [number(one) for one in (0.921, -0.03, 1.07, 0.0, -0.001)] == [".92", "-.03", "1.07", ".00", ".00"]
     assert [round_up(one) for one in (3.2, 41.0, 412.0, 98_765.0)] == [4, 41, 420, 99_000]
