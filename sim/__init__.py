@@ -19,7 +19,8 @@ seed gives the same numbers within one version of this package and of JAX on one
 them, the changelog says so.
 
 Other rooms, for those who read the code: `core` (value types), `utilities` (completions to rewards), `kernels` (what is
-clever, beside plain versions), `engine` (trials), `comparison` (cells, tables), `adapters` (live models), `cli`.
+clever, beside plain versions), `engine` (trials), `comparison` (cells, tables), `adapters` (live models), `certify`
+(statements from a run's own data), `cli`.
 
     >>> import theory
     >>> from sim import compare

@@ -31,6 +31,7 @@ ROOMS: dict[str, set[str]] = {
     "envs": CORE | PLUGINS | {"public"},
     "estimators": {"core"},
     "extrapolation": {"raw", "core", "kernels", "estimators"},
+    "certify": {"core", "utilities", "kernels"},
     "draws": {"core", "kernels"},
     "schedules": {"core", "kernels", "draws"},
     "trim": {"core", "kernels", "draws"},
