@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sim import plugins
 from sim.adapters import trust
 from sim.adapters.policy import PolicyFile
+from sim.adapters.run_file import presets
 from sim.adapters.run_file.kinds import number, numbers
 from sim.adapters.run_file.settings import (
     MONEY,
@@ -51,6 +52,8 @@ ANSWERING = ("strategy", "tie", "endpoint", "objectives")
 """Those that answering a query needs."""
 PRICED = ("prompt", "completion")
 """Tokens that have prices."""
+DOT_ENV = ".env"
+"""Name of the file beside a run file that may hold keys."""
 
 
 def load(path: str | Path, told_by: str | Path | None = None, may_import: Trust | None = None) -> Config:
@@ -81,11 +84,12 @@ def _toml(path: Path, told_by: str | Path | None = None) -> dict[str, Any]:
 
 
 def _config(path: Path, content: dict[str, Any], may_import: Trust) -> Config:
+    content = presets.expanded(TomlTable(path, "", content))
     top = TomlTable(path, "", content)
     made = top.fill(RunFile)
     beside = path.resolve().parent
     endpoint = _endpoint(top, made.endpoint)
-    prompts = _prompts(top, made.prompts, made.endpoint.model)
+    prompts = _prompts(top, made.prompts, made.endpoint)
     objectives = _objectives(top, made, may_import)
     judges = _judges(objectives)
     if judges and endpoint.batch is not None:
@@ -115,7 +119,8 @@ def _config(path: Path, content: dict[str, Any], may_import: Trust) -> Config:
         max_scale=made.tune.max_scale,
         answers=made.tune.answers,
         caps=_caps(top, made.caps, rounds, probing),
-        source={"cost": {}} | {key: content[key] for key in SOURCE if key in content},
+        source={"cost": {}} | {key: content[key] for key in SOURCE if key in content} | _endpoint_source(content),
+        dot_env=beside / DOT_ENV,
         cost_measure=made.cost.measure,
         prompt_tokens=made.cost.prompt_tokens,
         probe=probe,
@@ -186,7 +191,17 @@ def of_policy(policy: PolicyFile, may_import: Trust | None = None) -> Asking:
         contexts=policy.contexts,
         caps=None,
         source=policy.source,
+        dot_env=_dot_env(policy),
     )
+
+
+def _dot_env(policy: PolicyFile) -> Path:
+    """Where keys of a policy may be: beside its configuration where it lies below that, else beside itself.
+
+    A policy may come from anywhere and name any folder; its keys go where it says.
+    """
+    own, origin = policy.file.resolve().parent, Path(policy.config).parent
+    return (origin if own.is_relative_to(origin) else own) / DOT_ENV
 
 
 def of_tuning(policy: PolicyFile, may_import: Trust | None = None) -> tuple[Config, list[str]]:
@@ -232,7 +247,7 @@ def _endpoint(top: TomlTable, made: EndpointTable) -> Endpoint:
         between = f"is {start}; it must lie between least ({low}) and most ({high})"
         raise top.wrong("endpoint.concurrency.start", between)
     ours = {"model", "messages", "n", "seed", "stream", "temperature", "top_p", "max_tokens", "max_completion_tokens"}
-    for key in sorted(ours & set(made.extra)):
+    for key in sorted((ours | {made.seed_field}) & set(made.extra)):
         raise top.wrong(f"endpoint.extra.{key}", "is set by other keys of this file; it cannot be an extra field")
     try:
         json.dumps(made.extra, allow_nan=False)
@@ -245,11 +260,12 @@ def _endpoint(top: TomlTable, made: EndpointTable) -> Endpoint:
     return Endpoint(**own | {"base_url": url, "concurrency": Concurrency(start, low, high), "batch": batch})
 
 
-def _prompts(top: TomlTable, made: Sequence[Prompt], model: str | None) -> tuple[Prompt, ...]:
+def _prompts(top: TomlTable, made: Sequence[Prompt], endpoint: EndpointTable) -> tuple[Prompt, ...]:
     prompts: list[Prompt] = []
     for place, one in enumerate(made):
         table = TomlTable(top.file, f"prompts[{place}]", {})
-        prompt = one.checked(table.wrong, model)
+        prompt = one.checked(table.wrong, endpoint.model)
+        _check_temperature(table, prompt, endpoint)
         for other in prompts:
             if other.name == prompt.name:
                 raise table.wrong("name", f"is {prompt.name!r}, the name of an earlier prompt; names must differ")
@@ -259,6 +275,20 @@ def _prompts(top: TomlTable, made: Sequence[Prompt], model: str | None) -> tuple
     if len({prompt.cost is None for prompt in prompts}) > 1:
         raise top.wrong("prompts", "give a cost to some prompts only; give it to all or to none (the probe measures)")
     return tuple(prompts)
+
+
+def _check_temperature(table: TomlTable, prompt: Prompt, endpoint: EndpointTable) -> None:
+    most = endpoint.max_temperature
+    if most is not None and prompt.temperature is not None and prompt.temperature > most:
+        whose = "the server" if endpoint.preset is None else f"the preset {endpoint.preset!r}"
+        raise table.wrong(
+            "temperature", f"is {prompt.temperature:g}; {whose} takes at most {most:g} (endpoint.max_temperature)"
+        )
+
+
+def _endpoint_source(content: dict[str, Any]) -> dict[str, Any]:
+    """The endpoint for a policy: its keys, which a preset stands for, and not the preset, which may change."""
+    return {"endpoint": {key: value for key, value in content["endpoint"].items() if key != "preset"}}
 
 
 def _prices(top: TomlTable, made: PriceList, models: set[str]) -> dict[str, Prices]:

@@ -242,15 +242,20 @@ def connected(run: "Asking", journal: str | None = None, capped: bool = True) ->
     from sim.adapters import session as sessions
     from sim.adapters.paid.batches import Waiting
     from sim.adapters.wire.openai_client import OpenAIClient
-    from sim.adapters.wire.redact import read_key
+    from sim.adapters.wire.redact import Secrets
 
-    key = read_key(run.endpoint.key_variable, "endpoint.key_variable")
+    secrets = Secrets(run.dot_env)
+    key = secrets.key(run.endpoint.key_variable, "endpoint.key_variable")
+    if secrets.filed(run.endpoint.key_variable):
+        _say(f"note: the key in {run.endpoint.key_variable} is that of {secrets.file}")
     kept = f"everything paid for is in {run.journal}; the same command goes on from there"
     interrupt.last_words(lambda: common.plain("stopped" if journal else f"stopped; {kept}"))
     try:
         with (
             interrupt.gently(),
-            sessions.session(run, lambda: OpenAIClient(run.endpoint, key), journal, capped, _say) as live,
+            sessions.session(
+                run, lambda: OpenAIClient(run.endpoint, key, secrets.values), journal, capped, _say
+            ) as live,
         ):
             yield live
     except Waiting as error:

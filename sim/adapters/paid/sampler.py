@@ -31,6 +31,7 @@ from sim.adapters.wire.protocol import (
     Request,
     Transient,
 )
+from sim.adapters.wire.redact import Secrets
 from sim.adapters.wire.retry import Clock, Rule, Stopped, persist
 
 REFUSED = "refused"
@@ -114,6 +115,7 @@ class Sampler:
 
     Attributes:
         stopping: why the run is over, None while it is not.
+        secrets: keys of servers that scorers ask.
         fetch: brings the draws of many wants into the journal by batches; None where every request is sent on its own.
     """
 
@@ -127,12 +129,13 @@ class Sampler:
         journal: Journal,
         ledger: Ledger,
         clock: Clock,
+        secrets: Secrets | None = None,
     ):
         self.client, self.endpoint, self.prices = client, endpoint, prices
         self.journal, self.ledger, self.clock = journal, ledger, clock
         pace = endpoint.concurrency
         self.pace = Pace(pace.start or pace.least, pace.least, pace.most, clock.now)
-        self.rule = Rule(endpoint.deadline)
+        self.rule, self.secrets = Rule(endpoint.deadline), secrets or Secrets()
         self.stopping: str | None = None
         self._most: dict[str, int] = {}
         self._suspected: dict[str, int] = {}
@@ -337,6 +340,7 @@ def request_of(attempt: Attempt, endpoint: Endpoint) -> Request:
         top_p=decoding["top_p"],
         seed=attempt.seed,
         extra=decoding["extra"],
+        seed_field=endpoint.seed_field,
     )
 
 

@@ -27,6 +27,7 @@ from sim.adapters.run_file.kinds import (
     word,
     written,
 )
+from sim.adapters.run_file.presets import presets
 from sim.adapters.run_file.toml_table import Closed
 from sim.adapters.run_file.urls import ADDRESS
 from sim.adapters.scoring import Scorer
@@ -172,6 +173,8 @@ class Endpoint(Closed):
         extra: further fields of every request.
         batch: how batches are sent; None to send every request on its own.
         max_reply_bytes: of a reply, at most.
+        seed_field: how the server calls a seed.
+        max_temperature: the highest that the server takes; None where that is not known.
     """
 
     base_url: Annotated[str, ADDRESS]
@@ -186,14 +189,17 @@ class Endpoint(Closed):
     extra: dict[str, Any] = field(default_factory=dict)
     batch: BatchOptions | None = None
     max_reply_bytes: Annotated[int, whole(1000, 2**31)] = 2**24
+    seed_field: Annotated[str, word("seed", "random_seed")] = "seed"
+    max_temperature: Annotated[float | None, number(0, 10)] = None
 
 
 @dataclass(frozen=True)
 class EndpointTable(Endpoint):
-    """An endpoint in the file, with the way of sending and the model of prompts that name none."""
+    """An endpoint in the file, with its preset, the way of sending and the model of prompts that name none."""
 
     mode: Annotated[str, word("sync", "batch")] = "sync"
     model: Annotated[str | None, TEXT] = None
+    preset: Annotated[str | None, word(*presets())] = None
 
 
 @dataclass(frozen=True)
@@ -254,7 +260,9 @@ class Asking:
     Attributes:
         file: where it was read.
         out: folder of the journal and the results.
-        source: strategy, endpoint, objectives and tie as the file says them, for a policy to carry along.
+        source: strategy, endpoint, objectives and tie as the file says them, a preset spelt out, for a policy to carry
+            along.
+        dot_env: the file that keys are looked for in where the environment lacks them; it need not be there.
     """
 
     file: Path
@@ -269,6 +277,7 @@ class Asking:
     contexts: tuple[Context, ...]
     caps: Caps | None
     source: dict[str, Any]
+    dot_env: Path
 
     @property
     def votes(self) -> bool:
