@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sim import plugins
 from sim.adapters import trust
 from sim.adapters.policy import PolicyFile
-from sim.adapters.run_file import presets
+from sim.adapters.run_file import candidates, presets
 from sim.adapters.run_file.kinds import number, numbers
 from sim.adapters.run_file.settings import (
     MONEY,
@@ -83,13 +83,14 @@ def _toml(path: Path, told_by: str | Path | None = None) -> dict[str, Any]:
         raise ValueError(f"{path}: is no TOML file ({error})") from None
 
 
-def _config(path: Path, content: dict[str, Any], may_import: Trust) -> Config:
+def _config(path: Path, content: dict[str, Any], may_import: Trust, every_field: bool = True) -> Config:
+    """The run that a content stands for; `every_field` refuses listed fields that no prompt has a slot for."""
     content = presets.expanded(TomlTable(path, "", content))
     top = TomlTable(path, "", content)
     made = top.fill(RunFile)
     beside = path.resolve().parent
     endpoint = _endpoint(top, made.endpoint)
-    prompts = _prompts(top, made.prompts, made.endpoint)
+    prompts = candidates.read(top, made.prompts, made.endpoint, made.queries, every_field)
     objectives = _objectives(top, made, may_import)
     judges = _judges(objectives)
     if judges and endpoint.batch is not None:
@@ -109,7 +110,7 @@ def _config(path: Path, content: dict[str, Any], may_import: Trust) -> Config:
         endpoint=endpoint,
         prompts=prompts,
         prices=prices,
-        queries=_queries(top, made.queries, beside),
+        queries=_queries(top, made.queries, beside, prompts),
         objectives=objectives,
         tie=made.tie,
         contexts=_contexts(top, made.contexts, len(objectives)),
@@ -219,11 +220,11 @@ def of_tuning(policy: PolicyFile, may_import: Trust | None = None) -> tuple[Conf
     prices = {}
     for model in models:
         prices[model] = {key: units * 10**6 / MONEY for key, units in asdict(asked.prices[model]).items()}
-    prompts = [{key: value for key, value in asdict(one).items() if value is not None} for one in asked.prompts]
+    prompts = [one.table() for one in asked.prompts]
     contexts = [asdict(one) | {"weights": list(one.weights)} for one in asked.contexts]
     held = {"prompts": prompts, "contexts": contexts, "prices": {"models": prices}}
     kept = {key: value for key, value in content.items() if key != "tie"}  # a policy without it has the default
-    run, now = _config(path, kept | policy.source | held, may_import), _config(path, content, may_import)
+    run, now = _config(path, kept | policy.source | held, may_import, False), _config(path, content, may_import)
     changed = [
         name
         for name in ("endpoint", "objectives", "tie", "contexts", "cost_measure", "prompt_tokens", "max_scale")
@@ -260,32 +261,6 @@ def _endpoint(top: TomlTable, made: EndpointTable) -> Endpoint:
     return Endpoint(**own | {"base_url": url, "concurrency": Concurrency(start, low, high), "batch": batch})
 
 
-def _prompts(top: TomlTable, made: Sequence[Prompt], endpoint: EndpointTable) -> tuple[Prompt, ...]:
-    prompts: list[Prompt] = []
-    for place, one in enumerate(made):
-        table = TomlTable(top.file, f"prompts[{place}]", {})
-        prompt = one.checked(table.wrong, endpoint.model)
-        _check_temperature(table, prompt, endpoint)
-        for other in prompts:
-            if other.name == prompt.name:
-                raise table.wrong("name", f"is {prompt.name!r}, the name of an earlier prompt; names must differ")
-            if replace(other, name=prompt.name, cost=prompt.cost) == prompt:
-                raise table.wrong("text", f"and decoding are those of {other.name!r}; prompts must differ")
-        prompts.append(prompt)
-    if len({prompt.cost is None for prompt in prompts}) > 1:
-        raise top.wrong("prompts", "give a cost to some prompts only; give it to all or to none (the probe measures)")
-    return tuple(prompts)
-
-
-def _check_temperature(table: TomlTable, prompt: Prompt, endpoint: EndpointTable) -> None:
-    most = endpoint.max_temperature
-    if most is not None and prompt.temperature is not None and prompt.temperature > most:
-        whose = "the server" if endpoint.preset is None else f"the preset {endpoint.preset!r}"
-        raise table.wrong(
-            "temperature", f"is {prompt.temperature:g}; {whose} takes at most {most:g} (endpoint.max_temperature)"
-        )
-
-
 def _endpoint_source(content: dict[str, Any]) -> dict[str, Any]:
     """The endpoint for a policy: its keys, which a preset stands for, and not the preset, which may change."""
     return {"endpoint": {key: value for key, value in content["endpoint"].items() if key != "preset"}}
@@ -319,13 +294,14 @@ def _check_prices(top: TomlTable, made: PriceList, prices: dict[str, Prices]) ->
         raise top.wrong("caps.money", "is set, but all [prices] are 0, so that nothing would count against the cap")
 
 
-def _queries(top: TomlTable, made: QueryFile, beside: Path) -> QueryFile:
+def _queries(top: TomlTable, made: QueryFile, beside: Path, prompts: Sequence[Prompt]) -> QueryFile:
     file = beside / made.file
     if file.suffix not in (".jsonl", ".csv", ".parquet"):
         raise top.wrong("queries.file", f"is {file.name!r}; expected a .jsonl, .csv or .parquet file")
     if not os.path.isfile(file):
         raise top.wrong("queries.file", f"names {file}, which does not exist")
-    return replace(made, file=file)
+    fields = tuple(dict.fromkeys(name for prompt in prompts for name in prompt.fields))
+    return replace(made, file=file, fields=fields)
 
 
 def _objectives(top: TomlTable, made: AnsweringFile, may_import: Trust) -> tuple[Objective, ...]:

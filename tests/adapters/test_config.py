@@ -107,7 +107,7 @@ def test_the_schema_says_limits_words_meanings_and_options():
     assert endpoint["properties"]["timeout"]["exclusiveMinimum"] == 0
     assert tables["Tune"]["properties"]["budget"]["description"] == "completions that the algorithm spends"
     assert tables["Cost"]["properties"]["measure"]["enum"] == ["tokens", "money"]
-    assert "default" not in tables["Prompt"]["properties"]["temperature"]
+    assert "default" not in tables["PromptTable"]["properties"]["temperature"]
     scorers = {
         one["properties"]["scorer"].get("const"): one for one in schema["properties"]["objectives"]["items"]["oneOf"]
     }

@@ -18,6 +18,7 @@ from sim.adapters.paid.entries import AMBIGUOUS, SETTLED, VOID, Asked, Attempt, 
 from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.ledger import Amount, Ledger
 from sim.adapters.run_file.settings import Endpoint, Prices, Prompt
+from sim.adapters.scoring import Item
 from sim.adapters.wire.concurrency import Pace
 from sim.adapters.wire.protocol import (
     Ambiguous,
@@ -50,8 +51,10 @@ class Want(NamedTuple):
     seed: int | None
 
 
-def cell_of(stream: str, endpoint: Endpoint, prompt: Prompt, query: str) -> Asked:
-    """The cell of a prompt on a query."""
+def cell_of(
+    stream: str, endpoint: Endpoint, prompt: Prompt, query: str, fields: Sequence[tuple[str, str]] = ()
+) -> Asked:
+    """The cell of a prompt on a query and its fields."""
     decoding = {
         "temperature": prompt.temperature,
         "top_p": prompt.top_p,
@@ -59,14 +62,15 @@ def cell_of(stream: str, endpoint: Endpoint, prompt: Prompt, query: str) -> Aske
         "extra": endpoint.extra,
     }
     text = json.dumps(decoding, sort_keys=True)
-    return Asked(stream, endpoint.base_url, prompt.model, text, prompt.messages(query), prompt.name, query)
+    messages = prompt.messages(query, fields)
+    return Asked(stream, endpoint.base_url, prompt.model, text, messages, prompt.name, query)
 
 
 def consecutive(
-    stream: str, endpoint: Endpoint, prompts: Sequence[Prompt], queries: Sequence[str], count: int, seed: int
+    stream: str, endpoint: Endpoint, prompts: Sequence[Prompt], items: Sequence[Item], count: int, seed: int
 ) -> list[Want]:
     """The first `count` draws of every prompt on every query, prompts in the outer loop; seeds go on from `seed`."""
-    cells = [(prompt, cell_of(stream, endpoint, prompt, query)) for prompt in prompts for query in queries]
+    cells = [(prompt, cell_of(stream, endpoint, prompt, one.text, one.fields)) for prompt in prompts for one in items]
     return [Want(prompt, cell, 0, count, seed + place * count) for place, (prompt, cell) in enumerate(cells)]
 
 

@@ -21,7 +21,9 @@ def read(source: QueryFile) -> tuple[Item, ...]:
         if text in seen:
             raise ValueError(f"{source.file}: row {number} repeats the query of row {seen[text]}; each must come once")
         seen[text] = number
-        items.append(Item(text, gold, None if source.reference is None else _reference(source, row, number)))
+        reference = None if source.reference is None else _reference(source, row, number)
+        fields = tuple((name, _text(source, row, name, number)) for name in source.fields or ())
+        items.append(Item(text, gold, reference, fields))
     return tuple(items)
 
 
@@ -51,7 +53,8 @@ def _cell(source: QueryFile, row: dict[str, Any], column: str, number: int) -> A
     if column not in row:
         have = ", ".join(map(str, row))
         keys = "queries.text, queries.gold, queries.reference"
-        raise ValueError(f"{source.file}: row {number} has no {column!r} ({keys}); it has {have}")
+        why = f"for which prompts have a {{{column}}} slot" if column in (source.fields or ()) else keys
+        raise ValueError(f"{source.file}: row {number} has no {column!r} ({why}); it has {have}")
     return row[column]
 
 
