@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sim.cli import common, interrupt, options, programs, run_files
+from sim.cli.policy import named
 from sim.cli.spending import amount_columns, amount_text, amounts, at_most, caps_columns, show_run
 
 if TYPE_CHECKING:
@@ -163,12 +164,7 @@ def ask(
     from sim.adapters.scoring import Item
 
     answers = file.load(policy)
-    names = list(answers.choices)
-    if context is None and len(names) == 1:
-        context = names[0]
-    if context not in answers.choices:
-        asked = "--context is needed" if context is None else f"--context is {context!r}"
-        raise ValueError(f"{asked}; {policy} has {', '.join(map(repr, names))}")
+    context = named(answers, context)
     run = reading.of_policy(answers, common.may_import(trust, module))
     chosen, prompt = answers.choices[context].chosen, answers.prompts[answers.choices[context].chosen.prompt]
     most = 2**63 - chosen.scale  # what the journal holds

@@ -7,12 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sim.adapters.run_file import prompt_formats
 from sim.adapters.run_file.prompts import SLOT, Prompt, PromptTable, of_messages, with_fields
 from sim.adapters.run_file.settings import EndpointTable, QueryFile
 from sim.adapters.run_file.toml_table import TomlTable, missing
 
 TEXTS = (".txt", ".md")
 """Ends of files that hold the text of a prompt."""
+LISTS = (".jsonl", ".csv", ".parquet")
+"""Ends of files that hold a list of prompts."""
 _GRID = ("max_tokens", "temperature", "top_p")
 Wrong = Callable[[str, str], ValueError]
 
@@ -36,7 +39,7 @@ def read(
     found: list[Prompt] = []
     for place, one in enumerate(made):
         table = TomlTable(top.file, f"prompts[{place}]", {})
-        for made_here, wrong in _texts(table, one):
+        for made_here, wrong in _texts(table, one, columns):
             known = {name: what for name, what in hidden.items() if name is not None}
             prompt = with_fields(made_here, columns.fields, known, wrong).checked(wrong, one.model or endpoint.model)
             for candidate in _settings(replace(prompt, cost=one.cost), one):
@@ -51,7 +54,7 @@ def read(
     return tuple(found)
 
 
-def _texts(table: TomlTable, one: PromptTable) -> Iterator[tuple[Prompt, Wrong]]:
+def _texts(table: TomlTable, one: PromptTable, columns: QueryFile) -> Iterator[tuple[Prompt, Wrong]]:
     """The prompts that a table stands for, without their settings, each with what makes an error about it."""
     for key, needs in (("role", "path"), ("top", "path")):
         if getattr(one, key) is not None and one.path is None:
@@ -62,7 +65,7 @@ def _texts(table: TomlTable, one: PromptTable) -> Iterator[tuple[Prompt, Wrong]]
                 raise table.wrong(key, "stands beside messages, which hold all that is said")
         yield of_messages(_named(table, one), one.messages, table.wrong), table.wrong
     elif one.path is not None:
-        yield from _filed(table, one)
+        yield from _filed(table, one, columns)
     else:
         yield Prompt(_named(table, one), one.text or SLOT, one.system or ""), table.wrong
 
@@ -73,7 +76,7 @@ def _named(table: TomlTable, one: PromptTable) -> str:
     return one.name
 
 
-def _filed(table: TomlTable, one: PromptTable) -> Iterator[tuple[Prompt, Wrong]]:
+def _filed(table: TomlTable, one: PromptTable, columns: QueryFile) -> Iterator[tuple[Prompt, Wrong]]:
     """Prompts of a file or a folder."""
     path = table.file.resolve().parent / str(one.path)
     if not os.path.exists(path):
@@ -87,18 +90,40 @@ def _filed(table: TomlTable, one: PromptTable) -> Iterator[tuple[Prompt, Wrong]]
     elif path.suffix in TEXTS:
         files = [path]
     else:
-        raise table.wrong("path", f"names {path}; expected a .txt or .md file, or a folder of them")
+        yield from _foreign(table, one, path, columns)
+        return
     if one.top is not None:
         raise table.wrong("top", "is for lists of prompts; path names texts")
     for file in files:
         yield _of_text(one, one.name or file.stem, text_of(file)), _about(table, file)
 
 
-def _of_text(one: PromptTable, name: str, text: str) -> Prompt:
+def _foreign(table: TomlTable, one: PromptTable, path: Path, columns: QueryFile) -> Iterator[tuple[Prompt, Wrong]]:
+    """Prompts of another tool's file."""
+    is_list, is_dspy = path.suffix in LISTS, path.suffix == ".json"
+    if path.suffix not in (*LISTS, ".json", ".yaml", ".yml"):
+        raise table.wrong("path", f"names {path}; expected a folder, or a .txt, .md, .yaml, .json, .jsonl or .csv file")
+    for key, fits in (("top", is_list), ("role", is_list), ("text", is_list), ("name", is_dspy)):
+        if getattr(one, key) is not None and not fits:
+            raise table.wrong(key, f"does not go with the prompts of {path.name}")
+    if is_list:
+        found = [_of_text(one, name, text, system) for name, text, system in prompt_formats.listed(path, one.top)]
+    elif is_dspy:
+        made = prompt_formats.dspy(path, (columns.text, *(columns.fields or ())))
+        found = [replace(made, name=one.name or made.name)]
+    else:
+        found = prompt_formats.promptfoo(path)
+    for prompt in found:
+        if one.system is not None and not is_list:
+            raise table.wrong("system", f"does not go with the prompts of {path.name}")
+        yield prompt, _about(table, path)
+
+
+def _of_text(one: PromptTable, name: str, text: str, system: str | None = None) -> Prompt:
     """A prompt with a text as the user's message, or as the system's."""
     if one.role == "system":
         return Prompt(name, one.text or SLOT, text)
-    return Prompt(name, text, one.system or "")
+    return Prompt(name, text, system or one.system or "")
 
 
 def _about(table: TomlTable, file: Path) -> Wrong:

@@ -174,7 +174,7 @@ def with_fields(
     no others, and one without has a field for everything in braces that can be a name.
 
     Args:
-        prompt: its slots are looked for.
+        prompt: its slots are looked for; fields that it has stay.
         listed: columns that prompts may show; None where nothing is said.
         hidden: columns that no prompt shows unless it is listed, with what they are.
         wrong: makes the error about one of its keys.
@@ -182,16 +182,12 @@ def with_fields(
     Raises:
         ValueError: it would show a hidden column.
     """
-    if prompt.fields:
-        return prompt
     text = prompt.text + prompt.system + "".join(turn.content for turn in prompt.shots)
-    if listed is not None:
-        return replace(prompt, fields=tuple(name for name in listed if f"{{{name}}}" in text and name != "query"))
-    if SLOT in text:
-        return prompt
-    found = tuple(dict.fromkeys(_ANY_SLOT.findall(text)))
-    for name in found:
-        if name in hidden:
+    guessed = () if listed is not None or SLOT in text else _ANY_SLOT.findall(text)
+    own, shown = prompt.fields or guessed, listed or ()
+    for name in own:
+        if name in hidden and name not in shown:
             said = f"has a {{{name}}} slot, the column of {hidden[name]}; where prompts may show it, or the braces are "
             raise wrong("text", f"{said}not a slot, list the columns that prompts show in queries.fields")
-    return replace(prompt, fields=found)
+    also = (name for name in shown if f"{{{name}}}" in text and name != "query")
+    return replace(prompt, fields=tuple(dict.fromkeys((*own, *also))))

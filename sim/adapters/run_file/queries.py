@@ -11,7 +11,7 @@ from sim.envs import rows
 
 def read(source: QueryFile) -> tuple[Item, ...]:
     """The queries of a file, in its order; a ValueError names the file, the row and what is wrong."""
-    found = _rows(source.file)
+    found = rows_of(source.file)
     if not found:
         raise ValueError(f"{source.file}: holds no query")
     items, seen = [], {}
@@ -58,7 +58,8 @@ def _cell(source: QueryFile, row: dict[str, Any], column: str, number: int) -> A
     return row[column]
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """Rows of a .jsonl, .csv or .parquet file; a ValueError names it and what is wrong."""
     if path.suffix == ".jsonl":
         return _json_rows(path)
     if path.suffix == ".csv":
