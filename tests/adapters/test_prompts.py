@@ -1,6 +1,7 @@
 """Prompts as people keep them: files, folders, messages, fields of queries, grids; and what is wrong with them."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -275,3 +276,16 @@ def test_a_run_with_fields_and_shots_goes_from_folder_to_answer(tmp_path: Path, 
             "7 {braces}",
             "ten {query} 5+5",
         ]
+
+
+def test_the_run_file_of_the_documentation_can_be_loaded(tmp_path: Path):
+    """Four texts, a table and a preset, in the lines that docs/prompts.md shows."""
+    page = (Path(__file__).parents[2] / "docs" / "prompts.md").read_text(encoding="utf-8")
+    (tmp_path / "run.toml").write_text(re.findall(r"(?s)```toml\n(.*?)```", page)[0])
+    (tmp_path / "questions.csv").write_text("question,gold,answer\n1+1,2,2\n")
+    (tmp_path / "prompts").mkdir()
+    for name in "abcd":
+        (tmp_path / "prompts" / f"{name}.txt").write_text(f"{name} {{question}}")
+    run = config.load(tmp_path / "run.toml")
+    assert [prompt.name for prompt in run.prompts] == ["a", "b", "c", "d"]
+    assert sent(run) == [["a 1+1"], ["b 1+1"], ["c 1+1"], ["d 1+1"]]
