@@ -10,11 +10,11 @@ from policy_files import write as write_policy
 
 from sim.adapters import config
 from sim.adapters.run_file import prompt_formats
-from sim.adapters.run_file.prompts import Prompt, Turn
+from sim.adapters.run_file.prompts import Prompt, Shot
 from sim.adapters.run_file.settings import Config
 
 INLINE = MINIMAL[MINIMAL.index("[[prompts]]") : MINIMAL.index("[queries]")]
-SHOTS = (Turn("user", "Question: 3+4"), Turn("assistant", "Answer: 7"))
+SHOTS = (Shot("user", "Question: 3+4"), Shot("assistant", "Answer: 7"))
 
 PROMPTFOO = """
 description: mine

@@ -11,7 +11,7 @@ from live_server import KEY, Model, serving
 
 from sim.adapters import config, policy, tune
 from sim.adapters.paid.sampler import cell_of
-from sim.adapters.run_file.prompts import Prompt, Turn
+from sim.adapters.run_file.prompts import Prompt, Shot
 from sim.adapters.run_file.settings import Config
 from sim.adapters.scoring import Item
 from sim.adapters.tune import load_items
@@ -78,7 +78,7 @@ messages = [
 
 def test_messages_are_sent_as_they_stand(tmp_path: Path):
     (prompt,) = load(tmp_path, MESSAGES).prompts
-    assert prompt.shots == (Turn("user", "3+4"), Turn("assistant", "7 {braces}"))
+    assert prompt.shots == (Shot("user", "3+4"), Shot("assistant", "7 {braces}"))
     assert prompt.messages("{braces}") == (
         ("system", "Add."),
         ("user", "3+4"),
@@ -114,9 +114,9 @@ def test_fields_are_part_of_the_journals_identity_and_nothing_else_is():
     told = "name='p', text='{query}?', system='s', model='m', max_tokens=30, temperature=1.0, top_p=None, cost=None"
     assert repr(plain) == f"Prompt({told})"
     assert repr(Item("x", "y", [1])) == "Item(text='x', gold='y', reference=[1])"
-    shown = Prompt("p", "{query}?", fields=("context",), shots=(Turn("user", "x"),))
+    shown = Prompt("p", "{query}?", fields=("context",), shots=(Shot("user", "x"),))
     assert "fields=('context',)" in repr(shown)
-    assert "shots=(Turn" in repr(shown)
+    assert "shots=(Shot" in repr(shown)
     assert "fields" in repr(Item("x", fields=(("context", "c"),)))
 
 

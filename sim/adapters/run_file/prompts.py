@@ -15,7 +15,7 @@ _LONGEST, _HEAT, _NUCLEUS = whole(high=10**6), number(0, 10), number(0, 1, above
 
 
 @dataclass(frozen=True)
-class Turn(Closed):
+class Shot(Closed):
     """A message before that with the query: an example that the model is shown.
 
     Attributes:
@@ -51,7 +51,7 @@ class Prompt(Closed):
     temperature: Annotated[float | None, _HEAT] = None
     top_p: Annotated[float | None, _NUCLEUS] = None
     cost: Annotated[float | None, number(0)] = None
-    shots: tuple[Turn, ...] = ()
+    shots: tuple[Shot, ...] = ()
     fields: tuple[Annotated[str, TEXT], ...] = ()
 
     def __repr__(self) -> str:
@@ -161,7 +161,7 @@ def of_messages(name: str, messages: Sequence[Message], wrong: Callable[[str, st
             raise wrong(f"messages[{place}].role", "is 'system'; only the first message can be the system's")
     if not rest or rest[-1].role != "user":
         raise wrong("messages", "do not end with one of the user, which the model answers")
-    shots = tuple(Turn(one.role, one.content) for one in rest[:-1])
+    shots = tuple(Shot(one.role, one.content) for one in rest[:-1])
     return Prompt(name, rest[-1].content, messages[0].content if first else "", shots=shots)
 
 
