@@ -80,9 +80,12 @@ def tune(
     from sim.adapters import doubts, planning
     from sim.adapters import policy as file
     from sim.adapters import tune as driver
+    from sim.adapters.run_file import queries
 
     run = reading.load(config)
     items = driver.load_items(run)
+    for sentence in queries.unfilled(run.queries, run.prompts):
+        _say(f"note: {sentence}")
     programs.keep()
     driver.check(run)
     show_run(run, len(items), driver.replaced(run))

@@ -12,6 +12,7 @@ from live_server import KEY, Model, serving
 from sim.adapters import config, policy, tune
 from sim.adapters.paid.sampler import cell_of
 from sim.adapters.run_file.prompts import Prompt, Shot
+from sim.adapters.run_file.queries import unfilled
 from sim.adapters.run_file.settings import Config
 from sim.adapters.scoring import Item
 from sim.adapters.tune import load_items
@@ -99,10 +100,17 @@ def test_fields_of_a_query_fill_slots_and_braces_in_data_are_data(tmp_path: Path
 def test_without_a_list_a_prompt_with_query_has_no_other_slots(tmp_path: Path):
     """As it always was: such run files ask what they asked before. With one, the columns that it names."""
     texts = {"a.txt": "{query} {context} {gold}"}
-    assert sent(load(tmp_path, FOLDER, texts))[0] == ["1+1 {context} {gold}"]
+    plain = load(tmp_path, FOLDER, texts)
+    assert sent(plain)[0] == ["1+1 {context} {gold}"]
+    said = (
+        "the prompt 'a' holds {%s}, a column of q.jsonl, and sends it as it stands; \"%s\" in queries.fields fills it"
+    )
+    assert unfilled(plain.queries, plain.prompts) == [said % ("gold", "gold"), said % ("context", "context")]
     listed = load(tmp_path, FOLDER, texts, 'fields = ["context"]')
     assert sent(listed) == [["1+1 sum {query} {gold} {gold}"], ["2+2 {context} four {gold}"]]
-    assert sent(load(tmp_path, FOLDER, texts, 'fields = ["context", "gold"]'))[1] == ["2+2 {context} four 4"]
+    all_shown = load(tmp_path, FOLDER, texts, 'fields = ["context", "gold"]')
+    assert sent(all_shown)[1] == ["2+2 {context} four 4"]
+    assert unfilled(all_shown.queries, all_shown.prompts) == []
 
 
 def test_fields_are_part_of_the_journals_identity_and_nothing_else_is():

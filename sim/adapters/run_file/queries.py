@@ -1,10 +1,11 @@
 """The user's queries: JSONL, CSV or Parquet, one row each."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from sim.adapters.run_file.settings import QueryFile
+from sim.adapters.run_file.settings import Prompt, QueryFile
 from sim.adapters.scoring import Item
 from sim.envs import rows
 
@@ -25,6 +26,21 @@ def read(source: QueryFile) -> tuple[Item, ...]:
         fields = tuple((name, _text(source, row, name, number)) for name in source.fields or ())
         items.append(Item(text, gold, reference, fields))
     return tuple(items)
+
+
+def unfilled(source: QueryFile, prompts: Iterable[Prompt]) -> list[str]:
+    """Sentences on prompts that hold a column's name in braces, which is no slot of theirs and is sent as it is."""
+    columns = dict.fromkeys(next(iter(rows_of(source.file)), {}))
+    said = []
+    for prompt in prompts:
+        text = "".join((prompt.system, prompt.text, *(shot.content for shot in prompt.shots)))
+        for name in columns:
+            if f"{{{name}}}" in text and name not in ("query", *prompt.fields):
+                said.append(
+                    f"the prompt {prompt.name!r} holds {{{name}}}, a column of {source.file.name}, and sends it as it "
+                    f'stands; "{name}" in queries.fields fills it'
+                )
+    return said
 
 
 def _reference(source: QueryFile, row: dict[str, Any], number: int) -> Any:
