@@ -197,12 +197,13 @@ def of_policy(policy: PolicyFile, may_import: Trust | None = None) -> Asking:
 
 
 def _dot_env(policy: PolicyFile) -> Path:
-    """Where keys of a policy may be: beside its configuration where it lies below that, else beside itself.
+    """Where keys of a policy may be: beside its configuration, if that is there and it lies below; else beside itself.
 
     A policy may come from anywhere and name any folder; its keys go where it says.
     """
     own, origin = policy.file.resolve().parent, Path(policy.config).parent
-    return (origin if own.is_relative_to(origin) else own) / DOT_ENV
+    below = own.is_relative_to(origin) and os.path.isfile(policy.config)
+    return (origin if below else own) / DOT_ENV
 
 
 def of_tuning(policy: PolicyFile, may_import: Trust | None = None) -> tuple[Config, list[str]]:
@@ -232,7 +233,8 @@ def of_tuning(policy: PolicyFile, may_import: Trust | None = None) -> tuple[Conf
     ]
     changed += [] if set(run.prompts) <= set(now.prompts) else ["prompts"]
     changed += [] if run.prices.items() <= now.prices.items() else ["prices"]
-    return replace(run, caps=now.caps), changed  # by default they depend on the number of prompts
+    # By default caps depend on the number of prompts.
+    return replace(run, caps=now.caps, dot_env=_dot_env(policy)), changed
 
 
 def _endpoint(top: TomlTable, made: EndpointTable) -> Endpoint:

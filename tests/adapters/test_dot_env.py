@@ -152,11 +152,16 @@ def test_without_the_package_the_file_is_not_read_and_that_is_said(tmp_path: Pat
 
 
 def test_a_policy_from_elsewhere_names_no_file_of_keys(tmp_path: Path):
-    """Its keys go where it says. Seen to read the `.env` beside any run file that it named."""
+    """Its keys go where it says. Seen to read the `.env` beside any run file that it named; in `of_tuning`, too."""
     (tmp_path / "mine" / "out").mkdir(parents=True)
     (tmp_path / "elsewhere").mkdir()
-    top = {"config": str(tmp_path / "mine" / "run.toml")}
+    queries(tmp_path / "mine")
+    file = write(tmp_path / "mine", "http://localhost:1/v1")
+    top = {"config": str(file)}
     own = policy.load(write_policy(tmp_path / "mine" / "out", top=top))
     other = policy.load(write_policy(tmp_path / "elsewhere", top=top))
-    assert config.of_policy(own).dot_env == tmp_path / "mine" / ".env"
-    assert config.of_policy(other).dot_env == tmp_path / "elsewhere" / ".env"
+    for found, folder in ((own, "mine"), (other, "elsewhere")):
+        assert config.of_policy(found).dot_env == tmp_path / folder / ".env"
+        assert config.of_tuning(found)[0].dot_env == tmp_path / folder / ".env"
+    above = policy.load(write_policy(tmp_path / "elsewhere", top={"config": str(tmp_path / "run.toml")}))
+    assert config.of_policy(above).dot_env == tmp_path / "elsewhere" / ".env", "there is no such run file"
