@@ -1,6 +1,7 @@
 """Reads keys, and keeps them out of everything that is written, in whatever form they come back."""
 
 import base64
+import functools
 import importlib
 import json
 import os
@@ -91,7 +92,11 @@ class Redactor:
     def __init__(self, *secrets: str):
         forms = {form for secret in secrets if secret for form in _forms(secret)}
         self._forms = sorted(forms, key=len, reverse=True)
-        self._escaped = re.compile(b"|".join(map(_escapable, self._forms)))
+
+    @functools.cached_property
+    def _escaped(self) -> re.Pattern[bytes]:
+        """A pattern of all forms; compiled when one is met, for of many secrets that takes seconds."""
+        return re.compile(b"|".join(map(_escapable, self._forms)))
 
     def __repr__(self) -> str:
         return "Redactor(...)"
