@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sim import plugins
 from sim.adapters import trust
 from sim.adapters.policy import PolicyFile
+from sim.adapters.run_file import candidates, presets
 from sim.adapters.run_file.kinds import number, numbers
 from sim.adapters.run_file.settings import (
     MONEY,
@@ -51,6 +52,8 @@ ANSWERING = ("strategy", "tie", "endpoint", "objectives")
 """Those that answering a query needs."""
 PRICED = ("prompt", "completion")
 """Tokens that have prices."""
+DOT_ENV = ".env"
+"""Name of the file beside a run file that may hold keys."""
 
 
 def load(path: str | Path, told_by: str | Path | None = None, may_import: Trust | None = None) -> Config:
@@ -80,12 +83,14 @@ def _toml(path: Path, told_by: str | Path | None = None) -> dict[str, Any]:
         raise ValueError(f"{path}: is no TOML file ({error})") from None
 
 
-def _config(path: Path, content: dict[str, Any], may_import: Trust) -> Config:
+def _config(path: Path, content: dict[str, Any], may_import: Trust, every_field: bool = True) -> Config:
+    """The run that a content stands for; `every_field` refuses listed fields that no prompt has a slot for."""
+    content = presets.expanded(TomlTable(path, "", content))
     top = TomlTable(path, "", content)
     made = top.fill(RunFile)
     beside = path.resolve().parent
     endpoint = _endpoint(top, made.endpoint)
-    prompts = _prompts(top, made.prompts, made.endpoint.model)
+    prompts = candidates.read(top, made.prompts, made.endpoint, made.queries, every_field)
     objectives = _objectives(top, made, may_import)
     judges = _judges(objectives)
     if judges and endpoint.batch is not None:
@@ -105,7 +110,7 @@ def _config(path: Path, content: dict[str, Any], may_import: Trust) -> Config:
         endpoint=endpoint,
         prompts=prompts,
         prices=prices,
-        queries=_queries(top, made.queries, beside),
+        queries=_queries(top, made.queries, beside, prompts),
         objectives=objectives,
         tie=made.tie,
         contexts=_contexts(top, made.contexts, len(objectives)),
@@ -115,7 +120,8 @@ def _config(path: Path, content: dict[str, Any], may_import: Trust) -> Config:
         max_scale=made.tune.max_scale,
         answers=made.tune.answers,
         caps=_caps(top, made.caps, rounds, probing),
-        source={"cost": {}} | {key: content[key] for key in SOURCE if key in content},
+        source={"cost": {}} | {key: content[key] for key in SOURCE if key in content} | _endpoint_source(content),
+        dot_env=beside / DOT_ENV,
         cost_measure=made.cost.measure,
         prompt_tokens=made.cost.prompt_tokens,
         probe=probe,
@@ -186,7 +192,18 @@ def of_policy(policy: PolicyFile, may_import: Trust | None = None) -> Asking:
         contexts=policy.contexts,
         caps=None,
         source=policy.source,
+        dot_env=_dot_env(policy),
     )
+
+
+def _dot_env(policy: PolicyFile) -> Path:
+    """Where keys of a policy may be: beside its configuration, if that is there and it lies below; else beside itself.
+
+    A policy may come from anywhere and name any folder; its keys go where it says.
+    """
+    own, origin = policy.file.resolve().parent, Path(policy.config).parent
+    below = own.is_relative_to(origin) and os.path.isfile(policy.config)
+    return (origin if below else own) / DOT_ENV
 
 
 def of_tuning(policy: PolicyFile, may_import: Trust | None = None) -> tuple[Config, list[str]]:
@@ -204,11 +221,11 @@ def of_tuning(policy: PolicyFile, may_import: Trust | None = None) -> tuple[Conf
     prices = {}
     for model in models:
         prices[model] = {key: units * 10**6 / MONEY for key, units in asdict(asked.prices[model]).items()}
-    prompts = [{key: value for key, value in asdict(one).items() if value is not None} for one in asked.prompts]
+    prompts = [one.table() for one in asked.prompts]
     contexts = [asdict(one) | {"weights": list(one.weights)} for one in asked.contexts]
     held = {"prompts": prompts, "contexts": contexts, "prices": {"models": prices}}
     kept = {key: value for key, value in content.items() if key != "tie"}  # a policy without it has the default
-    run, now = _config(path, kept | policy.source | held, may_import), _config(path, content, may_import)
+    run, now = _config(path, kept | policy.source | held, may_import, False), _config(path, content, may_import)
     changed = [
         name
         for name in ("endpoint", "objectives", "tie", "contexts", "cost_measure", "prompt_tokens", "max_scale")
@@ -216,7 +233,8 @@ def of_tuning(policy: PolicyFile, may_import: Trust | None = None) -> tuple[Conf
     ]
     changed += [] if set(run.prompts) <= set(now.prompts) else ["prompts"]
     changed += [] if run.prices.items() <= now.prices.items() else ["prices"]
-    return replace(run, caps=now.caps), changed  # by default they depend on the number of prompts
+    # By default caps depend on the number of prompts.
+    return replace(run, caps=now.caps, dot_env=_dot_env(policy)), changed
 
 
 def _endpoint(top: TomlTable, made: EndpointTable) -> Endpoint:
@@ -232,7 +250,7 @@ def _endpoint(top: TomlTable, made: EndpointTable) -> Endpoint:
         between = f"is {start}; it must lie between least ({low}) and most ({high})"
         raise top.wrong("endpoint.concurrency.start", between)
     ours = {"model", "messages", "n", "seed", "stream", "temperature", "top_p", "max_tokens", "max_completion_tokens"}
-    for key in sorted(ours & set(made.extra)):
+    for key in sorted((ours | {made.seed_field}) & set(made.extra)):
         raise top.wrong(f"endpoint.extra.{key}", "is set by other keys of this file; it cannot be an extra field")
     try:
         json.dumps(made.extra, allow_nan=False)
@@ -245,20 +263,9 @@ def _endpoint(top: TomlTable, made: EndpointTable) -> Endpoint:
     return Endpoint(**own | {"base_url": url, "concurrency": Concurrency(start, low, high), "batch": batch})
 
 
-def _prompts(top: TomlTable, made: Sequence[Prompt], model: str | None) -> tuple[Prompt, ...]:
-    prompts: list[Prompt] = []
-    for place, one in enumerate(made):
-        table = TomlTable(top.file, f"prompts[{place}]", {})
-        prompt = one.checked(table.wrong, model)
-        for other in prompts:
-            if other.name == prompt.name:
-                raise table.wrong("name", f"is {prompt.name!r}, the name of an earlier prompt; names must differ")
-            if replace(other, name=prompt.name, cost=prompt.cost) == prompt:
-                raise table.wrong("text", f"and decoding are those of {other.name!r}; prompts must differ")
-        prompts.append(prompt)
-    if len({prompt.cost is None for prompt in prompts}) > 1:
-        raise top.wrong("prompts", "give a cost to some prompts only; give it to all or to none (the probe measures)")
-    return tuple(prompts)
+def _endpoint_source(content: dict[str, Any]) -> dict[str, Any]:
+    """The endpoint for a policy: its keys, which a preset stands for, and not the preset, which may change."""
+    return {"endpoint": {key: value for key, value in content["endpoint"].items() if key != "preset"}}
 
 
 def _prices(top: TomlTable, made: PriceList, models: set[str]) -> dict[str, Prices]:
@@ -289,13 +296,14 @@ def _check_prices(top: TomlTable, made: PriceList, prices: dict[str, Prices]) ->
         raise top.wrong("caps.money", "is set, but all [prices] are 0, so that nothing would count against the cap")
 
 
-def _queries(top: TomlTable, made: QueryFile, beside: Path) -> QueryFile:
+def _queries(top: TomlTable, made: QueryFile, beside: Path, prompts: Sequence[Prompt]) -> QueryFile:
     file = beside / made.file
     if file.suffix not in (".jsonl", ".csv", ".parquet"):
         raise top.wrong("queries.file", f"is {file.name!r}; expected a .jsonl, .csv or .parquet file")
     if not os.path.isfile(file):
         raise top.wrong("queries.file", f"names {file}, which does not exist")
-    return replace(made, file=file)
+    fields = tuple(dict.fromkeys(name for prompt in prompts for name in prompt.fields))
+    return replace(made, file=file, fields=fields)
 
 
 def _objectives(top: TomlTable, made: AnsweringFile, may_import: Trust) -> tuple[Objective, ...]:

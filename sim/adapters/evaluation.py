@@ -122,9 +122,9 @@ def wants_of(live: Session, arms: RoleArms, items: Sequence[Item], pulls: int) -
     prompts = [prompt for prompt in config.prompts if prompt.name in width]
     counts = [pulls * width[prompt.name] for prompt in prompts]
     seed = live.seeds(STREAM, sum(counts) * len(items), sorted(width.items()), items)
-    texts, wants = [item.text for item in items], []
+    wants: list[Want] = []
     for prompt, count in zip(prompts, counts, strict=True):
-        wants += consecutive(STREAM, config.endpoint, [prompt], texts, count, seed)
+        wants += consecutive(STREAM, config.endpoint, [prompt], items, count, seed)
         seed += count * len(items)
     return width, wants
 

@@ -272,7 +272,8 @@ class Live:
         """The draws that a pull needs and does not have."""
         desk = self.desk
         prompt, query, scale, had = (int(part[pull]) for part in (pulls.prompt, pulls.query, pulls.scale, pulls.had))
-        cell = cell_of(desk.stream, desk.sampler.endpoint, desk.prompts[prompt], desk.items[query].text)
+        item = desk.items[query]
+        cell = cell_of(desk.stream, desk.sampler.endpoint, desk.prompts[prompt], item.text, item.fields)
         if had:
             first = self._kept[pulls.spot(pull)].first + had
         else:

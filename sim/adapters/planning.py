@@ -144,9 +144,11 @@ def check_cap(config: Config, probe: Need, items: Sequence[Item], sampler: Sampl
 
 def bound(config: Config, items: Sequence[Item], sampler: Sampler) -> Amount:
     """The most that all rounds can cost without repeats: the budget times the dearest completion and its judgements."""
-    longest = max(items, key=lambda item: len(item.text.encode("utf-8", "replace")))
+    longest = [max(items, key=lambda item: len(item.text.encode("utf-8", "replace")))]
     each = _largest(
-        sampler.worst(prompt, cell_of("plan", config.endpoint, prompt, longest.text), 1) for prompt in config.prompts
+        sampler.worst(prompt, cell_of("plan", config.endpoint, prompt, item.text, item.fields), 1)
+        for prompt in config.prompts
+        for item in (items if prompt.fields else longest)
     )
     text = JUDGED * max(prompt.max_tokens for prompt in config.prompts)
     for judge in _judges(config):

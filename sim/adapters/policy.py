@@ -88,7 +88,7 @@ def save(
         "config": str(config.file.resolve()),
         "source": config.source,
         "prices": {model: [price.prompt, price.completion] for model, price in config.prices.items()},
-        "prompts": {prompt.name: asdict(prompt) for prompt in config.prompts if prompt.name in used},
+        "prompts": {prompt.name: _prompt(prompt) for prompt in config.prompts if prompt.name in used},
         "contexts": {context.name: _context(context) for context in config.contexts},
         "policy": {
             choice.context: {name: arm._asdict() for name, arm in choice._asdict().items() if isinstance(arm, Arm)}
@@ -99,6 +99,10 @@ def save(
     }
     text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=True) + "\n"
     write_whole(path, lambda file: file.write(text.encode()))
+
+
+def _prompt(prompt: Prompt) -> dict[str, Any]:
+    return {key: value for key, value in asdict(prompt).items() if value != ()}
 
 
 def _context(context: Context) -> dict[str, Any]:

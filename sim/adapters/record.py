@@ -30,7 +30,7 @@ def wants_of(live: Session, items: Sequence[Item], count: int) -> list[Want]:
     config = live.config
     total = len(config.prompts) * len(items) * count
     seed = live.seeds("record", total, items)
-    return consecutive("record", config.endpoint, config.prompts, [item.text for item in items], count, seed)
+    return consecutive("record", config.endpoint, config.prompts, items, count, seed)
 
 
 def record(live: Session, items: Sequence[Item], wanted: Sequence[Want], report: Callable[[RunStep], None]) -> Dataset:
@@ -66,7 +66,7 @@ def replay(live: Session, items: Sequence[Item], stream: str = "tune") -> tuple[
     """
     config = live.config
     cells = {
-        (p, x): cell_of(stream, config.endpoint, prompt, item.text)
+        (p, x): cell_of(stream, config.endpoint, prompt, item.text, item.fields)
         for p, prompt in enumerate(config.prompts)
         for x, item in enumerate(items)
     }

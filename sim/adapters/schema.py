@@ -32,7 +32,7 @@ def _lean(node: Any) -> Any:
         return [_lean(one) for one in node]
     if not isinstance(node, dict):
         return node
-    made = {"title": lambda value: isinstance(value, str), "default": lambda value: value is None}
+    made = {"title": lambda value: isinstance(value, str), "default": lambda value: value in (None, [None])}
     return {key: _lean(value) for key, value in node.items() if key not in made or not made[key](value)}
 
 

@@ -20,11 +20,18 @@ class Item(NamedTuple):
         text: what fills the {query} slot of a prompt.
         gold: the right answer, None where there is none.
         reference: what else scorers are told, in whatever form the query file has it; None where there is nothing.
+        fields: names and values of further columns that prompts have slots for.
     """
 
     text: str
     gold: str | None = None
     reference: Any = None
+    fields: tuple[tuple[str, str], ...] = ()
+
+    def __repr__(self) -> str:
+        """As a named tuple; `fields` only where there are some: seeds of journals go by this text."""
+        fields = f", fields={self.fields!r}" if self.fields else ""
+        return f"Item(text={self.text!r}, gold={self.gold!r}, reference={self.reference!r}{fields})"
 
     @property
     def reference_text(self) -> str | None:

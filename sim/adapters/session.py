@@ -14,6 +14,7 @@ from sim.adapters.run_file.settings import Asking
 from sim.adapters.scorers.reader import Reader
 from sim.adapters.wire.batch_api import BatchClient
 from sim.adapters.wire.protocol import Client
+from sim.adapters.wire.redact import Secrets
 from sim.adapters.wire.retry import real_clock
 
 SEED_RANGE = 2**30
@@ -37,7 +38,8 @@ class Session(Generic[C]):
         self.config, self.journal, self.client, self.loop = config, journal, client, loop
         caps, clock = config.caps if capped else None, real_clock(loop.get_loop(), config.seed)
         self.ledger = Ledger(caps, journal.charged())
-        self.sampler = Sampler(client, config.endpoint, config.prices, journal, self.ledger, clock)
+        secrets = Secrets(config.dot_env)
+        self.sampler = Sampler(client, config.endpoint, config.prices, journal, self.ledger, clock, secrets)
         if config.endpoint.batch is not None and isinstance(client, BatchClient):
             batches = Batches(self.sampler, client, config.endpoint.batch, config.out / "batches", say)
             self.sampler.fetch = batches.fetch

@@ -82,8 +82,8 @@ def probe_wants(live: Session[Config], items: Sequence[Item]) -> list[Want]:
     num_queries, count = min(config.probe[0], len(items)), config.probe[1]
     chosen = random.Random(f"probe {config.seed}").sample(range(len(items)), num_queries)
     seed = live.seeds("probe", len(config.prompts) * num_queries * count, chosen, count, items)
-    queries = [items[query].text for query in chosen]
-    return consecutive("probe", config.endpoint, config.prompts, queries, count, seed)
+    probed = [items[query] for query in chosen]
+    return consecutive("probe", config.endpoint, config.prompts, probed, count, seed)
 
 
 def completion_cost(config: Config, prompt: Prompt, before: float, after: float) -> float:

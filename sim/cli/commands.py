@@ -14,6 +14,7 @@ from sim.cli import (
     live,
     new,
     plan,
+    policy,
     quickstart,
     theory,
     verify,
@@ -24,7 +25,7 @@ from sim.cli.usage import App
 SECTIONS = {
     "Simulate": ("quickstart", "compare", "values", "figures", "claims"),
     "Guarantees": ("hardness", "agnostic", "plan", "verify"),
-    "Live models": ("tune", "ask", "evaluate", "record", "replay", "journal"),
+    "Live models": ("tune", "ask", "evaluate", "record", "replay", "journal", "policy"),
     "Data": ("env", "data"),
     "Extend": ("algorithms", "check", "new"),
 }
@@ -39,6 +40,7 @@ app = App(
 env_app = App(help="List, show and import environments.")
 data_app = App(help="Fetch the environments that the paper's authors released.")
 journal_app = App(help="Show, export and compact what live runs paid for.")
+policy_app = App(help="Write what a policy chose for other tools.")
 
 
 def _say_version(asked: bool) -> bool:
@@ -81,6 +83,8 @@ app.add_typer(journal_app, name="journal")
 journal_app.command("list")(journal.list_)
 journal_app.command("export")(journal.export)
 journal_app.command("compact")(journal.compact)
+app.add_typer(policy_app, name="policy")
+policy_app.command("export")(policy.export)
 app.command("figures")(figures.figures)
 app.command("claims")(figures.claims)
 app.add_typer(env_app, name="env")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sim.cli import common, interrupt, options, programs
+from sim.cli import common, interrupt, options, programs, run_files
+from sim.cli.policy import named
 from sim.cli.spending import amount_columns, amount_text, amounts, at_most, caps_columns, show_run
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from sim.adapters.paid.ledger import Amount
     from sim.adapters.planning import Need, RunPlan
     from sim.adapters.policy import Arm, PolicyFile
+    from sim.adapters.run_file.prompts import Prompt
     from sim.adapters.run_file.settings import Asking, Config
     from sim.adapters.scoring import Item
     from sim.adapters.session import Session
@@ -63,9 +65,9 @@ def tune(
     Example: iapo tune --example --out run.toml, then iapo tune run.toml --plan
     """
     if schema:
-        return _write_schema(out)
+        return run_files.write_schema(out)
     if example:
-        return _write_example(out, config)
+        return run_files.write_example(out, config)
     if out is not None:
         raise ValueError(
             "--out goes with --example and --schema; a run writes into the folder that its key `out` names"
@@ -78,9 +80,12 @@ def tune(
     from sim.adapters import doubts, planning
     from sim.adapters import policy as file
     from sim.adapters import tune as driver
+    from sim.adapters.run_file import queries
 
     run = reading.load(config)
     items = driver.load_items(run)
+    for sentence in queries.unfilled(run.queries, run.prompts):
+        _say(f"note: {sentence}")
     programs.keep()
     driver.check(run)
     show_run(run, len(items), driver.replaced(run) or driver.assumed(run))
@@ -144,6 +149,7 @@ def ask(
         typer.Option(metavar="NAME", help="Name of a context.", show_default="the only one, if there is one"),
     ] = None,
     seed: Annotated[int, typer.Option(parser=options.whole, metavar="S", help="First seed of the request.")] = 0,
+    field: options.Fields = None,
     trust: options.Trust = False,
     module: options.Modules = None,
 ) -> None:
@@ -161,12 +167,7 @@ def ask(
     from sim.adapters.scoring import Item
 
     answers = file.load(policy)
-    names = list(answers.choices)
-    if context is None and len(names) == 1:
-        context = names[0]
-    if context not in answers.choices:
-        asked = "--context is needed" if context is None else f"--context is {context!r}"
-        raise ValueError(f"{asked}; {policy} has {', '.join(map(repr, names))}")
+    context = named(answers, context)
     run = reading.of_policy(answers, common.may_import(trust, module))
     chosen, prompt = answers.choices[context].chosen, answers.prompts[answers.choices[context].chosen.prompt]
     most = 2**63 - chosen.scale  # what the journal holds
@@ -178,12 +179,14 @@ def ask(
     run = replace(run, objectives=tuple(itertools.compress(run.objectives, used)))
     if any(one.aggregate == "bon" and one.scorer.needs_gold for one in run.objectives):
         raise ValueError("best of N needs scores of completions whose right answer is not known; this scorer has none")
-    item = Item(query)
+    item = Item(query, fields=_fields(prompt, options.pairs(field, "--field")))
     for one in run.objectives:
         one.scorer.check(item)
     say_policy(answers, run)
     with connected(run, ":memory:", capped=False) as live:
-        want = sampler.Want(prompt, sampler.cell_of("ask", run.endpoint, prompt, query), 0, chosen.scale, seed)
+        want = sampler.Want(
+            prompt, sampler.cell_of("ask", run.endpoint, prompt, query, item.fields), 0, chosen.scale, seed
+        )
         draws = live.loop.run(live.sampler.draws(want))
         found = live.loop.run(live.reader.read(want.cell, 0, item, prompt.text, draws))
         answer = file.combine(run.objectives, weights, draws, found)
@@ -203,37 +206,16 @@ def ask(
     typer.echo(common.plain(told), err=True)
 
 
-def _write_example(out: Path | None, config: Path | None) -> None:
-    if out is None and config is not None:
-        _say("note: the file to write is now named by --out; naming it by position goes with the next version")
-    elif out is None or config is not None:
-        raise ValueError("--example writes one file; name it with --out")
-    path = out or config
-    assert path is not None
-    from importlib import resources
-
-    from sim.writing import write_whole
-
-    if path.exists():
-        raise ValueError(f"{path} exists; name a new file for the example")
-    content = (resources.files("sim.adapters") / "example.toml").read_bytes()
-    write_whole(path, lambda file: file.write(content))
-    typer.echo(f"wrote {path}; it also needs queries.jsonl beside it, a row per query: question and answer")
-
-
-def _write_schema(path: Path | None) -> None:
-    import json
-
-    from sim.adapters.schema import json_schema
-    from sim.writing import write_whole
-
-    text = json.dumps(json_schema(), indent=2) + "\n"
-    if path is None:
-        return typer.echo(text, nl=False)
-    if path.exists() and path.suffix != ".json":
-        raise ValueError(f"{path} exists; name a new file for the schema, or one that ends in .json")
-    write_whole(path, lambda file: file.write(text.encode()))
-    return typer.echo(f"wrote {path}; `#:schema {path.name}` in the first line of a run file tells editors of it")
+def _fields(prompt: "Prompt", given: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    """What fills a prompt's slots besides the query."""
+    for name in prompt.fields:
+        if name not in given:
+            raise ValueError(f"--field is needed: the prompt {prompt.name!r} has a slot for {name!r}; {name}=...")
+    for name in given:
+        if name not in prompt.fields:
+            have = ", ".join(map(repr, prompt.fields)) or "the query alone"
+            raise ValueError(f"--field names {name!r}, but the prompt {prompt.name!r} has slots for {have}")
+    return tuple((name, given[name]) for name in prompt.fields)
 
 
 @contextmanager
@@ -242,15 +224,20 @@ def connected(run: "Asking", journal: str | None = None, capped: bool = True) ->
     from sim.adapters import session as sessions
     from sim.adapters.paid.batches import Waiting
     from sim.adapters.wire.openai_client import OpenAIClient
-    from sim.adapters.wire.redact import read_key
+    from sim.adapters.wire.redact import Secrets
 
-    key = read_key(run.endpoint.key_variable, "endpoint.key_variable")
+    secrets = Secrets(run.dot_env)
+    key = secrets.key(run.endpoint.key_variable, "endpoint.key_variable")
+    if secrets.filed(run.endpoint.key_variable):
+        _say(f"note: the key in {run.endpoint.key_variable} is that of {secrets.file}")
     kept = f"everything paid for is in {run.journal}; the same command goes on from there"
     interrupt.last_words(lambda: common.plain("stopped" if journal else f"stopped; {kept}"))
     try:
         with (
             interrupt.gently(),
-            sessions.session(run, lambda: OpenAIClient(run.endpoint, key), journal, capped, _say) as live,
+            sessions.session(
+                run, lambda: OpenAIClient(run.endpoint, key, secrets.values), journal, capped, _say
+            ) as live,
         ):
             yield live
     except Waiting as error:

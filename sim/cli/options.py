@@ -27,6 +27,23 @@ def positive(text: Any) -> int:
     return found
 
 
+def pairs(texts: Iterable[str] | None, option: str) -> dict[str, str]:
+    """Names with their values, each given as NAME=VALUE.
+
+    Raises:
+        ValueError: there is no =, or a name comes twice.
+    """
+    found: dict[str, str] = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise ValueError(f"{option} is {text!r}; expected NAME=VALUE")
+        if name in found:
+            raise ValueError(f"{option} gives {name!r} twice")
+        found[name] = value
+    return found
+
+
 def number(text: Any) -> float:
     """Read a number of the command line."""
     try:
@@ -151,4 +168,8 @@ Trust = Annotated[
 Modules = Annotated[
     list[str] | None,
     typer.Option("--module", metavar="MODULE", help="Import this module of its scorers; once per module."),
+]
+Fields = Annotated[
+    list[str] | None,
+    typer.Option("--field", metavar="NAME=VALUE", help="A further column that the prompt shows; once per column."),
 ]

@@ -107,7 +107,7 @@ def test_the_schema_says_limits_words_meanings_and_options():
     assert endpoint["properties"]["timeout"]["exclusiveMinimum"] == 0
     assert tables["Tune"]["properties"]["budget"]["description"] == "completions that the algorithm spends"
     assert tables["Cost"]["properties"]["measure"]["enum"] == ["tokens", "money"]
-    assert "default" not in tables["Prompt"]["properties"]["temperature"]
+    assert "default" not in tables["PromptTable"]["properties"]["temperature"]
     scorers = {
         one["properties"]["scorer"].get("const"): one for one in schema["properties"]["objectives"]["items"]["oneOf"]
     }
@@ -393,12 +393,12 @@ def test_a_judge_is_refused_whose_slots_no_column_fills(tmp_path: Path):
 def test_the_key_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     run = load(tmp_path, MINIMAL.replace('key_variable = ""', 'key_variable = "MY_KEY"'))
     monkeypatch.setenv("MY_KEY", "secret-key")
-    assert redact.read_key(run.endpoint.key_variable, "endpoint.key_variable") == "secret-key"
+    assert redact.Secrets().key(run.endpoint.key_variable, "endpoint.key_variable") == "secret-key"
     assert "secret-key" not in repr(run)
     for bad in ("", "secret key", "secretkey\n", "ä" * 9, "none", "7" * 7):
         monkeypatch.setenv("MY_KEY", bad)
         with pytest.raises(ValueError, match="MY_KEY") as refused:
-            redact.read_key(run.endpoint.key_variable, "endpoint.key_variable")
+            redact.Secrets().key(run.endpoint.key_variable, "endpoint.key_variable")
         assert not bad or bad not in str(refused.value)
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from commands import alive, hearing
 
-from sim.adapters.wire.redact import read_key
 from sim.cli import common, workers
 from sim.cli.processes import MOST_TRIES, Processes
+from sim.whole import whole
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
@@ -76,12 +76,12 @@ def test_a_task_that_comes_after_the_kill_says_nothing():
 
 def test_a_complaint_of_another_process_is_a_sentence_and_a_bug_is_not(pool: Processes):
     """Of the complaint only the text of the traceback comes back. Seen to fail by this process's own frames alone."""
-    complaint, bug = pool.submit(read_key, "NO_SUCH_KEY", "here"), pool.submit(int, "x")
+    complaint, bug = pool.submit(whole, "no number"), pool.submit(int, "x")
     wait([complaint, bug])
     for future, ours in ((complaint, True), (bug, False)):
         error = future.exception()
         assert isinstance(error, ValueError)
-        with pytest.raises(ValueError, match=r"holds no key|invalid literal") as raised:
+        with pytest.raises(ValueError, match=r"no number|invalid literal") as raised:
             raise error
         assert common._is_ours(raised.value) is ours
 

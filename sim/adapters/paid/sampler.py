@@ -18,6 +18,7 @@ from sim.adapters.paid.entries import AMBIGUOUS, SETTLED, VOID, Asked, Attempt, 
 from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.ledger import Amount, Ledger
 from sim.adapters.run_file.settings import Endpoint, Prices, Prompt
+from sim.adapters.scoring import Item
 from sim.adapters.wire.concurrency import Pace
 from sim.adapters.wire.protocol import (
     Ambiguous,
@@ -31,6 +32,7 @@ from sim.adapters.wire.protocol import (
     Request,
     Transient,
 )
+from sim.adapters.wire.redact import Secrets
 from sim.adapters.wire.retry import Clock, Rule, Stopped, persist
 
 REFUSED = "refused"
@@ -49,8 +51,10 @@ class Want(NamedTuple):
     seed: int | None
 
 
-def cell_of(stream: str, endpoint: Endpoint, prompt: Prompt, query: str) -> Asked:
-    """The cell of a prompt on a query."""
+def cell_of(
+    stream: str, endpoint: Endpoint, prompt: Prompt, query: str, fields: Sequence[tuple[str, str]] = ()
+) -> Asked:
+    """The cell of a prompt on a query and its fields."""
     decoding = {
         "temperature": prompt.temperature,
         "top_p": prompt.top_p,
@@ -58,14 +62,15 @@ def cell_of(stream: str, endpoint: Endpoint, prompt: Prompt, query: str) -> Aske
         "extra": endpoint.extra,
     }
     text = json.dumps(decoding, sort_keys=True)
-    return Asked(stream, endpoint.base_url, prompt.model, text, prompt.messages(query), prompt.name, query)
+    messages = prompt.messages(query, fields)
+    return Asked(stream, endpoint.base_url, prompt.model, text, messages, prompt.name, query)
 
 
 def consecutive(
-    stream: str, endpoint: Endpoint, prompts: Sequence[Prompt], queries: Sequence[str], count: int, seed: int
+    stream: str, endpoint: Endpoint, prompts: Sequence[Prompt], items: Sequence[Item], count: int, seed: int
 ) -> list[Want]:
     """The first `count` draws of every prompt on every query, prompts in the outer loop; seeds go on from `seed`."""
-    cells = [(prompt, cell_of(stream, endpoint, prompt, query)) for prompt in prompts for query in queries]
+    cells = [(prompt, cell_of(stream, endpoint, prompt, one.text, one.fields)) for prompt in prompts for one in items]
     return [Want(prompt, cell, 0, count, seed + place * count) for place, (prompt, cell) in enumerate(cells)]
 
 
@@ -114,6 +119,7 @@ class Sampler:
 
     Attributes:
         stopping: why the run is over, None while it is not.
+        secrets: keys of servers that scorers ask.
         fetch: brings the draws of many wants into the journal by batches; None where every request is sent on its own.
     """
 
@@ -127,12 +133,13 @@ class Sampler:
         journal: Journal,
         ledger: Ledger,
         clock: Clock,
+        secrets: Secrets | None = None,
     ):
         self.client, self.endpoint, self.prices = client, endpoint, prices
         self.journal, self.ledger, self.clock = journal, ledger, clock
         pace = endpoint.concurrency
         self.pace = Pace(pace.start or pace.least, pace.least, pace.most, clock.now)
-        self.rule = Rule(endpoint.deadline)
+        self.rule, self.secrets = Rule(endpoint.deadline), secrets or Secrets()
         self.stopping: str | None = None
         self._most: dict[str, int] = {}
         self._suspected: dict[str, int] = {}
@@ -337,6 +344,7 @@ def request_of(attempt: Attempt, endpoint: Endpoint) -> Request:
         top_p=decoding["top_p"],
         seed=attempt.seed,
         extra=decoding["extra"],
+        seed_field=endpoint.seed_field,
     )
 
 

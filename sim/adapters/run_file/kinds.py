@@ -185,6 +185,22 @@ def numbers(low: float | int = -math.inf) -> ValueKind:
     return ValueKind(check, {"type": "array", "minItems": 1, "items": dict(number(low).schema)})
 
 
+def one_or_more(kind: ValueKind) -> ValueKind:
+    """A value of a kind, or a list of different ones; as a tuple."""
+
+    def check(value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            return (kind.check(value),)
+        found = tuple(map(kind.check, value))
+        if not found or len(set(found)) < len(found):
+            raise ValueError(f"is {shown(value)}; expected one value, or a list of different ones")
+        return found
+
+    return ValueKind(
+        check, {"anyOf": [dict(kind.schema), {"type": "array", "minItems": 1, "items": dict(kind.schema)}]}
+    )
+
+
 class Several:
     """Marks a tuple of tables that has at least one."""
 

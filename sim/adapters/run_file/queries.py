@@ -1,17 +1,18 @@
 """The user's queries: JSONL, CSV or Parquet, one row each."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from sim.adapters.run_file.settings import QueryFile
+from sim.adapters.run_file.settings import Prompt, QueryFile
 from sim.adapters.scoring import Item
 from sim.envs import rows
 
 
 def read(source: QueryFile) -> tuple[Item, ...]:
     """The queries of a file, in its order; a ValueError names the file, the row and what is wrong."""
-    found = _rows(source.file)
+    found = rows_of(source.file)
     if not found:
         raise ValueError(f"{source.file}: holds no query")
     items, seen = [], {}
@@ -21,8 +22,25 @@ def read(source: QueryFile) -> tuple[Item, ...]:
         if text in seen:
             raise ValueError(f"{source.file}: row {number} repeats the query of row {seen[text]}; each must come once")
         seen[text] = number
-        items.append(Item(text, gold, None if source.reference is None else _reference(source, row, number)))
+        reference = None if source.reference is None else _reference(source, row, number)
+        fields = tuple((name, _text(source, row, name, number)) for name in source.fields or ())
+        items.append(Item(text, gold, reference, fields))
     return tuple(items)
+
+
+def unfilled(source: QueryFile, prompts: Iterable[Prompt]) -> list[str]:
+    """Sentences on prompts that hold a column's name in braces, which is no slot of theirs and is sent as it is."""
+    columns = dict.fromkeys(next(iter(rows_of(source.file)), {}))
+    said = []
+    for prompt in prompts:
+        text = "".join((prompt.system, prompt.text, *(shot.content for shot in prompt.shots)))
+        for name in columns:
+            if f"{{{name}}}" in text and name not in ("query", *prompt.fields):
+                said.append(
+                    f"the prompt {prompt.name!r} holds {{{name}}}, a column of {source.file.name}, and sends it as it "
+                    f'stands; "{name}" in queries.fields fills it'
+                )
+    return said
 
 
 def _reference(source: QueryFile, row: dict[str, Any], number: int) -> Any:
@@ -51,11 +69,13 @@ def _cell(source: QueryFile, row: dict[str, Any], column: str, number: int) -> A
     if column not in row:
         have = ", ".join(map(str, row))
         keys = "queries.text, queries.gold, queries.reference"
-        raise ValueError(f"{source.file}: row {number} has no {column!r} ({keys}); it has {have}")
+        why = f"for which prompts have a {{{column}}} slot" if column in (source.fields or ()) else keys
+        raise ValueError(f"{source.file}: row {number} has no {column!r} ({why}); it has {have}")
     return row[column]
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """Rows of a .jsonl, .csv or .parquet file; a ValueError names it and what is wrong."""
     if path.suffix == ".jsonl":
         return _json_rows(path)
     if path.suffix == ".csv":

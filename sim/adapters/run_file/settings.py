@@ -5,14 +5,12 @@ part of it: it names the environment variable that holds the key. Money is count
 sums are exact.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from sim import defaults
 from sim.adapters.run_file.kinds import (
-    ANY_TEXT,
     FLAG,
     NAME,
     ROWS,
@@ -28,6 +26,8 @@ from sim.adapters.run_file.kinds import (
     word,
     written,
 )
+from sim.adapters.run_file.presets import presets
+from sim.adapters.run_file.prompts import Prompt, PromptTable
 from sim.adapters.run_file.toml_table import Closed
 from sim.adapters.run_file.urls import ADDRESS
 from sim.adapters.scoring import Scorer
@@ -36,7 +36,6 @@ from sim.constants import AGGREGATES, MAX_ANSWERS, MAX_BUDGET, MAX_SCALE, TIES
 if TYPE_CHECKING:
     from sim.core import Algorithm
 
-SLOT = "{query}"
 MONEY = 10**12
 """Units of money in one unit of the user's currency."""
 
@@ -76,54 +75,6 @@ class PriceList(ModelPrices):
     """Prices of all models, but for those that have a table of their own."""
 
     models: dict[str, ModelPrices] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Prompt(Closed):
-    """A prompt: text plus decoding configuration.
-
-    Attributes:
-        name: for people.
-        text: the user message, with a {query} slot.
-        system: the system message; empty for none.
-        model: who answers; empty, in a run file, for that of the endpoint.
-        max_tokens: the longest completion, in tokens.
-        temperature, top_p: None leaves them to the server.
-        cost: cost of one completion, in the measure of `Cost`; None to measure it by the probe.
-    """
-
-    name: Annotated[str, NAME]
-    text: Annotated[str, TEXT] = SLOT
-    system: Annotated[str, ANY_TEXT] = ""
-    model: Annotated[str, TEXT] = ""
-    max_tokens: Annotated[int, whole(high=10**6)] = 512
-    temperature: Annotated[float | None, number(0, 10)] = None
-    top_p: Annotated[float | None, number(0, 1, above=True)] = None
-    cost: Annotated[float | None, number(0)] = None
-
-    def checked(self, wrong: Callable[[str, str], ValueError], model: str | None = None) -> "Prompt":
-        """The prompt with this model, where it names none itself.
-
-        Args:
-            wrong: makes the error about one of its keys.
-            model: that of the endpoint.
-
-        Raises:
-            ValueError: a slot or the model is missing, or a text cannot be sent.
-        """
-        if SLOT not in self.text + self.system:
-            raise wrong("text", f"has no {SLOT} slot; every prompt needs one")
-        for key in ("text", "system"):
-            if "\0" in getattr(self, key):
-                raise wrong(key, "holds a NUL, which servers do not take")
-        if not self.model and not model:
-            raise wrong("model", "is missing here and in [endpoint]; one of them is needed")
-        return self if self.model else replace(self, model=model)
-
-    def messages(self, query: str) -> tuple[tuple[str, str], ...]:
-        """Role and content of every message. The slot is replaced as it stands; other braces mean nothing."""
-        system = (("system", self.system.replace(SLOT, query)),) if self.system else ()
-        return (*system, ("user", self.text.replace(SLOT, query)))
 
 
 @dataclass(frozen=True)
@@ -173,6 +124,8 @@ class Endpoint(Closed):
         extra: further fields of every request.
         batch: how batches are sent; None to send every request on its own.
         max_reply_bytes: of a reply, at most.
+        seed_field: how the server calls a seed.
+        max_temperature: the highest that the server takes; None where that is not known.
     """
 
     base_url: Annotated[str, ADDRESS]
@@ -187,25 +140,33 @@ class Endpoint(Closed):
     extra: dict[str, Any] = field(default_factory=dict)
     batch: BatchOptions | None = None
     max_reply_bytes: Annotated[int, whole(1000, 2**31)] = 2**24
+    seed_field: Annotated[str, word("seed", "random_seed")] = "seed"
+    max_temperature: Annotated[float | None, number(0, 10)] = None
 
 
 @dataclass(frozen=True)
 class EndpointTable(Endpoint):
-    """An endpoint in the file, with the way of sending and the model of prompts that name none."""
+    """An endpoint in the file, with its preset, the way of sending and the model of prompts that name none."""
 
     mode: Annotated[str, word("sync", "batch")] = "sync"
     model: Annotated[str | None, TEXT] = None
+    preset: Annotated[str | None, word(*presets())] = None
 
 
 @dataclass(frozen=True)
 class QueryFile(Closed):
-    """File of queries, and the columns that hold what."""
+    """File of queries, and the columns that hold what.
+
+    Attributes:
+        fields: columns that prompts have slots for; None, in a run file, where nothing is said.
+    """
 
     file: Annotated[Path, TEXT]
     text: Annotated[str, TEXT] = "query"
     gold: Annotated[str | None, TEXT] = None
     limit: Annotated[int | None, whole()] = None
     reference: Annotated[str | None, TEXT] = None
+    fields: tuple[Annotated[str, TEXT], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -255,7 +216,9 @@ class Asking:
     Attributes:
         file: where it was read.
         out: folder of the journal and the results.
-        source: strategy, endpoint, objectives and tie as the file says them, for a policy to carry along.
+        source: strategy, endpoint, objectives and tie as the file says them, a preset spelt out, for a policy to carry
+            along.
+        dot_env: the file that keys are looked for in where the environment lacks them; it need not be there.
     """
 
     file: Path
@@ -270,6 +233,7 @@ class Asking:
     contexts: tuple[Context, ...]
     caps: Caps | None
     source: dict[str, Any]
+    dot_env: Path
 
     @property
     def votes(self) -> bool:
@@ -385,7 +349,7 @@ class RunFile(AnsweringFile, Closed):
     name: Annotated[str | None, NAME] = None
     out: Annotated[str | None, TEXT] = None
     seed: Annotated[int, whole(0, 2**63 - 1)] = 0
-    prompts: Annotated[tuple[Prompt, ...], Several()]
+    prompts: Annotated[tuple[PromptTable, ...], Several()]
     prices: PriceList = PriceList()
     cost: Cost = Cost()
     queries: QueryFile

@@ -22,7 +22,7 @@ from sim.adapters.scorers.threads import apart
 from sim.adapters.scoring import OK, Item, Requests, Scored, Scorer
 from sim.adapters.wire.openai_client import retry_after
 from sim.adapters.wire.protocol import Ambiguous, CallError, Fatal, Transient, failure
-from sim.adapters.wire.redact import Redactor, read_key
+from sim.adapters.wire.redact import Redactor, Secrets
 from sim.adapters.wire.retry import Rule, persist, real_clock
 
 R = TypeVar("R", bound="RewardModel")
@@ -61,6 +61,7 @@ class RewardModel(Scorer):
     key_variable: Annotated[str, VARIABLE] = ""
     timeout: Annotated[float, number(0, 3600, above=True)] = 120.0
     _limit: list[asyncio.Semaphore] = field(default_factory=list, init=False, repr=False, compare=False)
+    _secrets: list[Secrets] = field(default_factory=list, init=False, repr=False, compare=False)
     votes = False
     needs_gold = False
     kept = True
@@ -87,8 +88,15 @@ class RewardModel(Scorer):
         between, _, after = rest.partition("{completion}")
         return [before + query + between + text + after for text in completions]
 
+    def attach(self, sampler: Any) -> None:
+        """Keys are looked for where the run has its own."""
+        self._secrets[:] = [sampler.secrets]
+
+    def _known(self) -> Secrets:
+        return self._secrets[0] if self._secrets else Secrets()
+
     def _key(self) -> str:
-        return read_key(self.key_variable, "key_variable")
+        return self._known().key(self.key_variable, "key_variable")
 
     async def start(self) -> Sequence[float]:
         """Look for the key."""
@@ -130,7 +138,7 @@ class RewardModel(Scorer):
 
     def _once(self, body: dict[str, Any]) -> Any:
         headers, key = {"Content-Type": "application/json"}, self._key()
-        redactor = Redactor(key)
+        redactor = Redactor(key, *self._known().values)
         if key:
             headers["Authorization"] = f"Bearer {key}"
         request = urllib.request.Request(self.url, json.dumps(body).encode(), headers)

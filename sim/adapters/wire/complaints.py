@@ -20,6 +20,8 @@ FATAL_CODES = (
     "invalid_api_key",
     "model_not_found",
 )
+_SPENT = re.compile(r"(?i)used all available credits|monthly spending limit")
+"""Said by xAI with the code of a rate limit."""
 _CODES = ("code", "type", "status", "reason")
 _WORDS = ("message", "msg", "detail", "error", "errors", "error_message", "title", "description")
 _DEEPEST = 4
@@ -46,9 +48,10 @@ def codes(body: Any) -> list[str]:
     return [str(one[key]).lower() for one in _objects(body) for key in _CODES if isinstance(one.get(key), str | int)]
 
 
-def is_fatal(words: Sequence[str]) -> bool:
-    """Whether some code says that no repetition helps."""
-    return any(word in FATAL_CODES or word.endswith("_spend_limit_exceeded") for word in words)
+def is_fatal(words: Sequence[str], said: str = "") -> bool:
+    """Whether some code, or the sentence, says that no repetition helps."""
+    told = any(word in FATAL_CODES or word.endswith("_spend_limit_exceeded") for word in words)
+    return told or _SPENT.search(said) is not None
 
 
 def _objects(value: Any, depth: int = 0) -> Iterator[dict[str, Any]]:

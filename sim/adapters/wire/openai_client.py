@@ -7,7 +7,7 @@ import asyncio
 import importlib
 import json
 import math
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from email.utils import parsedate_to_datetime
 from time import time
 from typing import Any
@@ -23,15 +23,21 @@ BULK = 10
 
 
 class OpenAIClient:
-    """A `Client` and `BatchClient` for any OpenAI-compatible server."""
+    """A `Client` and `BatchClient` for any OpenAI-compatible server.
 
-    def __init__(self, endpoint: Endpoint, key: str):
+    Args:
+        endpoint: the server.
+        key: goes along with every request.
+        secrets: further texts that show nowhere.
+    """
+
+    def __init__(self, endpoint: Endpoint, key: str, secrets: Sequence[str] = ()):
         try:
             self._package: Any = importlib.import_module("openai")
         except ImportError:
             raise ValueError("live models need the package openai; install iapo-testbed[llm]") from None
         self._httpx: Any = importlib.import_module("httpx2")  # what openai is built on
-        self._redactor = Redactor(key)
+        self._redactor = Redactor(key, *secrets)
         most_file = BatchOptions.max_output_bytes if endpoint.batch is None else endpoint.batch.max_output_bytes
         bounds = connections.Bounds(self._httpx, endpoint.max_reply_bytes, most_file)
         http = connections.http_client(self._package, self._httpx, bounds)

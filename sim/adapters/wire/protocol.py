@@ -63,6 +63,7 @@ class Request(NamedTuple):
         n: completions wanted.
         seed: None where seeds are not sent.
         extra: further fields of the body.
+        seed_field: how the server calls the seed.
     """
 
     model: str
@@ -74,6 +75,7 @@ class Request(NamedTuple):
     top_p: float | None = None
     seed: int | None = None
     extra: Mapping[str, Any] = {}
+    seed_field: str = "seed"
 
     def body(self) -> dict[str, Any]:
         """The JSON object of /chat/completions."""
@@ -83,10 +85,8 @@ class Request(NamedTuple):
             "n": self.n,
             self.max_tokens_field: self.max_tokens,
         }
-        for name in ("temperature", "top_p", "seed"):
-            if getattr(self, name) is not None:
-                body[name] = getattr(self, name)
-        return body
+        decided = {"temperature": self.temperature, "top_p": self.top_p, self.seed_field: self.seed}
+        return body | {name: value for name, value in decided.items() if value is not None}
 
 
 class Usage(NamedTuple):
@@ -243,7 +243,7 @@ def failure(status: int, body: Any, retry_after: float | None, content: bytes = 
     text = f"HTTP {status}: {said}" + (f" ({advice})" if advice else "")
     if any(one in word for one in _FILTER_CODES for word in words) and status in (400, 403):
         return Refused(text)
-    if complaints.is_fatal(words):
+    if complaints.is_fatal(words, said):
         return Fatal(text)
     if status in _UNBILLED:
         return Transient(text, retry_after, throttled=status in (429, 503, 529))

@@ -1,0 +1,66 @@
+"""Presets of providers: address, key variable and field names by a name, and what is known of n, seeds and errors.
+
+The tables are data, in `presets.toml`: a further provider is a table there. A run file may override every key.
+"""
+
+import functools
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from importlib import resources
+from typing import Any
+
+from sim.adapters.run_file.kinds import word
+from sim.adapters.run_file.toml_table import TomlTable
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A provider.
+
+    Attributes:
+        settings: keys of [endpoint] with their values.
+        known: what was read about the provider, in words, by subject.
+        sources: where that was read.
+        read: when.
+    """
+
+    settings: Mapping[str, Any]
+    known: Mapping[str, str]
+    sources: tuple[str, ...]
+    read: date
+
+
+@functools.cache
+def presets() -> dict[str, Preset]:
+    """All presets by their names.
+
+    Example:
+        >>> presets()["mistral"].settings["seed_field"]
+        'random_seed'
+    """
+    text = (resources.files("sim.adapters.run_file") / "presets.toml").read_text(encoding="utf-8")
+    made = {}
+    for name, table in tomllib.loads(text).items():
+        known = dict(table["known"])
+        made[name] = Preset(table["settings"], known, tuple(known.pop("sources")), known.pop("read"))
+    return made
+
+
+def expanded(top: TomlTable) -> dict[str, Any]:
+    """The content of a run file with the preset's settings in its endpoint, but for those that it gives itself.
+
+    Raises:
+        ValueError: there is no such preset; or it has no address of its own, and the file gives none.
+    """
+    content, given = dict(top.content), top.content.get("endpoint")
+    if not isinstance(given, dict) or "preset" not in given:
+        return content
+    name = TomlTable(top.file, "endpoint", given).value("preset", word(*presets()))
+    preset = presets()[name]
+    endpoint = {**preset.settings, **given}
+    if "base_url" not in endpoint:
+        address = preset.known["address"]
+        raise top.wrong("endpoint.base_url", f"is missing; the preset {name!r} needs it: {address}")
+    return content | {"endpoint": endpoint}

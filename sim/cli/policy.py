@@ -1,0 +1,60 @@
+"""`iapo policy`: the chosen prompt as a file of another tool."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sim.cli import common
+
+if TYPE_CHECKING:
+    from sim.adapters.policy import PolicyFile
+
+
+@common.command
+def export(
+    policy: Annotated[Path, typer.Argument(metavar="POLICY", help="A policy.json that `iapo tune` wrote.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write; its end says the format.")],
+    context: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Name of a context.", show_default="the only one, if there is one"),
+    ] = None,
+) -> None:
+    """Write the prompt that a policy chose, for another tool.
+
+    By the end of FILE: promptfoo (.yaml), a DSPy program (.json), a list (.jsonl, .csv), its text (.txt, .md). What the
+    format has no place for is refused. No such file has a place for N, which is said.
+
+    Example: iapo policy export results/capitals/policy.json --context "cost 0" --out best.yaml
+    """
+    from sim.adapters import policy as file
+    from sim.adapters.run_file import prompt_formats
+    from sim.writing import write_whole
+
+    if out.suffix not in prompt_formats.WRITTEN:
+        raise ValueError(f"--out ends in {out.suffix!r}; known are {', '.join(prompt_formats.WRITTEN)}")
+    if out.exists():
+        raise ValueError(f"{out} exists; name a new file")
+    answers = file.load(policy)
+    context = named(answers, context)
+    chosen = answers.choices[context].chosen
+    address = str(answers.source["endpoint"].get("base_url", "")) if "endpoint" in answers.source else ""
+    text = prompt_formats.written(answers.prompts[chosen.prompt], chosen.scale, address, out.suffix)
+    write_whole(out, lambda opened: opened.write(text.encode("utf-8")))
+    told = f"wrote {out}: the prompt {chosen.prompt!r} of context {context!r}; ask it with N = {chosen.scale}"
+    typer.echo(common.plain(told))
+
+
+def named(policy: "PolicyFile", context: str | None) -> str:
+    """The context that an option names, or the only one.
+
+    Raises:
+        ValueError: the policy has no such context, or several and none is named.
+    """
+    names = list(policy.choices)
+    if context is None and len(names) == 1:
+        return names[0]
+    if context is None or context not in policy.choices:
+        asked = "--context is needed" if context is None else f"--context is {context!r}"
+        raise ValueError(f"{asked}; {policy.file} has {', '.join(map(repr, names))}")
+    return context
