@@ -22,7 +22,7 @@ def by_hand(strategy: object, outcomes: np.ndarray, scale: int) -> np.ndarray:
 
 @pytest.mark.parametrize("make", [majority, best_of])
 def test_values_are_means_over_all_subsets_and_rows_leave_one_out(make: object) -> None:
-    """Seen to fail with the sizes of pulls not lowered where one is left out."""
+    """Of a vote and of a best of two objectives, from pulls of four completions, three and one."""
     data: Dataset = make()
     world = data.environment()
     rng = np.random.default_rng(0)

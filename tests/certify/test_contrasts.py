@@ -18,7 +18,7 @@ def evidence(rewards: list, **more: object) -> QueryEvidence:
 
 
 def test_differences_are_paired_by_query() -> None:
-    """Differences 0, 1, 2: mean 1, standard error 1 / sqrt 3. Seen to fail with queries of a prompt in other order."""
+    """Differences 0, 1, 2: mean 1, standard error 1 / sqrt 3."""
     pairs = Contrasts(evidence([[[1], [3], [5]], [[1], [2], [3]]]), 0, "new").pairs()
     np.testing.assert_allclose(pairs.mean, [[0, 1], [-1, 0]])
     np.testing.assert_allclose(pairs.se, np.array([[0, 1], [1, 0]]) / np.sqrt(3))
@@ -93,10 +93,7 @@ def test_of_a_longer_list_both_parts_have_their_share() -> None:
 
 
 def test_noise_that_two_scales_share_cancels() -> None:
-    """Rows of N = 1 and N = 2 alike: their difference has no noise, though they stand on two sheets.
-
-    Seen to fail with the noise of the two added up.
-    """
+    """Rows of N = 1 and N = 2 alike: their difference has no noise, though they stand on two sheets."""
     rows = np.array([[0.3, -0.3], [0.1, -0.1], [0.2, -0.2]])[:, :, None]
     noise = np.concatenate([rows, rows, np.full_like(rows, np.nan)], axis=2)
     noise[2, :, 1] = np.nan  # the last query has one completion only, whose N = 2 is missing

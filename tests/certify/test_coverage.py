@@ -48,10 +48,10 @@ def misses(world: Asked, terms: Confidence, runs: int, queries: int = 40, each: 
 @pytest.mark.parametrize("target", ["new", "these"])
 @pytest.mark.parametrize("grade", ["student", "anytime"])
 def test_statements_hold_as_often_as_they_say(grade: str, target: str) -> None:
-    """Level .8, 300 runs, two prompts right on opposite queries; the other grades are at it in the slow test."""
+    """Level .8, 150 runs, two prompts right on opposite queries; the other grades are at it in the slow test."""
     terms = Confidence(0.8, grade, target)
     world = Asked(OPPOSITE.chances, np.array([0.55, 0.45]))
-    assert enough(misses(world, terms, 300), 300, 0.2)
+    assert enough(misses(world, terms, 150), 150, 0.2)
 
 
 @pytest.mark.parametrize("grade", ["asymptotic", "bounded"])

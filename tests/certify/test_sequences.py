@@ -23,7 +23,7 @@ def test_mixture_on_both_sides_is_that_of_ville(alpha: float) -> None:
 
 @pytest.mark.parametrize("alpha", [0.05, 6e-5])
 def test_mixture_on_one_side_is_just_above_the_exact_one(alpha: float) -> None:
-    """Which ville finds by bisection. Seen to fail with alpha halved twice, and with `grown` without its half."""
+    """Which ville finds by bisection."""
     ville = pytest.importorskip("ville", reason="the package ville, a second implementation, is not installed")
     rho = sequences.mixture_precision(100, 2 * alpha)
     exact = ville.normal_mixture(SIZES, alpha, rho, one_sided=True) / np.sqrt(SIZES)
@@ -46,7 +46,7 @@ def test_mixture_by_its_definition() -> None:
 
 @pytest.mark.parametrize("law", [(0.5, 0.5), (8.0, 0.4), (1.0, 30.0)])
 def test_betting_at_any_time_is_that_of_ville(law: tuple[float, float]) -> None:
-    """One side of its hedged bet, at half the error, on its grid. Seen to fail with stakes that know the value."""
+    """One side of its hedged bet, at half the error, on its grid."""
     ville = pytest.importorskip("ville", reason="the package ville, a second implementation, is not installed")
     values = np.random.default_rng(0).beta(*law, size=(150, 2))
     ours = sequences.betting_upper(values, (0.0, 1.0), 0.025)
@@ -93,10 +93,7 @@ def test_bounds_move_with_the_values() -> None:
 
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.5, 0.9])
 def test_bets_on_every_path_of_coin_tosses_fail_no_more_often_than_they_may(share: float) -> None:
-    """All 4,096 paths of 12 tosses, exactly: the probability that the bound ever falls below the mean is at most alpha.
-
-    Seen to fail with stakes that know the value they are put on.
-    """
+    """All 4,096 paths of 12 tosses: the probability that the bound ever falls below the mean is at most alpha."""
     paths = np.array(list(itertools.product((0.0, 1.0), repeat=12))).T
     heads = paths.sum(axis=0)
     law = share**heads * (1 - share) ** (12 - heads)
@@ -107,7 +104,7 @@ def test_bets_on_every_path_of_coin_tosses_fail_no_more_often_than_they_may(shar
 
 
 def test_bets_without_replacement_on_every_order_fail_no_more_often_than_they_may() -> None:
-    """Ten cards, three of them 1, all orders of eight. Seen to fail with `gone` that counts the present card."""
+    """Ten cards, three of them 1, all orders of eight."""
     orders = np.array([[float(i in ones) for i in range(10)] for ones in itertools.combinations(range(10), 3)]).T
     for alpha in (0.05, 0.2, 0.4):
         upper = sequences.betting_upper(orders[:8], (0.0, 1.0), alpha, population=10)

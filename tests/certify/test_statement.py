@@ -49,7 +49,7 @@ def lead(evidence: QueryEvidence, one: int, other: int) -> tuple[float, float]:
 def test_eps_by_hand_in_students_t(three: QueryEvidence) -> None:
     """Of prompt 0: against prompt 1, at half the error, since the best arm is compared with two others.
 
-    Prompt 2 is excluded. Seen to fail with the error shared by all three pairs, and with the error not shared.
+    Prompt 2 is excluded.
     """
     found = certify(three, 0, 0, 1, Confidence(grade="student"))
     mean, se = lead(three, 1, 0)
@@ -109,8 +109,7 @@ def test_the_bootstrap_lies_between_one_comparison_and_all_by_bonferroni(three: 
 def test_quantiles_of_the_bootstrap_are_those_of_the_normal_law() -> None:
     """Three prompts whose scores are independent: leads of one over two others have correlation 1/2.
 
-    At the quantile found the normal law has the level, within 5 standard errors of the draws. Seen to fail with leads
-    that are not studentised.
+    At the quantile found the normal law has the level, within 5 standard errors of the draws.
     """
     rows = np.random.default_rng(5).normal(size=(3, 400)) * np.array([[1.0], [1.0], [3.0]])
     contrasts = Contrasts(scores(rows), 0, "new")
@@ -215,7 +214,7 @@ def test_a_plan_by_hand(three: QueryEvidence) -> None:
 
 
 def test_sentences() -> None:
-    """Seen to fail with eps rounded to the nearest."""
+    """Eps is rounded up: words claim no more than the number."""
     evidence, _ = NEAR.draw(np.random.default_rng(2), 60, 6)
     new = certify(evidence, 0, 0, 2)
     these = certify(evidence, 0, 0, 2, Confidence(target="these"))

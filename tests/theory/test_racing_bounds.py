@@ -22,8 +22,7 @@ def test_theorem_f_by_hand() -> None:
     """Eight prompts, two contexts, one scale: 8, 4 and 2 prompts, T = 240, S = 2: 15, 30 and 60 pulls.
 
     The first cut needs two prompts above the best, the second one and the answer one: with exponents .1 for the hardest
-    and .2 for six others, sums of the likeliest are halved or left out. Seen to fail with one rival needed everywhere
-    (.43 for .30), with |C| left out of s, and with the last phase's own scales forgotten in the next test.
+    and .2 for six others, sums of the likeliest are halved or left out.
     """
     values = np.full((2, 8, 1), 0.5)
     values[:, 0], rate = 0.9, np.full((2, 8, 1), 0.2)
@@ -37,7 +36,7 @@ def test_theorem_f_by_hand() -> None:
 
 
 def test_theorem_f_counts_the_scales_of_every_prompt_and_of_the_best() -> None:
-    """Two prompts of two scales in one context: one batch of T / 4 pulls. Seen to fail with own scales left out."""
+    """Two prompts of two scales in one context: one batch of T / 4 pulls."""
     problem = problem_of(np.array([[[0.9, 0.5], [0.2, 0.3]]]))
     rate = np.array([[[np.inf, 0.3], [0.1, 0.2]]])
     assert bounds.theorem_f(problem, rate, 43) == pytest.approx(np.exp(-3) + np.exp(-2) + np.exp(-1), rel=1e-12)
@@ -47,7 +46,7 @@ def test_theorem_f_counts_the_scales_of_every_prompt_and_of_the_best() -> None:
 def test_theorem_d_without_replacement_counts_the_schedules_there_are() -> None:
     """Four prompts in two contexts, T = 80, one scale: 10 pulls of four, then 10, 13 or 20 of four, three or two.
 
-    In one context the second round has 20 for certain. Seen to fail with the union left out (the smallest alone).
+    In one context the second round has 20 for certain.
     """
     values = np.full((2, 4, 1), 0.5)
     values[:, 0], rate = 0.9, np.full((2, 4, 1), 0.1)
