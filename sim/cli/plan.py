@@ -41,7 +41,7 @@ def plan(
             help="Regret that may be ignored; also the mean regret that is aimed at.",
         ),
     ] = 0.01,
-    algorithm: options.Algorithm = defaults.RECOMMENDED,
+    algorithm: options.Algorithm = defaults.REFERENCE,
     most: Annotated[
         int,
         typer.Option(
@@ -59,7 +59,8 @@ def plan(
     Says what each guarantee asks for, next to what simulation of an algorithm says suffices. The environment must
     be fixed and finite. An error is a miss (in some context the answer is not a best arm) or, where near ties make
     that hopeless, a near miss (in some context the regret exceeds epsilon). All queries of the environment are
-    trained on and scored on.
+    trained on and scored on. Most guarantees are PSST's, so it is what is simulated where no algorithm is named; for
+    the one that `iapo tune` takes, which needs less, add --algorithm mixture-racing (slower to simulate).
 
     Example: iapo plan bon-two-scales --delta 0.05
     """

