@@ -48,7 +48,6 @@ SWEEP: dict[str, Any] = {
         "psst+k4",
         "prompt-halving",
         "prompt-halving-n8",
-        "mixture-racing",
         "correlated-halving",
         "paired-racing",
         "surrogate",

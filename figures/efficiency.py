@@ -46,7 +46,7 @@ SWEEP: dict[str, Any] = {
         "uniform:queries=common-wor,estimator=subsets",
     ),
     "budgets": (60, 80, 110, 155, 220, 310, 440, 625, 880, 1250, 1750, 2000, 2500, 3500, 5000, 7000, 10000, 20000),
-    "trials": 300,
+    "trials": 200,
 }
 SMOKE: dict[str, Any] = {
     "envs": ("crossover",),

@@ -50,7 +50,7 @@ SWEEP: dict[str, Any] = {
         "random",
     ),
     "budgets": (1000, 5000),
-    "trials": 1000,
+    "trials": 400,
 }
 SMOKE: dict[str, Any] = {
     "envs": ("near-ties",),

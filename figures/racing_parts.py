@@ -36,7 +36,7 @@ SWEEP: dict[str, Any] = {
         "plug-in of 8, independent queries": "prompt-halving-n8:queries=independent",
     },
     "budgets": (60, 250, 1000, 5000, 20000),
-    "trials": 150,
+    "trials": 100,
 }
 SMOKE: dict[str, Any] = {
     "envs": ("crossover",),
