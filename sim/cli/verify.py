@@ -23,8 +23,8 @@ def verify(
         bool,
         typer.Option(
             "--quick",
-            help="A minute of work instead of an hour: fewer budgets and trials, no uniform and no successive rejects, "
-            "prompt halving on best of N alone, and where no query comes twice on one family.",
+            help="A minute of work instead of an hour: fewer budgets and trials, no uniform, no successive rejects and "
+            "no prompt halving on common queries, prompt halving and racing on best of N alone.",
         ),
     ] = False,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the results.")] = Path("results/verify"),

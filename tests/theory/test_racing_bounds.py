@@ -22,7 +22,8 @@ def test_theorem_f_by_hand() -> None:
     """Eight prompts, two contexts, one scale: 8, 4 and 2 prompts, T = 240, S = 2: 15, 30 and 60 pulls.
 
     The first cut needs two prompts above the best, the second one and the answer one: with exponents .1 for the hardest
-    and .2 for six others, sums of the likeliest are halved or left out.
+    and .2 for six others, sums of the likeliest are halved or left out. Seen to fail with one more prompt asked for
+    above the best at a cut, with the last comparison left out, and with exponents of twice the size.
     """
     values = np.full((2, 8, 1), 0.5)
     values[:, 0], rate = 0.9, np.full((2, 8, 1), 0.2)
@@ -46,7 +47,7 @@ def test_theorem_f_counts_the_scales_of_every_prompt_and_of_the_best() -> None:
 def test_theorem_d_without_replacement_counts_the_schedules_there_are() -> None:
     """Four prompts in two contexts, T = 80, one scale: 10 pulls of four, then 10, 13 or 20 of four, three or two.
 
-    In one context the second round has 20 for certain.
+    In one context the second round has 20 for certain. Seen to fail with the union left out (the smallest alone).
     """
     values = np.full((2, 4, 1), 0.5)
     values[:, 0], rate = 0.9, np.full((2, 4, 1), 0.1)

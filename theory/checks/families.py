@@ -167,7 +167,7 @@ FAMILIES: dict[str, Family] = {
         quick_splitting=(("psst", 600), ("psst", 1200)),
         share=2.0,
         hurry=0.75,
-        unhurried=("successive rejects", "uniform"),
+        unhurried=("successive rejects", "uniform", *_SHARED, *_ONCE),
     ),
     "easy arms": Family(
         lambda _: easy_arms(),
@@ -195,7 +195,7 @@ FAMILIES: dict[str, Family] = {
         lambda _: bon(query_effects=True),
         budgets=(60, 120, 240, 360, 480, 960, 2000, 4000, 16000, 20000),
         quick=(120, 240, 960, 4000, 20000),
-        unhurried=("uniform", *_SHARED),
+        unhurried=("uniform", *_SHARED, "prompt halving, no query twice"),
         splitting=(
             *(("psst", t) for t in (240, 480, 960)),
             *(("psst, common queries", t) for t in (240, 480, 960)),
