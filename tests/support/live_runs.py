@@ -77,7 +77,7 @@ max_scale = 4
 """A vote over three prompts for `digit`; URL is to be replaced."""
 TUNE = '[tune]\nalgorithm = "psst"\nbudget = 400\nmax_scale = 4'
 RACING = '[tune]\nalgorithm = "mixture-racing"\nanswers = 11\nbudget = 1000\nmax_scale = 8'
-"""By hand: 250 completions of 3 prompts are pulls of 4 on 30 queries, twice; two go on with 380: 2 more each."""
+"""By hand: 250 completions of 3 prompts are pulls of 8 on 31 queries, the 30 and one again; all go on with ten more."""
 SCORED = """
 strategy = "bon"
 out = "out"
