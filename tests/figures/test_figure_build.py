@@ -58,6 +58,14 @@ def test_a_figure_is_one_file_with_literal_sweeps(name: str):
     assert set(module.SMOKE) <= set(module.SWEEP)
     assert callable(module.compute)
     assert callable(module.draw)
+
+
+@pytest.mark.parametrize("name", registry.FIGURES)
+def test_a_sweep_names_nothing_twice(name: str):
+    """A comparison refuses repeats, and smoke runs have lists of their own. Seen to fail with mixture racing twice."""
+    for sweep in (registry.module(name).SWEEP, registry.module(name).SMOKE):
+        lists = {entry: items for entry, items in sweep.items() if isinstance(items, tuple)}
+        assert [entry for entry, items in lists.items() if len(set(map(repr, items))) < len(items)] == []
     assert all(list(registry.FIGURES).index(need) < list(registry.FIGURES).index(name) for need in needs(name))
 
 
