@@ -1,9 +1,9 @@
 """Proven racing: prompts are raced for all contexts together on common queries, on a schedule fixed beforehand.
 
-All prompts left are pulled at Nmax on the same queries, and every estimate is the mean over all subsets of all pulls so
-far: unbiased. Prompts left are the same for all contexts, and their number follows from those of prompts and contexts
-alone: so does the number of pulls behind every estimate, which no data moves. That is what its guarantee rests on
-(`theory.bounds.theorem_f`; theory/proofs.md, section 11), with queries met again or none twice.
+All prompts left are pulled at Nmax on the same queries, and every estimate is the mean over all pulls so far of what
+all subsets of a pull say: unbiased. Prompts left are the same for all contexts, and their number follows from those of
+prompts and contexts alone: so does the number of pulls behind every estimate, which no data moves. That is what its
+guarantee rests on (`theory.bounds.theorem_f`; theory/proofs.md, section 11), with queries met again or none twice.
 
 Phases (k_1 = |P|, then halved, rounded up, down to |C| or 2): before its cut every prompt has had T / (k_i S)
 completions, S = 1 + sum over i > 1 of (1 - k_i / k_(i-1)): in proportion to 1 / k_i, as in Successive Rejects
