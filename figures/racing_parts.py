@@ -1,10 +1,11 @@
-"""Parts of mixture racing: each removed from it, each alone, and prompt halving, which has none but common queries.
+"""Parts of mixture racing: each removed from it, each alone, none, and prompt halving for comparison.
 
-Parts that its fields switch: the matrix of queries and completions that phases add to (else each makes its own), one
-set of survivors for all contexts (else each context halves its own), budgets in proportion to 1 / k (else phases cost
-the same), three seats for every context (else one), and how many prompts enter where there is too little for all: as
-many as have a completion each (else four). Without the first three the law of the answers is left, on common queries;
-prompt halving values by all subsets of its pulls instead, or by the plug-in.
+Parts that its fields switch: the law of the answers (else each pull's frequencies, "plug-in"), the matrix of queries
+and completions that phases add to (else each makes its own), one set of survivors for all contexts (else each context
+halves its own), and budgets in proportion to 1 / k (else phases cost the same). Two numbers are varied besides: seats
+for every context (three, or one), and how many prompts enter where there is too little for all: as many as have a
+completion each (else four). Without the four, halving on common queries by the plug-in of small pulls is left; prompt
+halving pulls as many completions in every round, and values them by all their subsets, or by the plug-in.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -21,15 +22,17 @@ SWEEP: dict[str, Any] = {
     "envs": ("MATH", "synth-bernoulli", "synth-categorical", "query-noise", "deceptive", "heavy-tails"),
     "reference": "mixture-racing",
     "variants": {
+        "without the law of the answers": "mixture-racing:fitted=false",
         "without the nested matrix": "mixture-racing:nested=false",
         "without one set of survivors": "mixture-racing:together=false",
         "without 1 / k budgets": "mixture-racing:equal_rounds=true",
         "one seat per context": "mixture-racing:seats=1",
         "four completions to enter": "mixture-racing:least=4",
-        "nested matrix alone": "mixture-racing:together=false,equal_rounds=true",
-        "one set of survivors alone": "mixture-racing:nested=false,equal_rounds=true",
-        "1 / k budgets alone": "mixture-racing:nested=false,together=false",
         "law of the answers alone": "mixture-racing:nested=false,together=false,equal_rounds=true",
+        "nested matrix alone": "mixture-racing:fitted=false,together=false,equal_rounds=true",
+        "one set of survivors alone": "mixture-racing:fitted=false,nested=false,equal_rounds=true",
+        "1 / k budgets alone": "mixture-racing:fitted=false,nested=false,together=false",
+        "none of the four": "mixture-racing:fitted=false,nested=false,together=false,equal_rounds=true",
         "all subsets instead": "prompt-halving",
         "plug-in of 8 instead": "prompt-halving-n8",
         "all subsets, independent queries": "prompt-halving:queries=independent",

@@ -9,6 +9,8 @@ import pytest
 
 from figures import efficiency, racing_parts, style
 from figures.inputs import Lab
+from sim import algorithms
+from sim.algorithms import MixtureRacing
 from sim.comparison.efficiency import COLUMNS, OVERALL
 
 TINY = {
@@ -69,3 +71,19 @@ def test_parts_are_compared_with_the_whole(tmp_path: Path) -> None:
     with mpl.rc_context(style.PAPER):
         (panel,) = (axes for axes in racing_parts.draw(table).axes if axes.get_visible())
     assert [text.get_text() for text in panel.get_yticklabels()] == ["by chance"]
+
+
+def test_each_part_of_mixture_racing_is_removed_and_left_alone() -> None:
+    """One of its four switches thrown, all but one, or all. Seen to fail without `fitted`, the law of the answers."""
+    parts = ("fitted", "nested", "together", "equal_rounds")
+    whole, off = MixtureRacing(), {}
+    for said, text in racing_parts.SWEEP["variants"].items():
+        rule = algorithms.get(text)
+        if isinstance(rule, MixtureRacing) and (rule.seats, rule.least) == (whole.seats, whole.least):
+            off[said] = {part for part in parts if getattr(rule, part) != getattr(whole, part)}
+    removed = [part for said, (part, *_) in ((said, sorted(of)) for said, of in off.items()) if "without" in said]
+    alone = [set(parts) - of for said, of in off.items() if "alone" in said]
+    assert sorted(removed) == sorted(parts)
+    assert all(len(of) == 1 for said, of in off.items() if "without" in said)
+    assert sorted(map(sorted, alone)) == sorted([part] for part in parts)
+    assert off["none of the four"] == set(parts)
