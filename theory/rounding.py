@@ -87,5 +87,5 @@ def _reward_error(law: Law, task: int, unit: float) -> tuple[float, float]:
             error += unit * min(0.5, off + 2.0**-6) if off > 0 else 0.0  # which way is decided in float32
             size += float(np.abs(reward).max())
         if how == "mean" and law.max_scale > 1:
-            error += unit / 2
+            error += unit / 2 * len(law.columns(how))  # each objective's mean is rounded by itself
     return error, size

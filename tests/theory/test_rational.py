@@ -16,7 +16,7 @@ from rational import GRAIN, World
 from sim import estimators
 from sim.envs import families
 from sim.envs.dataset import Dataset
-from sim.utilities import tasks_of
+from sim.utilities import reward_units, tasks_of
 from theory.checks.claims import exact_failure
 from theory.exact import values
 from theory.lcpb import lcpb
@@ -160,6 +160,27 @@ def test_rewards_that_are_no_whole_units_widen_what_is_allowed() -> None:
     whole, thirds = families.bon_two_scales(), majority()
     assert all(blur.keeps_ties and blur.width < 1e-5 for blur in rounding(whole))
     assert all(not blur.keeps_ties and 2.0**-17 < blur.width < 1e-3 for blur in rounding(thirds))
+
+
+def test_means_of_several_objectives_are_rounded_one_by_one() -> None:
+    """Of two completions whose scores add up to an odd number of units, in four objectives: off by four halves.
+
+    Seen to fail with half a unit for all objectives together.
+    """
+
+    def of(score: float) -> Dataset:
+        outcomes = np.broadcast_to(np.array([[0.0], [score]]), (1, 1, 2, 4)).copy()
+        data = families.scored("means", np.full((1, 1, 2), 0.5), outcomes[..., :1], 2, (0.0,), 0.0)
+        return replace(data, aggregate=("mean",) * 4, values=outcomes, objective_weights=np.full((1, 4), 0.25))
+
+    unit = float(np.max(of(0.75).environment().spec.unit))
+    score = 0.75 + 4 * unit  # a quarter of it is an odd number of units
+    data = of(score)
+    rounded = float(reward_units(data.environment().strategy, jnp.asarray([[0.0] * 4, [score] * 4], jnp.float32))[0])
+    off = rounded - score / 2 / unit
+    assert off == 2.0
+    assert rounding(data)[0].width >= 2 * off * unit
+    assert rounding(data, "subsets")[0].width >= 2 * off * unit
 
 
 def test_exact_failures_are_not_known_where_rounding_makes_means_equal() -> None:
