@@ -1,6 +1,6 @@
 """The smallest valid bound of PSST against those of racing and halving prompts, on worlds of `iapo verify`.
 
-Prints the table of docs/guarantees.md, and the bounds of prompt halving beside it, on a miss in any context. Run it as
+Prints the table of docs/guarantees.md, bounds on a miss in any context. Run it as
 
     python benchmarks/guarantees.py
 """
