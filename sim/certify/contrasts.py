@@ -52,23 +52,34 @@ class Contrast(NamedTuple):
         shared: standard error by shares of spread and noise, in which scales of one prompt on different sheets have
             noise of their own: that of what the bootstrap draws.
         share: share of the spread over queries that counts, 1 for new queries.
+        part: square of `se` as a part of the variance from the whole spread, at most 1.
     """
 
     mean: Float64[np.ndarray, "first second"]
     se: Float64[np.ndarray, "first second"]
     shared: Float64[np.ndarray, "first second"]
     share: float
+    part: Float64[np.ndarray, "first second"]
 
 
 class Pairs(NamedTuple):
     """Differences of all arms, the row less the column; NaN where the two have met no two queries in common.
 
-    Arms are counted by prompt, then N. `exhausted`: both have met the whole list.
+    Arms are counted by prompt, then N.
+
+    Attributes:
+        mean: the row's mean less the column's.
+        se: its standard error.
+        queries: how many, in common (`QueryEvidence.number`).
+        clock: as many queries, drawn independently, would make the whole spread over queries as small as `se` is:
+            `queries` for new ones, more where less than the whole spread counts.
+        exhausted: both have met the whole list.
     """
 
     mean: Float64[np.ndarray, "arm arm"]
     se: Float64[np.ndarray, "arm arm"]
     queries: Int[np.ndarray, "arm arm"]
+    clock: Float64[np.ndarray, "arm arm"]
     exhausted: Bool[np.ndarray, "arm arm"]
 
 
@@ -122,7 +133,8 @@ class Contrasts:
             share = self.weights[common] / self.weights[common].sum()
             values, size = self.values[sheet.prompt][common][:, scales], len(share)
             mean, within = share @ values, None
-            between = share[:, None] * (values - mean) * np.sqrt(size / max(size - 1, 1))
+            short = 1 - 1 / size if self.even else 1 - share @ share  # squares are too small by about this
+            between = share[:, None] * (values - mean) / np.sqrt(short if size > 1 else 1.0)
             if self.noise is not None and sheet.noisy:
                 rows = self.noise[sheet.prompt][common][:, :, scales] * share[:, None, None]
                 rows = rows.reshape(-1, len(scales)).astype(np.float64)
@@ -157,7 +169,8 @@ class Contrasts:
             if one.prompt == other.prompt and first != second:
                 joint = self._mixed(one, other, common)
             variance = np.minimum(whole, share * whole + (1 - share) * _of_difference(own, other_own, joint))
-        return Contrast(left.mean[:, None] - right.mean, np.sqrt(variance), np.sqrt(drawn), share)
+        part = _part(variance, whole)
+        return Contrast(left.mean[:, None] - right.mean, np.sqrt(variance), np.sqrt(drawn), share, part)
 
     def _mixed(self, one: Sheet, other: Sheet, common: np.ndarray) -> np.ndarray:
         """Covariance, over completions, of scales of one prompt that stand on two sheets."""
@@ -171,24 +184,39 @@ class Contrasts:
         """All differences."""
         shape = (self.num_arms, self.num_arms)
         mean, se, queries = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, int)
-        exhausted = np.zeros(shape, bool)
+        clock, exhausted = np.zeros(shape), np.zeros(shape, bool)
         for first, second in combinations_with_replacement(range(len(self.sheets)), 2):
             one, other, found = self.sheets[first], self.sheets[second], self.contrast(first, second)
             block, back = np.ix_(one.arms, other.arms), np.ix_(other.arms, one.arms)
-            queries[block] = queries[back] = int((one.met & other.met).sum())
+            queries[block] = queries[back] = number = self.evidence.number(one.met & other.met)
             if found is None:
                 continue
             mean[block], se[block] = found.mean, found.se
             mean[back], se[back] = -found.mean.T, found.se.T
+            clock[block], clock[back] = number / found.part, number / found.part.T
             exhausted[block] = exhausted[back] = found.share == 0
-        return Pairs(mean, se, queries, exhausted)
+        return Pairs(mean, se, queries, clock, exhausted)
 
 
-def errors(sample: Sample, share: float) -> tuple[Float64[np.ndarray, " own"], Float64[np.ndarray, " own"]]:
-    """Standard errors of the means of a sheet's arms: the smaller of two, and that by shares (`Contrast`)."""
+class Errors(NamedTuple):
+    """Standard errors of the means of a sheet's arms, as in `Contrast`."""
+
+    se: Float64[np.ndarray, " own"]
+    shared: Float64[np.ndarray, " own"]
+    part: Float64[np.ndarray, " own"]
+
+
+def errors(sample: Sample, share: float) -> Errors:
+    """Standard errors of the means of a sheet's arms: the smaller of two, and that by shares."""
     whole = _squares(sample)
     shared = whole if sample.within is None else share * whole + (1 - share) * np.diag(sample.within)
-    return np.sqrt(np.minimum(whole, shared)), np.sqrt(shared)
+    least = np.minimum(whole, shared)
+    return Errors(np.sqrt(least), np.sqrt(shared), _part(least, whole))
+
+
+def _part(variance: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Part of the whole, 1 where nothing varies."""
+    return np.divide(variance, whole, out=np.ones_like(whole), where=variance > 0)
 
 
 def _squares(sample: Sample) -> np.ndarray:

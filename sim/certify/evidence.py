@@ -11,6 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float64
 
+_SLACK = 2.0**-15
+"""Share of a bound by which rewards, which are rounded (`sim.utilities`), may lie beyond it."""
+
 
 class ContextTerms(NamedTuple):
     """Terms of a context's utility: weight x reward of its task + offset - cost_weight x N x cost of a completion.
@@ -47,7 +50,7 @@ class QueryEvidence:
             completions of a pair, shape (task, prompt, query, row, N); NaN for N that they do not cover, as for all
             completions at once. None where nobody knows: nothing narrower is then said of exactly these queries.
         cost_residuals: the same of measured costs, rows aligned with `residuals`, shape (prompt, query, row).
-        query_weights: weight of every query, > 0; None: equal.
+        query_weights: weight of every query, > 0 and finite; None: equal.
         population: how many queries there are in the fixed list that those met come from; those met when None.
         bounds: least and largest reward of every task, shape (task, 2); None where there are none.
 
@@ -89,13 +92,33 @@ class QueryEvidence:
         there = np.arange(1, scales + 1) <= self.completions[..., None]
         if not np.array_equal(np.isfinite(self.rewards), np.broadcast_to(there, self.rewards.shape)):
             raise ValueError("rewards must be finite for N up to the completions of a pair and NaN beyond")
-        if self.query_weights is not None and not np.all(self.query_weights > 0):
-            raise ValueError("query_weights holds a weight that is not above 0")
+        met = self.completions > 0
+        if not np.isfinite(self.cost if self.cost.ndim == 1 else self.cost[met]).all():
+            raise ValueError("cost holds a number that is not finite")
+        if self.query_weights is not None and not np.all((self.query_weights > 0) & np.isfinite(self.query_weights)):
+            raise ValueError("query_weights holds a weight that is not above 0 and finite")
         if self.population is not None and self.population < self.num_queries:
             raise ValueError(f"population is {self.population}, below the {self.num_queries} queries that were met")
         for context in self.contexts:
             if not 0 <= context.task < tasks:
                 raise ValueError(f"context {context.name!r} names task {context.task}; there are {tasks}")
+            for name, number in (("weight", context.weight), ("cost_weight", context.cost_weight)):
+                if not 0 <= number < np.inf:
+                    raise ValueError(f"context {context.name!r} has {name} {number}; it must be finite, at least 0")
+        for task, (low, high) in enumerate(() if self.bounds is None else self.bounds.tolist()):
+            self._check_bounds(task, low, high)
+
+    def _check_bounds(self, task: int, low: float, high: float) -> None:
+        """Bounds of a task that its rewards keep; those with an infinite end are none."""
+        if not low <= high:
+            raise ValueError(f"bounds of task {task} are {low} and {high}; the first must not be above the second")
+        seen = self.rewards[task][np.isfinite(self.rewards[task])]
+        slack = _SLACK * max(abs(low), abs(high))
+        if np.isfinite(slack) and seen.size and not (low - slack <= seen.min() and seen.max() <= high + slack):
+            raise ValueError(
+                f"rewards of task {task} reach from {seen.min():.6g} to {seen.max():.6g}, beyond their bounds "
+                f"{low:.6g} and {high:.6g}"
+            )
 
     @property
     def num_prompts(self) -> int:
@@ -118,6 +141,13 @@ class QueryEvidence:
         if self.query_weights is None:
             return np.ones(self.rewards.shape[2])
         return self.query_weights / self.query_weights.mean()
+
+    def number(self, queries: Bool[np.ndarray, " query"]) -> int:
+        """How many queries these are; where weights differ, how many of equal weight vary as much (Kish, 1965)."""
+        chosen = self.weights[queries]
+        if self.query_weights is None or len(chosen) == 0:
+            return len(chosen)
+        return int(chosen.sum() ** 2 / (chosen**2).sum() + 1e-9)
 
     @property
     def list_length(self) -> int:

@@ -13,6 +13,8 @@ from sim.certify.contrasts import Contrasts, errors
 
 LEAST_DRAWS, BEYOND = 1000, 10
 """Draws, at least; and how many of them are to lie beyond the quantile."""
+LEAST_ERROR = 1e-4
+"""Error below which so many draws would be needed that there is no bootstrap."""
 
 
 class Multipliers:
@@ -50,7 +52,7 @@ class Multipliers:
         for number, sheet in enumerate(self.contrasts.sheets):
             sample = self.contrasts.sample(number, sheet.met)
             share = self.contrasts.share(int(sheet.met.sum()), sample.within is not None)
-            drawn, (_, se) = self._together(number, sheet.met, share), errors(sample, share)
+            drawn, se = self._together(number, sheet.met, share), errors(sample, share).shared
             scaled = np.divide(np.abs(drawn), se.astype(np.float32), out=np.zeros_like(drawn), where=se > 0)
             np.maximum(largest, scaled.max(axis=1), out=largest)
         return float(self._quantile(largest[:, None])[0])

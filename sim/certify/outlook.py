@@ -55,5 +55,6 @@ def more_needed(evidence: QueryEvidence, statement: Statement, target: float) ->
         for one in (prompt, own):
             needed[one] = max(needed[one], np.ceil(common * times))
     further = needed - had
-    beyond = statement.confidence.target == "these" and bool(needed.max() > evidence.list_length)
+    fixed = statement.confidence.target == "these" and not statement.exhausted
+    beyond = fixed and bool(needed.max() > evidence.list_length)
     return Outlook(target, further, float((further * each)[further > 0].sum()), beyond)

@@ -49,9 +49,11 @@ def bernstein_half_width(
 ) -> Float64[np.ndarray, " series"]:
     """Half-width on one side, at a fixed time, for independent values in an interval of the given length.
 
-    The values need not be alike in law: it bounds the mean of their expectations.
+    The values need not be alike in law: it bounds the mean of their expectations. Infinite below two values.
     """
     size, log = len(values), np.log(2 / alpha)
+    if size < 2:
+        return np.full(values.shape[1], np.inf)
     return np.sqrt(2 * values.var(axis=0, ddof=1) * log / size) + 7 * length * log / (3 * (size - 1))
 
 

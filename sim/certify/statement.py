@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float64, Int
 from sim.certify import bounded
 from sim.certify.contrasts import TARGETS, Contrasts, Pairs, errors
 from sim.certify.evidence import QueryEvidence
-from sim.certify.joint import Multipliers
+from sim.certify.joint import LEAST_ERROR, Multipliers
 from sim.certify.sequences import mixture_half_width
 
 GRADES = {
@@ -159,6 +159,8 @@ def certify(
         (0.0, 0.69)
     """
     terms = (confidence or Confidence()).checked()
+    if not 0 <= context < len(evidence.contexts):
+        raise ValueError(f"the context is {context}; there are {len(evidence.contexts)}, counted from 0")
     shape = (evidence.num_prompts, evidence.max_scale)
     known = evidence.measured.any(axis=1).ravel()
     chosen = prompt * evidence.max_scale + scale - 1
@@ -167,11 +169,13 @@ def certify(
             f"prompt {prompt} with N = {scale} was not measured: N is above the completions of every pair, or the "
             "prompt was never asked; what is extrapolated gets no statement"
         )
-    met = int(evidence.measured[prompt, :, scale - 1].sum())
-    if met < FEWEST and not terms.grade.startswith("bounded"):
+    own = evidence.measured[prompt, :, scale - 1]
+    met, number = int(own.sum()), evidence.number(own)
+    if number < FEWEST and not terms.grade.startswith("bounded"):
+        weighed = "" if number == met else f", which by their weights count as {number}"
         raise ValueError(
-            f"prompt {prompt} with N = {scale} has met {met} {'query' if met == 1 else 'queries'}; below {FEWEST} no "
-            f"asymptotic statement is made (grade {terms.grade!r})"
+            f"prompt {prompt} with N = {scale} has met {met} {'query' if met == 1 else 'queries'}{weighed}; below "
+            f"{FEWEST} no asymptotic statement is made (grade {terms.grade!r})"
         )
     if evidence.query_weights is not None and np.ptp(evidence.weights) > 0 and terms.grade not in _ASYMPTOTIC:
         raise ValueError(f"the grade {terms.grade!r} needs queries of equal weights; here they differ")
@@ -197,7 +201,7 @@ def certify(
         prompt=prompt,
         scale=scale,
         confidence=terms,
-        eps=float(max(most.max(), 0.0)),
+        eps=float(max(most.max(), 0.0) + 0.0),
         value=Ranged(*(float(part[chosen]) for part in (widths.value, widths.low, widths.high))),
         not_apart=tuple(not_apart),
         queries=met,
@@ -234,7 +238,7 @@ def _asymptotic(contrasts: Contrasts, chosen: int, terms: Confidence) -> bounded
     num_arms = sum(len(sheet.arms) for sheet in contrasts.sheets)
     single = _critical(pairs, error / max(num_arms - 1, 1), terms, sides=1)
     joint = None
-    if terms.grade == "asymptotic":
+    if terms.grade == "asymptotic" and error >= LEAST_ERROR:
         joint = Multipliers(contrasts, error, terms.seed)
         least = joint.best(_inside(pairs, single))
         single = np.minimum(single, _as_student(least[:, None], pairs.queries))
@@ -271,17 +275,19 @@ def _half(critical: np.ndarray, se: np.ndarray) -> np.ndarray:
 
 def _critical(pairs: Pairs, error: float, terms: Confidence, sides: int) -> Float64[np.ndarray, "arm arm"]:
     """Critical value of every comparison by itself; infinite where fewer than `FEWEST` queries are common."""
-    return _by_size(error, terms, sides, pairs.queries, pairs.exhausted)
+    return _by_size(error, terms, sides, pairs.queries, pairs.clock, pairs.exhausted)
 
 
-def _by_size(error: float, terms: Confidence, sides: int, sizes: np.ndarray, exhausted: np.ndarray) -> np.ndarray:
+def _by_size(
+    error: float, terms: Confidence, sides: int, sizes: np.ndarray, clock: np.ndarray, exhausted: np.ndarray
+) -> np.ndarray:
     from scipy import special
 
     counts = np.asarray(np.maximum(sizes, 2), np.float64)
     if terms.grade == "anytime" and terms.target == "new":
         found = mixture_half_width(counts, error, terms.planned, sides)
     elif terms.grade == "anytime":  # half of the error for all times before the list ends, half for when it does
-        before = mixture_half_width(counts, error / 2, terms.planned, 2)
+        before = mixture_half_width(np.maximum(clock, 2.0), error / 2, terms.planned, sides)
         found = np.where(exhausted, -special.stdtrit(counts - 1, error / 2 / sides), before)
     else:
         found = -special.stdtrit(counts - 1, error / sides)
@@ -305,10 +311,11 @@ def _values(
     normal = None if joint is None else np.array(joint.values())
     for number, sheet in enumerate(contrasts.sheets):
         size, sample = int(sheet.met.sum()), contrasts.sample(number, sheet.met)
-        share, sizes = contrasts.share(size, sample.within is not None), np.array(size)
-        critical = _by_size(error, terms, 2, sizes, np.array(share == 0))
+        share, sizes = contrasts.share(size, sample.within is not None), np.array(contrasts.evidence.number(sheet.met))
+        found = errors(sample, share)
+        critical = _by_size(error, terms, 2, sizes, sizes / found.part, np.array(share == 0))
         if normal is not None:
             critical = np.asarray(np.minimum(critical, _as_student(normal, sizes)))
         value[sheet.arms] = sample.mean
-        half[sheet.arms] = _half(critical, errors(sample, share)[0])
+        half[sheet.arms] = _half(critical, found.se)
     return value, value - half, value + half

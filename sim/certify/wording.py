@@ -51,7 +51,8 @@ def in_words(
         parts.append(f" ({_amount(also)} {_TARGETS[also.confidence.target]})")
     looks = f", {terms.looks} looks" if terms.looks > 1 else ""
     together = f", {terms.together} contexts at once" if terms.together > 1 else ""
-    parts.append(f" ({statement.num_arms} arms, {statement.queries} queries; {GRADES[terms.grade]}{looks}{together}).")
+    size = f"{_counted(statement.num_arms, 'arm')}, {_counted(statement.queries, 'query', 'queries')}"
+    parts.append(f" ({size}; {GRADES[terms.grade]}{looks}{together}).")
     parts.append(_apart(statement, prompts))
     if outlook is not None:
         parts.append(_further(outlook))
@@ -76,6 +77,8 @@ def _amount(statement: Statement) -> str:
     """Eps rounded up, so that the words claim no more than the number."""
     if not np.isfinite(statement.eps):
         return "no statement"
+    if statement.eps == 0:
+        return "0"
     places = 2 if statement.eps > 0.01 else 3
     return number(np.ceil(statement.eps * 10**places - 1e-9) / 10**places, places)
 
@@ -83,6 +86,8 @@ def _amount(statement: Statement) -> str:
 def _no_better(statement: Statement) -> str:
     if not np.isfinite(statement.eps):
         return "nothing is said of prompts that have met too few queries in common with it,"
+    if statement.num_arms == 1:
+        return "nothing is said of other arms, for none was measured,"
     if statement.eps == 0:
         return "no other arm is better"
     return f"no other arm is better by more than {_amount(statement)}"
@@ -94,6 +99,12 @@ def _apart(statement: Statement, prompts: Sequence[str]) -> str:
     for arm in statement.not_apart:
         scales.setdefault(arm.prompt, []).append(arm.scale)
     if not scales:
+        if statement.num_arms == 1:
+            return ""
+        same = np.isfinite(statement.most) & (np.isclose(statement.lead, 0, atol=1e-12))
+        same[statement.prompt, statement.scale - 1] = False
+        if same.any():
+            return f" {_counted(int(same.sum()), 'other arm')} did just as well; all the rest are told apart."
         return " Every other arm is told apart."
     names = [f"`{prompts[prompt]}`, N = {_ranges(own)}" for prompt, own in list(scales.items())[:_SHOWN]]
     left = len(scales) - _SHOWN
@@ -110,6 +121,10 @@ def _ranges(scales: Sequence[int]) -> str:
         else:
             runs.append([scale])
     return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs)
+
+
+def _counted(count: int, one: str, many: str = "") -> str:
+    return f"{count} {one if count == 1 else many or one + 's'}"
 
 
 def _further(outlook: Outlook) -> str:

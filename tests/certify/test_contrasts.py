@@ -61,10 +61,10 @@ def test_measured_costs_vary_with_queries() -> None:
 
 
 def test_weights_of_queries_weigh() -> None:
-    """Differences 0 and 4 with weights 3 and 1: mean 1; rows 3/4 (-1), 1/4 (3), squares 9/16 each, doubled by 2 / 1."""
+    """Differences 0 and 4 with weights 3 and 1: mean 1; rows 3/4 (-1), 1/4 (3), squares 9/16 each, over 1 - 10/16."""
     found = evidence([[[0], [4]], [[0], [0]]], query_weights=np.array([3.0, 1.0]))
     pairs = Contrasts(found, 0, "new").pairs()
-    np.testing.assert_allclose([pairs.mean[0, 1], pairs.se[0, 1]], [1, 1.5])
+    np.testing.assert_allclose([pairs.mean[0, 1], pairs.se[0, 1]], [1, np.sqrt(3)])
 
 
 def with_noise(population: int | None = None) -> QueryEvidence:
@@ -126,5 +126,41 @@ def test_refusals_name_what_is_wrong() -> None:
         evidence([[[1], [3]]], contexts=(ContextTerms("far", task=3),))
     with pytest.raises(ValueError, match="population is 1, below the 2"):
         evidence([[[1], [3]]], population=1)
-    with pytest.raises(ValueError, match="not above 0"):
-        evidence([[[1], [3]]], query_weights=np.array([1.0, 0.0]))
+    for wrong in (0.0, np.nan, np.inf):
+        with pytest.raises(ValueError, match="not above 0 and finite"):
+            evidence([[[1], [3]]], query_weights=np.array([1.0, wrong]))
+    with pytest.raises(ValueError, match="cost holds a number that is not finite"):
+        QueryEvidence(plain.rewards, plain.completions, FREE, np.array([0.0, np.nan]))
+    for name, wrong in (("weight", -1.0), ("weight", np.nan), ("cost_weight", np.inf)):
+        with pytest.raises(ValueError, match=f"has {name} {wrong}; it must be finite, at least 0"):
+            evidence([[[1], [3]]], contexts=(FREE[0]._replace(**{name: wrong}),))
+
+
+def test_rewards_beyond_their_bounds_are_refused() -> None:
+    """Bounds that rewards do not keep give intervals without the estimate; seen to fail when nothing was checked."""
+    with pytest.raises(ValueError, match="rewards of task 0 reach from 1 to 3, beyond their bounds 0 and 1"):
+        evidence([[[1], [3]]], bounds=np.array([[0.0, 1.0]]))
+    with pytest.raises(ValueError, match=r"bounds of task 0 are 3\.0 and 0\.0; the first must not be above"):
+        evidence([[[1], [3]]], bounds=np.array([[3.0, 0.0]]))
+    rounded = evidence([[[1 + 2.0**-17], [0]]], bounds=np.array([[0.0, 1.0]]))
+    assert rounded.range(0) == (0.0, 1.0)
+    assert evidence([[[1], [3]]], bounds=np.array([[-np.inf, np.inf]])).range(0) is None
+
+
+def test_unequal_weights_leave_fewer_queries() -> None:
+    """Weights 3, 1, 1, 1: as variable as 6^2 / 12 = 3 queries; influences by hand, squares too small by 1 - 1/3."""
+    weighted = evidence([[[1], [3], [0], [0]], [[0], [0], [0], [0]]], query_weights=np.array([3.0, 1.0, 1.0, 1.0]))
+    pairs = Contrasts(weighted, 0, "new").pairs()
+    assert pairs.queries[0, 1] == 3
+    share, values = np.array([3.0, 1.0, 1.0, 1.0]) / 6, np.array([1.0, 3.0, 0.0, 0.0])
+    expected = np.sqrt((share**2 * (values - share @ values) ** 2).sum() / (1 - 1 / 3))
+    np.testing.assert_allclose(pairs.se[0, 1], expected)
+
+
+def test_the_clock_of_a_list_runs_ahead_of_its_queries() -> None:
+    """Without noise, two of three queries leave a third of the spread: a mean of six independent ones."""
+    rewards = [[[1], [3], [np.nan]], [[0], [1], [4]]]
+    part = Contrasts(evidence(rewards, residuals=np.zeros((1, 2, 3, 1, 1))), 0, "these").pairs()
+    np.testing.assert_allclose(part.clock[0, 1], 6)
+    new = Contrasts(evidence(rewards), 0, "new").pairs()
+    np.testing.assert_array_equal(new.clock, new.queries)

@@ -5,6 +5,8 @@ import math
 
 import numpy as np
 import pytest
+from helpers import TAIL
+from scipy import stats
 
 from sim.certify import sequences
 
@@ -118,3 +120,20 @@ def test_empirical_bernstein_by_hand() -> None:
     values = np.array([[0.0], [0.0], [1.0], [1.0]])
     expected = math.sqrt(2 / 3 * math.log(20) / 4) + 7 * math.log(20) / 9
     np.testing.assert_allclose(sequences.bernstein_half_width(values, 1.0, 0.1), [expected], rtol=1e-12)
+    assert np.isinf(sequences.bernstein_half_width(values[:1], 1.0, 0.1)).all()
+
+
+@pytest.mark.parametrize("planned", [10, 100])
+def test_the_clock_of_a_list_holds_at_all_its_sizes(planned: int) -> None:
+    """Orders of 60 numbers without replacement, looked at from the tenth to the last but one: misses at most alpha.
+
+    The spread is known here. Seen to fail with twice the error, and with the width of a clock that stands still.
+    """
+    rng, alpha, size = np.random.default_rng(0), 0.1, 60
+    values = rng.permuted(np.tile(stats.norm.ppf((np.arange(size) + 0.5) / size), (4_000, 1)), axis=1)
+    seen = np.arange(10, size)
+    means = (values.cumsum(axis=1) / np.arange(1, size + 1))[:, seen - 1]
+    se = values[0].std(ddof=1) * np.sqrt((1 - seen / size) / seen)
+    half = sequences.mixture_half_width(seen / (1 - seen / size), alpha, planned)
+    missed = int((means + half * se < 0).any(axis=1).sum())
+    assert stats.binom.sf(missed - 1, len(values), alpha) > TAIL

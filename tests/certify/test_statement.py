@@ -191,6 +191,48 @@ def test_prompts_with_too_few_queries_leave_no_statement_and_missing_scales_are_
     assert "3 arms are left out: never asked, or N is above the completions" in words
 
 
+def test_weights_that_leave_few_queries_are_refused(three: QueryEvidence) -> None:
+    """One query that outweighs all others is one query; seen to give eps 0 when all of them were counted."""
+    heavy = dataclasses.replace(three, query_weights=np.r_[1e6, np.ones(29)])
+    with pytest.raises(ValueError, match="has met 30 queries, which by their weights count as 1; below 10"):
+        certify(heavy, 0, 0, 1)
+    even = dataclasses.replace(three, query_weights=np.full(30, 0.3))
+    assert certify(even, 0, 0, 1).eps == pytest.approx(certify(three, 0, 0, 1).eps)
+
+
+def test_an_error_too_small_for_a_bootstrap_is_students(three: QueryEvidence) -> None:
+    """Seen to ask for 745 GB of draws."""
+    small = Confidence(level=1 - 1e-9)
+    assert certify(three, 0, 0, 1, small).eps == certify(three, 0, 0, 1, small._replace(grade="student")).eps
+
+
+@pytest.mark.parametrize("target", ["new", "these"])
+@pytest.mark.parametrize("grade", ["bounded", "bounded-anytime"])
+def test_one_query_leaves_the_whole_range(grade: str, target: str) -> None:
+    """Seen to give NaN."""
+    one = scores(np.array([[1.0], [0.0]]), bounds=np.array([[0.0, 1.0]]), residuals=np.zeros((1, 2, 1, 1, 1)))
+    found = certify(one, 0, 0, 1, Confidence(grade=grade, target=target))
+    assert np.isinf(found.eps)
+    assert tuple(found.value) == (1.0, 0.0, 1.0)
+    assert "(2 arms, 1 query; " in in_words(found, ["a", "b"])
+
+
+def test_a_context_that_is_not_there_is_refused(three: QueryEvidence) -> None:
+    for wrong in (-1, 1):
+        with pytest.raises(ValueError, match=f"the context is {wrong}; there are 1"):
+            certify(three, wrong, 0, 1)
+
+
+def test_words_about_equal_arms_and_one_arm() -> None:
+    """Arms that did alike are not called told apart, and one arm alone is better than none."""
+    same = in_words(certify(scores(np.ones((3, 20))), 0, 0, 1), ["a", "b", "c"])
+    assert "no other arm is better on new queries" in same
+    assert " 2 other arms did just as well; all the rest are told apart." in same
+    alone = in_words(certify(scores(np.ones((1, 20))), 0, 0, 1), ["a"])
+    assert "nothing is said of other arms, for none was measured, on new queries (1 arm, 20 queries; " in alone
+    assert "told apart" not in alone
+
+
 def test_prompts_that_agree_on_all_queries_are_not_told_apart_and_cost_nothing() -> None:
     same = scores(np.tile(np.random.default_rng(0).random(20), (2, 1)))
     found = certify(same, 0, 0, 1)
@@ -207,6 +249,12 @@ def test_a_plan_by_hand(three: QueryEvidence) -> None:
     assert plan.queries.tolist() == [90, 90, 0]
     assert plan.completions == 180
     assert not plan.beyond
+    listed = dataclasses.replace(three, residuals=three.rewards[:, :, :, None] * 0.1)
+    ended = certify(listed, 0, 0, 1, Confidence(target="these"))
+    assert ended.exhausted
+    assert not more_needed(listed, ended, ended.eps / 2).beyond  # the list has ended: only completions are left
+    part = dataclasses.replace(listed, population=40)
+    assert more_needed(part, certify(part, 0, 0, 1, Confidence(target="these")), 0.01).beyond
     assert more_needed(three, found, 9.0).completions == 0
     assert np.isinf(more_needed(three, certify(three, 0, 2, 1), 0.1).completions)
     with pytest.raises(ValueError, match="must be above 0"):
