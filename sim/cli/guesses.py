@@ -88,6 +88,8 @@ def columns(frame: "pd.DataFrame", known: SaidColumns, name: str) -> list[Guess]
     """
     found: list[Guess] = []
     look = _Look(frame, name)
+    if len(frame) == 0:
+        raise ValueError(f"{name}: holds no completion, only the names of columns ({', '.join(look.names)})")
     query = known.query or _take(found, "query", look.group("query", _QUERY), "query", "tells queries apart")
     if known.prompt is None:
         _take(found, "prompt", look.group("prompt", _PROMPT), "prompt", "tells prompts apart")

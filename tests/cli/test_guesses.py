@@ -25,6 +25,13 @@ def guessed(rows: list[dict[str, Any]], **known: Any) -> dict[str, str]:
 ROW = {"prompt": "p", "query": "q"}
 
 
+def test_names_of_columns_alone_are_refused() -> None:
+    """Seen to end with "min() arg is an empty sequence"."""
+    empty = pd.DataFrame({"prompt": [], "query": [], "answer": [], "gold": []})
+    with pytest.raises(ValueError, match=r"log: holds no completion, only the names of columns \(prompt, query,"):
+        guesses.columns(empty, NOTHING, "log")
+
+
 @pytest.mark.parametrize(
     ("more", "expected"),
     [

@@ -12,6 +12,7 @@ import csv
 import importlib
 import io
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -186,12 +187,21 @@ def listed(path: Path, top: int | None) -> list[tuple[str, str, str | None]]:
         if not isinstance(text, str) or not text.strip():
             raise _wrong(path, f"row {number} holds {text!r:.80} as {column!r}; expected the text of a prompt")
         system = system if isinstance(system, str) and system.strip() else None
-        ranked = float(score) if isinstance(score, int | float) and score == score else float("-inf")
+        ranked = _score(score)
         name = str(row[named]) if named is not None and row.get(named) not in (None, "") else None
         if (text, system) not in best or ranked > best[text, system][0]:
             best[text, system] = (ranked, name)
     order = sorted(best.items(), key=lambda one: -one[1][0])[:top]
     return [(name or f"prompt {k}", text, system) for k, ((text, system), (_, name)) in enumerate(order, start=1)]
+
+
+def _score(cell: Any) -> float:
+    """A score, which is text in CSV files; the lowest where there is none."""
+    try:
+        found = float(cell)
+    except (TypeError, ValueError, OverflowError):
+        return -math.inf
+    return -math.inf if math.isnan(found) else found
 
 
 def _read(path: Path) -> str:
