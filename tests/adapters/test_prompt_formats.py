@@ -80,6 +80,14 @@ def test_promptfoo_prompts_are_read(tmp_path: Path):
     assert run.queries.fields == ("question", "context")
 
 
+@pytest.mark.parametrize("text", ["[INST] {{question}} [/INST]", "[{{question}}] is asked", "[Task] - {{question}}:"])
+def test_a_text_that_begins_with_a_bracket_is_no_chat(text: str, tmp_path: Path):
+    """Seen to be refused as YAML that cannot be read."""
+    (tmp_path / "foo.yaml").write_text(json.dumps({"prompts": [text]}))
+    (prompt,) = load(tmp_path, 'path = "foo.yaml"').prompts
+    assert prompt.text == text.replace("{{question}}", "{question}")
+
+
 def test_a_dspy_program_is_read_with_its_demonstrations(tmp_path: Path):
     """Instructions first, whole demonstrations as turns, then the input. Seen to take the unanswered one for one."""
     (tmp_path / "program.json").write_text(json.dumps(DSPY))
@@ -115,7 +123,9 @@ def test_a_list_is_read_the_best_first_each_once(tmp_path: Path):
     ]
     best = load(tmp_path, 'path = "step_results.csv"\ntop = 1').prompts
     assert [one.text for one in best] == ["Add {query}, please"]
-    (tmp_path / "l.jsonl").write_text('{"name": "x", "instruction": "Add."}\n{"name": "y", "instruction": "Sum."}\n')
+    (tmp_path / "l.jsonl").write_text(
+        '{"name": "x", "instruction": "Add."}\n{"name": "y", "instruction": "Sum."}\n', "utf-8-sig"
+    )
     run = load(tmp_path, 'path = "l.jsonl"\nrole = "system"\ntext = "Q: {query}"')
     assert [(one.name, one.system, one.text) for one in run.prompts] == [
         ("x", "Add.", "Q: {query}"),

@@ -24,6 +24,8 @@ from sim.adapters.run_file.queries import rows_of
 
 _FILLED = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _NAME = re.compile(r"\s*([A-Za-z_]\w*)\s*")
+_CHAT = re.compile(r"\s*(\[\s*\{\s*[\"'\w]|- role)")
+"""Beginning of chat messages in JSON or YAML; a text may begin with a bracket, too."""
 _TEXT_COLUMNS, _NAME_COLUMNS = ("prompt", "text", "instruction"), ("name", "label", "id")
 _DSPY_FIELD = re.compile(r"\$\{(\w+)\}")
 
@@ -71,7 +73,7 @@ def _promptfoo_entry(path: Path, one: Any, number: int) -> Iterator[Prompt]:
 def _nunjucks(path: Path, name: str, text: str) -> Prompt:
     """A prompt of a promptfoo template: a text, or chat messages as JSON or YAML."""
     chat = None
-    if text.lstrip().startswith(("[", "- role")):
+    if _CHAT.match(text):
         chat = _yaml(path, text)  # JSON is YAML
     if isinstance(chat, list) and all(isinstance(one, dict) and "role" in one for one in chat):
         messages = [Message(str(one["role"]), str(one.get("content", ""))) for one in chat]
