@@ -88,6 +88,8 @@ def columns(frame: "pd.DataFrame", known: SaidColumns, name: str) -> list[Guess]
     """
     found: list[Guess] = []
     look = _Look(frame, name)
+    if len(frame) == 0:
+        raise ValueError(f"{name}: holds no completion, only the names of columns ({', '.join(look.names)})")
     query = known.query or _take(found, "query", look.group("query", _QUERY), "query", "tells queries apart")
     if known.prompt is None:
         _take(found, "prompt", look.group("prompt", _PROMPT), "prompt", "tells prompts apart")
@@ -100,10 +102,12 @@ def columns(frame: "pd.DataFrame", known: SaidColumns, name: str) -> list[Guess]
     if gold is None and known.golds:
         gold = "gold"
     elif gold is None:
-        same = look.one("gold", _GOLD, lambda column: look.same_within(column, query) and not look.is_score(column))
+        same = look.one("gold", _GOLD, lambda column: look.may_be_gold(column, query))
         if same is None and look.of(_TEXT, lambda column: True):  # "answer" beside completions is the right one
             same = look.first(("answer",), lambda column: look.same_within(column, query))
         gold = _take(found, "gold", same, None, "right answers, the same in all rows of a query")
+        if gold is not None:
+            look.check_filled(gold)
     answer = None
     if gold is not None and known.answers is None:
         answer = look.one("objective", _ANSWER, lambda column: column != gold)
@@ -179,7 +183,7 @@ class _Look:
         self.names = list(map(str, frame.columns))
         self._by_name: dict[str, list[str]] = {}
         for column in self.names:
-            self._by_name.setdefault(column.lower(), []).append(column)
+            self._by_name.setdefault(column.strip().lower(), []).append(column)
 
     def of(self, wanted: Sequence[str], fits: Callable[[str], bool]) -> list[str]:
         """The columns of these names whose content fits, in the order of the names."""
@@ -217,6 +221,17 @@ class _Look:
     def is_score(self, column: str) -> bool:
         """Whether "right" says of completions that they are, and not what would be."""
         return column.lower() == "right" and self.truth(column)
+
+    def may_be_gold(self, column: str, query: str) -> bool:
+        """Whether a column may hold right answers: some, the same in all rows of a query, and no scores."""
+        said = any(str(cell).strip() for cell in self.frame[column])
+        return said and self.same_within(column, query) and not self.is_score(column)
+
+    def check_filled(self, column: str) -> None:
+        """Refuse right answers that are missing in some row: nothing would be right there."""
+        for row, cell in enumerate(self.frame[column], start=1):
+            if not str(cell).strip():
+                raise ValueError(f"{self.name}: row {row} has no right answer ({column!r} is empty there)")
 
     def same_within(self, column: str, query: str) -> bool:
         """Whether all rows of a query have the same."""

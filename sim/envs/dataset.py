@@ -346,7 +346,7 @@ def _validate_sizes(data: Dataset) -> None:
                 f"{data.name}: {fields} reach {size:.3g}; at most {LARGEST:g} is allowed (trials run in float32)"
             )
 
-    for name in ("values", "objective_weights", "cost_weights", "costs", "query_weights"):
+    for name in ("values", "objective_weights", "cost_weights", "costs", "query_weights", "pair_costs"):
         array = getattr(data, name)
         if array is not None:
             small(float(np.abs(array).max()), name)

@@ -106,6 +106,8 @@ def credit_of_subsets(
     if tie not in TIES:
         raise ValueError(f"tie is {tie!r}; allowed are {', '.join(TIES)}")
     flat = counts.reshape(-1, counts.shape[-1])
+    if flat.shape[1] == GOLD + 1:  # nothing but right answers
+        flat = np.concatenate([flat, np.zeros_like(flat)], axis=1)
     sorted_counts = np.concatenate([flat[:, : GOLD + 1], -np.sort(-flat[:, 1:], axis=1)], axis=1)
     rows, inverse = np.unique(sorted_counts, axis=0, return_inverse=True)
     found = np.empty((len(rows), max_scale))

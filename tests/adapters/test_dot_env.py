@@ -51,6 +51,12 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     assert not any(name in os.environ for name in names)
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path):
+    """As editors on Windows write it."""
+    (tmp_path / ".env").write_text(f"LIVE_TEST_KEY={KEY}\n", encoding="utf-8-sig")
+    assert redact.Secrets(tmp_path / ".env").key("LIVE_TEST_KEY", "endpoint.key_variable") == KEY
+
+
 def test_keys_and_values_of_the_file_are_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A whole run with both keys from the file; servers repeat keys and another value of it in what they answer.
 

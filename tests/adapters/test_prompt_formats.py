@@ -80,6 +80,14 @@ def test_promptfoo_prompts_are_read(tmp_path: Path):
     assert run.queries.fields == ("question", "context")
 
 
+@pytest.mark.parametrize("text", ["[INST] {{question}} [/INST]", "[{{question}}] is asked", "[Task] - {{question}}:"])
+def test_a_text_that_begins_with_a_bracket_is_no_chat(text: str, tmp_path: Path):
+    """Seen to be refused as YAML that cannot be read."""
+    (tmp_path / "foo.yaml").write_text(json.dumps({"prompts": [text]}))
+    (prompt,) = load(tmp_path, 'path = "foo.yaml"').prompts
+    assert prompt.text == text.replace("{{question}}", "{question}")
+
+
 def test_a_dspy_program_is_read_with_its_demonstrations(tmp_path: Path):
     """Instructions first, whole demonstrations as turns, then the input. Seen to take the unanswered one for one."""
     (tmp_path / "program.json").write_text(json.dumps(DSPY))
@@ -99,17 +107,25 @@ def test_a_dspy_program_is_read_with_its_demonstrations(tmp_path: Path):
 
 
 def test_a_list_is_read_the_best_first_each_once(tmp_path: Path):
-    """As promptolution writes it: a row per step and prompt."""
+    """As promptolution writes it: a row per step and prompt; scores of a CSV file are text.
+
+    Written to fail where text is no score: the list then keeps the order of its rows.
+    """
     head = "step,input_tokens,output_tokens,time,score,prompt\n"
-    rows = '1,9,9,0.5,0.25,"Add {query}, please"\n1,9,9,0.5,0.5,Sum {query}\n2,9,9,0.6,0.75,"Add {query}, please"\n'
+    rows = '1,9,9,0.5,0.25,Sum {query}\n1,9,9,0.5,,Guess {query}\n1,9,9,0.5,0.5,"Add {query}, please"\n'
+    rows += "2,9,9,0.6,0.375,Sum {query}\n"
     (tmp_path / "step_results.csv").write_text(head + rows)
     run = load(tmp_path, 'path = "step_results.csv"', 'text = "question"')
     assert [(one.name, one.text) for one in run.prompts] == [
         ("prompt 1", "Add {query}, please"),
         ("prompt 2", "Sum {query}"),
+        ("prompt 3", "Guess {query}"),
     ]
-    assert len(load(tmp_path, 'path = "step_results.csv"\ntop = 1').prompts) == 1
-    (tmp_path / "l.jsonl").write_text('{"name": "x", "instruction": "Add."}\n{"name": "y", "instruction": "Sum."}\n')
+    best = load(tmp_path, 'path = "step_results.csv"\ntop = 1').prompts
+    assert [one.text for one in best] == ["Add {query}, please"]
+    (tmp_path / "l.jsonl").write_text(
+        '{"name": "x", "instruction": "Add."}\n{"name": "y", "instruction": "Sum."}\n', "utf-8-sig"
+    )
     run = load(tmp_path, 'path = "l.jsonl"\nrole = "system"\ntext = "Q: {query}"')
     assert [(one.name, one.system, one.text) for one in run.prompts] == [
         ("x", "Add.", "Q: {query}"),

@@ -25,6 +25,27 @@ def guessed(rows: list[dict[str, Any]], **known: Any) -> dict[str, str]:
 ROW = {"prompt": "p", "query": "q"}
 
 
+def test_names_in_spaces_are_names() -> None:
+    """As after commas and spaces. Seen to make one prompt of all, named by the file."""
+    row = {" prompt": "p", "query ": "q", "answer": "4", " gold": "4"}
+    assert guessed([row]) == {"prompt": " prompt", "query": "query ", "gold": " gold", "objective": "answer:mv"}
+
+
+def test_right_answers_that_are_missing_are_refused() -> None:
+    """Seen to count every answer there as wrong; a column without any is none of right answers."""
+    rows = [{"prompt": "p", "query": query, "answer": "4", "gold": gold} for query, gold in (("a", "4"), ("b", " "))]
+    with pytest.raises(ValueError, match=r"log: row 2 has no right answer \('gold' is empty there\)"):
+        guessed(rows)
+    assert guessed([ROW | {"gold": "", "score": 0.5}]) == {"objective": "score:bon"}
+
+
+def test_names_of_columns_alone_are_refused() -> None:
+    """Seen to end with "min() arg is an empty sequence"."""
+    empty = pd.DataFrame({"prompt": [], "query": [], "answer": [], "gold": []})
+    with pytest.raises(ValueError, match=r"log: holds no completion, only the names of columns \(prompt, query,"):
+        guesses.columns(empty, NOTHING, "log")
+
+
 @pytest.mark.parametrize(
     ("more", "expected"),
     [

@@ -156,6 +156,7 @@ def test_wrong_headers_are_named(tmp_path: Path, key: str, value: object, proble
         ("completions", np.zeros((3, 5), int), "completions holds 0; a pair has at least one completion"),
         ("pair_costs", np.ones((5, 3)), "pair_costs has shape (5, 3); expected (3, 5)"),
         ("pair_costs", np.full((3, 5), -1.0), "pair_costs is negative somewhere"),
+        ("pair_costs", np.full((3, 5), np.inf), "pair_costs reach inf"),
         ("pair_costs", np.ones((3, 5), int), "pair_costs has dtype int64; expected float64"),
         ("query_weights", np.zeros(5), "query_weights is not positive"),
         ("values", np.zeros((3, 5, 4, 2)), "values has shape (3, 5, 4, 2); expected (3, 5, 4, 1)"),

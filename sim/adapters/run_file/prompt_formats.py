@@ -12,6 +12,7 @@ import csv
 import importlib
 import io
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -23,6 +24,8 @@ from sim.adapters.run_file.queries import rows_of
 
 _FILLED = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _NAME = re.compile(r"\s*([A-Za-z_]\w*)\s*")
+_CHAT = re.compile(r"\s*(\[\s*\{\s*[\"'\w]|- role)")
+"""Beginning of chat messages in JSON or YAML; a text may begin with a bracket, too."""
 _TEXT_COLUMNS, _NAME_COLUMNS = ("prompt", "text", "instruction"), ("name", "label", "id")
 _DSPY_FIELD = re.compile(r"\$\{(\w+)\}")
 
@@ -70,7 +73,7 @@ def _promptfoo_entry(path: Path, one: Any, number: int) -> Iterator[Prompt]:
 def _nunjucks(path: Path, name: str, text: str) -> Prompt:
     """A prompt of a promptfoo template: a text, or chat messages as JSON or YAML."""
     chat = None
-    if text.lstrip().startswith(("[", "- role")):
+    if _CHAT.match(text):
         chat = _yaml(path, text)  # JSON is YAML
     if isinstance(chat, list) and all(isinstance(one, dict) and "role" in one for one in chat):
         messages = [Message(str(one["role"]), str(one.get("content", ""))) for one in chat]
@@ -186,12 +189,21 @@ def listed(path: Path, top: int | None) -> list[tuple[str, str, str | None]]:
         if not isinstance(text, str) or not text.strip():
             raise _wrong(path, f"row {number} holds {text!r:.80} as {column!r}; expected the text of a prompt")
         system = system if isinstance(system, str) and system.strip() else None
-        ranked = float(score) if isinstance(score, int | float) and score == score else float("-inf")
+        ranked = _score(score)
         name = str(row[named]) if named is not None and row.get(named) not in (None, "") else None
         if (text, system) not in best or ranked > best[text, system][0]:
             best[text, system] = (ranked, name)
     order = sorted(best.items(), key=lambda one: -one[1][0])[:top]
     return [(name or f"prompt {k}", text, system) for k, ((text, system), (_, name)) in enumerate(order, start=1)]
+
+
+def _score(cell: Any) -> float:
+    """A score, which is text in CSV files; the lowest where there is none."""
+    try:
+        found = float(cell)
+    except (TypeError, ValueError, OverflowError):
+        return -math.inf
+    return -math.inf if math.isnan(found) else found
 
 
 def _read(path: Path) -> str:

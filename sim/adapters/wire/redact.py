@@ -76,7 +76,7 @@ def _dot_env(file: Path | None) -> tuple[dict[str, str], str]:
     except ImportError:
         return {}, f"; {file} is not read without the package python-dotenv (install iapo-testbed[llm])"
     try:
-        found = dotenv.dotenv_values(file, interpolate=False, encoding="utf-8")
+        found = dotenv.dotenv_values(file, interpolate=False, encoding="utf-8-sig")
     except (OSError, ValueError):  # whose words may quote what the file holds
         raise ValueError(f"{file}: cannot be read as UTF-8 text") from None
     return {name: value for name, value in found.items() if value}, ""
