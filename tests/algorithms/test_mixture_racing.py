@@ -215,7 +215,7 @@ def test_options_of_a_race_change_its_plan(name: str, monkeypatch: pytest.Monkey
 def test_queries_used_up_are_deepened_with_little_left_over(
     wanted: int, had: tuple[int, int], width: int, num_queries: int, layout: tuple[int, int]
 ) -> None:
-    """Of the two nearest layouts the one that spends more. Seen to fail with pulls in whole cycles of the queries."""
+    """Of the two nearest layouts the one that spends more. Seen to fail with the one of more pulls."""
     before = mixture_racing.Matrix(*map(jnp.int32, had))
     found = mixture_racing.matrix(jnp.int32(wanted), before, width, jnp.int32(num_queries), True)
     assert (int(found.size), int(found.pulls)) == layout
