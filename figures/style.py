@@ -129,7 +129,7 @@ _FIXED: dict[str, tuple[str, str, str]] = {
     "prompt-halving": ("#661100", "*", "prompt halving"),
     "prompt-halving-n8": ("#ee8866", "8", "prompt halving, n = 8"),
     "mixture-racing": ("#cc3311", "x", "mixture racing"),
-    "proven-racing": ("#cc3311", "|", "proven racing"),
+    "proven-racing": ("#994455", "|", "proven racing"),
     "uniform": ("#999933", "v", "uniform"),
     "epsilon-greedy": ("#e69f00", "<", "epsilon-greedy"),
     "softmax": ("#882255", ">", "softmax"),

@@ -143,7 +143,7 @@ class QueryEvidence:
         return self.query_weights / self.query_weights.mean()
 
     def number(self, queries: Bool[np.ndarray, " query"]) -> int:
-        """How many queries these are; where weights differ, how many of equal weight vary as much (Kish, 1965)."""
+        """Number of queries; where weights differ, that of equal weight which vary as much (Kish, 1965)."""
         chosen = self.weights[queries]
         if self.query_weights is None or len(chosen) == 0:
             return len(chosen)

@@ -51,9 +51,10 @@ def test_a_rule_of_nested_queries_runs_live(folder: Path):
 
     Seen to fail with `nested=false`.
     """
-    model, text = Model(answer=digit), TUNE.replace("400", '160\nalgorithm = "top-two:nested=true"')
+    tuning = TUNE.replace("psst", "top-two:nested=true").replace("400", "160")
+    model, text = Model(answer=digit), RUN.replace(TUNE, tuning)
     with serving(model) as url:
-        file = write(folder, url, RUN.replace(TUNE, text))
+        file = write(folder, url, text)
         result = iapo("tune", file, "--yes")
         assert result.exit_code == 0, result.output
     journal = Journal(folder / "out" / "journal.sqlite")

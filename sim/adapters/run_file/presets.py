@@ -37,6 +37,7 @@ def presets() -> dict[str, Preset]:
     """All presets by their names.
 
     Example:
+        >>> from sim.adapters.run_file.presets import presets
         >>> presets()["mistral"].settings["seed_field"]
         'random_seed'
     """

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from sim.adapters.run_file.prompts import Message, Prompt, of_messages
-from sim.adapters.run_file.queries import rows_of
 
 _FILLED = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _NAME = re.compile(r"\s*([A-Za-z_]\w*)\s*")
@@ -177,6 +176,8 @@ def listed(path: Path, top: int | None) -> list[tuple[str, str, str | None]]:
     Raises:
         ValueError: it is no list of prompts.
     """
+    from sim.adapters.run_file.queries import rows_of  # arrays, which a policy needs none of
+
     rows = rows_of(path)
     column = next((name for name in _TEXT_COLUMNS if rows and name in rows[0]), None)
     if column is None:
