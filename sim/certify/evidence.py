@@ -105,8 +105,9 @@ class QueryEvidence:
             for name, number in (("weight", context.weight), ("cost_weight", context.cost_weight)):
                 if not 0 <= number < np.inf:
                     raise ValueError(f"context {context.name!r} has {name} {number}; it must be finite, at least 0")
-        for task, (low, high) in enumerate(() if self.bounds is None else self.bounds.tolist()):
-            self._check_bounds(task, low, high)
+        if self.bounds is not None:
+            for task, ends in enumerate(self.bounds):
+                self._check_bounds(task, float(ends[0]), float(ends[1]))
 
     def _check_bounds(self, task: int, low: float, high: float) -> None:
         """Bounds of a task that its rewards keep; those with an infinite end are none."""
