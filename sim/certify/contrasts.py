@@ -136,8 +136,7 @@ class Contrasts:
             short = 1 - 1 / size if self.even else 1 - share @ share  # squares are too small by about this
             between = share[:, None] * (values - mean) / np.sqrt(short if size > 1 else 1.0)
             if self.noise is not None and sheet.noisy:
-                rows = self.noise[sheet.prompt][common][:, :, scales] * share[:, None, None]
-                rows = rows.reshape(-1, len(scales)).astype(np.float64)
+                rows = self._noise_rows(sheet, common)
                 within = rows.T @ rows
             self._samples[key] = Sample(mean, between, within)
         return self._samples[key]
@@ -167,18 +166,18 @@ class Contrasts:
             joint = left.within if first == second else apart
             drawn = share * whole + (1 - share) * _of_difference(own, other_own, joint)
             if one.prompt == other.prompt and first != second:
-                joint = self._mixed(one, other, common)
+                joint = self._noise_rows(one, common).T @ self._noise_rows(other, common)
             variance = np.minimum(whole, share * whole + (1 - share) * _of_difference(own, other_own, joint))
         part = _part(variance, whole)
         return Contrast(left.mean[:, None] - right.mean, np.sqrt(variance), np.sqrt(drawn), share, part)
 
-    def _mixed(self, one: Sheet, other: Sheet, common: np.ndarray) -> np.ndarray:
-        """Covariance, over completions, of scales of one prompt that stand on two sheets."""
+    def _noise_rows(self, sheet: Sheet, common: np.ndarray) -> Float64[np.ndarray, "row own"]:
+        """Rows whose products sum to covariances of a sheet's means over completions."""
         assert self.noise is not None
-        rows = self.noise[one.prompt][common] * (self.weights[common] / self.weights[common].sum())[:, None, None]
-        rows = rows.reshape(-1, self.values.shape[2]).astype(np.float64)
-        scales = self.values.shape[2]
-        return rows[:, one.arms % scales].T @ rows[:, other.arms % scales]
+        share = self.weights[common] / self.weights[common].sum()
+        scales = sheet.arms % self.values.shape[2]
+        rows = self.noise[sheet.prompt][common][:, :, scales] * share[:, None, None]
+        return rows.reshape(-1, len(scales)).astype(np.float64)
 
     def pairs(self) -> Pairs:
         """All differences."""
