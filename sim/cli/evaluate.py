@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @common.command
 def evaluate(
-    policy: Annotated[Path, typer.Argument(metavar="POLICY", help="A policy.json that `iapo tune` wrote.")],
+    policy: options.PolicyPath,
     queries: Annotated[
         Path, typer.Option(metavar="FILE", help="Held-out queries, with the columns that the configuration names.")
     ],

@@ -142,12 +142,9 @@ def _capped(result: "RunResult", about: "Amount | None", most: "Amount") -> str:
 
 @common.command
 def ask(
-    policy: Annotated[Path, typer.Argument(metavar="POLICY", help="A policy.json that `iapo tune` wrote.")],
+    policy: options.PolicyPath,
     query: Annotated[str, typer.Argument(metavar="QUERY", help="The query.")],
-    context: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Name of a context.", show_default="the only one, if there is one"),
-    ] = None,
+    context: options.ContextName = None,
     seed: Annotated[int, typer.Option(parser=options.whole, metavar="S", help="First seed of the request.")] = 0,
     field: options.Fields = None,
     trust: options.Trust = False,

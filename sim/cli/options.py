@@ -169,6 +169,11 @@ Modules = Annotated[
     list[str] | None,
     typer.Option("--module", metavar="MODULE", help="Import this module of its scorers; once per module."),
 ]
+PolicyPath = Annotated[Path, typer.Argument(metavar="POLICY", help="A policy.json that `iapo tune` wrote.")]
+ContextName = Annotated[
+    str | None,
+    typer.Option("--context", metavar="NAME", help="Name of a context.", show_default="the only one, if there is one"),
+]
 Fields = Annotated[
     list[str] | None,
     typer.Option("--field", metavar="NAME=VALUE", help="A further column that the prompt shows; once per column."),

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sim.cli import common
+from sim.cli import common, options
 
 if TYPE_CHECKING:
     from sim.adapters.policy import PolicyFile
@@ -13,12 +13,9 @@ if TYPE_CHECKING:
 
 @common.command
 def export(
-    policy: Annotated[Path, typer.Argument(metavar="POLICY", help="A policy.json that `iapo tune` wrote.")],
+    policy: options.PolicyPath,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write; its end says the format.")],
-    context: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Name of a context.", show_default="the only one, if there is one"),
-    ] = None,
+    context: options.ContextName = None,
 ) -> None:
     """Write the prompt that a policy chose, for another tool.
 
