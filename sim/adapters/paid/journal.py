@@ -68,11 +68,12 @@ CREATE TABLE scores (
     PRIMARY KEY (cell, draw, scorer)
 );
 """
-BATCH_SCHEMA = """
+LATER_SCHEMA = """
 CREATE TABLE IF NOT EXISTS batches (
     id INTEGER PRIMARY KEY, endpoint TEXT NOT NULL, state TEXT NOT NULL, file TEXT, remote TEXT, note TEXT NOT NULL
 );
 CREATE TABLE IF NOT EXISTS batched (attempt INTEGER PRIMARY KEY, batch INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS rounds (attempt INTEGER PRIMARY KEY, round INTEGER NOT NULL);
 """
 KEPT = "LEFT JOIN (SELECT attempt, count(*) AS kept FROM draws GROUP BY attempt) ON attempt = attempts.id"
 """Joins attempts with the number of draws that came of each, NULL where none did: all its choices broke."""
@@ -81,7 +82,13 @@ BROKEN = (sqlite3.Error, UnicodeDecodeError)
 
 
 class Journal:
-    """The file. Writes of many tasks go to disk together; a write is awaited until it is there."""
+    """The file. Writes of many tasks go to disk together; a write is awaited until it is there.
+
+    Attributes:
+        round: number of the round that requests are begun in, from 1; None outside rounds.
+    """
+
+    round: int | None = None
 
     def __init__(self, path: Path | str):
         self.path = path
@@ -118,7 +125,7 @@ class Journal:
             for statement in filter(str.strip, SCHEMA.split(";")):
                 base.execute(statement)
             base.execute("INSERT INTO meta VALUES ('version', ?)", (str(VERSION),))
-        for statement in filter(str.strip, BATCH_SCHEMA.split(";")):
+        for statement in filter(str.strip, LATER_SCHEMA.split(";")):
             base.execute(statement)
         found = base.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
         if found is not None and found[0] != str(VERSION):
@@ -218,8 +225,18 @@ class Journal:
     def compact(self) -> None:
         """Forget requests that cost nothing, and give room back."""
         self.rows("DELETE FROM attempts WHERE state = ? AND id NOT IN (SELECT attempt FROM draws)", VOID)
+        self.rows("DELETE FROM rounds WHERE attempt NOT IN (SELECT id FROM attempts)")
         self.rows("VACUUM")
         self.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    async def forget(self, cells: Iterable[Asked]) -> None:
+        """Forget the draws and scores of cells, and their requests that are over."""
+        writes: list[Statement] = []
+        for digest in {cell.digest for cell in cells}:
+            self._known.discard(digest)
+            writes += [(f"DELETE FROM {table} WHERE cell = ?", (digest,)) for table in ("draws", "scores", "cells")]
+            writes.append(("DELETE FROM attempts WHERE cell = ? AND state != ?", (digest, OPEN)))
+        await self.write(writes)
 
     def span(self, name: str, size: int) -> int:
         """The first number of an interval of `size` that belongs to `name` alone, the same whenever asked.
@@ -267,6 +284,8 @@ class Journal:
             writes.append(("INSERT OR IGNORE INTO cells VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row))
         row = (attempt.id, cell.digest, first, n, seed, state, *worst, "")
         writes.append(("INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, ?)", row))
+        if self.round is not None:
+            writes.append(("INSERT INTO rounds VALUES (?, ?)", (attempt.id, self.round)))
         return attempt, writes
 
     async def begin_batch(self, endpoint: str, parts: Sequence[tuple[Asked, int, int, int | None, Amount]]) -> Batch:
@@ -437,7 +456,7 @@ def _columns() -> dict[str, list[tuple[str, str, bool]]]:
     """Name, type and whether it is needed, of every column of every table."""
     base = sqlite3.connect(":memory:")
     try:
-        base.executescript(SCHEMA + BATCH_SCHEMA)
+        base.executescript(SCHEMA + LATER_SCHEMA)
         tables = base.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall()
         return {table: _table(base, table) for (table,) in tables}
     finally:
