@@ -53,7 +53,7 @@ def test_a_run_is_shown_by_prompt_and_round_with_what_was_odd(folder: Path) -> N
         ):
             count = f"SELECT count(*) FROM draws JOIN cells USING (cell) WHERE prompt = 'weak' AND stream = '{stream}'"
             (some,), (whole,) = query(base, f"{count} AND {where}")[0], query(base, count)[0]
-            found = re.search(rf"^{stream} +weak +{kind} +([\d,]+) of ([\d,]+) *$", shown.stdout, re.MULTILINE)
+            found = re.search(rf"^ *{stream} +weak +{kind} +([\d,]+) of ([\d,]+) *$", shown.stdout, re.MULTILINE)
             assert (found is None) == (some == 0), (stream, kind)
             if found is not None:
                 assert (int(found[1]), int(found[2])) == (some, whole), (stream, kind)
@@ -64,7 +64,7 @@ def test_a_run_is_shown_by_prompt_and_round_with_what_was_odd(folder: Path) -> N
     file.write_text(file.read_text().replace("[0.75]", "[0.75] Well:"))
     other = iapo("journal", "show", folder / "out").stdout
     assert re.search(
-        r"^tune +strong +not read: another prompt, setting or query +([\d,]+) of \1 *$", other, re.MULTILINE
+        r"^ *tune +strong +not read: another prompt, setting or query +([\d,]+) of \1 *$", other, re.MULTILINE
     )
     file.write_text(file.read_text().replace(" Well:", ""))
     assert iapo("journal", "compact", folder / "out").exit_code == 0
@@ -85,4 +85,4 @@ def test_without_its_configuration_ends_alone_are_shown(folder: Path) -> None:
     assert "What is unreadable is not known: " in shown.stdout
     assert "which is not there any more" in shown.stdout
     assert "unreadable," not in shown.stdout
-    assert re.search(r"^tune +m +weak +- ", shown.stdout, re.MULTILINE)
+    assert re.search(r"^ *tune +m +weak +- ", shown.stdout, re.MULTILINE)
