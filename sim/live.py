@@ -19,7 +19,7 @@ from sim.public import lazily
 
 if TYPE_CHECKING:
     from sim.adapters.answering import LiveAnswer as Answer
-    from sim.adapters.answering import LivePolicy as Policy
+    from sim.adapters.live_policy import LivePolicy as Policy
     from sim.adapters.progress import RunProgress as RunProgress
     from sim.adapters.tuning import Tuned as Tuned
     from sim.adapters.tuning import tune as tune
@@ -28,7 +28,7 @@ __all__ = ["Answer", "Policy", "RunProgress", "Tuned", "tune"]
 
 _HOMES = {
     "Answer": "sim.adapters.answering:LiveAnswer",
-    "Policy": "sim.adapters.answering:LivePolicy",
+    "Policy": "sim.adapters.live_policy:LivePolicy",
     "RunProgress": "sim.adapters.progress:RunProgress",
     "Tuned": "sim.adapters.tuning:Tuned",
     "tune": "sim.adapters.tuning:tune",

@@ -71,13 +71,7 @@ def load(path: str | Path, told_by: str | Path | None = None, may_import: Trust 
 
 
 def of_content(path: Path, content: dict[str, Any], algorithm: "Algorithm | None" = None) -> Config:
-    """Check a run's content as `load` does that of a file.
-
-    Args:
-        path: stands in messages; what the content names is looked for in its folder.
-        content: tables and keys as a run file has them.
-        algorithm: in the place of the one that the content names.
-    """
+    """Check a run's content as `load` does that of the file `path`; `algorithm` replaces the one that it names."""
     return _config(path, content, trust.all_modules, algorithm=algorithm)
 
 

@@ -122,8 +122,9 @@ def _made(
         if algorithm is not None or queries is not None:
             raise ValueError("algorithm and queries go with a run file or its tables, not with a run that is checked")
         return run
+    path, content = Path(IN_PYTHON), dict[str, Any](name="run", out="results/run")
     if isinstance(run, Mapping):
-        path, content = Path(IN_PYTHON), {"name": "run", "out": "results/run"} | dict(run)
+        content |= run
     else:
         path, content = Path(run), reading.read_toml(Path(run))
     if algorithm is not None:  # a policy file holds no name for it
