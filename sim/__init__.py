@@ -7,6 +7,7 @@ The public names are those in `__all__`. They are imported when they are first u
   `from_log` (with `Columns` and `Contexts`).
 * Algorithms: `algorithms` (`algorithms.get` by name), and what one is made of: `Algorithm`, `Allocation`, `Policy`,
   `Spec`, `Stats`, `estimators`, `schedules`, `trim`. Scorers of your own are made of `AnswerScorer`.
+* Live models: `live` (`live.tune`, `live.Policy`).
 * Scores: `evaluate`. Exact values come from `theory`, which this package never imports: where they are needed, they are
   an argument.
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from sim import envs as envs
     from sim import estimators as estimators
     from sim import evaluate as evaluate
+    from sim import live as live
     from sim import schedules as schedules
     from sim import trim as trim
     from sim.adapters.scoring import AnswerScorer as AnswerScorer
@@ -79,6 +81,7 @@ __all__ = [
     "evaluate",
     "fixed",
     "from_log",
+    "live",
     "load",
     "run_one",
     "run_trials",
@@ -107,6 +110,7 @@ _HOMES = {
     "evaluate": "sim.evaluate",
     "fixed": "sim.envs.sources:fixed",
     "from_log": "sim.envs.logs:from_log",
+    "live": "sim.live",
     "load": "sim.envs.files:read",
     "run_one": "sim.comparison.api:run_one",
     "run_trials": "sim.engine.runner:run_trials",

@@ -5,7 +5,9 @@
 * `paid`: no cap is exceeded; every completion is in the journal before it is used, and asked for once.
 * `scoring`, `scorers`: completions to answers, scores and outcomes.
 * `live`, `evidence`, `tune`, `policy`: the rounds of an algorithm against a live model, and what comes out.
+* `tuning`, `answering`, `live_policy`, `progress`, `display`: the same in a program and in notebooks (`sim.live`).
 * `planning`, `doubts`, `trust`: what is said, asked and refused before money is spent or code runs.
 * `record`, `evaluation`: completions to an environment in the open format; a policy on held-out queries.
+* `look_back`: a journal by prompt and round, and its odd completions.
 * `tiny`: a model of a few kilobytes with a server, to try all this without a key.
 """

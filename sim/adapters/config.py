@@ -67,10 +67,16 @@ def load(path: str | Path, told_by: str | Path | None = None, may_import: Trust 
     path = Path(path)
     if may_import is None:
         may_import = trust.all_modules if told_by is None else trust.only()
-    return _config(path, _toml(path, told_by), may_import)
+    return _config(path, read_toml(path, told_by), may_import)
 
 
-def _toml(path: Path, told_by: str | Path | None = None) -> dict[str, Any]:
+def of_content(path: Path, content: dict[str, Any], algorithm: "Algorithm | None" = None) -> Config:
+    """Check a run's content as `load` does that of the file `path`; `algorithm` replaces the one that it names."""
+    return _config(path, content, trust.all_modules, algorithm=algorithm)
+
+
+def read_toml(path: Path, told_by: str | Path | None = None) -> dict[str, Any]:
+    """The content of a run file, unchecked; `told_by` is what names it."""
     if told_by is not None and not os.path.isfile(path):
         raise ValueError(f"{told_by}: came from {path}, which is not there any more; put the configuration back there")
     try:
@@ -83,7 +89,13 @@ def _toml(path: Path, told_by: str | Path | None = None) -> dict[str, Any]:
         raise ValueError(f"{path}: is no TOML file ({error})") from None
 
 
-def _config(path: Path, content: dict[str, Any], may_import: Trust, every_field: bool = True) -> Config:
+def _config(
+    path: Path,
+    content: dict[str, Any],
+    may_import: Trust,
+    every_field: bool = True,
+    algorithm: "Algorithm | None" = None,
+) -> Config:
     """The run that a content stands for; `every_field` refuses listed fields that no prompt has a slot for."""
     content = presets.expanded(TomlTable(path, "", content))
     top = TomlTable(path, "", content)
@@ -114,8 +126,8 @@ def _config(path: Path, content: dict[str, Any], may_import: Trust, every_field:
         objectives=objectives,
         tie=made.tie,
         contexts=_contexts(top, made.contexts, len(objectives)),
-        algorithm_text=made.tune.algorithm,
-        algorithm=_algorithm(top, made.tune.algorithm, may_import),
+        algorithm_text=made.tune.algorithm if algorithm is None else repr(algorithm),
+        algorithm=_algorithm(top, made.tune.algorithm, may_import) if algorithm is None else _brought(top, algorithm),
         budget=made.tune.budget,
         max_scale=made.tune.max_scale,
         answers=made.tune.answers,
@@ -216,7 +228,7 @@ def of_tuning(policy: PolicyFile, may_import: Trust | None = None) -> tuple[Conf
         ValueError: the configuration is gone, or something in either file is wrong.
     """
     path, may_import = Path(policy.config), may_import or trust.only()
-    content, asked = _toml(path, policy.file), of_policy(policy, may_import)
+    content, asked = read_toml(path, policy.file), of_policy(policy, may_import)
     models = {prompt.model for prompt in asked.prompts} | set(_judges(asked.objectives))
     prices = {}
     for model in models:
@@ -402,8 +414,16 @@ def _algorithm(top: TomlTable, text: str, may_import: Trust) -> "Algorithm":
         raise table.wrong("algorithm", f"cannot be used: {error}") from None
     if algorithm is None:
         raise table.wrong("algorithm", f"is {text!r}, which needs the truth; a live model cannot tell it")
+    return _brought(top, algorithm, text)
+
+
+def _brought(top: TomlTable, algorithm: "Algorithm", text: str | None = None) -> "Algorithm":
+    """An algorithm that keeps to its budget."""
     if algorithm.overspends:
-        raise table.wrong("algorithm", f"is {text!r}, which may spend more than the budget; with real money it may not")
+        said = repr(algorithm if text is None else text)
+        raise top.wrong(
+            "tune.algorithm", f"is {said}, which may spend more than the budget; with real money it may not"
+        )
     return algorithm
 
 

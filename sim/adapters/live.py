@@ -40,11 +40,12 @@ PARTING = 0.5
 
 
 class RunStep(NamedTuple):
-    """Progress of a run: pulls done of all in this round, and rounds finished."""
+    """Progress of a run: pulls done of all in this round, rounds finished, and completions of all rounds so far."""
 
     round: int
     done: int
     pulls: int
+    completions: int = 0
 
 
 class RoundPulls(NamedTuple):
@@ -181,7 +182,7 @@ class Live:
         train: the query law, after the rounds so far.
         used: draws of every cell so far, with those that room is kept for.
         asked: cell, first draw and number of draws of every pull so far, in the order of `evidence`.
-        rounds: whole rounds so far.
+        rounds, completions: whole rounds, and completions of whole pulls, so far.
     """
 
     def __init__(
@@ -201,7 +202,7 @@ class Live:
         self.used: Counter[bytes] = Counter()
         self.asked: list[tuple[bytes, int, int]] = []
         self._kept: dict[tuple[int, int], Kept] = {}
-        self._report, self._seed, self.rounds = report, desk.first_seed, 0
+        self._report, self._seed, self.rounds, self.completions = report, desk.first_seed, 0, 0
 
     def answer(self, round_key: Key, allocation: Allocation) -> Stats:
         """One round: ask for all its pulls at once, read them, sum them up.
@@ -216,12 +217,16 @@ class Live:
         wants = [self._want(pulls, pull) for pull in range(len(pulls.row))]
         outcomes = np.zeros((len(wants), self._how.width, len(self.strategy.aggregate)), np.float32)
         found: list[list[list[Scored]] | None] = [None] * len(wants)
+        journal = self.desk.reader.journal
+        journal.round = self.rounds + 1
         try:
             if wants:
                 self.desk.loop.run(self._ask(wants, pulls, outcomes, found))
         except Stopped:  # what is whole of a round that broke off counts; the algorithm does not see it
             self._note(pulls, wants, outcomes, found)
             raise
+        finally:
+            journal.round = None
         units = self._note(pulls, wants, outcomes, found)
         self.rounds += 1
         if self._how.estimator != RAW:
@@ -302,7 +307,8 @@ class Live:
             outcomes[pull, : pulls.scale[pull]] = self.strategy.measured(reader.outcomes(item, own))
             found[pull] = own
             done += 1
-            self._report(RunStep(self.rounds, done, len(wants)))
+            self.completions += want.count
+            self._report(RunStep(self.rounds, done, len(wants), self.completions))
 
         await in_parallel(map(partial(partial, one), range(len(wants))), self.desk.sampler)
 

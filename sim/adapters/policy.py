@@ -189,6 +189,21 @@ def load(path: Path) -> PolicyFile:
     )
 
 
+def named(policy: PolicyFile, context: str | None, option: str = "context") -> str:
+    """The context of a policy that an option names, or the only one.
+
+    Raises:
+        ValueError: the policy has no such context, or several and none is named.
+    """
+    names = list(policy.choices)
+    if context is None and len(names) == 1:
+        return names[0]
+    if context is None or context not in policy.choices:
+        asked = f"{option} is needed" if context is None else f"{option} is {context!r}"
+        raise ValueError(f"{asked}; {policy.file} has {', '.join(map(repr, names))}")
+    return context
+
+
 def _known(content: Any, depth: int = 4) -> Any:
     """Tables inside tables without what is null, which counts as absent."""
     if depth == 0 or not isinstance(content, dict):

@@ -10,7 +10,7 @@ from sim.adapters.paid.batches import Batches
 from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.ledger import Ledger
 from sim.adapters.paid.sampler import Sampler
-from sim.adapters.run_file.settings import Asking
+from sim.adapters.run_file.settings import Asking, Config
 from sim.adapters.scorers.reader import Reader
 from sim.adapters.wire.batch_api import BatchClient
 from sim.adapters.wire.protocol import Client
@@ -85,7 +85,8 @@ def session(
                 f"{config.file}: endpoint.mode is 'sync', but batch {left[0].id} ({left[0].remote or left[0].state}) "
                 f"in {kept.path} is not over and its requests would be paid for twice; run in mode 'batch' until it is"
             )
-        kept.note("config", str(config.file.resolve()))
+        if isinstance(config, Config):  # a policy that answers leaves alone what a run has noted
+            kept.note("config", str(config.file.resolve()))
         with asyncio.Runner() as loop:
             made = Session(config, kept, connect(), loop, capped, say)
             try:

@@ -5,6 +5,7 @@ a policy or a journal names, may come from anywhere: every module that it asks f
 its file is told, and somebody has to agree.
 """
 
+import builtins
 import os
 import pkgutil
 import sys
@@ -29,6 +30,26 @@ def all_modules(module: str, place: str) -> bool:
 def only(modules: Collection[str] = ()) -> Trust:
     """Trust these modules and no others."""
     return lambda module, place: module in modules
+
+
+def asking(modules: Collection[str] = ()) -> Trust:
+    """Trust these modules; who sits at a terminal or a notebook is asked once for every other one."""
+    said: dict[tuple[str, str], bool] = {}
+
+    def asked(module: str, place: str) -> bool:
+        if module in modules:
+            return True
+        if not hasattr(builtins, "__IPYTHON__") and not (sys.stdin and sys.stdin.isatty()):
+            return False
+        if (module, place) not in said:
+            question = f"The policy names Python code of {module!r}, from {place!r}. Importing runs all code there."
+            try:
+                said[module, place] = input(f"{question} Import it? [y/N] ").strip().lower() in ("y", "yes")
+            except (EOFError, NotImplementedError):  # the second in a notebook that nobody sits at
+                return False
+        return said[module, place]
+
+    return asked
 
 
 def check(table: TomlTable, trust: Trust) -> None:
@@ -56,7 +77,7 @@ def _check(table: TomlTable, trust: Trust, key: str, what: str, module: str, nam
     if not trust(module, place):
         problem = (
             f"is {':'.join(filter(None, (module, name)))!r}, {what}: using it imports {module} from {place}, which "
-            f"runs all code there; read it, then allow it with --trust or --module {module} (in Python: may_import)"
+            f"runs all code there; read it, then allow it with --trust or --module {module} (in Python: trust)"
         )
         raise table.wrong(key, problem)
 

@@ -72,8 +72,11 @@ def stop(sentence: str, code: int) -> NoReturn:
     """Say on stderr why, in one line, and exit. What a file holds may be of any length: the middle is left out then."""
     interrupt.told()
     said = " ".join(sentence.split())
-    say(said if len(said) <= _LONGEST else f"{said[: _LONGEST - 300]} ... {said[-300:]}")
-    raise typer.Exit(code)
+    said = said if len(said) <= _LONGEST else f"{said[: _LONGEST - 300]} ... {said[-300:]}"
+    say(said)
+    ended = typer.Exit(code)
+    ended.add_note(said)
+    raise ended
 
 
 def say(sentence: str) -> None:
@@ -177,6 +180,14 @@ def bar(unit: str) -> "Progress":
     timing = (progress.TimeElapsedColumn(), "left", progress.TimeRemainingColumn())
     columns = (description(), progress.BarColumn(), progress.MofNCompleteColumn(), f"{unit}, gone", *timing)
     return progress.Progress(*columns, console=Console(stderr=True))
+
+
+def line_of_progress() -> "Progress":
+    """A progress bar on standard error whose description says everything."""
+    from rich import progress
+    from rich.console import Console
+
+    return progress.Progress(progress.BarColumn(16), description(), console=Console(stderr=True))
 
 
 def description() -> "TextColumn":

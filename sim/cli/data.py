@@ -16,7 +16,7 @@ LOGS = (".csv", ".parquet", ".jsonl", ".json", ".eval")
 def _present(sources: list[str]) -> list[str]:
     """The files that are named, of which none is missing: that is said before what else the command needs."""
     from sim.cli import logs
-    from sim.envs.unpickle import readable_file
+    from sim.envs.archives import readable_file
 
     for source in sources:
         try:

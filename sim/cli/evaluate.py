@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sim.cli import common, options, programs
-from sim.cli.live import Unreadable, connected, progress, read_text, say_policy
+from sim.cli.live import Unreadable, connected, read_text, say_policy
+from sim.cli.progress import pulls_progress
 from sim.cli.spending import amount_text, check_cap, show_need
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def evaluate(
         if not yes and expected.worst.completions and not common.agreed("Spend it?"):
             common.stop("stopped before the first request", common.INTERRUPTED)
         before = live.ledger.spent
-        with progress(rounds=False) as report:
+        with pulls_progress() as report:
             measured = evaluation.measure(live, items, width, wants, pulls, report)
         spent, charged, seen = live.ledger.spent, live.ledger.spent.minus(before), dict(live.reader.seen)
     rows = evaluation.compare(run, arms, measured, pulls)

@@ -1,14 +1,21 @@
 """`iapo record`, `iapo replay` and `iapo journal`: what a live model answered, kept and made an environment of."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sim.cli import common, options
-from sim.cli.live import Unreadable, connected, progress
+from sim.cli.live import Unreadable, connected
+from sim.cli.progress import pulls_progress
 from sim.cli.spending import amount_text, check_cap, show_need
 
+if TYPE_CHECKING:
+    from sim.adapters.look_back import Oddity
+    from sim.adapters.trust import Trust
+
+_SHOWN = 160
+"""Signs of a completion that are shown."""
 Place = Annotated[Path, typer.Argument(help="A journal.sqlite, or the folder that holds it.", metavar="JOURNAL")]
 
 
@@ -58,7 +65,7 @@ def record(
         check_cap(run, needed, live.ledger.spent)
         if not yes and needed.worst.completions and not common.agreed("Spend it?"):
             common.stop("stopped before the first request", common.INTERRUPTED)
-        with progress(rounds=False) as report:
+        with pulls_progress() as report:
             data = room.record(live, items, wants, report)
         spent = live.ledger.spent
     files.save(data, out)
@@ -146,6 +153,96 @@ def list_(journal: Place) -> None:
     console = common.console()
     common.show(console, None, columns, rows, caption)
     console.print(f"\nIn all: {amount_text(total)}.")
+
+
+@common.command
+def show(
+    journal: Place,
+    examples: Annotated[
+        int, typer.Option(parser=options.whole, metavar="K", help="Odd completions to show of every kind.")
+    ] = 2,
+    trust: options.Trust = False,
+    module: options.Modules = None,
+) -> None:
+    """Show what was spent per prompt and round, and which completions were truncated or unreadable.
+
+    With examples of these. What is unreadable is for the scorers of its configuration to say, as it is now; those that
+    ask a model are left out. Nothing is sent.
+
+    Example: iapo journal show results/capitals
+    """
+    from sim.adapters import look_back
+    from sim.adapters.paid import journal_tables
+    from sim.adapters.run_file.settings import MONEY
+
+    kept = journal_tables.open_existing(journal)
+    spent, place, file = look_back.by_round(kept), kept.note("config"), str(kept.path)
+    kept.close()
+    rows = [
+        (
+            one.stream,
+            one.model,
+            one.prompt,
+            "-" if one.round is None else one.round,
+            one.requests,
+            one.ambiguous,
+            f"{one.completions:,}",
+            f"{one.tokens:,}",
+            f"{one.money / MONEY:,.4f}",
+        )
+        for one in spent
+    ]
+    columns = ("stream", "model", "prompt", ">round", ">requests", ">maybe billed", ">charged", ">tokens", ">money")
+    console = common.console()
+    common.show(console, "Spent by prompt and round", columns, rows, "Round '-': outside rounds, as the probe is.")
+    odd, note = _oddities(file, place, max(examples, 0), common.may_import(trust, module))
+    console.print()
+    rows = [(one.stream, one.prompt, one.kind, f"{one.count:,} of {one.whole:,}") for one in odd]
+    if rows:
+        common.show(console, "Odd completions", ("stream", "prompt", "kind", ">completions"), rows)
+    else:
+        console.print("No odd completions.")
+    if note:
+        console.print(common.plain(f"What is unreadable is not known: {note}"))
+    for one in odd:
+        for example in one.examples:
+            console.print(common.plain(f"{one.stream}, {one.prompt}, {one.kind}, draw {example.number}:"))
+            console.print(common.plain(f"  query: {_short(example.query)}"))
+            console.print(common.plain(f"  text:  {_short(example.text) or '(empty)'}"))
+
+
+def _oddities(file: str, config: str | None, examples: int, may_import: "Trust") -> "tuple[list[Oddity], str]":
+    """Odd completions of a journal, and why none of them could be read where that is so."""
+    from dataclasses import replace
+
+    from sim.adapters import config as reading
+    from sim.adapters import look_back
+    from sim.adapters import session as sessions
+    from sim.adapters import tune as driver
+    from sim.adapters.paid.journal import Journal
+    from sim.adapters.scoring import Requests
+    from sim.adapters.wire.protocol import Offline
+
+    try:
+        if config is None:
+            raise ValueError(f"{file} names no configuration; it was not made by a run")
+        run = reading.load(config, file, may_import)
+        items = driver.load_items(run)
+    except ValueError as error:
+        kept = Journal(file)
+        try:
+            return look_back.oddities(kept, examples), str(error)
+        finally:
+            kept.close()
+    silent = tuple(one for one in run.objectives if one.scorer.requests == Requests())
+    with sessions.session(replace(run, objectives=silent), Offline, file, capped=False) as live:
+        return look_back.oddities(live.journal, examples, live, items), ""
+
+
+def _short(text: str) -> str:
+    """A text in one line: its beginning and its end."""
+    words = " ".join(text.split())
+    return words if len(words) <= _SHOWN else f"{words[: _SHOWN // 2]} ... {words[-_SHOWN // 2 :]}"
 
 
 @common.command

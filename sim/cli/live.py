@@ -1,26 +1,20 @@
 """`iapo tune` and `iapo ask`: the algorithms against a real model."""
 
-import itertools
-import math
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sim.cli import common, interrupt, options, programs, run_files
-from sim.cli.policy import named
-from sim.cli.spending import amount_columns, amount_text, amounts, at_most, caps_columns, show_run
+from sim.cli import common, events, interrupt, options, programs, run_files
+from sim.cli.progress import run_progress
+from sim.cli.spending import amount_columns, amount_text, at_most, caps_columns, show_run
 
 if TYPE_CHECKING:
-    from sim.adapters.live import RunStep
     from sim.adapters.paid.ledger import Amount
     from sim.adapters.planning import Need, RunPlan
     from sim.adapters.policy import Arm, PolicyFile
-    from sim.adapters.run_file.prompts import Prompt
     from sim.adapters.run_file.settings import Asking, Config
     from sim.adapters.scoring import Item
     from sim.adapters.session import Session
@@ -53,6 +47,9 @@ def tune(
     no_probe: Annotated[bool, typer.Option("--no-probe", help="With --plan: plan without it, ask nothing.")] = False,
     yes: options.Yes = False,
     accept_unreadable: Unreadable = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print events for machines, a line of JSON each; takes --yes.")
+    ] = False,
 ) -> None:
     """Choose a prompt and a scale for a live model, within caps.
 
@@ -76,9 +73,16 @@ def tune(
         raise ValueError("no run is named; give its TOML file, which `iapo tune --example --out run.toml` begins")
     if no_probe and not plan:
         raise ValueError("--no-probe goes with --plan; a run does without a probe where every prompt has a cost")
+    if as_json and not yes and not no_probe:
+        raise ValueError("--json asks nothing; --yes goes with it, or --plan --no-probe")
+    with events.ending(as_json):
+        return _tune(config, plan, no_probe, yes, accept_unreadable, as_json)
+
+
+def _tune(config: Path, plan: bool, no_probe: bool, yes: bool, accept_unreadable: bool, as_json: bool) -> None:
+    """The run of a configuration; `as_json` says it in events."""
     from sim.adapters import config as reading
-    from sim.adapters import doubts, planning
-    from sim.adapters import policy as file
+    from sim.adapters import doubts, planning, tuning
     from sim.adapters import tune as driver
     from sim.adapters.run_file import queries
 
@@ -88,7 +92,13 @@ def tune(
         _say(f"note: {sentence}")
     programs.keep()
     driver.check(run)
-    show_run(run, len(items), driver.replaced(run) or driver.assumed(run))
+    odd = driver.replaced(run) or driver.assumed(run)
+    if as_json:
+        events.run(run, len(items))
+        if odd:
+            _say(f"note: {odd}")
+    else:
+        show_run(run, len(items), odd)
     with connected(run) as live:
         needed_probe = bool(driver.probe_wants(live, items))
         if no_probe:
@@ -96,39 +106,34 @@ def tune(
         else:
             needed = planning.need(live, driver.probe_wants(live, items))
             planning.check_cap(run, needed, items, live.sampler)
-            _confirm_probe(needed, yes)
+            if not as_json:
+                _confirm_probe(needed, yes)
             costs = driver.probe(live, items)
             _check_probe(live, items, accept_unreadable or plan, yes)
         if not needed_probe and not accept_unreadable:
             live.reader.look = doubts.first_look
         spec, strategy = driver.world(run, costs, items)
         planned = planning.plan(run, spec, costs, items, live.sampler)
-        _show_plan(run, planned, live)
+        if as_json:
+            events.plan(planned, live.ledger.spent)
+        else:
+            _show_plan(run, planned, live)
         if plan:
-            return None
+            return
         if not yes and not common.agreed("Spend it?"):
             common.stop("stopped before the first round; the probe is kept", common.INTERRUPTED)
         before = live.ledger.spent
-        with progress() as report:
+        with run_progress(run, planned, live.ledger, as_json) as report:
             result = driver.rounds_of(live, items, spec, strategy, report)
         spent, charged = live.ledger.spent, live.ledger.spent.minus(before)
         seen, more = dict(live.reader.seen), planning.rest(planned, run, live.sampler)
-    facts = {
-        "complete": result.stopped is None,
-        "stopped": result.stopped,
-        "rounds": result.rounds,
-        "algorithm": run.algorithm_text,
-        "budget": run.budget,
-        "seed": run.seed,
-        "queries": len(items),
-        "seen": seen,
-    }
-    file.save(run.out / "policy.json", run, result.choices, amounts(spent), facts)
-    _save_arms(run, result)
-    _show_result(run, result, spent, charged, seen)
+    tuning.save(live, result, len(items))
+    if as_json:
+        events.policy(run, result, spent, charged, seen)
+    else:
+        _show_result(run, result, spent, charged, seen)
     if result.stopped is not None:
         common.stop(_capped(result, *more), common.CAPPED)
-    return None
 
 
 def _capped(result: "RunResult", about: "Amount | None", most: "Amount") -> str:
@@ -157,62 +162,31 @@ def ask(
 
     Example: iapo ask results/capitals/policy.json "What is the capital of Peru?" --context "cost 0"
     """
-    from sim.adapters import config as reading
+    from sim.adapters import answering
     from sim.adapters import policy as file
-    from sim.adapters.paid import sampler
-    from sim.adapters.scorers.reader import hollow
-    from sim.adapters.scoring import Item
 
     answers = file.load(policy)
-    context = named(answers, context)
-    run = reading.of_policy(answers, common.may_import(trust, module))
-    chosen, prompt = answers.choices[context].chosen, answers.prompts[answers.choices[context].chosen.prompt]
-    most = 2**63 - chosen.scale  # what the journal holds
-    if not 0 <= seed <= most:
-        raise ValueError(f"--seed is {seed}; expected a whole number from 0 to {most}")
-    used = [one.aggregate != "mean" for one in run.objectives]  # a mean says nothing about which completion is best
-    weights = next(one for one in run.contexts if one.name == context)
-    weights = replace(weights, weights=tuple(itertools.compress(weights.weights, used)))
-    run = replace(run, objectives=tuple(itertools.compress(run.objectives, used)))
-    if any(one.aggregate == "bon" and one.scorer.needs_gold for one in run.objectives):
-        raise ValueError("best of N needs scores of completions whose right answer is not known; this scorer has none")
-    item = Item(query, fields=_fields(prompt, options.pairs(field, "--field")))
-    for one in run.objectives:
-        one.scorer.check(item)
+    context = file.named(answers, context, "--context")
+    run = answering.settings(answers, common.may_import(trust, module))
+    given = options.pairs(field, "--field")
+    asked = answering.question(answers, run, query, context, given, seed, ("--field", "--seed"))
     say_policy(answers, run)
     with connected(run, ":memory:", capped=False) as live:
-        want = sampler.Want(
-            prompt, sampler.cell_of("ask", run.endpoint, prompt, query, item.fields), 0, chosen.scale, seed
-        )
-        draws = live.loop.run(live.sampler.draws(want))
-        found = live.loop.run(live.reader.read(want.cell, 0, item, prompt.text, draws))
-        answer = file.combine(run.objectives, weights, draws, found)
+        want = answering.want_of(run, asked)
+        answer = live.loop.run(answering.answered(live, live.sampler, asked, want))
         spent = live.ledger.spent
-    if answer.text.strip():
-        typer.echo(common.shown(answer.text).encode())
-    elif (wrong := hollow(draws)) is not None:
-        _say(f"no answer: {'the completion is' if len(draws) == 1 else f'all {len(draws)} completions are'} {wrong}")
+    if answer.problem:
+        _say(f"no answer: {answer.problem}")
     else:
-        _say(f"no answer: of {len(draws)} completions the one chosen is empty")
+        typer.echo(common.shown(answer.text).encode())
     how = [f"votes: {', '.join(f'{label} ({count})' for label, count in answer.votes.items())}"] if answer.votes else []
     if not how and any(one.aggregate == "mv" for one in run.objectives):
         how.append("no answer to vote on could be read")
     if answer.score is not None:
         how.append(f"best score {answer.score:.4g}")
-    told = "; ".join((f"{chosen.prompt}, N = {chosen.scale}", *(how or ["the first completion"]), amount_text(spent)))
+    arm = f"{answer.prompt}, N = {answer.scale}"
+    told = "; ".join((arm, *(how or ["the first completion"]), amount_text(spent)))
     typer.echo(common.plain(told), err=True)
-
-
-def _fields(prompt: "Prompt", given: dict[str, str]) -> tuple[tuple[str, str], ...]:
-    """What fills a prompt's slots besides the query."""
-    for name in prompt.fields:
-        if name not in given:
-            raise ValueError(f"--field is needed: the prompt {prompt.name!r} has a slot for {name!r}; {name}=...")
-    for name in given:
-        if name not in prompt.fields:
-            have = ", ".join(map(repr, prompt.fields)) or "the query alone"
-            raise ValueError(f"--field names {name!r}, but the prompt {prompt.name!r} has slots for {have}")
-    return tuple((name, given[name]) for name in prompt.fields)
 
 
 @contextmanager
@@ -329,28 +303,6 @@ def _show_plan(run: "Config", plan: "RunPlan", live: "Session") -> None:
         )
 
 
-@contextmanager
-def progress(rounds: bool = True) -> "Iterator[Callable[[RunStep], None]]":
-    """Reporter of pulls: a bar on a terminal, else a line per round; `rounds` says whether there are several."""
-
-    def place(step: "RunStep") -> str:
-        return f"round {step.round + 1}: " if rounds else ""
-
-    if not sys.stderr.isatty():
-
-        def line(step: "RunStep") -> None:
-            if step.done == step.pulls and step.pulls > 1:
-                typer.echo(f"{place(step)}{step.pulls:,} pulls done", err=True)
-
-        yield line
-        return
-    with common.bar("pulls") as bar:
-        task = bar.add_task("asking", total=None)
-        yield lambda step: bar.update(
-            task, completed=step.done, total=step.pulls, description=place(step).removesuffix(": ") or "asking"
-        )
-
-
 def read_text(seen: dict[str, int]) -> str:
     """Counts of completions that were read, and of those among them that were read oddly."""
     odd = ", ".join(
@@ -405,24 +357,3 @@ def _second(arm: "Arm | None") -> tuple[object, ...]:
     if arm is None:
         return "-", "", ""
     return arm.prompt, arm.scale, "-" if arm.value is None else shown([arm.value])(arm.value)
-
-
-def _save_arms(run: "Config", result: "RunResult") -> None:
-    """Write what is known of every arm that was pulled; without pandas, which takes 60 MB."""
-    import csv
-    import io
-
-    import numpy as np
-
-    from sim.envs.rows import quoted
-    from sim.writing import write_whole
-
-    found, text = result.estimate, io.StringIO(newline="")
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(("context", "prompt", "scale", "value", "se", "pulls"))
-    for context, prompt, scale in np.ndindex(found.value.shape):
-        if found.pulls[prompt, scale] > 0:
-            value, se = (float(part[context, prompt, scale]) for part in (found.value, found.se))
-            names = (quoted(run.contexts[context].name), quoted(run.prompts[prompt].name), scale + 1)
-            rows.writerow((*names, value, "" if math.isnan(se) else se, int(found.pulls[prompt, scale])))
-    write_whole(run.out / "arms.csv", lambda file: file.write(text.getvalue().encode()))

@@ -1,14 +1,11 @@
 """`iapo policy`: the chosen prompt as a file of another tool."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from sim.cli import common, options
-
-if TYPE_CHECKING:
-    from sim.adapters.policy import PolicyFile
 
 
 @common.command
@@ -33,25 +30,10 @@ def export(
     if out.exists():
         raise ValueError(f"{out} exists; name a new file")
     answers = file.load(policy)
-    context = named(answers, context)
+    context = file.named(answers, context, "--context")
     chosen = answers.choices[context].chosen
     address = str(answers.source["endpoint"].get("base_url", "")) if "endpoint" in answers.source else ""
     text = prompt_formats.written(answers.prompts[chosen.prompt], chosen.scale, address, out.suffix)
     write_whole(out, lambda opened: opened.write(text.encode("utf-8")))
     told = f"wrote {out}: the prompt {chosen.prompt!r} of context {context!r}; ask it with N = {chosen.scale}"
     typer.echo(common.plain(told))
-
-
-def named(policy: "PolicyFile", context: str | None) -> str:
-    """The context that an option names, or the only one.
-
-    Raises:
-        ValueError: the policy has no such context, or several and none is named.
-    """
-    names = list(policy.choices)
-    if context is None and len(names) == 1:
-        return names[0]
-    if context is None or context not in policy.choices:
-        asked = "--context is needed" if context is None else f"--context is {context!r}"
-        raise ValueError(f"{asked}; {policy.file} has {', '.join(map(repr, names))}")
-    return context

@@ -89,10 +89,3 @@ def money_text(units: int) -> str:
     from sim.adapters.run_file.settings import MONEY
 
     return f"{units / MONEY:.6f}" if 0 < units < MONEY // 1000 else f"{units / MONEY:,.4f}"
-
-
-def amounts(amount: "Amount") -> dict[str, float | int]:
-    """An amount by its parts, money in units of the user's currency."""
-    from sim.adapters.run_file.settings import MONEY
-
-    return {"completions": amount.completions, "tokens": amount.tokens, "money": amount.money / MONEY}

@@ -1,4 +1,4 @@
-"""Zip archives from outside: refused where their directory lies, or where they unpack to too much."""
+"""Files from outside, zip archives among them: refused where they are too large or their directory lies."""
 
 import os
 import struct
@@ -8,6 +8,14 @@ from pathlib import Path
 MAX_UNPACKED = 2**30
 """Archives that unpack to more bytes are refused."""
 _END = struct.Struct("<4s4H2LH")  # the end of an archive's directory: fifth field, the number of its entries
+
+
+def readable_file(path: Path, max_bytes: int) -> None:
+    """Complain in one sentence unless `path` is a file of at most `max_bytes` bytes."""
+    if not path.is_file():
+        raise ValueError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}; give the path of a file")
+    if path.stat().st_size > max_bytes:
+        raise ValueError(f"{path}: has {path.stat().st_size} bytes; at most {max_bytes} are read")
 
 
 def check_directory(path: Path, archive: zipfile.ZipFile) -> None:

@@ -26,10 +26,9 @@ from typing import IO, Any, cast
 
 import numpy as np
 
-from sim.envs.archives import MAX_UNPACKED, check_directory
+from sim.envs.archives import MAX_UNPACKED, check_directory, readable_file
 from sim.envs.dataset import Dataset
 from sim.envs.released import build_dataset, read_released
-from sim.envs.unpickle import readable_file
 from sim.writing import escape, write_whole
 
 SCHEMA = "iapo-environment"

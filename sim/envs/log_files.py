@@ -6,8 +6,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from sim.envs.archives import MAX_UNPACKED
-from sim.envs.unpickle import readable_file
+from sim.envs.archives import MAX_UNPACKED, readable_file
 
 _GZIP = b"\x1f\x8b"
 _MOST_TOKENS = 2**40

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from sim.envs.archives import readable_file
 from sim.envs.blobs import RELEASED, git_blob_id
 from sim.envs.dataset import Dataset
-from sim.envs.unpickle import MAX_BYTES, Array, Record, readable_file, unpickle
+from sim.envs.unpickle import MAX_BYTES, Array, Record, unpickle
 
 REPOSITORY = "https://github.com/IAPO-AAAI25/IAPO-PSST"
 PAPER = "arXiv:2508.10030"

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sim.envs.archives import MAX_UNPACKED
+from sim.envs.archives import MAX_UNPACKED, readable_file
 from sim.envs.log_files import content
-from sim.envs.unpickle import readable_file
 from sim.writing import escape
 
 if TYPE_CHECKING:

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sim.envs.archives import readable_file
+
 MAX_BYTES = 2**30
 """Larger files are refused unread; the released ones hold at most some tens of megabytes."""
 
@@ -45,14 +47,6 @@ def unpickle(path: Path) -> Any:
     except Exception as error:  # whatever a malformed program makes the machine raise
         problem = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(f"{path}: is cut short or is no pickle of an environment ({problem})") from None
-
-
-def readable_file(path: Path, max_bytes: int) -> None:
-    """Complain in one sentence unless `path` is a file of at most `max_bytes` bytes."""
-    if not path.is_file():
-        raise ValueError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}; give the path of a file")
-    if path.stat().st_size > max_bytes:
-        raise ValueError(f"{path}: has {path.stat().st_size} bytes; at most {max_bytes} are read")
 
 
 class _Refused(ValueError):

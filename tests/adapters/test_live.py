@@ -353,7 +353,7 @@ def test_progress_is_told_and_rounds_without_pulls_ask_nothing():
         run.answer(counter.from_seed(0), none)
         some = Allocation(jnp.arange(3), jnp.full(3, 2), jnp.full(3, 2))
         run.answer(counter.from_seed(0), some)
-    assert steps[-1] == RunStep(1, 6, 6)
+    assert steps[-1] == RunStep(1, 6, 6, 12)
     assert [step.done for step in steps] == list(range(1, 7))
 
 

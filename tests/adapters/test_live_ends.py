@@ -65,7 +65,7 @@ class Ended(Run):
             assert code == -signal.SIGKILL, said
             return ""
         assert code == 130, said
-        told = [line for line in said.splitlines() if not re.fullmatch(r"(round \d+: )?[\d,]+ pulls done", line)]
+        told = [line for line in said.splitlines() if not re.fullmatch(r"round \d+ of .*|[\d,]+ pulls done", line)]
         assert len(told) == 1, said
         assert told[0].startswith("stopped"), said
         self.took.append(self._nursery.took)

@@ -44,6 +44,7 @@ ROOMS: dict[str, set[str]] = {
     "digests": {"origins"},
     "program": {"origins", "digests"},
     "adapters": WORLDS | PLUGINS | {"algorithms", "defaults", "engine", "instances", "origins", "references", "whole"},
+    "live": {"public", "adapters"},
     "conformance": WORLDS | PLUGINS | {"algorithms", "engine", "instances", "adapters"},
     "comparison": WORLDS
     | PLUGINS

@@ -15,7 +15,6 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,6 +36,7 @@ from sim.adapters.paid.entries import (
     parsed,
 )
 from sim.adapters.paid.group_commit import GroupCommit
+from sim.adapters.paid.journal_schema import LATER_SCHEMA, SCHEMA, check
 from sim.adapters.paid.ledger import Amount
 from sim.adapters.scoring import Scored
 from sim.adapters.wire.protocol import Usage
@@ -47,33 +47,6 @@ T = TypeVar("T")
 Statement = tuple[str, tuple[Any, ...]]
 """SQL and its values."""
 VERSION = 1
-SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE spans (name TEXT PRIMARY KEY, first INTEGER NOT NULL, size INTEGER NOT NULL);
-CREATE TABLE cells (
-    cell BLOB PRIMARY KEY, stream TEXT NOT NULL, endpoint TEXT NOT NULL, model TEXT NOT NULL, decoding TEXT NOT NULL,
-    messages BLOB NOT NULL, prompt TEXT NOT NULL, query BLOB NOT NULL
-);
-CREATE TABLE draws (
-    cell BLOB NOT NULL, draw INTEGER NOT NULL, seed INTEGER, attempt INTEGER NOT NULL, finish TEXT NOT NULL,
-    text BLOB NOT NULL, PRIMARY KEY (cell, draw)
-);
-CREATE TABLE attempts (
-    id INTEGER PRIMARY KEY, cell BLOB NOT NULL, first INTEGER NOT NULL, n INTEGER NOT NULL, seed INTEGER,
-    state TEXT NOT NULL, completions INTEGER NOT NULL, tokens INTEGER NOT NULL, money INTEGER NOT NULL,
-    prompt_tokens INTEGER, completion_tokens INTEGER, cached_tokens INTEGER, note TEXT NOT NULL
-);
-CREATE TABLE scores (
-    cell BLOB NOT NULL, draw INTEGER NOT NULL, scorer BLOB NOT NULL, status TEXT NOT NULL, label BLOB, value REAL,
-    PRIMARY KEY (cell, draw, scorer)
-);
-"""
-BATCH_SCHEMA = """
-CREATE TABLE IF NOT EXISTS batches (
-    id INTEGER PRIMARY KEY, endpoint TEXT NOT NULL, state TEXT NOT NULL, file TEXT, remote TEXT, note TEXT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS batched (attempt INTEGER PRIMARY KEY, batch INTEGER NOT NULL);
-"""
 KEPT = "LEFT JOIN (SELECT attempt, count(*) AS kept FROM draws GROUP BY attempt) ON attempt = attempts.id"
 """Joins attempts with the number of draws that came of each, NULL where none did: all its choices broke."""
 BROKEN = (sqlite3.Error, UnicodeDecodeError)
@@ -81,7 +54,13 @@ BROKEN = (sqlite3.Error, UnicodeDecodeError)
 
 
 class Journal:
-    """The file. Writes of many tasks go to disk together; a write is awaited until it is there."""
+    """The file. Writes of many tasks go to disk together; a write is awaited until it is there.
+
+    Attributes:
+        round: number of the round that requests are begun in, from 1; None outside rounds.
+    """
+
+    round: int | None = None
 
     def __init__(self, path: Path | str):
         self.path = path
@@ -118,14 +97,14 @@ class Journal:
             for statement in filter(str.strip, SCHEMA.split(";")):
                 base.execute(statement)
             base.execute("INSERT INTO meta VALUES ('version', ?)", (str(VERSION),))
-        for statement in filter(str.strip, BATCH_SCHEMA.split(";")):
+        for statement in filter(str.strip, LATER_SCHEMA.split(";")):
             base.execute(statement)
         found = base.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
         if found is not None and found[0] != str(VERSION):
             said = str(found[0])[:20]
             raise ValueError(f"{self.path}: has version {said} of the journal; this program reads version {VERSION}")
         try:
-            _check(base)
+            check(base)
             if found is None:
                 raise ValueError("it names no version")
         except (sqlite3.Error, ValueError) as error:  # of which undecodable text is one
@@ -218,8 +197,18 @@ class Journal:
     def compact(self) -> None:
         """Forget requests that cost nothing, and give room back."""
         self.rows("DELETE FROM attempts WHERE state = ? AND id NOT IN (SELECT attempt FROM draws)", VOID)
+        self.rows("DELETE FROM rounds WHERE attempt NOT IN (SELECT id FROM attempts)")
         self.rows("VACUUM")
         self.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    async def forget(self, cells: Iterable[Asked]) -> None:
+        """Forget the draws and scores of cells, and their requests that are over."""
+        writes: list[Statement] = []
+        for digest in {cell.digest for cell in cells}:
+            self._known.discard(digest)
+            writes += [(f"DELETE FROM {table} WHERE cell = ?", (digest,)) for table in ("draws", "scores", "cells")]
+            writes.append(("DELETE FROM attempts WHERE cell = ? AND state != ?", (digest, OPEN)))
+        await self.write(writes)
 
     def span(self, name: str, size: int) -> int:
         """The first number of an interval of `size` that belongs to `name` alone, the same whenever asked.
@@ -267,6 +256,8 @@ class Journal:
             writes.append(("INSERT OR IGNORE INTO cells VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row))
         row = (attempt.id, cell.digest, first, n, seed, state, *worst, "")
         writes.append(("INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL, ?)", row))
+        if self.round is not None:
+            writes.append(("INSERT INTO rounds VALUES (?, ?)", (attempt.id, self.round)))
         return attempt, writes
 
     async def begin_batch(self, endpoint: str, parts: Sequence[tuple[Asked, int, int, int | None, Amount]]) -> Batch:
@@ -404,46 +395,3 @@ class Journal:
 def _reason(error: Exception) -> str:
     text = str(error)
     return "another run holds it" if "locked" in text else text
-
-
-def _check(base: sqlite3.Connection) -> None:
-    """Look at the pages, the tables and the types of all values of an open journal.
-
-    SQLite itself notices broken pages, but takes any value in any column, and a table may be a view that computes
-    without end. What was altered into other values of the right type cannot be noticed.
-
-    Raises:
-        ValueError, sqlite3.Error: it is damaged, or no journal.
-    """
-    odd = base.execute("SELECT type, name FROM sqlite_master WHERE type NOT IN ('table', 'index')").fetchone()
-    if odd is not None:
-        raise ValueError(f"holds the {odd[0]} {odd[1]!r}, which no journal has")
-    for table, columns in _columns().items():
-        found = _table(base, table)
-        if found != columns:
-            raise ValueError(f"has no table {table!r} as a journal has it")
-    said = base.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if said != "ok":
-        raise ValueError(" ".join(str(said).split())[:120])
-    for table, columns in _columns().items():
-        kinds = [(name, f"'{kind.lower()}'" + ("" if needed else ", 'null'")) for name, kind, needed in columns]
-        wrong = " OR ".join(f"typeof({name}) NOT IN ({allowed})" for name, allowed in kinds)
-        if base.execute(f"SELECT 1 FROM {table} WHERE {wrong} LIMIT 1").fetchone():
-            raise ValueError(f"a row of {table!r} holds values of other types than were written")
-
-
-@cache
-def _columns() -> dict[str, list[tuple[str, str, bool]]]:
-    """Name, type and whether it is needed, of every column of every table."""
-    base = sqlite3.connect(":memory:")
-    try:
-        base.executescript(SCHEMA + BATCH_SCHEMA)
-        tables = base.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall()
-        return {table: _table(base, table) for (table,) in tables}
-    finally:
-        base.close()
-
-
-def _table(base: sqlite3.Connection, table: str) -> list[tuple[str, str, bool]]:
-    rows = base.execute(f"PRAGMA table_xinfo({table})").fetchall()
-    return [(name, kind, bool(needed)) for _, name, kind, needed, *_ in rows]

@@ -18,6 +18,8 @@ from sim.adapters.scorers.reader import hollow
 from sim.adapters.scorers.text import Number
 from sim.adapters.scoring import OK, UNREADABLE, Item, Requests, Scored, Scorer
 
+JUDGED = "judge"
+"""Stream of judgements in a journal."""
 FIRST = 8
 """Judgements that are looked at before more are asked for."""
 
@@ -84,7 +86,7 @@ class ModelScorer(Scorer):
         self.check(item)
         sendable = completion.encode("utf-8", "replace").decode()  # a request holds no lone surrogates
         prompt = Prompt("(judge)", "{query}", "", self.model, self.max_tokens, self.temperature, None, None)
-        return prompt, cell_of("judge", self._sampler[0].endpoint, prompt, self.question(item, sendable))
+        return prompt, cell_of(JUDGED, self._sampler[0].endpoint, prompt, self.question(item, sendable))
 
     async def score(self, item: Item, prompt: str, texts: Sequence[str]) -> list[Scored]:
         """One judgement per completion."""
