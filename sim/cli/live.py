@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sim.cli import common, interrupt, options, programs, run_files
+from sim.cli import until as surely
 from sim.cli.policy import named
 from sim.cli.spending import amount_columns, amount_text, amounts, at_most, caps_columns, show_run
 
@@ -51,6 +52,9 @@ def tune(
         bool, typer.Option("--plan", help="Say what the run would cost, and stop. Runs the probe, once you agree.")
     ] = False,
     no_probe: Annotated[bool, typer.Option("--no-probe", help="With --plan: plan without it, ask nothing.")] = False,
+    until: surely.Until = None,
+    target: surely.Target = "new",
+    more: surely.More = None,
     yes: options.Yes = False,
     accept_unreadable: Unreadable = False,
 ) -> None:
@@ -59,8 +63,8 @@ def tune(
     Checks everything first; says what a small probe costs, asks, and measures by it what completions cost; says what
     the run costs at most and about; asks; and ends with the arm of every context, an interval and the runner-up.
     Everything paid for is kept in OUT/journal.sqlite before it is used: the same command goes on where it was stopped.
-    Writes OUT/policy.json and OUT/arms.csv. Exit codes: 0 done, 2 refused, 3 stopped by a cap with the best policy so
-    far, 130 interrupted.
+    Writes OUT/policy.json and OUT/arms.csv, and between rounds OUT/policy-so-far.json. Exit codes: 0 done, 2 refused, 3
+    stopped by a cap with the best policy so far, 130 interrupted.
 
     Example: iapo tune --example --out run.toml, then iapo tune run.toml --plan
     """
@@ -76,13 +80,14 @@ def tune(
         raise ValueError("no run is named; give its TOML file, which `iapo tune --example --out run.toml` begins")
     if no_probe and not plan:
         raise ValueError("--no-probe goes with --plan; a run does without a probe where every prompt has a cost")
-    from sim.adapters import config as reading
+    surely.check(until, target)
     from sim.adapters import doubts, planning
     from sim.adapters import policy as file
     from sim.adapters import tune as driver
+    from sim.adapters import until as going_on
     from sim.adapters.run_file import queries
 
-    run = reading.load(config)
+    run = going_on.load(config, until, target, more)
     items = driver.load_items(run)
     for sentence in queries.unfilled(run.queries, run.prompts):
         _say(f"note: {sentence}")
@@ -108,27 +113,39 @@ def tune(
             return None
         if not yes and not common.agreed("Spend it?"):
             common.stop("stopped before the first round; the probe is kept", common.INTERRUPTED)
-        before = live.ledger.spent
+        before, so_far = live.ledger.spent, run.out / going_on.SO_FAR
+
+        def keep(result: "RunResult") -> None:
+            facts = _facts(run, result, len(items), dict(live.reader.seen))
+            file.save(so_far, run, result.choices, amounts(live.ledger.spent), facts)
+
         with progress() as report:
-            result = driver.rounds_of(live, items, spec, strategy, report)
+            result = driver.rounds_of(live, items, spec, strategy, report, keep)
         spent, charged = live.ledger.spent, live.ledger.spent.minus(before)
         seen, more = dict(live.reader.seen), planning.rest(planned, run, live.sampler)
-    facts = {
+    facts = _facts(run, result, len(items), seen)
+    file.save(run.out / going_on.POLICY, run, result.choices, amounts(spent), facts)
+    so_far.unlink(missing_ok=True)
+    _save_arms(run, result)
+    _show_result(run, result, spent, charged, seen)
+    if result.stopped is not None:
+        common.stop(_capped(result, *more), common.CAPPED)
+    return None
+
+
+def _facts(run: "Config", result: "RunResult", num_queries: int, seen: dict[str, int]) -> dict[str, object]:
+    """What a policy file says of its run."""
+    return {
         "complete": result.stopped is None,
         "stopped": result.stopped,
         "rounds": result.rounds,
         "algorithm": run.algorithm_text,
         "budget": run.budget,
         "seed": run.seed,
-        "queries": len(items),
+        "queries": num_queries,
         "seen": seen,
+        "sure": None if result.sure is None else result.sure.facts(),
     }
-    file.save(run.out / "policy.json", run, result.choices, amounts(spent), facts)
-    _save_arms(run, result)
-    _show_result(run, result, spent, charged, seen)
-    if result.stopped is not None:
-        common.stop(_capped(result, *more), common.CAPPED)
-    return None
 
 
 def _capped(result: "RunResult", about: "Amount | None", most: "Amount") -> str:
