@@ -61,7 +61,7 @@ class PolicyFile(NamedTuple):
         contexts: in the configuration's order.
         choices: what was chosen, by context.
         spent: what the run spent.
-        stopped: which cap stopped the run before its end, in words; None where it came to its end.
+        stopped: why the run had not come to its end, in words: a cap, or it was under way; None where it had.
         algorithm, budget: of the run; None in files that do not say.
     """
 

@@ -175,7 +175,7 @@ class RunResult(NamedTuple):
         choices: the arm of every context.
         estimate: what all pulls together say.
         rounds: whole rounds.
-        stopped: the cap that ended the run before its policy, in words; None where the policy is the algorithm's.
+        stopped: why the policy is one before the end, in words, such as a cap; None where it is the algorithm's.
         sure: what a run until sure says of its policy; None for others, and before a first round.
     """
 
@@ -220,7 +220,7 @@ def rounds_of(
     asking = Live(spec, strategy, config.algorithm, train, desk, report)
     is_until, last, kept = isinstance(config.algorithm, UntilSure), list[Any](), 0
 
-    def so_far(stopped: str | None) -> RunResult:
+    def so_far(stopped: str) -> RunResult:
         """The result after the last whole round."""
         found = asking.evidence.estimate(_paid(live, items, asking))
         if not (is_until and asking.rounds):
@@ -236,7 +236,7 @@ def rounds_of(
         last[:] = [state]
         if asking.rounds and (asking.rounds <= FIRST_ROUNDS or len(asking.asked) >= 1.1 * kept):
             kept = len(asking.asked)
-            keep(so_far(None))
+            keep(so_far(f"under way, after round {asking.rounds}"))
 
     try:
         trial = runner.run_rounds(

@@ -100,8 +100,8 @@ def _after(run: Config, more: int) -> dict[str, Any]:
     before = policy.load(place)
     if before.stopped is not None:
         raise ValueError(
-            f"--more goes on from a run that has ended, and that of {place} was stopped by a cap ({before.stopped}); "
-            "raise the cap and run it without --more"
+            f"--more goes on from a run that has ended, and that of {place} had not ({before.stopped}); "
+            "the same command without --more goes on with it, within its caps"
         )
     if before.budget is None or before.algorithm is None:
         raise ValueError(f"{place}: run.budget or run.algorithm is missing, which --more goes on from")

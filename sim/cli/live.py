@@ -128,6 +128,7 @@ def tune(
     so_far.unlink(missing_ok=True)
     _save_arms(run, result)
     _show_result(run, result, spent, charged, seen)
+    surely.show(run, result)
     if result.stopped is not None:
         common.stop(_capped(result, *more), common.CAPPED)
     return None
@@ -264,9 +265,9 @@ def connected(run: "Asking", journal: str | None = None, capped: bool = True) ->
 
 
 def say_policy(policy: "PolicyFile", run: "Asking") -> None:
-    """Say of a policy, which may come from anywhere, where it sends which key, and whether a cap cut its run short."""
+    """Say of a policy, which may come from anywhere, where it sends which key, and whether its run had not ended."""
     if policy.stopped is not None:
-        _say(f"note: {policy.file} is of a run that a cap stopped ({policy.stopped}); it holds the best arms so far")
+        _say(f"note: {policy.file} is of a run before its end ({policy.stopped}); it holds the best arms so far")
     goes = {run.endpoint.base_url: run.endpoint.key_variable}
     goes |= {url: key for one in run.objectives for url, key in one.scorer.requests.servers}
     sent = [f"to {url} {f'with the key in {name}' if name else 'without a key'}" for url, name in goes.items()]

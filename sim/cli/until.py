@@ -8,6 +8,8 @@ import typer
 from sim.cli import common, options
 
 if TYPE_CHECKING:
+    from sim.adapters.run_file.settings import Config
+    from sim.adapters.tune import RunResult
     from sim.adapters.until import Sure
 
 Until = Annotated[
@@ -39,6 +41,13 @@ def check(until: float | None, target: str) -> None:
         raise ValueError(f"--target is {target!r}; it must be 'new' or 'these'")
     if target != "new" and until is None:
         raise ValueError("--target goes with --until: of which queries the run is to be sure")
+
+
+def show(run: "Config", result: "RunResult") -> None:
+    """Say how sure a run until sure is."""
+    if result.sure is not None:
+        for sentence in sentences(result.sure, [one.name for one in run.contexts], result.stopped is not None):
+            common.console().print(common.plain(sentence))
 
 
 def sentences(sure: "Sure", contexts: Sequence[str], stopped: bool) -> list[str]:
