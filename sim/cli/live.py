@@ -122,7 +122,7 @@ def tune(
         with progress() as report:
             result = driver.rounds_of(live, items, spec, strategy, report, keep)
         spent, charged = live.ledger.spent, live.ledger.spent.minus(before)
-        seen, more = dict(live.reader.seen), planning.rest(planned, run, live.sampler)
+        seen, rest = dict(live.reader.seen), planning.rest(planned, run, live.sampler)
     facts = _facts(run, result, len(items), seen)
     file.save(run.out / going_on.POLICY, run, result.choices, amounts(spent), facts)
     so_far.unlink(missing_ok=True)
@@ -130,7 +130,7 @@ def tune(
     _show_result(run, result, spent, charged, seen)
     surely.show(run, result)
     if result.stopped is not None:
-        common.stop(_capped(result, *more), common.CAPPED)
+        common.stop(_capped(result, *rest), common.CAPPED)
     return None
 
 

@@ -66,41 +66,41 @@ def test_a_list_that_is_too_short_is_said_to_be_through(folder: Path):
 
 @pytest.mark.parametrize("algorithm", ["until-sure:eps=0.01", "psst"])
 def test_a_finished_run_goes_on_with_what_it_has(folder: Path, algorithm: str):
-    """80 completions, then 100 more, which a run until sure spends all on new ones; twice the same is the same.
+    """80 completions, then 60 more, which a run until sure spends all on new ones; twice the same is the same.
 
     Seen to fail with the file's budget counted from, and with the file's algorithm in the place of the run's.
     """
     model = Model(answer=digit)
     with serving(model) as url:
         file = write(folder, url, tuning(algorithm, 80))
-        early = iapo("tune", file, "--more", "100", "--yes")
+        early = iapo("tune", file, "--more", "60", "--yes")
         assert early.exit_code == common.USER_ERROR
         assert "--more goes on from a run that has ended, and" in early.stderr
         assert iapo("tune", file, "--yes").exit_code == 0
         before, spent = draws(folder), model.completions
         write(folder, url, tuning("uniform", 70))
-        result = iapo("tune", file, "--more", "100", "--yes")
+        result = iapo("tune", file, "--more", "60", "--yes")
         assert result.exit_code == 0, result.output
         run = facts(folder)["run"]
-        assert (run["algorithm"], run["budget"]) == (algorithm, 180)
+        assert (run["algorithm"], run["budget"]) == (algorithm, 140)
         assert before < draws(folder)
         if algorithm != "psst":
-            assert model.completions == spent + 100 == 180
+            assert model.completions == spent + 60 == 140
             assert facts(folder)["policy"]["cost 0"]["chosen"]["pulls"] >= 20
-    assert policy.load(folder / "out" / until.POLICY).budget == 180
+    assert policy.load(folder / "out" / until.POLICY).budget == 140
 
 
 def test_the_policy_so_far_is_at_hand_when_a_run_ends_early(folder: Path):
-    """The key's quota ends after 150 completions; later the run comes to its end, and what was so far is gone."""
-    model = Model(answer=digit, fault=lambda number, body: "quota" if number > 100 else None)
+    """The key's quota ends in the second round; later the run comes to its end, and what was so far is gone."""
+    model = Model(answer=digit, fault=lambda number, body: "quota" if number > 35 else None)
     with serving(model) as url:
         file = write(folder, url, tuning("until-sure:eps=0.01", 180))
         stopped = iapo("tune", file, "--yes")
         assert stopped.exit_code == common.USER_ERROR, stopped.output
         assert not (folder / "out" / until.POLICY).exists()
         content = facts(folder, until.SO_FAR)
-        assert (content["run"]["complete"], content["run"]["stopped"]) == (False, "under way, after round 2")
-        assert content["run"]["sure"]["visits"] == 20
+        assert (content["run"]["complete"], content["run"]["stopped"]) == (False, "under way, after round 1")
+        assert content["run"]["sure"]["visits"] == 10
         assert policy.load(folder / "out" / until.SO_FAR).choices.keys() == {"cost 0"}
         model.fault = lambda number, body: None
         assert iapo("tune", file, "--yes").exit_code == 0

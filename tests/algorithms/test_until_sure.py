@@ -134,33 +134,33 @@ def test_stops_where_the_list_ends() -> None:
     assert np.all(np.asarray(until_sure.eps(spec, state)) > 0)
 
 
-def answers(kinds: int) -> Dataset:
-    """Votes of up to 2 of three prompts on queries of as many kinds, 20 each: which prompt is right differs by kind."""
-    right = np.array([[0.95, 0.45], [0.6, 0.6], [0.3, 0.9]])[:, np.arange(20 * kinds) % 2]
+def turns() -> Dataset:
+    """Votes of up to 2 of three prompts on 20 queries of two kinds; one prompt is worth .7, the others .6."""
+    right = np.array([[0.95, 0.45], [0.6, 0.6], [0.3, 0.9]])[:, np.arange(20) % 2]
     return Dataset(
-        name="kinds",
+        name="turns",
         aggregate=("mv",),
         probs=np.stack([right, 1 - right], axis=2),
-        answers=np.zeros(20 * kinds, int),
+        answers=np.zeros(20, int),
         objective_weights=np.ones((1, 1)),
         cost_weights=np.array([1.0]),
-        costs=np.array([0.0, 0.01, 0.02]),
+        costs=np.zeros(3),
         max_scale=2,
     )
 
 
 def test_is_wrong_as_rarely_as_it_says_on_exactly_these_queries() -> None:
-    """Level .8, eps .15, 20 queries gone through up to 50 times, 200 runs: all stop, and long before the list ends.
+    """Level .8, eps .08, 200 runs; the list of 20 queries may be gone through 50 times, and is more than once.
 
-    Seen to fail with the noise of completions taken for 0, and with stops at the first round.
+    A wrong prompt costs .1. Seen to fail with the noise of completions taken for 0.
     """
-    data = answers(1)
-    rule = UntilSure(target="these", eps=0.15, level=0.8, cycles=50)
+    data = turns()
+    rule = UntilSure(target="these", eps=0.08, level=0.8, cycles=50)
     found = runner.run_trials(source_of(data), rule, 10**6, seed=0, trials=200)
     values = np.asarray(exact.values(data))[0]
     regret = values.max() - values[found.prompt[:, 0], found.scale[:, 0] - 1]
-    assert stats.binom.sf((regret > 0.15).sum() - 1, 200, 0.2) > TAIL
-    assert found.spent.max() < 3 * 20 * 50 * 4
+    assert stats.binom.sf((regret > 0.08).sum() - 1, 200, 0.2) > TAIL
+    assert found.spent.max() < 3 * 20 * 50 * 4, "some run was not sure"
     assert found.spent.mean() > 3 * 20 * 4
 
 
