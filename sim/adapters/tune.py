@@ -255,7 +255,7 @@ def rounds_of(
     found = asking.evidence.estimate(_paid(live, items, asking))
     sure = None
     if is_until and asking.rounds:
-        seen = until.Seen(*(part[asking.rounds - 1] for part in trial.seen))
+        seen = until.StateSeen(*(part[asking.rounds - 1] for part in trial.seen))
         sure = until.statement(config, spec, seen)
     return RunResult(choose(config, _arms(trial.policy), found), found, asking.rounds, None, sure)
 

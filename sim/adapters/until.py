@@ -48,19 +48,19 @@ class Sure(NamedTuple):
         return self._asdict() | {"eps": [one if np.isfinite(one) else None for one in self.eps]}
 
 
-class Seen(NamedTuple):
+class StateSeen(NamedTuple):
     """What is seen of a state of a run until sure: eps of every context, and visits of the prompt met most often."""
 
     eps: Any
     visits: Any
 
 
-def observe(spec: Spec, before: Any, after: until_sure.State) -> Seen:
+def observe(spec: Spec, before: Any, after: until_sure.State) -> StateSeen:
     """Look at a round of a run until sure (`engine.turn.Observe`)."""
-    return Seen(until_sure.eps(spec, after), after.met.max())
+    return StateSeen(until_sure.eps(spec, after), after.met.max())
 
 
-def statement(config: Config, spec: Spec, seen: Seen) -> Sure:
+def statement(config: Config, spec: Spec, seen: StateSeen) -> Sure:
     """The statement that a state makes."""
     rule = config.algorithm
     assert isinstance(rule, until_sure.UntilSure)
