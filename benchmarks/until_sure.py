@@ -84,7 +84,7 @@ def main() -> None:
     print("| eps | rule | completions | sure | sure and wrong | mean eps at the end |")
     print("| --- | --- | --- | --- | --- | --- |")
     for eps in given.eps:
-        rule = UntilSure(target=given.target, eps=eps)
+        rule = UntilSure(target=given.target, eps=eps, visits=1024)
         for name, one in (("until-sure", rule), ("equal pulls", EqualPulls(rule))):
             found = runner.run_trials(source, one, given.budget, seed=0, trials=given.trials, observe=watch)
             seen, there = map(np.asarray, found.seen)

@@ -16,6 +16,9 @@ POLICY = "policy.json"
 SO_FAR = "policy-so-far.json"
 """The policy of a run under way, after its last whole round."""
 
+VISITS = 4096
+"""Visits of a prompt of which a live run keeps what they brought."""
+
 
 class Sure(NamedTuple):
     """Statement of a run until sure about its policy; it holds at all rounds at once.
@@ -67,7 +70,7 @@ def statement(config: Config, spec: Spec, seen: StateSeen) -> Sure:
     visits = int(seen.visits)
     eps = tuple(np.asarray(seen.eps, np.float64).tolist())
     arms = spec.num_prompts * spec.max_scale
-    return Sure(eps, float(rule.eps), rule.level, rule.target, arms, visits, visits >= rule.visits(spec))
+    return Sure(eps, float(rule.eps), rule.level, rule.target, arms, visits, visits >= rule.num_visits(spec))
 
 
 def load(path: Path, eps: float | None = None, target: str = "new", more: int | None = None) -> Config:
@@ -88,7 +91,7 @@ def load(path: Path, eps: float | None = None, target: str = "new", more: int | 
     if eps is not None:
         if not 0 < eps < np.inf:
             raise ValueError(f"--until is {eps:g}; it must be above 0: by how much another arm may be better")
-        changed["algorithm"] = f"until-sure:target={target},eps={eps!r}"
+        changed["algorithm"] = f"until-sure:target={target},eps={eps!r},visits={VISITS}"
     return reading.load(path, tune=changed) if changed else run
 
 

@@ -35,8 +35,6 @@ from sim.core import Algorithm, Allocation, Key, Places, Policy, Spec, Standing,
 
 FEWEST = 10
 """Queries in common below which nothing is said (`sim.certify.statement.FEWEST`)."""
-MOST = 1024
-"""Visits of a prompt, at most: what they brought is kept."""
 _UNKNOWN = 2**20
 """Queries where nobody has said how many."""
 _BITS = 30
@@ -80,6 +78,7 @@ class UntilSure(Algorithm):
         batch: queries of a round.
         planned: queries at which half-widths shall be narrow.
         cycles: with "these", how often the list is gone through at most.
+        visits: visits of a prompt at most: what each brought is kept, so that memory grows with it.
     """
 
     queries: ClassVar[str] = "common-wor"
@@ -91,6 +90,7 @@ class UntilSure(Algorithm):
     batch: int = eqx.field(static=True, default=FEWEST)
     planned: int = eqx.field(static=True, default=100)
     cycles: int = eqx.field(static=True, default=8)
+    visits: int = eqx.field(static=True, default=256)
 
     def __check_init__(self) -> None:
         """Reject options that make no sense."""
@@ -98,7 +98,7 @@ class UntilSure(Algorithm):
             raise ValueError(f"target is {self.target!r}; it must be 'new' or 'these'")
         if not 0 < self.level < 1:
             raise ValueError(f"level is {self.level}; it must lie between 0 and 1")
-        for name in ("batch", "planned", "cycles"):
+        for name in ("batch", "planned", "cycles", "visits"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if not self.eps >= 0 or not 0 <= self.near <= 1:
@@ -109,14 +109,14 @@ class UntilSure(Algorithm):
         """Pulls of a visit."""
         return 2 if self.target == "these" else 1
 
-    def visits(self, spec: Spec) -> int:
+    def num_visits(self, spec: Spec) -> int:
         """Visits of a prompt, at most."""
-        listed = spec.num_queries or MOST
-        return min(listed * (self.cycles if self.target == "these" else 1), MOST)
+        listed = spec.num_queries or self.visits
+        return min(listed * (self.cycles if self.target == "these" else 1), self.visits)
 
     def num_rounds(self, spec: Spec) -> int:
         """As many as take every prompt through all its visits, one prompt a round."""
-        return spec.num_prompts * -(-self.visits(spec) // self.batch)
+        return spec.num_prompts * -(-self.num_visits(spec) // self.batch)
 
     def num_rows(self, spec: Spec) -> int:
         """A batch of pulls for each prompt."""
@@ -124,7 +124,7 @@ class UntilSure(Algorithm):
 
     def init(self, spec: Spec, budget: Int[Array, ""]) -> State:
         """No data; over if the budget does not pay a visit."""
-        nobody, visits = jnp.zeros(spec.num_contexts, jnp.int32), self.visits(spec)
+        nobody, visits = jnp.zeros(spec.num_contexts, jnp.int32), self.num_visits(spec)
         return State(
             left=budget,
             over=budget < spec.max_scale * self.pulls,

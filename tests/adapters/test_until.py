@@ -42,7 +42,7 @@ def test_a_run_stops_when_it_is_sure(folder: Path):
     assert result.exit_code == 0, result.output
     content = facts(folder)
     run = content["run"]
-    assert run["algorithm"] == "until-sure:target=these,eps=0.4"
+    assert run["algorithm"] == "until-sure:target=these,eps=0.4,visits=4096"
     assert 3 * 10 * 2 * 2 <= content["spent"]["completions"] < 4000
     assert run["sure"]["eps"][0] <= 0.4 == run["sure"]["wanted"]
     assert content["policy"]["cost 0"]["chosen"]["prompt"] == "strong"

@@ -159,7 +159,7 @@ def test_is_wrong_as_rarely_as_it_says_on_exactly_these_queries() -> None:
     A wrong prompt costs .1. Seen to fail with the noise of completions taken for 0.
     """
     data = turns()
-    rule = UntilSure(target="these", eps=0.08, level=0.8, cycles=50)
+    rule = UntilSure(target="these", eps=0.08, level=0.8, cycles=50, visits=1000)
     found = runner.run_trials(source_of(data), rule, 10**6, seed=0, trials=200)
     values = np.asarray(exact.values(data))[0]
     regret = values.max() - values[found.prompt[:, 0], found.scale[:, 0] - 1]
