@@ -12,8 +12,9 @@ of the context: of a pair the one that has met fewer queries, both if equally ma
 
 Half-widths are those of `certify` at grade "anytime". On new queries the whole spread of differences over queries
 counts. On exactly these queries each is visited by two pulls, whose difference tells the noise of completions; of m of
-X queries the share 1 - m / X of the spread counts and m / X of the noise; then the list is gone through again, whole
-cycles count, and of them noise alone, with half of the error. Queries must be equally frequent for that.
+X queries the share 1 - m / X of the spread counts and m / X of the noise, at the half-width of as many queries as would
+make the whole spread as small. Then the list is gone through again, whole cycles count, and of them noise alone. Before
+and after the end of the list have half of the error each. Queries must be equally frequent for that.
 
 Sums of differences and of their squares are whole numbers, squares of differences in steps of about 1/100: the spread
 that rounding adds counts as well.
@@ -39,6 +40,8 @@ _UNKNOWN = 2**20
 """Queries where nobody has said how many."""
 _BITS = 30
 """Bits of the largest sum of squares."""
+_MARKS, _CLOCKS = 16, 16 * 40
+"""Clocks of a table of half-widths between a power of two and the next, and in all."""
 _NOTHING = 2**31 - 1
 """Reach, in steps of the grid, where nothing can be said."""
 
@@ -238,17 +241,23 @@ class UntilSure(Algorithm):
         off = jnp.where(inside, fine - middle[:, :, None], 0)
         square = jnp.sum(off * off, axis=2) + common[..., None] // 8
         weight, unit = spec.task_weight[:, None, None], spec.unit[task][:, None, None] / self.pulls
-        parts = square.astype(jnp.float32) / jnp.maximum(number - 1.0, 1.0)
-        if self.target == "these":
+        whole = square.astype(jnp.float32) / jnp.maximum(number - 1.0, 1.0)
+        variance, comparisons = whole, max(spec.num_arms - 1, 1)
+        alpha = (1 - self.level) / (spec.num_contexts * comparisons)
+        if self.target == "new":
+            critical = jnp.asarray(critical_values(visits, alpha, self.planned))[common][..., None]
+        else:
             apart = _rounded(differs[:, :, :, 0] - differs[:, :, :, 1], shift)
             noise = (jnp.sum(apart * apart, axis=2) + common[..., None] // 8).astype(jnp.float32) / number
             gone = jnp.minimum(number / state.num_queries.astype(jnp.float32), 1.0)
-            spread, rest = jnp.round(parts * (1.0 - gone) * 2.0**8), jnp.round(noise * gone * 2.0**8)
-            mixed = (spread + rest) * 2.0**-8
-            parts = jnp.where(common[..., None] < state.num_queries, jnp.minimum(parts, mixed), mixed)
-        error = jnp.sqrt(parts / number) * 2.0**shift * unit * weight
-        critical = self._critical(spec, visits, common, state.num_queries)
-        half = estimators.on_grid(spec.grid[:, None, None], critical[..., None] * error)
+            spread, rest = jnp.round(whole * (1.0 - gone) * 2.0**8), jnp.round(noise * gone * 2.0**8)
+            mixed, early = (spread + rest) * 2.0**-8, common[..., None] < state.num_queries
+            variance = jnp.where(early, jnp.minimum(whole, mixed), mixed)
+            clock = number * (whole / jnp.maximum(variance, 2.0**-8))
+            after = jnp.asarray(critical_values(visits, alpha / 2, self.planned))[common][..., None]
+            critical = jnp.where(early, critical_at(clock, alpha / 2, self.planned), after)
+        error = jnp.sqrt(variance / number) * 2.0**shift * unit * weight
+        half = estimators.on_grid(spec.grid[:, None, None], critical * error)
         ones = jnp.ones((spec.num_prompts, spec.max_scale), jnp.float32)
         less = estimators.steps(spec, estimators.BlockSums(jnp.zeros((spec.num_tasks, *ones.shape), jnp.float32), ones))
         known = less - jax.vmap(lambda row, p, n: row[p, n])(less, leader.prompt, leader.scale - 1)[:, None, None]
@@ -261,17 +270,6 @@ class UntilSure(Algorithm):
         itself = itself & (scale[None, None] == leader.scale[:, None, None])
         return jnp.max(jnp.where(itself, 0, reach), axis=2)
 
-    def _critical(
-        self, spec: Spec, visits: int, common: Int[Array, "context prompt"], num_queries: Int[Array, ""]
-    ) -> Float[Array, "context prompt"]:
-        """Half-width in standard errors, by the visits in common."""
-        comparisons = max(spec.num_prompts * spec.max_scale - 1, 1)
-        error = (1 - self.level) / (spec.num_contexts * comparisons)
-        if self.target == "new":
-            return jnp.asarray(critical_values(visits, error, self.planned, 1))[common]
-        before, after = (jnp.asarray(critical_values(visits, error / 2, self.planned, side)) for side in (2, 1))
-        return jnp.where(common < num_queries, before[common], after[common])
-
 
 def eps(spec: Spec, state: State) -> Float[Array, " context"]:
     """Bound on what the leader of each context loses against the best arm; infinite where nothing can be said.
@@ -283,10 +281,28 @@ def eps(spec: Spec, state: State) -> Float[Array, " context"]:
 
 
 @lru_cache(16)
-def critical_values(visits: int, error: float, planned: int, sides: int) -> Float[np.ndarray, " number"]:
-    """Half-widths in standard errors that hold at all numbers of visits at once, by that number; 0 at 0."""
-    found = mixture_half_width(np.arange(1.0, visits + 1), error, planned, sides)
+def critical_values(visits: int, alpha: float, planned: int) -> Float[np.ndarray, " number"]:
+    """Half-widths on one side, in standard errors, that hold at all numbers of visits at once; 0 at 0."""
+    found = mixture_half_width(np.arange(1.0, visits + 1), alpha, planned)
     return np.concatenate([[0.0], found]).astype(np.float32)
+
+
+def critical_at(clock: Float[Array, "*arm"], alpha: float, planned: int) -> Float[Array, "*arm"]:
+    """The same at any real number of visits: the larger of those of the nearest two clocks of a table.
+
+    Between them it is no larger: it falls, and then rises. From a table, for the same bits wherever it is compiled.
+    """
+    marks, values = clock_table(alpha, planned)
+    place = jnp.searchsorted(jnp.asarray(marks), clock, side="right", method="scan_unrolled") - 1
+    return jnp.asarray(values)[jnp.clip(place, 0, len(values) - 1)]
+
+
+@lru_cache(16)
+def clock_table(alpha: float, planned: int) -> tuple[Float[np.ndarray, " mark"], Float[np.ndarray, " mark"]]:
+    """Clocks, and the largest half-width between each and the next."""
+    marks = 2.0 ** (np.arange(_CLOCKS + 1) / _MARKS)
+    values = mixture_half_width(marks, alpha, planned)
+    return marks[:-1].astype(np.float32), np.maximum(values[:-1], values[1:]).astype(np.float32)
 
 
 def _whole(met: Int[Array, "*prompt"], num_queries: Int[Array, ""]) -> Int[Array, "*prompt"]:
