@@ -208,7 +208,8 @@ class UntilSure(Algorithm):
         """Prompts to pull: of every pair that keeps eps up, the one that has met fewer queries."""
         reach = state.reach
         most = jnp.round(jnp.max(reach, axis=1).astype(jnp.float32) * self.near)
-        above = reach > estimators.on_grid(spec.grid, jnp.broadcast_to(self.eps, spec.grid.shape))[:, None]
+        allowed = jnp.minimum(jnp.floor(self.eps / spec.grid), estimators.LARGEST).astype(jnp.int32)
+        above = reach > allowed[:, None]
         pair = above & (reach.astype(jnp.float32) >= most[:, None])
         leader, own = state.leader.prompt, jnp.arange(spec.num_prompts, dtype=jnp.int32)
         other, lead = state.met[None], state.met[leader][:, None]
