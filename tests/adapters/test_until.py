@@ -36,7 +36,7 @@ def facts(folder: Path, name: str = until.POLICY) -> dict:
 
 
 def test_a_run_stops_when_it_is_sure(folder: Path):
-    """On exactly these 30 queries, eps .4; the file names another algorithm. Seen to fail with its budget spent."""
+    """On exactly these 30 queries, eps .4; the file names another algorithm."""
     with serving(Model(answer=digit)) as url:
         result = iapo("tune", write(folder, url, tuning("psst", 4000)), "--until", ".4", "--target", "these", "--yes")
     assert result.exit_code == 0, result.output
@@ -66,10 +66,7 @@ def test_a_list_that_is_too_short_is_said_to_be_through(folder: Path):
 
 @pytest.mark.parametrize("algorithm", ["until-sure:eps=0.01", "psst"])
 def test_a_finished_run_goes_on_with_what_it_has(folder: Path, algorithm: str):
-    """80 completions, then 60 more, which a run until sure spends all on new ones; twice the same is the same.
-
-    Seen to fail with the file's budget counted from, and with the file's algorithm in the place of the run's.
-    """
+    """80 completions, then 60 more, which a run until sure spends all on new ones; twice the same is the same."""
     model = Model(answer=digit)
     with serving(model) as url:
         file = write(folder, url, tuning(algorithm, 80))

@@ -63,8 +63,6 @@ def test_reaches_are_those_of_certify(target: str) -> None:
     """Prompt by prompt, at every round, but for rounding; prompts that another than the leader excludes aside.
 
     The noise of two prompts is orthogonal over every eight queries: `certify` takes their completions for independent.
-    Seen to fail with the error not shared between the contexts, with costs left out of the lead, with one pull of a
-    visit counted, and with the spread of a list not cut by the share that was met.
     """
     rng, pulls = np.random.default_rng(5), 1 + (target == "these")
     chance = rng.uniform(0.2, 0.8, (1, QUERIES, 1, 1)) + np.array([0.12, 0.0, 0.1, -0.2])[:, None, None, None]
@@ -100,8 +98,7 @@ def test_pulls_the_pairs_that_keep_eps_up() -> None:
     """Reaches of two contexts by hand: leaders are prompts 0 and 3, met alike but for prompts 1 (ahead) and 2 (behind).
 
     In the first context prompt 1 has the largest reach and is ahead of its leader, who is pulled alone; prompt 2 is at
-    less than half of it. In the second prompt 2 is behind and pulled alone; prompt 1 is sure enough. Seen to fail with
-    both of a pair pulled, with prompts below the eps asked for, and with those below `near` times the largest.
+    less than half of it. In the second prompt 2 is behind and pulled alone; prompt 1 is sure enough.
     """
     spec, rule = known(), UntilSure(eps=0.1)
     grid = float(spec.grid[0])
@@ -156,7 +153,7 @@ def turns() -> Dataset:
 def test_is_wrong_as_rarely_as_it_says_on_exactly_these_queries() -> None:
     """Level .8, eps .08, 200 runs; the list of 20 queries may be gone through 50 times, and is more than once.
 
-    A wrong prompt costs .1. Seen to fail with the noise of completions taken for 0.
+    A wrong prompt costs .1.
     """
     data = turns()
     rule = UntilSure(target="these", eps=0.08, level=0.8, cycles=50, visits=1000)
