@@ -117,7 +117,7 @@ class Look(NamedTuple):
     @property
     def _common(self) -> dict[str, Any]:
         own = {"color": self.color, "linestyle": self.line, "marker": self.marker or "None", "zorder": self.order}
-        strokes = self.marker and self.marker in "x+1234"
+        strokes = self.marker and self.marker in "x+1234_"
         return own | {"markerfacecolor": self.face, "markeredgewidth": 0.6 * self.width if strokes else 0.6}
 
 
@@ -144,6 +144,7 @@ _FIXED: dict[str, tuple[str, str, str]] = {
     "surrogate": ("#225522", "2", "linear surrogate"),
     "top-two": ("#885577", "3", "top-two"),
     "almost-tracking": ("#666633", "4", "almost tracking"),
+    "until-sure": ("#b2182b", "_", "until sure"),
 }
 """Name -> colour, marker, label: add a line for a new algorithm."""
 _SAID = {

@@ -4,7 +4,7 @@ import itertools
 import json
 import os.path  # whose questions any text may be asked, however long it is
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,18 +56,27 @@ DOT_ENV = ".env"
 """Name of the file beside a run file that may hold keys."""
 
 
-def load(path: str | Path, told_by: str | Path | None = None, may_import: Trust | None = None) -> Config:
+def load(
+    path: str | Path,
+    told_by: str | Path | None = None,
+    may_import: Trust | None = None,
+    tune: Mapping[str, Any] | None = None,
+) -> Config:
     """Read and check a configuration file; a ValueError names the file, the key and the reason.
 
     Args:
         path: the file.
         told_by: the policy or journal that names it; None where the user does.
         may_import: which modules of scorers it may import: by default all where the user names the file, else none.
+        tune: keys of [tune] that are to hold in place of the file's.
     """
     path = Path(path)
     if may_import is None:
         may_import = trust.all_modules if told_by is None else trust.only()
-    return _config(path, read_toml(path, told_by), may_import)
+    content = read_toml(path, told_by)
+    if tune and isinstance(content.get("tune"), dict):
+        content["tune"] |= tune
+    return _config(path, content, may_import)
 
 
 def of_content(path: Path, content: dict[str, Any], algorithm: "Algorithm | None" = None) -> Config:

@@ -61,7 +61,8 @@ class PolicyFile(NamedTuple):
         contexts: in the configuration's order.
         choices: what was chosen, by context.
         spent: what the run spent.
-        stopped: which cap stopped the run before its end, in words; None where it came to its end.
+        stopped: why the run had not come to its end, in words: a cap, or it was under way; None where it had.
+        algorithm, budget: of the run; None in files that do not say.
     """
 
     file: Path
@@ -74,6 +75,8 @@ class PolicyFile(NamedTuple):
     choices: dict[str, Chosen]
     spent: dict[str, float | int]
     stopped: str | None = None
+    algorithm: str | None = None
+    budget: int | None = None
 
 
 def save(
@@ -143,6 +146,8 @@ class _Context(Closed):
 @dataclass(frozen=True)
 class _Run:
     stopped: Annotated[str | None, TEXT] = None
+    algorithm: Annotated[str | None, TEXT] = None
+    budget: Annotated[int | None, whole()] = None
 
 
 @dataclass(frozen=True)
@@ -186,6 +191,8 @@ def load(path: Path) -> PolicyFile:
         choices={name: _chosen(top, name, made.policy[name], prompts) for name in made.contexts},
         spent=made.spent,
         stopped=made.run.stopped,
+        algorithm=made.run.algorithm,
+        budget=made.run.budget,
     )
 
 

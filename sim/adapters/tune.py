@@ -9,12 +9,13 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from sim import defaults, instances, origins
+from sim.adapters import until
 from sim.adapters.evidence import Estimate, Paid, interval
 from sim.adapters.live import Desk, Live, RunStep, in_parallel, token_counts
 from sim.adapters.paid.sampler import Want, consecutive
@@ -25,7 +26,8 @@ from sim.adapters.scoring import Item
 from sim.adapters.session import Session
 from sim.adapters.summing import estimator_for
 from sim.adapters.wire.retry import Stopped
-from sim.core import Key, Queries, Spec
+from sim.algorithms.until_sure import UntilSure
+from sim.core import Key, Policy, Queries, Spec
 from sim.engine import runner
 from sim.engine.contract import contract
 from sim.envs.contexts import Outcomes, describe
@@ -34,6 +36,8 @@ from sim.raw import RAW
 from sim.utilities import Strategy
 
 LEVEL = 0.95
+FIRST_ROUNDS = 16
+"""Rounds after each of which the policy so far is at hand; later, whenever there are a tenth more pulls."""
 
 
 class Costs(NamedTuple):
@@ -171,21 +175,37 @@ class RunResult(NamedTuple):
         choices: the arm of every context.
         estimate: what all pulls together say.
         rounds: whole rounds.
-        stopped: the cap that ended the run before its policy, in words; None where the policy is the algorithm's.
+        stopped: why the policy is one before the end, in words, such as a cap; None where it is the algorithm's.
+        sure: what a run until sure says of its policy; None for others, and before a first round.
     """
 
     choices: tuple[Chosen, ...]
     estimate: Estimate
     rounds: int
     stopped: str | None = None
+    sure: until.Sure | None = None
 
 
 def rounds_of(
-    live: Session[Config], items: Sequence[Item], spec: Spec, strategy: Strategy, report: Callable[[RunStep], None]
+    live: Session[Config],
+    items: Sequence[Item],
+    spec: Spec,
+    strategy: Strategy,
+    report: Callable[[RunStep], None],
+    keep: Callable[[RunResult], None] = lambda result: None,
 ) -> RunResult:
     """Run the algorithm against the model.
 
-    Where a cap ends the run, the policy is the best that all pulls so far show; see `best_so_far`.
+    Where a cap ends the run, the policy is the best that all pulls so far show; see `best_so_far`. A run until sure has
+    its leaders as its policy at any time.
+
+    Args:
+        live: the session.
+        items: the queries.
+        spec: what the algorithm knows.
+        strategy: how completions become rewards.
+        report: is told of every pull.
+        keep: gets the result so far after rounds, before the next: after each of the first, then after some.
 
     Raises:
         Stopped: the run cannot go on; started again, it goes on where it stopped.
@@ -198,19 +218,51 @@ def rounds_of(
     train = runner.queries_of(config.algorithm.queries, train, run_key(config.seed))
     desk = Desk(config.prompts, items, live.sampler, live.reader, live.loop, "tune", seed)
     asking = Live(spec, strategy, config.algorithm, train, desk, report)
-    stopped = None
+    is_until, last, kept = isinstance(config.algorithm, UntilSure), list[Any](), 0
+
+    def so_far(stopped: str) -> RunResult:
+        """The result after the last whole round."""
+        found = asking.evidence.estimate(_paid(live, items, asking))
+        if not (is_until and asking.rounds):
+            return RunResult(choose(config, best_so_far(config, found), found), found, asking.rounds, stopped)
+        seen = until.observe(spec, None, last[0])
+        arms = _arms(last[0].leader)
+        return RunResult(
+            choose(config, arms, found), found, asking.rounds, stopped, until.statement(config, spec, seen)
+        )
+
+    def watch(state: Any) -> None:
+        nonlocal kept
+        last[:] = [state]
+        if asking.rounds and (asking.rounds <= FIRST_ROUNDS or len(asking.asked) >= 1.1 * kept):
+            kept = len(asking.asked)
+            keep(so_far(f"under way, after round {asking.rounds}"))
+
     try:
-        trial = runner.run_rounds(spec, config.algorithm, config.budget, run_key(config.seed), asking.answer)
+        trial = runner.run_rounds(
+            spec,
+            config.algorithm,
+            config.budget,
+            run_key(config.seed),
+            asking.answer,
+            watch,
+            until.observe if is_until else None,
+        )
     except Stopped as error:
         if not _capped(live) or not asking.asked:
             raise
-        trial, stopped = None, str(error)
+        return so_far(str(error))
     found = asking.evidence.estimate(_paid(live, items, asking))
-    if trial is None:
-        arms = best_so_far(config, found)
-    else:
-        arms = list(zip(*(np.asarray(part).tolist() for part in trial.policy), strict=True))
-    return RunResult(choose(config, arms, found), found, asking.rounds, stopped)
+    sure = None
+    if is_until and asking.rounds:
+        seen = until.StateSeen(*(part[asking.rounds - 1] for part in trial.seen))
+        sure = until.statement(config, spec, seen)
+    return RunResult(choose(config, _arms(trial.policy), found), found, asking.rounds, None, sure)
+
+
+def _arms(policy: Policy) -> list[tuple[int, int]]:
+    """Prompt and scale of every context."""
+    return list(zip(*(np.asarray(part).tolist() for part in policy), strict=True))
 
 
 def _capped(live: Session[Config]) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sim.adapters import config as reading
-from sim.adapters import doubts, planning
+from sim.adapters import doubts, planning, until
 from sim.adapters import policy as files
 from sim.adapters import session as sessions
 from sim.adapters import tune as driver
@@ -208,14 +208,29 @@ def _rounds(
         live.reader.look = doubts.first_look
     spec, strategy = driver.world(run, costs, items)
     plan = planning.plan(run, spec, costs, items, live.sampler)
-    result = driver.rounds_of(live, items, spec, strategy, watching(run, plan, live.ledger, told))
+    report = watching(run, plan, live.ledger, told)
+    result = driver.rounds_of(live, items, spec, strategy, report, keeper(live, len(items)))
     file = save(live, result, len(items))
     seen, spent = dict(live.reader.seen), spent_parts(live.ledger.spent)
     return Tuned(file, result.choices, result.rounds, result.stopped, spent, seen, tuple(notes))
 
 
+def keeper(live: Session[Config], num_items: int) -> Callable[[driver.RunResult], None]:
+    """Writer of the policy so far, for `driver.rounds_of`."""
+    return lambda result: _save_policy(live, result, num_items, until.SO_FAR)
+
+
 def save(live: Session[Config], result: driver.RunResult, num_items: int) -> Path:
-    """Write the policy and the table of arms of a run; the first's place."""
+    """Write the policy and the table of arms of a run; the first's place. The policy so far goes."""
+    out = live.config.out
+    _save_policy(live, result, num_items, until.POLICY)
+    (out / until.SO_FAR).unlink(missing_ok=True)
+    _save_arms(live.config, result)
+    return out / until.POLICY
+
+
+def _save_policy(live: Session[Config], result: driver.RunResult, num_items: int, name: str) -> None:
+    """Write a policy file of that name."""
     run = live.config
     facts = {
         "complete": result.stopped is None,
@@ -226,10 +241,9 @@ def save(live: Session[Config], result: driver.RunResult, num_items: int) -> Pat
         "seed": run.seed,
         "queries": num_items,
         "seen": dict(live.reader.seen),
+        "sure": None if result.sure is None else result.sure.facts(),
     }
-    files.save(run.out / "policy.json", run, result.choices, spent_parts(live.ledger.spent), facts)
-    _save_arms(run, result)
-    return run.out / "policy.json"
+    files.save(run.out / name, run, result.choices, spent_parts(live.ledger.spent), facts)
 
 
 def _save_arms(run: Config, result: driver.RunResult) -> None:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from sim.algorithms.ucb import UCB as UCB
     from sim.algorithms.ucb_e import UCBE as UCBE
     from sim.algorithms.uniform import Uniform as Uniform
+    from sim.algorithms.until_sure import UntilSure as UntilSure
     from sim.core import Algorithm
 
 
@@ -65,6 +66,7 @@ ALGORITHMS: dict[str, "Callable[[], Algorithm]"] = {
     "prompt-halving-n8": Maker("prompt_halving:PromptHalving", {"pull": 8, "estimator": "plug-in"}),
     "proven-racing": Maker("proven_racing:ProvenRacing"),
     "mixture-racing": Maker("mixture_racing:MixtureRacing"),
+    "until-sure": Maker("until_sure:UntilSure"),
     "uniform": Maker("uniform:Uniform"),
     "epsilon-greedy": Maker("epsilon_greedy:EpsilonGreedy"),
     "softmax": Maker("softmax:Softmax"),

@@ -79,8 +79,13 @@ def _amount(statement: Statement) -> str:
         return "no statement"
     if statement.eps == 0:
         return "0"
-    places = 2 if statement.eps > 0.01 else 3
-    return number(np.ceil(statement.eps * 10**places - 1e-9) / 10**places, places)
+    return number(*upwards(statement.eps))
+
+
+def upwards(eps: float) -> tuple[float, int]:
+    """Eps rounded up, to so many decimal places."""
+    places = 2 if eps > 0.01 else 3
+    return float(np.ceil(eps * 10**places - 1e-9) / 10**places), places
 
 
 def _no_better(statement: Statement) -> str:

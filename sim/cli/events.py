@@ -113,4 +113,5 @@ def policy(config: "Config", result: "RunResult", spent: "Amount", charged: "Amo
         spent=spent_parts(spent),
         charged=spent_parts(charged),
         seen=seen,
+        sure=None if result.sure is None else result.sure.facts(),
     )

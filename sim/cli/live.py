@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sim.cli import common, events, interrupt, options, programs, run_files
+from sim.cli import until as surely
 from sim.cli.progress import run_progress
 from sim.cli.spending import amount_columns, amount_text, at_most, caps_columns, show_run
 
@@ -45,6 +46,9 @@ def tune(
         bool, typer.Option("--plan", help="Say what the run would cost, and stop. Runs the probe, once you agree.")
     ] = False,
     no_probe: Annotated[bool, typer.Option("--no-probe", help="With --plan: plan without it, ask nothing.")] = False,
+    until: surely.Until = None,
+    target: surely.Target = "new",
+    more: surely.More = None,
     yes: options.Yes = False,
     accept_unreadable: Unreadable = False,
     as_json: Annotated[
@@ -56,8 +60,8 @@ def tune(
     Checks everything first; says what a small probe costs, asks, and measures by it what completions cost; says what
     the run costs at most and about; asks; and ends with the arm of every context, an interval and the runner-up.
     Everything paid for is kept in OUT/journal.sqlite before it is used: the same command goes on where it was stopped.
-    Writes OUT/policy.json and OUT/arms.csv. Exit codes: 0 done, 2 refused, 3 stopped by a cap with the best policy so
-    far, 130 interrupted.
+    Writes OUT/policy.json and OUT/arms.csv, and between rounds OUT/policy-so-far.json. Exit codes: 0 done, 2 refused, 3
+    stopped by a cap with the best policy so far, 130 interrupted.
 
     Example: iapo tune --example --out run.toml, then iapo tune run.toml --plan
     """
@@ -75,18 +79,20 @@ def tune(
         raise ValueError("--no-probe goes with --plan; a run does without a probe where every prompt has a cost")
     if as_json and not yes and not no_probe:
         raise ValueError("--json asks nothing; --yes goes with it, or --plan --no-probe")
+    surely.check(until, target)
     with events.ending(as_json):
-        return _tune(config, plan, no_probe, yes, accept_unreadable, as_json)
+        from sim.adapters import until as going_on
+
+        run = going_on.load(config, until, target, more)
+        return _tune(run, plan, no_probe, yes, accept_unreadable, as_json)
 
 
-def _tune(config: Path, plan: bool, no_probe: bool, yes: bool, accept_unreadable: bool, as_json: bool) -> None:
-    """The run of a configuration; `as_json` says it in events."""
-    from sim.adapters import config as reading
+def _tune(run: "Config", plan: bool, no_probe: bool, yes: bool, accept_unreadable: bool, as_json: bool) -> None:
+    """A run; `as_json` says it in events."""
     from sim.adapters import doubts, planning, tuning
     from sim.adapters import tune as driver
     from sim.adapters.run_file import queries
 
-    run = reading.load(config)
     items = driver.load_items(run)
     for sentence in queries.unfilled(run.queries, run.prompts):
         _say(f"note: {sentence}")
@@ -124,16 +130,17 @@ def _tune(config: Path, plan: bool, no_probe: bool, yes: bool, accept_unreadable
             common.stop("stopped before the first round; the probe is kept", common.INTERRUPTED)
         before = live.ledger.spent
         with run_progress(run, planned, live.ledger, as_json) as report:
-            result = driver.rounds_of(live, items, spec, strategy, report)
+            result = driver.rounds_of(live, items, spec, strategy, report, tuning.keeper(live, len(items)))
         spent, charged = live.ledger.spent, live.ledger.spent.minus(before)
-        seen, more = dict(live.reader.seen), planning.rest(planned, run, live.sampler)
+        seen, rest = dict(live.reader.seen), planning.rest(planned, run, live.sampler)
     tuning.save(live, result, len(items))
     if as_json:
         events.policy(run, result, spent, charged, seen)
     else:
         _show_result(run, result, spent, charged, seen)
+        surely.show(run, result)
     if result.stopped is not None:
-        common.stop(_capped(result, *more), common.CAPPED)
+        common.stop(_capped(result, *rest), common.CAPPED)
 
 
 def _capped(result: "RunResult", about: "Amount | None", most: "Amount") -> str:
@@ -218,9 +225,9 @@ def connected(run: "Asking", journal: str | None = None, capped: bool = True) ->
 
 
 def say_policy(policy: "PolicyFile", run: "Asking") -> None:
-    """Say of a policy, which may come from anywhere, where it sends which key, and whether a cap cut its run short."""
+    """Say of a policy, which may come from anywhere, where it sends which key, and whether its run had not ended."""
     if policy.stopped is not None:
-        _say(f"note: {policy.file} is of a run that a cap stopped ({policy.stopped}); it holds the best arms so far")
+        _say(f"note: {policy.file} is of a run before its end ({policy.stopped}); it holds the best arms so far")
     goes = {run.endpoint.base_url: run.endpoint.key_variable}
     goes |= {url: key for one in run.objectives for url, key in one.scorer.requests.servers}
     sent = [f"to {url} {f'with the key in {name}' if name else 'without a key'}" for url, name in goes.items()]

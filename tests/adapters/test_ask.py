@@ -109,7 +109,7 @@ def test_a_policy_of_a_run_that_a_cap_stopped_says_so(tmp_path: Path):
     with serving(Model(answer=digit)) as url:
         stopped = write(tmp_path, url, top={"run": {"complete": False, "stopped": "caps.tokens is 9"}})
         found = iapo("ask", stopped, "has the digit 7")
-        assert "is of a run that a cap stopped (caps.tokens is 9); it holds the best arms so far\n" in found.stderr
+        assert "is of a run before its end (caps.tokens is 9); it holds the best arms so far\n" in found.stderr
         for facts in ({}, {"run": {"complete": True, "stopped": None}}):
             assert "cap" not in iapo("ask", write(tmp_path, url, top=facts), "has the digit 7").stderr
         odd = iapo("ask", write(tmp_path, url, top={"run": {"stopped": 3}}), "q")

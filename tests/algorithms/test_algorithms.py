@@ -27,7 +27,7 @@ from theory import exact
 CLASSES = {type(build()): name for name, build in reversed(ALGORITHMS.items())}
 FAST = {"psst", "ucb"}
 DROP_NOTHING = {"epsilon-greedy", "softmax", "ucb", "ucb-e", "uniform", "random"}
-DROP_NOTHING |= {"surrogate", "top-two", "almost-tracking"}
+DROP_NOTHING |= {"surrogate", "top-two", "almost-tracking", "until-sure"}
 EVERY = [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in ALGORITHMS]
 LANES = 64
 

@@ -26,7 +26,7 @@ from theory import exact, truth
 
 TRIALS = 12
 CONSTANTS = {"ucb": ("constant", 1), "ucb-e": ("exploration", 2), "softmax": ("temperature", 1)}
-CONSTANTS |= {"surrogate": ("constant", 1), "top-two": ("slack", 1)}
+CONSTANTS |= {"surrogate": ("constant", 1), "top-two": ("slack", 1), "until-sure": ("eps", 1)}
 """Constants in units of utility, and in which power of the unit."""
 COMPARES = {"mixture-racing"}
 """Rules that compare utilities of one context with those of another: they keep what is nearest to the best in any."""

@@ -35,7 +35,7 @@ ROOMS: dict[str, set[str]] = {
     "draws": {"core", "kernels"},
     "schedules": {"core", "kernels", "draws"},
     "trim": {"core", "kernels", "draws"},
-    "algorithms": RULES | PLUGINS | {"public", "references"},
+    "algorithms": RULES | PLUGINS | {"certify", "public", "references"},
     "instances": {"core", "kernels"},
     "engine": {"constants", "designs", "raw", "core", "kernels", "instances"},
     "evaluate": {"core"},
