@@ -9,6 +9,7 @@ simulation is markers with intervals (thin lines guide the eye), bounds are dash
 """
 
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -80,6 +81,11 @@ OWN = ("#ee3377", "#004488", "#bb5566", "#000000", "#994f00")
 """For code that is named by its file: colours of no registered algorithm."""
 _HOLLOW = ("o", "s", "D", "^", "v", "p", "h")
 _SPARE_MARKERS = ("d", "*", "8", "1", "2", "3")
+
+
+_COMMENTS = re.compile(r"\s*<!--.*?-->", re.DOTALL)
+_SIZES = re.compile(r' (?:width|height|version|xmlns(?::\w+)?)="[^"]*"')
+"""What the first tag of an SVG needs in a file of its own alone."""
 
 
 class Look(NamedTuple):
@@ -305,3 +311,17 @@ def save(figure: Figure, path: Path, rc: dict[Any, Any] = RC, dpi: int = DPI) ->
         picture.quantize(256, dither=Image.Dither.NONE).save(content, kind, dpi=(dpi, dpi), optimize=True)
     write_whole(path, lambda file: file.write(content.getvalue()))
     return path
+
+
+def svg(figure: Figure, rc: dict[Any, Any] = RC) -> str:
+    """A figure as an SVG element for a page of HTML: text as outlines, as wide as its place.
+
+    Equal figures give equal elements.
+    """
+    content = io.StringIO()
+    with mpl.rc_context(rc):
+        figure.savefig(content, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    element = content.getvalue()
+    element = _COMMENTS.sub("", element[element.index("<svg ") :])
+    head, end, rest = element.partition(">")
+    return _SIZES.sub("", head) + end + rest.strip().replace("xlink:href=", "href=")
