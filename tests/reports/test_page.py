@@ -35,14 +35,13 @@ def hostile() -> Report:
 def test_text_is_shown_and_never_obeyed() -> None:
     """Seen to fail without autoescape, and with the caption marked as safe."""
     text = page.render(hostile())
-    read = whole(text.replace("https://a.test", "a.test"))
+    read = whole(text)
     assert [name for name, _ in read.tags].count("script") == 1
     assert "img" not in [name for name, _ in read.tags]
     assert not [name for _, attributes in read.tags for name in attributes if name.startswith("on")]
-    assert read.text.count(HOSTILE.replace("https://a.test", "a.test")) == 13
+    assert read.text.count(HOSTILE) == 13
     assert read.tables == [
-        [[HOSTILE.replace("https://a.test", "a.test"), "value"], [HOSTILE.replace("https://a.test", "a.test"), "2.0"]]
-        + [["b", "-"]],
+        [[HOSTILE, "value"], [HOSTILE, "2.0"], ["b", "-"]],
         [["a", "b"]],
     ]
 
@@ -50,7 +49,7 @@ def test_text_is_shown_and_never_obeyed() -> None:
 def test_numbers_are_sorted_by_what_is_behind_them() -> None:
     """Seen to fail with keys of NaN: a comparison with it is never true, and the order that of nobody."""
     table = ReportTable("t", ("name", "n", "x"), ((page.entry("a"), page.entry(12_000), page.number(0.5, ".50")),))
-    empty = table.rows[0][:2] + (page.number(float("inf"), "-"),)
+    empty = (*table.rows[0][:2], page.number(float("inf"), "-"))
     read = whole(page.render(Report("r", ("s",), tables=(table._replace(rows=(*table.rows, empty)),))))
     cells = [(name, tag.get("class"), tag.get("data-key")) for name, tag in read.tags if name in ("td", "th")]
     assert cells[:3] == [("th", None, None), ("th", "number", None), ("th", "number", None)]
