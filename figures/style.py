@@ -86,6 +86,8 @@ _SPARE_MARKERS = ("d", "*", "8", "1", "2", "3")
 _COMMENTS = re.compile(r"\s*<!--.*?-->", re.DOTALL)
 _SIZES = re.compile(r' (?:width|height|version|xmlns(?::\w+)?)="[^"]*"')
 """What the first tag of an SVG needs in a file of its own alone."""
+_ENLARGED = 1.4
+"""Times the size at which a figure is drawn, on a page at most."""
 
 
 class Look(NamedTuple):
@@ -314,7 +316,7 @@ def save(figure: Figure, path: Path, rc: dict[Any, Any] = RC, dpi: int = DPI) ->
 
 
 def svg(figure: Figure, rc: dict[Any, Any] = RC) -> str:
-    """A figure as an SVG element for a page of HTML: text as outlines, as wide as its place.
+    """A figure as an SVG element for a page of HTML: text as outlines, as wide as its place, but not much enlarged.
 
     Equal figures give equal elements.
     """
@@ -324,4 +326,5 @@ def svg(figure: Figure, rc: dict[Any, Any] = RC) -> str:
     element = content.getvalue()
     element = _COMMENTS.sub("", element[element.index("<svg ") :])
     head, end, rest = element.partition(">")
-    return _SIZES.sub("", head) + end + rest.strip().replace("xlink:href=", "href=")
+    widest = f' style="max-width: {_ENLARGED * 72 * figure.get_figwidth():.0f}pt"'
+    return _SIZES.sub("", head) + widest + end + rest.strip().replace("xlink:href=", "href=")

@@ -14,6 +14,7 @@ import typer
 from sim.cli import common, interrupt, options, programs, run_files
 from sim.cli.policy import named
 from sim.cli.spending import amount_columns, amount_text, amounts, at_most, caps_columns, show_run
+from sim.reports import page
 
 if TYPE_CHECKING:
     from sim.adapters.live import RunStep
@@ -53,6 +54,7 @@ def tune(
     no_probe: Annotated[bool, typer.Option("--no-probe", help="With --plan: plan without it, ask nothing.")] = False,
     yes: options.Yes = False,
     accept_unreadable: Unreadable = False,
+    report: options.Report = None,
 ) -> None:
     """Choose a prompt and a scale for a live model, within caps.
 
@@ -83,6 +85,7 @@ def tune(
     from sim.adapters.run_file import queries
 
     run = reading.load(config)
+    page.check_place(report, run.out)
     items = driver.load_items(run)
     for sentence in queries.unfilled(run.queries, run.prompts):
         _say(f"note: {sentence}")
@@ -109,8 +112,8 @@ def tune(
         if not yes and not common.agreed("Spend it?"):
             common.stop("stopped before the first round; the probe is kept", common.INTERRUPTED)
         before = live.ledger.spent
-        with progress() as report:
-            result = driver.rounds_of(live, items, spec, strategy, report)
+        with progress() as told:
+            result = driver.rounds_of(live, items, spec, strategy, told)
         spent, charged = live.ledger.spent, live.ledger.spent.minus(before)
         seen, more = dict(live.reader.seen), planning.rest(planned, run, live.sampler)
     facts = {
@@ -126,6 +129,10 @@ def tune(
     file.save(run.out / "policy.json", run, result.choices, amounts(spent), facts)
     _save_arms(run, result)
     _show_result(run, result, spent, charged, seen)
+    if report is not None:
+        from sim.cli.pages import parts, tuning
+
+        parts.write(tuning.report(run, result, spent, facts), report)
     if result.stopped is not None:
         common.stop(_capped(result, *more), common.CAPPED)
     return None

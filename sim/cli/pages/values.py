@@ -67,12 +67,13 @@ def best(found: "Estimates", prompts: Sequence[str], contexts: Sequence[str]) ->
     from sim.cli.digits import shown
 
     arms: dict[tuple[int, int], list[str]] = {}
+    numbered = ["context " * name.isdecimal() + name for name in contexts]
     for context, own in enumerate(found.value):
         prompt, scale = divmod(int(np.nanargmax(own.round(12))), own.shape[1])
         value, low, high = (float(part[context, prompt, scale]) for part in found)
         text = shown(own)
         interval = f", {text(low)} to {text(high)}" if low == low else ""
-        arms.setdefault((prompt, scale), []).append(f"{contexts[context]} (value {text(value)}{interval})")
+        arms.setdefault((prompt, scale), []).append(f"{numbered[context]} (value {text(value)}{interval})")
     return [
         f"Prompt {prompts[prompt]} with N = {scale + 1} is best for {', '.join(said)}."
         for (prompt, scale), said in arms.items()
