@@ -85,7 +85,7 @@ _SPARE_MARKERS = ("d", "*", "8", "1", "2", "3")
 
 _COMMENTS = re.compile(r"\s*<!--.*?-->", re.DOTALL)
 _SIZES = re.compile(r' (?:width|height|version|xmlns(?::\w+)?)="[^"]*"')
-"""What the first tag of an SVG needs in a file of its own alone."""
+"""Attributes of an SVG that only a file of its own needs."""
 _ENLARGED = 1.4
 """Times the size at which a figure is drawn, on a page at most."""
 

@@ -21,7 +21,7 @@ ENDINGS = (".html", ".htm")
 _INNER = re.compile(r'(\bid="|href="#|url\(#)')
 """Places of an SVG that name one of its own parts."""
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-"""What no page of HTML may hold."""
+"""Controls, which no page of HTML may hold."""
 
 
 class Shown(NamedTuple):
