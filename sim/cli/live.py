@@ -66,6 +66,8 @@ def tune(
 
     Example: iapo tune --example --out run.toml, then iapo tune run.toml --plan
     """
+    if report is not None and (plan or example or schema):
+        raise ValueError("--report is of a run; --plan, --example and --schema end before one")
     if schema:
         return run_files.write_schema(out)
     if example:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from sim.cli import common
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -116,20 +118,16 @@ def verdict(trials: "pd.DataFrame", held_out: bool = False) -> str:
     ceiling = " on held-out queries" if held_out else "" if np.isnan(possible) else f" of {number(possible)} at best"
     worth = f"at T = {budget:,} its arms are worth {number(last[best].mean())}{ceiling}"
     if len(order) == 1:
-        return f"{best} was compared with no other: {worth} ({_paired(len(last)).replace('paired ', '')})."
+        return f"{best} was compared with no other: {worth} ({common.count(len(last), 'trial')})."
     second = order[1]
     apart = (last[best] - last[second]).to_numpy()
     p: Any = tables.summarise(learners, best).set_index(["algorithm", "budget"]).loc[(second, budget), "p_holm"]
     error = float(tables.sem(apart))
     difference = f"{number(apart.mean())}{'' if np.isnan(error) else f' ± {number(error)}'}"
-    basis = f"({_paired(len(apart))}, p = {p:.2g})"
+    basis = f"({common.count(len(apart), 'paired trial')}, p = {p:.2g})"
     if p < SIGNIFICANT:
         return f"{best} won: {worth}, {difference} more than {second}'s {basis}."
     return f"{best} leads, but nobody won: {worth}; its {difference} over {second} are not beyond their error {basis}."
-
-
-def _paired(trials: int) -> str:
-    return f"{trials:,} paired {'trial' if trials == 1 else 'trials'}"
 
 
 def verdicts(trials: "pd.DataFrame", held_out: dict[str, bool]) -> Sequence[str]:

@@ -79,7 +79,7 @@ def values(
     95 % interval over queries that holds by itself.
     Contexts, and prompts without a name, count from 0. With --context every prompt is shown, best first.
     --out writes every value (context, prompt, scale, value; of a log low and high, too), prompts by name where they
-    have one.
+    have one. The page of --report has every context.
 
     Example: iapo values crossover
     """

@@ -103,7 +103,7 @@ def test_values_of_a_log_have_intervals_and_say_what_they_stand_on(tmp_path: Pat
 
 def test_a_live_run_has_a_page_and_no_key_in_it(folder: Path) -> None:
     """The arms are those of the policy file and of arms.csv. Seen to fail with arms that no pull is of."""
-    priced = RUN.replace("max_tokens", "cost = 5\nmax_tokens").replace("budget = 400", "budget = 200")
+    priced = RUN.replace("max_tokens", "cost = 5\nmax_tokens")
     with serving(Model(answer=digit)) as url:
         file = write(folder, url, priced)
         refused(iapo("tune", file, "--yes", "--report", folder / "r.pdf"), r"its name ends with \.html")
@@ -124,13 +124,21 @@ def test_a_live_run_has_a_page_and_no_key_in_it(folder: Path) -> None:
     assert "[0.75] {query}" in found.text
 
 
+def test_a_plan_has_no_page(folder: Path) -> None:
+    """Seen to fail where the option was read and no page came."""
+    for end in ("--plan", "--schema", "--example"):
+        refused(iapo("tune", folder / "run.toml", end, "--report", folder / "r.html"), "--report is of a run")
+
+
 def test_a_capped_run_has_its_page_all_the_same(folder: Path) -> None:
     """And ends with the exit code of a cap. Seen to fail with the page written after the end."""
-    text = RUN.replace("max_tokens", "cost = 5\nmax_tokens") + "[caps]\ncompletions = 150\n"
+    text = RUN.replace("max_tokens", "cost = 5\nmax_tokens").replace('"psst"\nbudget = 400', '"uniform"\nbudget = 360')
     with serving(Model(answer=digit)) as url:
-        result = iapo("tune", write(folder, url, text), "--yes", "--report", folder / "r.html")
+        result = iapo(
+            "tune", write(folder, url, f"{text}[caps]\ntokens = 1200\n"), "--yes", "--report", folder / "r.html"
+        )
     assert result.exit_code == common.CAPPED, result.output
-    assert "A cap stopped the run (caps.completions is 150" in read(folder / "r.html").text
+    assert "A cap stopped the run (caps.tokens is " in read(folder / "r.html").text
 
 
 def verdicts(**said: str) -> pd.DataFrame:

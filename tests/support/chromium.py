@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+_PATIENCE = 600_000
+"""Milliseconds: a busy machine is no failure."""
 
 
 @contextmanager
@@ -30,8 +32,11 @@ def opened(**options: Any) -> Iterator[tuple[Any, list[str]]]:
 
     root = os.name == "posix" and os.geteuid() == 0
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=place, args=["--no-sandbox"] if root else [])
+        browser = driver.chromium.launch(
+            executable_path=place, args=["--no-sandbox"] if root else [], timeout=_PATIENCE
+        )
         page, complaints = browser.new_page(**options), []
+        page.set_default_timeout(_PATIENCE)
         page.on("console", lambda said: complaints.append(f"{said.type}: {said.text}"))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on(

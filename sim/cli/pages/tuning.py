@@ -125,7 +125,7 @@ def _arms(result: "RunResult", contexts: list[str], prompts: list[str]) -> page.
 def _spent(run: "Config", spent: "Amount") -> page.ReportTable:
     rows = (("spent", *spending.amount_columns(spent)), ("caps", *spending.caps_columns(run)))
     entries = tuple(tuple(map(page.entry, row)) for row in rows)
-    return page.ReportTable("Cost", ("", "completions", "tokens", "money"), entries)
+    return page.ReportTable("Cost", ("account", "completions", "tokens", "money"), entries)
 
 
 def _settings(run: "Config") -> dict[str, Any]:
