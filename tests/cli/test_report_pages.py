@@ -25,7 +25,7 @@ def read(path: Path) -> Page:
 
 
 def test_a_comparison_has_a_page_with_every_cell(tmp_path: Path) -> None:
-    """In the folder of the results, which the command makes. Seen to fail with the rows of one environment alone."""
+    """In the folder of the results, which the command makes."""
     out = tmp_path / "results"
     result = iapo("compare", "crossover", "two-arm", *QUICK, "--budget", 50, "--out", out, "--report", out / "r.html")
     assert result.exit_code == 0, result.output
@@ -52,7 +52,6 @@ def test_a_comparison_has_a_page_with_every_cell(tmp_path: Path) -> None:
     ],
 )
 def test_a_bad_place_is_refused_before_the_work(tmp_path: Path, place: str, sentence: str) -> None:
-    """Seen to fail with the place looked at after the work."""
     report = ("--report", tmp_path / place)
     refused(iapo("compare", "crossover", *QUICK, "--out", tmp_path / "out", *report), sentence)
     refused(iapo("verify", "--quick", "--family", "two-arm", "--out", tmp_path / "out", *report), sentence)
@@ -76,7 +75,7 @@ def test_exact_values_have_a_page_without_intervals(tmp_path: Path) -> None:
 
 
 def test_values_of_a_log_have_intervals_and_say_what_they_stand_on(tmp_path: Path) -> None:
-    """Of a prompt whose name is code, too. Seen to fail with names as they are."""
+    """Of a prompt whose name is code, too."""
     right = np.array([[3] * 12, [4 * (x % 2) for x in range(12)]])
     data = Dataset(
         name="four",
@@ -102,7 +101,7 @@ def test_values_of_a_log_have_intervals_and_say_what_they_stand_on(tmp_path: Pat
 
 
 def test_a_live_run_has_a_page_and_no_key_in_it(folder: Path) -> None:
-    """The arms are those of the policy file and of arms.csv. Seen to fail with arms that no pull is of."""
+    """The arms are those of the policy file and of arms.csv."""
     pytest.importorskip("openai", reason="the extra [llm] is not installed")
     priced = RUN.replace("max_tokens", "cost = 5\nmax_tokens")
     with serving(Model(answer=digit)) as url:
@@ -126,13 +125,12 @@ def test_a_live_run_has_a_page_and_no_key_in_it(folder: Path) -> None:
 
 
 def test_a_plan_has_no_page(folder: Path) -> None:
-    """Seen to fail where the option was read and no page came."""
     for end in ("--plan", "--schema", "--example"):
         refused(iapo("tune", folder / "run.toml", end, "--report", folder / "r.html"), "--report is of a run")
 
 
 def test_a_capped_run_has_its_page_all_the_same(folder: Path) -> None:
-    """And ends with the exit code of a cap. Seen to fail with the page written after the end."""
+    """And ends with the exit code of a cap."""
     pytest.importorskip("openai", reason="the extra [llm] is not installed")
     text = RUN.replace("max_tokens", "cost = 5\nmax_tokens").replace('"psst"\nbudget = 400', '"uniform"\nbudget = 360')
     with serving(Model(answer=digit)) as url:
@@ -149,7 +147,6 @@ def verdicts(**said: str) -> pd.DataFrame:
 
 
 def test_the_sentence_on_bounds_names_what_is_violated() -> None:
-    """Seen to fail with the number of bounds that hold where one is violated."""
     fine = verification.verdict(verdicts(a="holds", b="vacuous", c="not resolved"))
     assert fine.startswith("No bound is violated in 3 cases (3 bounds")
     assert "1 hold, " in fine
@@ -175,7 +172,7 @@ def trials(**acr: list[float]) -> pd.DataFrame:
 
 
 def test_verdicts_do_without_an_oracle_and_without_a_second() -> None:
-    """By hand. The best on training queries is no ceiling on held-out ones. Seen to fail where it is shown as one."""
+    """By hand. The best on training queries is no ceiling on held-out ones."""
     gain = [0.01 * k for k in range(1, 11)]
     two = trials(a=[0.5] * 10, b=[0.5 + one for one in gain])
     assert ranking.verdict(two).startswith("b won: at T = 9 its arms are worth 0.5550, 0.0550 ± ")

@@ -42,10 +42,7 @@ def _column(browser: object, number: int) -> list[str]:
 
 
 def test_tables_are_sorted_by_mouse_and_by_keyboard(place: str) -> None:
-    """By number, by text with the numbers in it, up and down; what is missing is last; equal rows keep their order.
-
-    Seen to fail with numbers sorted as text, with the missing first when downwards, and without buttons.
-    """
+    """By number, by text with the numbers in it, up and down; what is missing is last; equal rows keep their order."""
     with opened() as (browser, complaints):
         browser.goto(place)
         money = browser.get_by_role("button", name="money")
@@ -66,7 +63,7 @@ def test_tables_are_sorted_by_mouse_and_by_keyboard(place: str) -> None:
 
 
 def test_a_phone_shows_it_without_moving_sideways(place: str) -> None:
-    """Wide things move inside their own place. Seen to fail with a table that may not, and without the viewport."""
+    """Wide things move inside their own place."""
     with opened(**PHONE) as (browser, complaints):
         browser.goto(place)
         assert browser.evaluate("document.documentElement.scrollWidth") <= 390
@@ -76,7 +73,7 @@ def test_a_phone_shows_it_without_moving_sideways(place: str) -> None:
 
 
 def test_it_is_seen_and_printed_in_light_and_dark(place: str, tmp_path: Path) -> None:
-    """Ink differs from paper, pictures stay on white, print has no arrows. Seen to fail with one ink for both."""
+    """Ink differs from paper, pictures stay on white, print has no arrows."""
     seen = {}
     with opened(viewport={"width": 1000, "height": 700}) as (browser, complaints):
         browser.goto(place)

@@ -33,7 +33,6 @@ def hostile() -> Report:
 
 
 def test_text_is_shown_and_never_obeyed() -> None:
-    """Seen to fail without autoescape, and with the caption marked as safe."""
     text = page.render(hostile())
     read = whole(text)
     assert [name for name, _ in read.tags].count("script") == 1
@@ -47,7 +46,6 @@ def test_text_is_shown_and_never_obeyed() -> None:
 
 
 def test_numbers_are_sorted_by_what_is_behind_them() -> None:
-    """Seen to fail with keys of NaN: a comparison with it is never true, and the order that of nobody."""
     table = ReportTable("t", ("name", "n", "x"), ((page.entry("a"), page.entry(12_000), page.number(0.5, ".50")),))
     empty = (*table.rows[0][:2], page.number(float("inf"), "-"))
     read = whole(page.render(Report("r", ("s",), tables=(table._replace(rows=(*table.rows, empty)),))))
@@ -72,7 +70,6 @@ def test_a_row_of_another_length_is_refused() -> None:
 
 
 def test_equal_reports_are_equal_pages_and_hold_what_utf_8_can(tmp_path: Path) -> None:
-    """Seen to fail with a control that no page may hold, and with a lone surrogate."""
     report = hostile()._replace(sentences=("nul \x00, half \ud800, fine \u00e9",))
     first, second = (page.save(report, tmp_path / name).read_bytes() for name in ("a.html", "b.html"))
     assert first == second
@@ -113,10 +110,7 @@ def test_a_closed_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_values_are_drawn_where_they_are_known() -> None:
-    """Of seven prompts six are named, those that are best first; a context without intervals has no band.
-
-    Seen to fail with prompts in the order of their numbers.
-    """
+    """Of seven prompts six are named, those that are best first; a context without intervals has no band."""
     value = np.linspace(0, 1, 7)[None, :, None] * np.array([0.5, 0.8, 1.0, np.nan])
     value = np.concatenate([value, value[:, ::-1]])
     low, high = value - 0.1, value + 0.1

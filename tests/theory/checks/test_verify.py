@@ -198,7 +198,7 @@ def test_the_table_holds_what_is_known(quick: tuple[Path, verify.VerifyResult]) 
 
 
 def test_a_verification_has_a_page(quick: tuple[Path, verify.VerifyResult], tmp_path: Path) -> None:
-    """Made of cells that are kept. Seen to fail with the verdicts of one bound alone."""
+    """Made of cells that are kept."""
     out, result = quick
     options = ["--family", "two-arm", "--workers", "1", "--out", str(out), "--report", str(tmp_path / "r.html")]
     found = CliRunner().invoke(app, ["verify", "--quick", *options])
