@@ -9,6 +9,7 @@ simulation is markers with intervals (thin lines guide the eye), bounds are dash
 """
 
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -80,6 +81,13 @@ OWN = ("#ee3377", "#004488", "#bb5566", "#000000", "#994f00")
 """For code that is named by its file: colours of no registered algorithm."""
 _HOLLOW = ("o", "s", "D", "^", "v", "p", "h")
 _SPARE_MARKERS = ("d", "*", "8", "1", "2", "3")
+
+
+_COMMENTS = re.compile(r"\s*<!--.*?-->", re.DOTALL)
+_SIZES = re.compile(r' (?:width|height|version|xmlns(?::\w+)?)="[^"]*"')
+"""Attributes of an SVG that only a file of its own needs."""
+_ENLARGED = 1.4
+"""Times the size at which a figure is drawn, on a page at most."""
 
 
 class Look(NamedTuple):
@@ -306,3 +314,18 @@ def save(figure: Figure, path: Path, rc: dict[Any, Any] = RC, dpi: int = DPI) ->
         picture.quantize(256, dither=Image.Dither.NONE).save(content, kind, dpi=(dpi, dpi), optimize=True)
     write_whole(path, lambda file: file.write(content.getvalue()))
     return path
+
+
+def svg(figure: Figure, rc: dict[Any, Any] = RC) -> str:
+    """A figure as an SVG element for a page of HTML: text as outlines, as wide as its place, but not much enlarged.
+
+    Equal figures give equal elements.
+    """
+    content = io.StringIO()
+    with mpl.rc_context(rc):
+        figure.savefig(content, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    element = content.getvalue()
+    element = _COMMENTS.sub("", element[element.index("<svg ") :])
+    head, end, rest = element.partition(">")
+    widest = f' style="max-width: {_ENLARGED * 72 * figure.get_figwidth():.0f}pt"'
+    return _SIZES.sub("", head) + widest + end + rest.strip().replace("xlink:href=", "href=")

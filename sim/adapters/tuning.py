@@ -232,7 +232,13 @@ def save(live: Session[Config], result: driver.RunResult, num_items: int) -> Pat
 def _save_policy(live: Session[Config], result: driver.RunResult, num_items: int, name: str) -> None:
     """Write a policy file of that name."""
     run = live.config
-    facts = {
+    files.save(run.out / name, run, result.choices, spent_parts(live.ledger.spent), facts(live, result, num_items))
+
+
+def facts(live: Session[Config], result: driver.RunResult, num_items: int) -> dict[str, Any]:
+    """Facts of a run besides its policy, as the policy file has them."""
+    run = live.config
+    return {
         "complete": result.stopped is None,
         "stopped": result.stopped,
         "rounds": result.rounds,
@@ -243,7 +249,6 @@ def _save_policy(live: Session[Config], result: driver.RunResult, num_items: int
         "seen": dict(live.reader.seen),
         "sure": None if result.sure is None else result.sure.facts(),
     }
-    files.save(run.out / name, run, result.choices, spent_parts(live.ledger.spent), facts)
 
 
 def _save_arms(run: Config, result: driver.RunResult) -> None:

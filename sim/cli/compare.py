@@ -4,12 +4,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sim import defaults
-from sim.cli import common, completion, interrupt, options, workers
+from sim.cli import common, completion, interrupt, options, ranking, workers
+from sim.reports import page
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 ENVS = ["synth-bernoulli", "synth-categorical"]
 BUDGETS = [500, 1000, 2000, 5000, 10000]
-SIGNIFICANT = 0.05
 
 
 @common.command
@@ -63,6 +63,7 @@ def compare(
     processes: workers.Workers = None,
     dask: workers.Dask = None,
     cache_dir: workers.CacheDir = None,
+    report: options.Report = None,
 ) -> None:
     """Compare algorithms on environments, with exact scores.
 
@@ -75,6 +76,7 @@ def compare(
     Example: iapo compare MATH_final.pkl --algorithm psst --algorithm ucb --budget 1k --budget 5k --out math
     """
     named = [*(place or ()), *(env or ())] or ENVS
+    page.check_place(report, out)
     options.check_names(named, (text for text in algorithm or () if text != defaults.EVERY))
     from sim import plugins
     from sim.comparison import compare as driver
@@ -91,20 +93,27 @@ def compare(
     result = carry_out(plan, out, processes, dask, cache_dir)
     from figures.results import compare as figure
     from sim import envs
-    from sim.cli.worlds import bases
+    from sim.cli.pages import comparison, parts
+    from sim.cli.worlds import bases, say_basis
 
     worlds = [envs.get(str(name)) for name in plan.envs]
-    pictures = save_pictures(figure.draw(result.summary, bases(worlds)), out, "compare")
+    drawn = figure.draw(result.summary, bases(worlds))
+    pictures = save_pictures(drawn, out, "compare")
     _show(plan, result)
-    for sentence in driver.replaced(plan):
+    unresolved = [*driver.replaced(plan), *_unresolved(worlds)]
+    for sentence in unresolved:
         common.console().print(common.plain(sentence))
-    _say_unresolved(worlds)
+    for world in worlds:
+        say_basis(common.console(), world, world.name)
     if not algorithm:
         recommended = (
             f"{defaults.RECOMMENDED} is recommended: {defaults.WHY}; " if defaults.RECOMMENDED in texts else ""
         )
         typer.echo(f"{recommended}--algorithm all compares all")
     typer.echo(f"\nIn {out}: {', '.join((*driver.FILES, *pictures))}")
+    if report is not None:
+        notes = [*unresolved, *(f"{name}: {said}" for name, said in bases(worlds).items())]
+        parts.write(comparison.report(plan, result, drawn, notes, out), report)
 
 
 def _contenders(environments: list[str], named: list[str] | tuple[()]) -> tuple[str, ...]:
@@ -145,18 +154,17 @@ def save_pictures(picture: "Figure", out: Path, name: str, **look: Any) -> list[
     return [style.save(picture, out / f"{name}.{kind}", **look).name for kind in ("png", "pdf")]
 
 
-def _say_unresolved(worlds: "Sequence[NamedSource]") -> None:
-    """What trials on fixed worlds cannot tell apart, and what values of logs stand on."""
-    from sim.cli.worlds import say_basis
+def _unresolved(worlds: "Sequence[NamedSource]") -> list[str]:
+    """Sentences about what trials on fixed worlds cannot tell apart."""
     from sim.comparison import cells
     from theory.truth import unresolved, whole_values
 
-    console = common.console()
-    for world in worlds:
-        if not world.source.fresh:
-            for sentence in unresolved(world, whole_values(world), cells.context_names(world)):
-                console.print(common.plain(f"{world.name}: {sentence}"))
-        say_basis(console, world, world.name)
+    fixed = [world for world in worlds if not world.source.fresh]
+    return [
+        f"{world.name}: {sentence}"
+        for world in fixed
+        for sentence in unresolved(world, whole_values(world), cells.context_names(world))
+    ]
 
 
 @contextmanager
@@ -231,46 +239,12 @@ def show_table(
         result: what came out.
         seconds: whether to show them.
     """
-    import numpy as np
     from rich.text import Text
 
-    from sim.cli.digits import shown
-
-    cells = rows.set_index(["algorithm", "budget"])
-    oracle = rows["algorithm"].str.startswith("oracle")
-    best = rows[~oracle].groupby("budget")["acr_mean"].max()
-    every, marks = rows["acr_mean"].to_numpy(), {}
-    for at, cell in cells.iterrows():
-        text, budget = cast(tuple[str, int], at)
-        top = not text.startswith("oracle") and cell["acr_mean"] == best[budget]
-        marks[text, budget] = ("^" if top else "") + ("*" if cell["p_holm"] < SIGNIFICANT else "")
-    width = max(map(len, marks.values()))
-    number = shown(every, max(float(np.ptp(every)), float(rows["acr_sem"].to_numpy().max())))
-    body = []
-    for text in best_first(rows):
-        entries = []
-        for budget in plan.budgets:
-            cell, mark = cast(Any, cells.loc[text, budget]), marks[text, budget]
-            entry = f"{number(cell['acr_mean'])} ±{number(cell['acr_sem'])}{mark:{width}}"
-            entries.append(Text(entry, "bold" if "^" in mark else ""))
-        spent = result.seconds[env, text]
-        body.append((text, *entries, *((f"{spent.compile:.1f}", f"{spent.run:.1f}") if seconds else ())))
-    queries = "held-out queries" if result.held_out[env] else "the training queries (there is no split)"
-    apart = ", the oracle apart" if oracle.any() else ""
-    common.show(
-        console,
-        f"{env}: average contextual return on {queries}, mean ± standard error over {plan.trials:,} trials",
-        ("algorithm", *(f">T = {budget:,}" for budget in plan.budgets), *((">compile s", ">run s") if seconds else ())),
-        body,
-        f"Best first at T = {max(plan.budgets):,}. ^ best at its budget{apart}; * differs from {plan.reference} "
-        f"(Wilcoxon signed-rank, Holm-corrected, p < {SIGNIFICANT})",
-    )
-
-
-def best_first(rows: "pd.DataFrame") -> list[str]:
-    """Algorithms of one environment by their mean ACR at the largest budget; equal ones stay in their order."""
-    last = rows[rows["budget"] == rows["budget"].max()]
-    return list(map(str, last.sort_values("acr_mean", ascending=False, kind="stable")["algorithm"]))
+    found = ranking.ranked(env, rows, plan, result, seconds)
+    body = [[name, *(Text(text, "bold" if ranking.BEST in text else "") for text in own)] for name, *own in found.rows]
+    columns = (found.columns[0], *(f">{column}" for column in found.columns[1:]))
+    common.show(console, found.title, columns, body, found.caption)
 
 
 @common.command

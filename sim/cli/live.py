@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -11,6 +11,7 @@ from sim.cli import common, events, interrupt, options, programs, run_files
 from sim.cli import until as surely
 from sim.cli.progress import run_progress
 from sim.cli.spending import amount_columns, amount_text, at_most, caps_columns, show_run
+from sim.reports import page
 
 if TYPE_CHECKING:
     from sim.adapters.paid.ledger import Amount
@@ -54,6 +55,7 @@ def tune(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print events for machines, a line of JSON each; takes --yes.")
     ] = False,
+    report: options.Report = None,
 ) -> None:
     """Choose a prompt and a scale for a live model, within caps.
 
@@ -65,6 +67,8 @@ def tune(
 
     Example: iapo tune --example --out run.toml, then iapo tune run.toml --plan
     """
+    if report is not None and (plan or example or schema):
+        raise ValueError("--report is of a run; --plan, --example and --schema end before one")
     if schema:
         return run_files.write_schema(out)
     if example:
@@ -84,22 +88,34 @@ def tune(
         from sim.adapters import until as going_on
 
         run = going_on.load(config, until, target, more)
-        return _tune(run, plan, no_probe, yes, accept_unreadable, as_json)
+        return _tune(run, _Asked(plan, no_probe, yes, accept_unreadable, as_json, report))
 
 
-def _tune(run: "Config", plan: bool, no_probe: bool, yes: bool, accept_unreadable: bool, as_json: bool) -> None:
-    """A run; `as_json` says it in events."""
+class _Asked(NamedTuple):
+    """Options of `iapo tune` besides those that change the run."""
+
+    plan: bool
+    no_probe: bool
+    yes: bool
+    accept_unreadable: bool
+    as_json: bool
+    report: Path | None
+
+
+def _tune(run: "Config", asked: _Asked) -> None:
+    """A run, as it was asked for."""
     from sim.adapters import doubts, planning, tuning
     from sim.adapters import tune as driver
     from sim.adapters.run_file import queries
 
+    page.check_place(asked.report, run.out)
     items = driver.load_items(run)
     for sentence in queries.unfilled(run.queries, run.prompts):
         _say(f"note: {sentence}")
     programs.keep()
     driver.check(run)
     odd = driver.replaced(run) or driver.assumed(run)
-    if as_json:
+    if asked.as_json:
         events.run(run, len(items))
         if odd:
             _say(f"note: {odd}")
@@ -107,38 +123,43 @@ def _tune(run: "Config", plan: bool, no_probe: bool, yes: bool, accept_unreadabl
         show_run(run, len(items), odd)
     with connected(run) as live:
         needed_probe = bool(driver.probe_wants(live, items))
-        if no_probe:
+        if asked.no_probe:
             costs = driver.unmeasured(run)
         else:
             needed = planning.need(live, driver.probe_wants(live, items))
             planning.check_cap(run, needed, items, live.sampler)
-            if not as_json:
-                _confirm_probe(needed, yes)
+            if not asked.as_json:
+                _confirm_probe(needed, asked.yes)
             costs = driver.probe(live, items)
-            _check_probe(live, items, accept_unreadable or plan, yes)
-        if not needed_probe and not accept_unreadable:
+            _check_probe(live, items, asked.accept_unreadable or asked.plan, asked.yes)
+        if not needed_probe and not asked.accept_unreadable:
             live.reader.look = doubts.first_look
         spec, strategy = driver.world(run, costs, items)
         planned = planning.plan(run, spec, costs, items, live.sampler)
-        if as_json:
+        if asked.as_json:
             events.plan(planned, live.ledger.spent)
         else:
             _show_plan(run, planned, live)
-        if plan:
+        if asked.plan:
             return
-        if not yes and not common.agreed("Spend it?"):
+        if not asked.yes and not common.agreed("Spend it?"):
             common.stop("stopped before the first round; the probe is kept", common.INTERRUPTED)
         before = live.ledger.spent
-        with run_progress(run, planned, live.ledger, as_json) as report:
-            result = driver.rounds_of(live, items, spec, strategy, report, tuning.keeper(live, len(items)))
+        with run_progress(run, planned, live.ledger, asked.as_json) as told:
+            result = driver.rounds_of(live, items, spec, strategy, told, tuning.keeper(live, len(items)))
         spent, charged = live.ledger.spent, live.ledger.spent.minus(before)
         seen, rest = dict(live.reader.seen), planning.rest(planned, run, live.sampler)
     tuning.save(live, result, len(items))
-    if as_json:
+    if asked.as_json:
         events.policy(run, result, spent, charged, seen)
     else:
         _show_result(run, result, spent, charged, seen)
         surely.show(run, result)
+    if asked.report is not None:
+        from sim.cli.pages import parts
+        from sim.cli.pages import tuning as tuned
+
+        parts.write(tuned.report(run, result, spent, tuning.facts(live, result, len(items))), asked.report)
     if result.stopped is not None:
         common.stop(_capped(result, *rest), common.CAPPED)
 

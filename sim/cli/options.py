@@ -159,6 +159,14 @@ ContextNumber = Annotated[
 Table = Annotated[
     Path | None, typer.Option("--out", metavar="FILE", help="Write the whole table here, as .csv or .parquet.")
 ]
+Report = Annotated[
+    Path | None,
+    typer.Option(
+        "--report",
+        metavar="FILE",
+        help="Also write a page of HTML that needs nothing besides itself: the result in words, pictures, tables.",
+    ),
+]
 EnvironmentFile = Annotated[Path, typer.Option("--out", metavar="FILE", help="The .npz file to write.")]
 Plan = Annotated[bool, typer.Option("--plan", help="Say what it would cost, and stop. Asks nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before spending.")]

@@ -1,16 +1,15 @@
 """`iapo quickstart`: a first result in a minute of one core."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sim import defaults
-from sim.cli import common, compare
+from sim.cli import common, compare, ranking
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
 
 ENV = "long-scales"
 """Fixed and without a split: one table of exact values is the truth of every trial."""
@@ -55,7 +54,7 @@ def quickstart(
     )
     typer.echo(f"\n{crossing(values[int(costs.argmin())])}\n")
     compare.show_table(common.console(), ENV, result.summary, plan, result, seconds=False)
-    typer.echo(f"\n{verdict(result.trials)}")
+    typer.echo(f"\n{ranking.verdict(result.trials)}")
     typer.echo(f"\nIn {out}: {', '.join((*driver.FILES, *pictures))}\n\nNext:")
     for command, gives in NEXT:
         typer.echo(f"  {command:25}{gives}")
@@ -78,32 +77,3 @@ def crossing(values: "np.ndarray") -> str:
         f"its best N. Prompt {prompt} has {number(values[prompt, 0])} alone, and {number(values[prompt, scale])} with "
         f"N = {scale + 1}."
     )
-
-
-def verdict(trials: "pd.DataFrame") -> str:
-    """The sentence on who won at the largest budget, by how much, and whether that is beyond its error.
-
-    The difference to the next is paired by trial, with its standard error. The test is that of the table's stars, with
-    the winner as the reference.
-
-    Args:
-        trials: of one environment without a split, as `sim.comparison.tables.trial_rows` makes them: of the oracle and
-            of two algorithms at least.
-    """
-    from sim.cli.digits import shown
-    from sim.comparison import tables
-    from sim.references import REFERENCES
-
-    learners = trials[~trials["algorithm"].isin(REFERENCES)]
-    budget, possible = learners["budget"].max(), trials.loc[trials["algorithm"] == "oracle", "acr"].mean()
-    last = learners[learners["budget"] == budget].pivot(index="trial", columns="algorithm", values="acr")
-    best, second = last.mean().sort_values(ascending=False, kind="stable").index[:2]
-    apart = (last[best] - last[second]).to_numpy()
-    p: Any = tables.summarise(learners, best).set_index(["algorithm", "budget"]).loc[(second, budget), "p_holm"]
-    number = shown([*last.mean(), possible])
-    worth = f"at T = {budget:,} its arms are worth {number(last[best].mean())} of {number(possible)} at best"
-    difference = f"{number(apart.mean())} ± {number(float(tables.sem(apart)))}"
-    basis = f"({len(apart)} paired trials, p = {p:.2g})"
-    if p < compare.SIGNIFICANT:
-        return f"{best} won: {worth}, {difference} more than {second}'s {basis}."
-    return f"{best} leads, but nobody won: {worth}; its {difference} over {second} are not beyond their error {basis}."

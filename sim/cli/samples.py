@@ -18,7 +18,9 @@ _SAME = 12
 """Decimals beyond which values differ by rounding only."""
 
 
-def show_values(data: "Dataset", names: Sequence[str], labels: "Labels", context: int | None, out: Path | None) -> None:
+def show_values(
+    data: "Dataset", names: Sequence[str], labels: "Labels", context: int | None, out: Path | None
+) -> "Estimates":
     """Print unbiased values with intervals over queries, and what they stand on; write them where that is asked for.
 
     Args:
@@ -27,6 +29,9 @@ def show_values(data: "Dataset", names: Sequence[str], labels: "Labels", context
         labels: of its prompts.
         context: show every prompt of this one; the best arm of each when None.
         out: file for all values.
+
+    Returns:
+        All values.
     """
     from theory import samples
 
@@ -62,6 +67,7 @@ def show_values(data: "Dataset", names: Sequence[str], labels: "Labels", context
         common.show(console, f"{title}, context {names[context]}", columns, rows, caption)
     for sentence in samples.statements(data):
         console.print(common.plain(sentence), soft_wrap=True)
+    return found
 
 
 def _of(found: "Estimates", context: int) -> "Estimates":

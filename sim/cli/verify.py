@@ -10,6 +10,7 @@ import typer
 
 from sim.cli import common, completion, interrupt, options, workers
 from sim.cli.compare import save_pictures
+from sim.reports import page
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,6 +46,7 @@ def verify(
     processes: workers.Workers = None,
     dask: workers.Dask = None,
     cache_dir: workers.CacheDir = None,
+    report: options.Report = None,
 ) -> None:
     """Verify every guarantee against exact error and simulation.
 
@@ -55,6 +57,7 @@ def verify(
 
     Example: iapo verify --quick --out checked
     """
+    page.check_place(report, out)
     from sim import plugins
     from theory.checks import verify as driver
 
@@ -64,16 +67,21 @@ def verify(
     standing = common.LastWords(out)
     interrupt.last_words(standing)
     try:
-        with workers.pool(processes, dask, cache_dir) as pool, _progress() as report:
-            result = driver.verify(plan, out, executor=pool, report=standing.watching(report))
+        with workers.pool(processes, dask, cache_dir) as pool, _progress() as told:
+            result = driver.verify(plan, out, executor=pool, report=standing.watching(told))
     except driver.Interrupted as stopped:
         kept = f"{stopped.kept} of {stopped.total} cells are kept in {out}"
         common.stop(f"stopped: {kept}; the same command goes on from there", common.INTERRUPTED)
     from figures.results import verify as figure
 
-    pictures = save_pictures(figure.draw(result.table), out, "verify")
+    drawn = figure.draw(result.table)
+    pictures = save_pictures(drawn, out, "verify")
     _show(result)
     typer.echo(f"\nIn {out}: {', '.join((*driver.FILES, *pictures))}")
+    if report is not None:
+        from sim.cli.pages import parts, verification
+
+        parts.write(verification.report(result, drawn, _basis(result), out), report)
 
 
 @contextmanager
@@ -103,10 +111,13 @@ def _about(step: "VerifyStep") -> str:
 def _show(result: "VerifyResult") -> None:
     console = common.console()
     _table(console, result)
-    console.print(
-        f"\nVerdicts rest on exact probabilities or on {result.intervals} simultaneous (Bonferroni) intervals:\n"
-        "all of them are right with confidence 95 % (splitting's intervals are approximate).\n"
-        f"This call took {result.wall:.1f} s; {result.reused} cells were there before."
+    console.print(f"\n{_basis(result)}\nThis call took {result.wall:.1f} s; {result.reused} cells were there before.")
+
+
+def _basis(result: "VerifyResult") -> str:
+    return (
+        f"Verdicts rest on exact probabilities or on {result.intervals} simultaneous (Bonferroni) intervals:\n"
+        "all of them are right with confidence 95 % (splitting's intervals are approximate)."
     )
 
 

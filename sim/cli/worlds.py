@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sim.cli import common, options, programs
+from sim.reports import page
 
 if TYPE_CHECKING:
     import numpy as np
     from rich.console import Console
 
     from sim.envs.sources import NamedSource
+    from theory.samples import Estimates
 
 _ORIGIN = 300
 """Characters of an environment's origin that are shown."""
@@ -68,6 +70,7 @@ def values(
     ] = None,
     out: options.Table = None,
     seed: options.WorldSeed = 0,
+    report: options.Report = None,
 ) -> None:
     """Show the values of arms: the best one of every context.
 
@@ -76,11 +79,12 @@ def values(
     95 % interval over queries that holds by itself.
     Contexts, and prompts without a name, count from 0. With --context every prompt is shown, best first.
     --out writes every value (context, prompt, scale, value; of a log low and high, too), prompts by name where they
-    have one.
+    have one. The page of --report has every context.
 
     Example: iapo values crossover
     """
     env = options.environment(place, env)
+    page.check_place(report)
     import numpy as np
 
     from sim import envs
@@ -100,9 +104,14 @@ def values(
     if tie not in (None, *TIES):
         raise ValueError(f"tie is {tie!r}; allowed are {', '.join(TIES)}")
     if world.data is not None and world.data.completions is not None:
-        samples.show_values(world.data if tie is None else replace(world.data, tie=tie), names, labels, context, out)
+        data = world.data if tie is None else replace(world.data, tie=tie)
+        from theory.samples import statements
+
+        found = samples.show_values(data, names, labels, context, out)
         if out is not None:
             typer.echo(f"wrote {out}")
+        if report is not None:
+            _write_report(report, world, found, labels, names, statements(data), tie, seed)
         return
     table = whole_values(world, seed, tie)
     if out is not None:
@@ -127,9 +136,34 @@ def values(
             alone, best = (f"{text(of[prompt])}{'^' if of[prompt] == of.max() else ' '}" for of in (first, top))
             rows.append((labels(prompt), alone, own[prompt].argmax() + 1, best))
         common.show(console, f"{title}, context {names[context]}", columns, rows, "Best first. ^ best of its column.")
-    say_all(console, unresolved(world, table, names, seed))
+    unclear = unresolved(world, table, names, seed)
+    say_all(console, unclear)
     if out is not None:
         typer.echo(f"wrote {out}")
+    if report is not None:
+        from theory.samples import Estimates
+
+        none = np.full(table.shape, np.nan)
+        notes = [f"Exact values over all queries{world_shown(world, seed)}", *unclear]
+        _write_report(report, world, Estimates(table, none, none), labels, names, notes, tie, seed)
+
+
+def _write_report(
+    path: Path,
+    world: "NamedSource",
+    found: "Estimates",
+    labels: Labels,
+    names: Sequence[str],
+    notes: Sequence[str],
+    tie: str | None,
+    seed: int,
+) -> None:
+    from sim.cli.pages import parts
+    from sim.cli.pages import values as of_values
+
+    origin = dict(world.data.provenance) if world.data is not None else {}
+    settings = {"environment": world.name, "tie": tie or "the environment's", "seed": seed, "origin": origin}
+    parts.write(of_values.report(world.name, found, labels, names, notes, settings), path)
 
 
 def say_all(console: "Console", sentences: Sequence[str]) -> None:

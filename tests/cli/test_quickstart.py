@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from cli_runs import iapo, refused
 
-from sim.cli import common, quickstart
+from sim.cli import common, quickstart, ranking
 from sim.comparison import compare as driver
 from sim.comparison import tables
 from sim.envs import hard
@@ -69,7 +69,7 @@ def test_the_winner_is_named_with_the_paired_difference() -> None:
     base = np.linspace(0.1, 0.9, 12)
     gain = np.tile([0.02, 0.03, 0.04], 4)
     error = gain.std(ddof=1) / 12**0.5
-    said = quickstart.verdict(runs(a=base, b=base + gain, c=base - 0.3))
+    said = ranking.verdict(runs(a=base, b=base + gain, c=base - 0.3))
     assert said == (
         f"b won: at T = 100 its arms are worth 0.5300 of 1.0000 at best, 0.0300 ± {error:.4f} more than a's "
         f"(12 paired trials, p = {4 * 2**-11:.2g})."
@@ -81,7 +81,7 @@ def test_a_lead_within_its_error_is_no_win() -> None:
     base = np.full(12, 0.5)
     change = np.array([0.2, -0.2] * 6) + 0.01
     error = change.std(ddof=1) / 12**0.5
-    said = quickstart.verdict(runs(a=base, b=base + change, c=base - 0.3))
+    said = ranking.verdict(runs(a=base, b=base + change, c=base - 0.3))
     assert said.startswith(
         f"b leads, but nobody won: at T = 100 its arms are worth 0.5100 of 1.0000 at best; its 0.0100 ± {error:.4f} "
         "over a are not beyond their error (12 paired trials, p = "
@@ -89,7 +89,7 @@ def test_a_lead_within_its_error_is_no_win() -> None:
 
 
 def test_algorithms_that_are_level_have_no_winner() -> None:
-    said = quickstart.verdict(runs(a=np.full(9, 0.5), b=np.full(9, 0.5)))
+    said = ranking.verdict(runs(a=np.full(9, 0.5), b=np.full(9, 0.5)))
     assert "nobody won" in said
     assert "its 0.0000 ± 0.0000 over b are not beyond their error (9 paired trials, p = 1)" in said
 

@@ -41,6 +41,7 @@ ROOMS: dict[str, set[str]] = {
     "evaluate": {"core"},
     "references": {"evaluate"},
     "whole": set(),
+    "reports": {"writing"},
     "digests": {"origins"},
     "program": {"origins", "digests"},
     "adapters": WORLDS | PLUGINS | {"algorithms", "defaults", "engine", "instances", "origins", "references", "whole"},

@@ -46,6 +46,8 @@ def test_the_packaged_readme_shows_its_pictures_by_address(wheel: Path) -> None:
         (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         text = archive.read(metadata).decode()
         assert {f"{room}/py.typed" for room in ROOMS} <= set(archive.namelist())
+        parts = {f"sim/reports/report.{ending}" for ending in ("html.jinja", "css", "js")}
+        assert parts <= set(archive.namelist())
     there = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
     assert f"({there}/raw/main/figures/readme.png)" in text
     assert f"({there}/blob/main/docs/index.md)" in text

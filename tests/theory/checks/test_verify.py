@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers import agrees, same
+from html_pages import whole
 from typer.testing import CliRunner
 
 from figures import style
@@ -194,6 +195,19 @@ def test_the_table_holds_what_is_known(quick: tuple[Path, verify.VerifyResult]) 
     assert printed.loc[400, "verdict"] == HOLDS
     assert printed.loc[800, "verdict"] == VIOLATED
     assert f"{printed.loc[2000, 'bound']:.3e}" == "6.183e-09"
+
+
+def test_a_verification_has_a_page(quick: tuple[Path, verify.VerifyResult], tmp_path: Path) -> None:
+    """Made of cells that are kept."""
+    out, result = quick
+    options = ["--family", "two-arm", "--workers", "1", "--out", str(out), "--report", str(tmp_path / "r.html")]
+    found = CliRunner().invoke(app, ["verify", "--quick", *options])
+    assert found.exit_code == 0, found.output
+    page = whole((tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert [row[0] for row in page.tables[0][1:]] == list(result.verdicts["claim"])
+    assert [row[3] for row in page.tables[0][1:]] == list(map(str, result.verdicts["verdict"]))
+    assert "theorem 1 as printed on two-arm" in page.text
+    assert "Verdicts rest on exact probabilities" in page.text
 
 
 def test_finished_cells_are_kept_and_damaged_ones_made_again(quick: tuple[Path, verify.VerifyResult]) -> None:

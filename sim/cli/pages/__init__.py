@@ -1,0 +1,1 @@
+"""Pages of `--report`, a file for each command that writes one."""
