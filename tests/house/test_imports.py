@@ -32,6 +32,7 @@ ROOMS: dict[str, set[str]] = {
     "estimators": {"core"},
     "extrapolation": {"raw", "core", "kernels", "estimators"},
     "certify": {"core", "utilities", "kernels"},
+    "advice": {"certify", "envs"},
     "draws": {"core", "kernels"},
     "schedules": {"core", "kernels", "draws"},
     "trim": {"core", "kernels", "draws"},

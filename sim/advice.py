@@ -1,0 +1,302 @@
+"""Advice from recorded completions: the best arm of every context, how sure that is, and what to record next.
+
+Values are unbiased, means over all subsets of a pair's completions (`certify.evidence_of`), and end at their number.
+What is said of the best arm is the statement of `sim.certify`, which allows for its having been chosen from the same
+data, for all contexts at once. docs/certificates.md says what it assumes.
+
+    >>> import numpy as np
+    >>> from sim import Dataset
+    >>> from sim.advice import advise, at_worth, evidence_of_sample
+    >>> right = np.array([[3] * 12, [1, 2] * 6])  # of four completions on each of twelve queries
+    >>> data = Dataset("log", ("mv",), np.stack([right, 4 - right], axis=2) / 4, np.ones((1, 1)), np.zeros(1),
+    ...     np.array([0.002, 0.001]), 4, answers=np.zeros(12, int), completions=np.full((2, 12), 4))
+    >>> advice, = advise(evidence_of_sample(at_worth(data, 0.05)), target=0.02)
+    >>> (advice.prompt, advice.scale), advice.statement.eps
+    ((0, 3), 0.0)
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float64
+
+from sim.certify import Confidence, Outlook, QueryEvidence, Statement, certify, evidence_of, more_needed
+from sim.certify.wording import number, round_up
+from sim.envs.dataset import Dataset
+
+TARGET = 0.02
+"""Eps that further recording is planned for."""
+_MOST_ROWS = 2**27
+"""Numbers in the rows of left-out completions; where there would be more, nothing is said of exactly these queries."""
+_WHOLE = 1e-6
+_NAMED = 4
+"""Prompts that are named one by one."""
+
+
+class Advice(NamedTuple):
+    """Advice for one context.
+
+    Attributes:
+        prompt, scale: the arm; prompts count from 0.
+        cost: mean cost of a query with it.
+        statement: for new queries; None where none is possible.
+        these: for exactly these queries; None where the noise of completions is not known.
+        outlook: what it is expected to take to be surer; None without a statement.
+        refusal: why there is no statement, else empty.
+    """
+
+    prompt: int
+    scale: int
+    cost: float
+    statement: Statement | None
+    these: Statement | None
+    outlook: Outlook | None
+    refusal: str
+
+
+class Purchase(NamedTuple):
+    """An arm worth its cost to somebody, and what one more unit of reward costs by going on to it.
+
+    Attributes:
+        prompt, scale: the arm; prompts count from 0.
+        cost: of a query.
+        reward: before costs.
+        price: of one more unit of reward than with the purchase before; NaN for the cheapest.
+    """
+
+    prompt: int
+    scale: int
+    cost: float
+    reward: float
+    price: float
+
+
+def evidence_of_sample(data: Dataset, noise: bool = True) -> QueryEvidence:
+    """Evidence per query from an environment that was made of a log.
+
+    Args:
+        data: says how many completions stand behind every pair.
+        noise: whether to measure the noise of completions, which statements on exactly these queries need.
+
+    Returns:
+        Evidence for N up to the completions of a pair, and no further than `data.max_scale`.
+
+    Raises:
+        ValueError: the data is no sample, or its laws are not the frequencies of its completions.
+    """
+    counts = _counts(data)
+    width = int(counts.sum(axis=2).max())
+    world, (_, values) = data.environment(), data.gold_first()
+    strategy, completions = world.strategy, counts.sum(axis=2)
+    pairs, outcome = np.divmod(np.repeat(np.arange(counts.size), counts.ravel()), counts.shape[2])
+    first = np.cumsum(completions.ravel()) - completions.ravel()
+    place = np.arange(len(pairs)) - first[pairs]
+    found = np.zeros((data.num_prompts * data.num_queries, width, len(data.aggregate)))
+    if values is None:
+        found[pairs, place, 0] = outcome
+    else:
+        found[pairs, place] = values.reshape(-1, *values.shape[2:])[pairs, outcome]
+    rows = len(strategy.weights) * completions.size * width**2
+    made = evidence_of(
+        strategy,
+        world.spec,
+        strategy.measured(found).reshape(*completions.shape, width, -1),
+        completions,
+        _costs(data),
+        data.cost_weights,
+        data.context_names,
+        noise=noise and rows <= _MOST_ROWS,
+        bounds=_bounds(data, np.asarray(strategy.weights, np.float64)),
+    )
+    top = min(width, data.max_scale)
+    rows = None if made.residuals is None else made.residuals[..., :top]
+    return replace(made, rewards=made.rewards[..., :top], residuals=rows, query_weights=data.query_weights)
+
+
+def at_worth(data: Dataset, worth: float, price: float = 1.0) -> Dataset:
+    """The environment with contexts by what a unit of reward, such as a right answer, is worth on a query.
+
+    Utility is in units of reward: a cost of `worth` takes one. There is a context for every weighting of objectives.
+
+    Args:
+        data: the environment.
+        worth: in money, > 0.
+        price: money for one unit of the environment's costs, > 0; 1 where these are money.
+
+    Raises:
+        ValueError: it has no costs, or a number is out of range.
+    """
+    for name, value in (("worth", worth), ("price", price)):
+        if not (np.isfinite(value) and value > 0):
+            raise ValueError(f"{name} is {value}; it must be above 0")
+    if not data.costs.any():
+        raise ValueError(f"{data.name}: completions cost nothing there; worth needs costs to hold against")
+    weights, first = np.unique(data.objective_weights, axis=0, return_index=True)
+    weights = weights[np.argsort(first)]
+    names = [f"worth {worth:g}" + (f" {place}" if len(weights) > 1 else "") for place in range(len(weights))]
+    return replace(
+        data,
+        objective_weights=weights,
+        costs=data.costs * price,
+        pair_costs=None if data.pair_costs is None else data.pair_costs * price,
+        cost_weights=np.full(len(weights), 1 / worth),
+        context_names=tuple(names),
+        context_probs=None,
+    )
+
+
+def advise(
+    evidence: QueryEvidence,
+    arms: Sequence[tuple[int, int]] | None = None,
+    confidence: Confidence | None = None,
+    target: float = TARGET,
+) -> tuple[Advice, ...]:
+    """Advice for every context; all statements hold at once with the level asked for.
+
+    Args:
+        evidence: what was measured.
+        arms: prompt and N of every context's arm, prompts counted from 0; the best by their means when None.
+        confidence: terms on which statements are to hold.
+        target: eps that further recording is planned for, > 0.
+    """
+    terms = (confidence or Confidence())._replace(together=len(evidence.contexts))
+    found = []
+    for context in range(len(evidence.contexts)):
+        prompt, scale = best(evidence, context) if arms is None else arms[context]
+        cost = float(mean_costs(evidence)[prompt]) * scale
+        try:
+            statement = certify(evidence, context, prompt, scale, terms)
+        except ValueError as error:
+            found.append(Advice(prompt, scale, cost, None, None, None, str(error)))
+            continue
+        these = None
+        if evidence.noise(context) is not None:
+            these = certify(evidence, context, prompt, scale, terms._replace(target="these"))
+        found.append(Advice(prompt, scale, cost, statement, these, more_needed(evidence, statement, target), ""))
+    return tuple(found)
+
+
+def best(evidence: QueryEvidence, context: int) -> tuple[int, int]:
+    """Prompt and N of a context's best arm by means, among those measured on all queries that their prompt met."""
+    each = evidence.utilities(context)
+    mean = np.where(_whole(evidence), _means(evidence, each), -np.inf)
+    prompt, place = np.unravel_index(int(mean.round(12).argmax()), mean.shape)
+    return int(prompt), int(place) + 1
+
+
+def purchases(evidence: QueryEvidence, context: int) -> list[Purchase]:
+    """Arms from the cheapest on, each the one that makes a further unit of reward cheapest (a convex hull).
+
+    Who pays up to some price for one more unit of reward is served best by the last of those that ask no more.
+
+    Args:
+        evidence: what was measured.
+        context: whose weights of objectives count; its cost weight does not.
+    """
+    terms = list(evidence.contexts)
+    terms[context] = terms[context]._replace(cost_weight=0.0)
+    free = replace(evidence, contexts=tuple(terms))
+    reward = np.where(_whole(evidence), _means(evidence, free.utilities(context)), -np.inf)
+    cost = mean_costs(evidence)[:, None] * np.arange(1, evidence.max_scale + 1)
+    order = np.lexsort((-reward.ravel(), np.where(np.isfinite(reward), cost, np.inf).ravel()))
+    place, price, found = int(order[0]), np.nan, []
+    while True:
+        prompt, n = divmod(place, evidence.max_scale)
+        found.append(Purchase(prompt, n + 1, float(cost[prompt, n]), float(reward[prompt, n]), float(price)))
+        more, dearer = reward - reward[prompt, n], cost - cost[prompt, n]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            prices = np.where(more > _WHOLE, dearer / more, np.inf).ravel()
+        price = prices.min()
+        if not np.isfinite(price):
+            return found
+        alike = np.flatnonzero(prices <= price * (1 + 1e-12))
+        place = int(alike[np.argmax(reward.ravel()[alike])])
+
+
+def next_steps(evidence: QueryEvidence, advice: Advice, prompts: Sequence[str], target: float = TARGET) -> list[str]:
+    """Sentences about what to record next; none where eps is small enough and N is inside what was recorded.
+
+    Args:
+        evidence: behind the advice.
+        advice: of one context.
+        prompts: names of all prompts.
+        target: eps that was planned for.
+    """
+    if advice.statement is None or advice.outlook is None:
+        return [f"Nothing can be said yet: {advice.refusal}."]
+    said, statement, further = [], advice.statement, advice.outlook.queries
+    strange = sorted({int(p) for p in np.argwhere(np.isposinf(statement.most))[:, 0]})
+    if strange:
+        said.append(f"Record {_names(strange, prompts)} on the queries of `{prompts[statement.prompt]}`.")
+    elif statement.eps > target and np.isfinite(advice.outlook.completions):
+        parts = []
+        for size in sorted({round_up(one) for one in further.tolist() if one > 0}, reverse=True):
+            own = [p for p, one in enumerate(further.tolist()) if one > 0 and round_up(one) == size]
+            parts.append(f"{size:,} more queries with {_names(own, prompts)}")
+        each = (evidence.completions.sum(axis=1) / np.maximum((evidence.completions > 0).sum(axis=1), 1)) * further
+        money = float((each * mean_costs(evidence))[further > 0].sum())
+        costs = f", which cost {money:.3g}" if money > 0 else ""
+        total = round_up(advice.outlook.completions)
+        said.append(f"To bring eps to {number(target)}, record {'; '.join(parts)} ({total:,} completions{costs}).")
+    if 1 < advice.scale == evidence.completions[advice.prompt].max():
+        more = f"record {2 * advice.scale} completions of a query to see whether more are better"
+        said.append(f"N = {advice.scale} is the largest that `{prompts[advice.prompt]}` was recorded for: {more}.")
+    return said
+
+
+def mean_costs(evidence: QueryEvidence) -> Float64[np.ndarray, " prompt"]:
+    """Mean cost of a completion of every prompt; NaN where it was never measured."""
+    if evidence.cost.ndim == 1:
+        return evidence.cost
+    weights = evidence.weights * (evidence.completions > 0)
+    with np.errstate(invalid="ignore"):
+        return np.where(weights > 0, weights * evidence.cost, 0.0).sum(axis=1) / weights.sum(axis=1)
+
+
+def _means(evidence: QueryEvidence, each: Float64[np.ndarray, "prompt query scale"]) -> np.ndarray:
+    """Means over the queries that were measured, -inf where there are none."""
+    weights = np.where(evidence.measured, evidence.weights[:, None], 0.0)
+    total, there = (weights * np.where(evidence.measured, each, 0.0)).sum(axis=1), weights.sum(axis=1)
+    return np.where(there > 0, total / np.where(there > 0, there, 1.0), -np.inf)
+
+
+def _whole(evidence: QueryEvidence) -> np.ndarray:
+    """Whether an arm was measured on all queries that its prompt met."""
+    met = evidence.measured.sum(axis=1)
+    return (met == met[:, :1]) & (met > 0)
+
+
+def _names(numbers: Sequence[int], prompts: Sequence[str]) -> str:
+    names = [f"`{prompts[one]}`" for one in numbers[:_NAMED]]
+    left = len(numbers) - len(names)
+    if left:
+        return f"{', '.join(names)} and {left} more"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _counts(data: Dataset) -> np.ndarray:
+    """Completions of every outcome, right answers first, shape (prompt, query, outcome)."""
+    if data.completions is None:
+        raise ValueError(f"{data.name}: is no log: its laws are given, and `iapo values` computes exact values")
+    times = data.gold_first()[0] * data.completions[..., None]
+    counts = np.rint(times).astype(np.int64)
+    if np.abs(times - counts).max() > _WHOLE * data.completions.max() or (counts.sum(axis=2) != data.completions).any():
+        raise ValueError(f"{data.name}: probs are no frequencies of as many completions as it says stand behind them")
+    return counts
+
+
+def _costs(data: Dataset) -> np.ndarray:
+    """Costs of completions: known where all of a prompt's are the same, else as measured on every query."""
+    pairs = data.pair_costs
+    if pairs is None or np.all(np.ptp(pairs, axis=1) <= 1e-9 * pairs.max(axis=1)):
+        return data.costs
+    return pairs
+
+
+def _bounds(data: Dataset, weights: np.ndarray) -> np.ndarray:
+    """Least and largest reward of every task, infinite where a score that is no vote has a weight."""
+    free = np.array([how != "mv" for how in data.aggregate])
+    ends = np.stack([np.minimum(weights, 0).sum(axis=1), np.maximum(weights, 0).sum(axis=1)], axis=1)
+    return np.where((weights[:, free] != 0).any(axis=1)[:, None], np.array([-np.inf, np.inf]), ends)
