@@ -125,15 +125,18 @@ def _of_log(log: Sequence[str], worth: float | None, price: float | None, target
 
 def _environment(log: Sequence[str]) -> "tuple[Dataset, str | None]":
     """The environment of logs or of a file, and the column of a log that costs were taken from."""
+    from sim import envs
     from sim.cli import log_import, logs
-    from sim.envs import files
     from sim.envs.log_files import kind, name
 
     first = Path(logs.named(log[0]).path)
     if kind(Path(log[0])) not in LOGS:
         if len(log) > 1:
             raise ValueError(f"{log[0]} is no log of completions ({', '.join(LOGS)}); only logs can be put together")
-        return files.read(first), None
+        options.check_names(log)
+        if (data := envs.get(log[0]).data) is None:
+            raise ValueError(f"{log[0]}: is no log: its laws are given, and `iapo values` computes exact values")
+        return data, None
     told = log_import.Told(
         [*log],
         first.with_name(f"{name(first)}.npz"),
