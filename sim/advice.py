@@ -22,13 +22,14 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
-from sim.certify import Confidence, Outlook, QueryEvidence, Statement, certify, evidence_of, more_needed
-from sim.certify.wording import number, round_up
+from sim.certify import Confidence, Outlook, QueryEvidence, Statement, certify, evidence_of, in_words, more_needed
+from sim.certify.statement import FEWEST
+from sim.certify.wording import number, ranges, round_up
 from sim.envs.dataset import Dataset
 
 TARGET = 0.02
 """Eps that further recording is planned for."""
-_MOST_ROWS = 2**27
+MOST_ROWS = 2**26
 """Numbers in the rows of left-out completions; where there would be more, nothing is said of exactly these queries."""
 _WHOLE = 1e-6
 _NAMED = 4
@@ -41,10 +42,11 @@ class Advice(NamedTuple):
     Attributes:
         prompt, scale: the arm; prompts count from 0.
         cost: mean cost of a query with it.
-        statement: for new queries; None where none is possible.
+        statement: for new queries; None where none is possible. Of the same prompt at its best N that was measured
+            where that of the arm was not.
         these: for exactly these queries; None where the noise of completions is not known.
         outlook: what it is expected to take to be surer; None without a statement.
-        refusal: why there is no statement, else empty.
+        refusal: why there is no statement about the arm, else empty.
     """
 
     prompt: int
@@ -107,7 +109,7 @@ def evidence_of_sample(data: Dataset, noise: bool = True) -> QueryEvidence:
         _costs(data),
         data.cost_weights,
         data.context_names,
-        noise=noise and rows <= _MOST_ROWS,
+        noise=noise and rows <= MOST_ROWS,
         bounds=_bounds(data, np.asarray(strategy.weights, np.float64)),
     )
     top = min(width, data.max_scale)
@@ -165,25 +167,36 @@ def advise(
     found = []
     for context in range(len(evidence.contexts)):
         prompt, scale = best(evidence, context) if arms is None else arms[context]
-        cost = float(mean_costs(evidence)[prompt]) * scale
+        cost, refusal, measured = float(mean_costs(evidence)[prompt]) * scale, "", scale
+        known = evidence.measured[prompt].any(axis=0)
+        if known.any() and not known[scale - 1 : scale].any():
+            refusal, measured = "N is above the completions of every pair", best(evidence, context, prompt)[1]
         try:
-            statement = certify(evidence, context, prompt, scale, terms)
+            statement = certify(evidence, context, prompt, measured, terms)
         except ValueError as error:
             found.append(Advice(prompt, scale, cost, None, None, None, str(error)))
             continue
         these = None
         if evidence.noise(context) is not None:
-            these = certify(evidence, context, prompt, scale, terms._replace(target="these"))
-        found.append(Advice(prompt, scale, cost, statement, these, more_needed(evidence, statement, target), ""))
+            these = certify(evidence, context, prompt, measured, terms._replace(target="these"))
+        outlook = more_needed(evidence, statement, target)
+        found.append(Advice(prompt, scale, cost, statement, these, outlook, refusal))
     return tuple(found)
 
 
-def best(evidence: QueryEvidence, context: int) -> tuple[int, int]:
-    """Prompt and N of a context's best arm by means, among those measured on all queries that their prompt met."""
-    each = evidence.utilities(context)
-    mean = np.where(_whole(evidence), _means(evidence, each), -np.inf)
-    prompt, place = np.unravel_index(int(mean.round(12).argmax()), mean.shape)
-    return int(prompt), int(place) + 1
+def best(evidence: QueryEvidence, context: int, prompt: int | None = None) -> tuple[int, int]:
+    """Prompt and N of a context's best arm by means, among those measured on all queries that their prompt met.
+
+    Args:
+        evidence: what was measured.
+        context: number of the context.
+        prompt: the arm's, counted from 0; any when None.
+    """
+    mean = np.where(_whole(evidence), _means(evidence, evidence.utilities(context)), -np.inf)
+    if prompt is not None:
+        mean[np.arange(len(mean)) != prompt] = -np.inf
+    found, place = np.unravel_index(int(mean.round(12).argmax()), mean.shape)
+    return int(found), int(place) + 1
 
 
 def purchases(evidence: QueryEvidence, context: int) -> list[Purchase]:
@@ -215,22 +228,52 @@ def purchases(evidence: QueryEvidence, context: int) -> list[Purchase]:
         place = int(alike[np.argmax(reward.ravel()[alike])])
 
 
-def next_steps(evidence: QueryEvidence, advice: Advice, prompts: Sequence[str], target: float = TARGET) -> list[str]:
+def in_sentences(
+    evidence: QueryEvidence,
+    advice: Advice,
+    prompts: Sequence[str],
+    currency: str = "",
+    worth: float | None = None,
+    unit: str = "",
+) -> list[str]:
+    """The advice in words: the statement, its value in money, and what to record next.
+
+    Args:
+        evidence: behind the advice.
+        advice: of one context.
+        prompts: names of all prompts.
+        currency: sign before costs.
+        worth: of a unit of reward, in money, where utilities are in such units.
+        unit: of costs that are no money, such as tokens.
+    """
+    statement, name = advice.statement, f"`{prompts[advice.prompt]}` with N = {advice.scale}"
+    if statement is None:
+        return [f"{name} looks best, by its mean alone.", *next_steps(evidence, advice, prompts)]
+    cost, said = advice.cost / advice.scale * statement.scale, []
+    if advice.refusal:
+        said.append(f"Chosen: {name}; it gets no statement, as {advice.refusal}. By what was measured:")
+    spent = f"{currency}{cost:.3g} {unit and f'{unit} '}a query" if cost > 0 else ""
+    said.append(in_words(statement, prompts, advice.these, advice.outlook, spent))
+    if worth is not None:
+        said.append(f"In money: {currency}{statement.value.estimate * worth:.3g} a query, after costs.")
+    return [*said, *next_steps(evidence, advice, prompts)]
+
+
+def next_steps(evidence: QueryEvidence, advice: Advice, prompts: Sequence[str]) -> list[str]:
     """Sentences about what to record next; none where eps is small enough and N is inside what was recorded.
 
     Args:
         evidence: behind the advice.
         advice: of one context.
         prompts: names of all prompts.
-        target: eps that was planned for.
     """
     if advice.statement is None or advice.outlook is None:
-        return [f"Nothing can be said yet: {advice.refusal}."]
-    said, statement, further = [], advice.statement, advice.outlook.queries
-    strange = sorted({int(p) for p in np.argwhere(np.isposinf(statement.most))[:, 0]})
-    if strange:
-        said.append(f"Record {_names(strange, prompts)} on the queries of `{prompts[statement.prompt]}`.")
-    elif statement.eps > target and np.isfinite(advice.outlook.completions):
+        why = advice.refusal.replace(f"prompt {advice.prompt} ", f"`{prompts[advice.prompt]}` ")
+        return [f"Nothing can be said yet: {why}."]
+    said, statement, further, target = [], advice.statement, advice.outlook.queries, advice.outlook.target
+    if np.isinf(statement.eps):
+        said += _unknown(statement, prompts)
+    elif statement.eps > target and 0 < advice.outlook.completions < np.inf:
         parts = []
         for size in sorted({round_up(one) for one in further.tolist() if one > 0}, reverse=True):
             own = [p for p, one in enumerate(further.tolist()) if one > 0 and round_up(one) == size]
@@ -240,10 +283,27 @@ def next_steps(evidence: QueryEvidence, advice: Advice, prompts: Sequence[str], 
         costs = f", which cost {money:.3g}" if money > 0 else ""
         total = round_up(advice.outlook.completions)
         said.append(f"To bring eps to {number(target)}, record {'; '.join(parts)} ({total:,} completions{costs}).")
-    if 1 < advice.scale == evidence.completions[advice.prompt].max():
+    if not advice.refusal and 1 < advice.scale == evidence.completions[advice.prompt].max():
         more = f"record {2 * advice.scale} completions of a query to see whether more are better"
         said.append(f"N = {advice.scale} is the largest that `{prompts[advice.prompt]}` was recorded for: {more}.")
     return said
+
+
+def _unknown(statement: Statement, prompts: Sequence[str]) -> list[str]:
+    """Arms that nothing is said of, and what holds unless one of them is best."""
+    arms = np.isposinf(statement.most)
+    own = [
+        (prompt, (np.flatnonzero(arms[prompt]) + 1).tolist()) for prompt in np.flatnonzero(arms.any(axis=1)).tolist()
+    ]
+    named = [f"`{prompts[prompt]}`, N = {ranges(scales)}" for prompt, scales in own[:_NAMED]]
+    more = f"; and of {len(own) - _NAMED} more prompts" if len(own) > _NAMED else ""
+    others = max(float(statement.most[~arms].max()), 0.0)
+    places = 2 if others > 0.01 else 3
+    most = number(np.ceil(others * 10**places - 1e-9) / 10**places, places)
+    return [
+        f"Fewer than {FEWEST} queries in common: {'; '.join(named)}{more}. Unless one of these is best, no arm is "
+        f"better by more than {most}. To know, record them on the queries of `{prompts[statement.prompt]}`."
+    ]
 
 
 def mean_costs(evidence: QueryEvidence) -> Float64[np.ndarray, " prompt"]:

@@ -1,8 +1,8 @@
 """The answer of a live run as a file that a service can load, and one query answered with it.
 
 A policy file is JSON: schema ("iapo-policy"), version (2), all that answering takes (endpoint, prompts with their
-decoding, prices, objectives and scorers), and per context its weights and the arm with its value. It holds no secret:
-the key's environment variable is named, the key is not there.
+decoding, prices, objectives and scorers), and per context its weights, the arm with its value, and how sure that is
+(statements). It holds no secret: the key's environment variable is named, the key is not there.
 """
 
 import json
@@ -62,6 +62,8 @@ class PolicyFile(NamedTuple):
         choices: what was chosen, by context.
         spent: what the run spent.
         stopped: which cap stopped the run before its end, in words; None where it came to its end.
+        rounds: that it made; None where the file does not say.
+        statements: how sure the choice of each context is, as the file says it; None where it does not.
     """
 
     file: Path
@@ -74,12 +76,28 @@ class PolicyFile(NamedTuple):
     choices: dict[str, Chosen]
     spent: dict[str, float | int]
     stopped: str | None = None
+    rounds: int | None = None
+    statements: dict[str, Any] | None = None
 
 
 def save(
-    path: Path, config: Config, choices: Sequence[Chosen], spent: dict[str, float | int], facts: dict[str, Any]
+    path: Path,
+    config: Config,
+    choices: Sequence[Chosen],
+    spent: dict[str, float | int],
+    facts: dict[str, Any],
+    statements: dict[str, dict[str, Any]] | None = None,
 ) -> None:
-    """Write a policy; the file appears whole or not at all."""
+    """Write a policy; the file appears whole or not at all.
+
+    Args:
+        path: of the file.
+        config: the run.
+        choices: of every context.
+        spent: what the run spent.
+        facts: about the run.
+        statements: how sure the choice of each context is, as `certified.as_facts` says it.
+    """
     used = {arm.prompt for choice in choices for arm in choice[1:] if isinstance(arm, Arm)}
     content = {
         "schema": SCHEMA,
@@ -94,6 +112,7 @@ def save(
             choice.context: {name: arm._asdict() for name, arm in choice._asdict().items() if isinstance(arm, Arm)}
             for choice in choices
         },
+        "statements": statements or {},
         "spent": spent,
         "run": facts,
     }
@@ -143,6 +162,7 @@ class _Context(Closed):
 @dataclass(frozen=True)
 class _Run:
     stopped: Annotated[str | None, TEXT] = None
+    rounds: Annotated[int | None, whole(0)] = None
 
 
 @dataclass(frozen=True)
@@ -158,6 +178,7 @@ class _File:
     policy: dict[str, _Chosen]
     spent: dict[str, Any]
     run: _Run = _Run()
+    statements: dict[str, Any] | None = None
 
 
 def load(path: Path) -> PolicyFile:
@@ -186,6 +207,8 @@ def load(path: Path) -> PolicyFile:
         choices={name: _chosen(top, name, made.policy[name], prompts) for name in made.contexts},
         spent=made.spent,
         stopped=made.run.stopped,
+        rounds=made.run.rounds,
+        statements=made.statements,
     )
 
 

@@ -97,7 +97,7 @@ def advise(
         _show_prompts(console, found, c)
         _show_purchases(console, found, c, currency, worth)
         console.print()
-    for sentence in _sentences(found, target, currency, worth):
+    for sentence in _sentences(found, currency, worth):
         console.print(common.plain(sentence), soft_wrap=True)
     _write(found, out, currency)
 
@@ -234,24 +234,14 @@ def _show_purchases(console: "Console", found: Advised, context: int, currency: 
     common.show(console, "what money buys", columns, rows, caption)
 
 
-def _sentences(found: Advised, target: float, currency: str, worth: float | None) -> list[str]:
-    """The advice in words: statements first, then what to record next, and what all of it stands on."""
+def _sentences(found: Advised, currency: str, worth: float | None) -> list[str]:
+    """The advice in words, context by context, and what all of it stands on."""
     from sim import advice as room
-    from sim.certify import in_words
 
-    said, several = [], len(found.contexts) > 1
+    said = []
     for name, one in zip(found.contexts, found.advices, strict=True):
-        before = f"{name}: " if several else ""
-        cost = f"{currency}{one.cost:.3g} a query" if one.cost > 0 else ""
-        if one.statement is None:
-            said.append(f"{before}`{found.prompts[one.prompt]}` with N = {one.scale} looks best, by its mean alone.")
-        else:
-            said.append(before + in_words(one.statement, found.prompts, one.these, one.outlook, cost))
-            if worth is not None:
-                value = one.statement.value.estimate
-                said.append(f"In money: {currency}{value * worth:.3g} a query, after costs.")
-        said += room.next_steps(found.evidence, one, found.prompts, target)
-        said.append("")
+        first, *rest = room.in_sentences(found.evidence, one, found.prompts, currency, worth)
+        said += [f"{name}: {first}" if len(found.contexts) > 1 else first, *rest, ""]
     return [*said, *found.closing]
 
 

@@ -46,12 +46,9 @@ policy_app = App(help="Write what a policy chose for other tools.")
 
 def _say_version(asked: bool) -> bool:
     if asked:
-        from importlib import metadata
+        from sim.cli.common import version
 
-        try:
-            typer.echo(f"iapo {metadata.version('iapo-testbed')}")
-        except metadata.PackageNotFoundError:
-            typer.echo("iapo (a checkout that is not installed)")
+        typer.echo(f"iapo {version() or '(a checkout that is not installed)'}")
         raise typer.Exit
     return asked
 

@@ -192,6 +192,16 @@ def sizes(data: "Dataset") -> str:
     return f"{count(data.num_prompts, 'prompt')}, {count(data.num_queries, 'query')}, {contexts}, N <= {data.max_scale}"
 
 
+def version() -> str | None:
+    """The version of this program; None in a checkout that is not installed."""
+    from importlib import metadata
+
+    try:
+        return metadata.version("iapo-testbed")
+    except metadata.PackageNotFoundError:
+        return None
+
+
 def count(number: int, noun: str) -> str:
     """A number of things: 1 query, 2 queries."""
     several = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"

@@ -6,12 +6,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sim.cli import common, interrupt, options, programs, run_files
+from sim.cli import common, interrupt, options, programs, run_files, statements
 from sim.cli.policy import named
 from sim.cli.spending import amount_columns, amount_text, amounts, at_most, caps_columns, show_run
 
@@ -76,8 +77,8 @@ def tune(
         raise ValueError("no run is named; give its TOML file, which `iapo tune --example --out run.toml` begins")
     if no_probe and not plan:
         raise ValueError("--no-probe goes with --plan; a run does without a probe where every prompt has a cost")
+    from sim.adapters import certified, doubts, planning
     from sim.adapters import config as reading
-    from sim.adapters import doubts, planning
     from sim.adapters import policy as file
     from sim.adapters import tune as driver
     from sim.adapters.run_file import queries
@@ -113,7 +114,12 @@ def tune(
             result = driver.rounds_of(live, items, spec, strategy, report)
         spent, charged = live.ledger.spent, live.ledger.spent.minus(before)
         seen, more = dict(live.reader.seen), planning.rest(planned, run, live.sampler)
+        evidence = certified.run_evidence(live, items, costs)
+    said, sure = statements.of_run(run, evidence, result.choices, result.rounds)
     facts = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "program": common.version(),
+        "cost_measure": run.cost_measure,
         "complete": result.stopped is None,
         "stopped": result.stopped,
         "rounds": result.rounds,
@@ -123,9 +129,10 @@ def tune(
         "queries": len(items),
         "seen": seen,
     }
-    file.save(run.out / "policy.json", run, result.choices, amounts(spent), facts)
+    file.save(run.out / "policy.json", run, result.choices, amounts(spent), facts, sure)
     _save_arms(run, result)
     _show_result(run, result, spent, charged, seen)
+    statements.show(said)
     if result.stopped is not None:
         common.stop(_capped(result, *more), common.CAPPED)
     return None

@@ -91,7 +91,7 @@ def test_few_queries_and_environments_without_costs(tmp_path: Path) -> None:
     found = iapo("advise", source, "--out", tmp_path / "out")
     assert found.exit_code == 0, found.output
     assert "`steps` with N = 3 looks best, by its mean alone." in found.stdout
-    assert "Nothing can be said yet: prompt 1 with N = 3 has met 9 queries" in found.stdout
+    assert "Nothing can be said yet: `steps` with N = 3 has met 9 queries" in found.stdout
     assert "what money buys" not in found.stdout
     assert "nan" not in found.stdout
 

@@ -1,12 +1,13 @@
 """Advice by logs: evidence from frequencies, what money buys, contexts by worth, what to record next."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from sim import Dataset
-from sim.advice import Advice, advise, at_worth, best, evidence_of_sample, next_steps, purchases
+from sim.advice import Advice, advise, at_worth, best, evidence_of_sample, in_sentences, next_steps, purchases
 from theory.samples import sample_task_values, sample_values
 
 
@@ -135,7 +136,7 @@ def test_laws_that_are_given_are_no_log() -> None:
 def steps(data: Dataset, target: float = 0.02) -> tuple[Advice, list[str]]:
     found = evidence_of_sample(data)
     advice = advise(found, target=target)[0]
-    return advice, next_steps(found, advice, data.prompt_names, target)
+    return advice, next_steps(found, advice, data.prompt_names)
 
 
 def test_further_queries_are_planned_where_arms_are_not_told_apart() -> None:
@@ -174,5 +175,43 @@ def test_the_largest_n_asks_for_more() -> None:
 def test_few_queries_get_no_statement() -> None:
     advice, said = steps(votes(queries=9))
     assert advice.statement is None
-    assert said == [f"Nothing can be said yet: {advice.refusal}."]
-    assert "has met 9 queries" in said[0]
+    assert len(said) == 1
+    assert re.fullmatch(r"Nothing can be said yet: `\w+` with N = \d has met 9 queries; below 10 .*\.", said[0])
+
+
+def test_arms_with_few_common_queries_are_named() -> None:
+    """N = 4 on two queries alone: no eps, but one unless such an arm is best, and no plan. Seen to fail with a plan."""
+    found = evidence_of_sample(votes())
+    completions = np.where(np.arange(12) < 2, 4, 3)[None].repeat(2, axis=0)
+    rewards = np.where(np.arange(4) < completions[..., None], found.rewards, np.nan)
+    advice = advise(replace(found, rewards=rewards, completions=completions, residuals=None), [(0, 3), (0, 3)])[0]
+    assert advice.statement is not None
+    assert np.isinf(advice.statement.eps)
+    first, second, *rest = in_sentences(found, advice, ("check", "direct"))
+    assert "is expected to bring" not in first
+    most = advice.statement.most[np.isfinite(advice.statement.most)].max()
+    bound = re.fullmatch(
+        r"Fewer than 10 queries in common: `check`, N = 4; `direct`, N = 4. Unless one of these is best, no arm is "
+        r"better by more than (\.\d\d). To know, record them on the queries of `check`.",
+        second,
+    )
+    assert bound
+    assert most <= float(bound[1]) <= most + 0.01
+    assert rest == []
+
+
+def test_what_is_extrapolated_gets_no_statement() -> None:
+    """Chosen with N = 6 of four completions: the statement is that of the prompt's best N that was measured."""
+    data = votes()
+    found = evidence_of_sample(data)
+    advice, other = advise(found, [(1, 6), (0, 2)])
+    assert advice.statement is not None
+    assert (advice.scale, advice.statement.scale) == (6, best(found, 0, 1)[1])
+    assert advice.statement.prompt == 1
+    first, second, *_ = in_sentences(found, advice, data.prompt_names, "$")
+    assert first == (
+        "Chosen: `direct` with N = 6; it gets no statement, as N is above the completions of every pair. By what was "
+        "measured:"
+    )
+    assert second.startswith(f"Use `direct` with N = {advice.statement.scale} at $0.00")
+    assert other.refusal == ""

@@ -44,7 +44,9 @@ ROOMS: dict[str, set[str]] = {
     "whole": set(),
     "digests": {"origins"},
     "program": {"origins", "digests"},
-    "adapters": WORLDS | PLUGINS | {"algorithms", "defaults", "engine", "instances", "origins", "references", "whole"},
+    "adapters": WORLDS
+    | PLUGINS
+    | {"advice", "algorithms", "certify", "defaults", "engine", "instances", "origins", "references", "whole"},
     "conformance": WORLDS | PLUGINS | {"algorithms", "engine", "instances", "adapters"},
     "comparison": WORLDS
     | PLUGINS
