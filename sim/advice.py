@@ -130,22 +130,40 @@ def at_worth(data: Dataset, worth: float, price: float = 1.0) -> Dataset:
     Raises:
         ValueError: it has no costs, or a number is out of range.
     """
-    for name, value in (("worth", worth), ("price", price)):
-        if not (np.isfinite(value) and value > 0):
-            raise ValueError(f"{name} is {value}; it must be above 0")
-    if not data.costs.any():
-        raise ValueError(f"{data.name}: completions cost nothing there; worth needs costs to hold against")
+    _check_worth(worth, price, data.costs, data.name)
     weights, first = np.unique(data.objective_weights, axis=0, return_index=True)
     weights = weights[np.argsort(first)]
-    names = [f"worth {worth:g}" + (f" {place}" if len(weights) > 1 else "") for place in range(len(weights))]
     return replace(
         data,
         objective_weights=weights,
         costs=data.costs * price,
         pair_costs=None if data.pair_costs is None else data.pair_costs * price,
         cost_weights=np.full(len(weights), 1 / worth),
-        context_names=tuple(names),
+        context_names=_worth_names(worth, len(weights)),
         context_probs=None,
+    )
+
+
+def evidence_at_worth(evidence: QueryEvidence, worth: float, price: float = 1.0) -> QueryEvidence:
+    """Evidence with contexts by what a unit of reward is worth on a query, as `at_worth` makes them.
+
+    Args:
+        evidence: what was measured.
+        worth: in money, > 0.
+        price: money for one unit of cost, > 0; 1 where costs are money.
+
+    Raises:
+        ValueError: there are no costs, or a number is out of range.
+    """
+    _check_worth(worth, price, evidence.cost, "the run")
+    unlike = list(dict.fromkeys(one._replace(name="", cost_weight=1 / worth) for one in evidence.contexts))
+    names, rows = _worth_names(worth, len(unlike)), evidence.cost_residuals
+    contexts = tuple(one._replace(name=name) for one, name in zip(unlike, names, strict=True))
+    return replace(
+        evidence,
+        contexts=contexts,
+        cost=evidence.cost * price,
+        cost_residuals=None if rows is None else rows * price,
     )
 
 
@@ -154,6 +172,7 @@ def advise(
     arms: Sequence[tuple[int, int]] | None = None,
     confidence: Confidence | None = None,
     target: float = TARGET,
+    least: float = 1.0,
 ) -> tuple[Advice, ...]:
     """Advice for every context; all statements hold at once with the level asked for.
 
@@ -162,15 +181,16 @@ def advise(
         arms: prompt and N of every context's arm, prompts counted from 0; the best by their means when None.
         confidence: terms on which statements are to hold.
         target: eps that further recording is planned for, > 0.
+        least: as in `best`.
     """
     terms = (confidence or Confidence())._replace(together=len(evidence.contexts))
     found = []
     for context in range(len(evidence.contexts)):
-        prompt, scale = best(evidence, context) if arms is None else arms[context]
+        prompt, scale = best(evidence, context, least=least) if arms is None else arms[context]
         cost, refusal, measured = float(mean_costs(evidence)[prompt]) * scale, "", scale
         known = evidence.measured[prompt].any(axis=0)
         if known.any() and not known[scale - 1 : scale].any():
-            refusal, measured = "N is above the completions of every pair", best(evidence, context, prompt)[1]
+            refusal, measured = "N is above the completions of every pair", best(evidence, context, prompt, least)[1]
         try:
             statement = certify(evidence, context, prompt, measured, terms)
         except ValueError as error:
@@ -184,22 +204,23 @@ def advise(
     return tuple(found)
 
 
-def best(evidence: QueryEvidence, context: int, prompt: int | None = None) -> tuple[int, int]:
-    """Prompt and N of a context's best arm by means, among those measured on all queries that their prompt met.
+def best(evidence: QueryEvidence, context: int, prompt: int | None = None, least: float = 1.0) -> tuple[int, int]:
+    """Prompt and N of a context's best arm by means, among those that were measured on most queries.
 
     Args:
         evidence: what was measured.
         context: number of the context.
         prompt: the arm's, counted from 0; any when None.
+        least: share of the queries of the arm with most that an arm needs, of the prompt's where one is given.
     """
-    mean = np.where(_whole(evidence), _means(evidence, evidence.utilities(context)), -np.inf)
+    mean = np.where(_on_most(evidence, prompt, least), _means(evidence, evidence.utilities(context)), -np.inf)
     if prompt is not None:
         mean[np.arange(len(mean)) != prompt] = -np.inf
     found, place = np.unravel_index(int(mean.round(12).argmax()), mean.shape)
     return int(found), int(place) + 1
 
 
-def purchases(evidence: QueryEvidence, context: int) -> list[Purchase]:
+def purchases(evidence: QueryEvidence, context: int, least: float = 1.0) -> list[Purchase]:
     """Arms from the cheapest on, each the one that makes a further unit of reward cheapest (a convex hull).
 
     Who pays up to some price for one more unit of reward is served best by the last of those that ask no more.
@@ -207,11 +228,12 @@ def purchases(evidence: QueryEvidence, context: int) -> list[Purchase]:
     Args:
         evidence: what was measured.
         context: whose weights of objectives count; its cost weight does not.
+        least: as in `best`.
     """
     terms = list(evidence.contexts)
     terms[context] = terms[context]._replace(cost_weight=0.0)
     free = replace(evidence, contexts=tuple(terms))
-    reward = np.where(_whole(evidence), _means(evidence, free.utilities(context)), -np.inf)
+    reward = np.where(_on_most(evidence, None, least), _means(evidence, free.utilities(context)), -np.inf)
     cost = mean_costs(evidence)[:, None] * np.arange(1, evidence.max_scale + 1)
     order = np.lexsort((-reward.ravel(), np.where(np.isfinite(reward), cost, np.inf).ravel()))
     place, price, found = int(order[0]), np.nan, []
@@ -315,6 +337,18 @@ def mean_costs(evidence: QueryEvidence) -> Float64[np.ndarray, " prompt"]:
         return np.where(weights > 0, weights * evidence.cost, 0.0).sum(axis=1) / weights.sum(axis=1)
 
 
+def _check_worth(worth: float, price: float, costs: np.ndarray, name: str) -> None:
+    for option, value in (("worth", worth), ("price", price)):
+        if not (np.isfinite(value) and value > 0):
+            raise ValueError(f"{option} is {value}; it must be above 0")
+    if not np.nan_to_num(costs).any():
+        raise ValueError(f"{name}: completions cost nothing there; worth needs costs to hold against")
+
+
+def _worth_names(worth: float, number: int) -> tuple[str, ...]:
+    return tuple(f"worth {worth:g}" + (f" {place}" if number > 1 else "") for place in range(number))
+
+
 def _means(evidence: QueryEvidence, each: Float64[np.ndarray, "prompt query scale"]) -> np.ndarray:
     """Means over the queries that were measured, -inf where there are none."""
     weights = np.where(evidence.measured, evidence.weights[:, None], 0.0)
@@ -322,10 +356,10 @@ def _means(evidence: QueryEvidence, each: Float64[np.ndarray, "prompt query scal
     return np.where(there > 0, total / np.where(there > 0, there, 1.0), -np.inf)
 
 
-def _whole(evidence: QueryEvidence) -> np.ndarray:
-    """Whether an arm was measured on all queries that its prompt met."""
+def _on_most(evidence: QueryEvidence, prompt: int | None, least: float) -> np.ndarray:
+    """Whether an arm was measured on so large a share of the queries of the arm that has most."""
     met = evidence.measured.sum(axis=1)
-    return (met == met[:, :1]) & (met > 0)
+    return (met > 0) & (met >= least * (met if prompt is None else met[prompt]).max())
 
 
 def _names(numbers: Sequence[int], prompts: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from sim.adapters.evaluation import Measured
 from sim.adapters.paid.sampler import cell_of, runs
 from sim.adapters.policy import Chosen
 from sim.adapters.run_file.settings import Config, Prompt
@@ -22,7 +23,10 @@ from sim.adapters.session import Session
 from sim.adapters.summing import with_answers
 from sim.adapters.tune import Costs, completion_cost, world
 from sim.advice import MOST_ROWS, Advice, advise
-from sim.certify import GRADES, Confidence, QueryEvidence, evidence_of
+from sim.certify import GRADES, Confidence, ContextTerms, QueryEvidence, evidence_of
+
+LEAST = 0.5
+"""Share of the queries of the arm with most that an arm of a run needs to be compared by its mean."""
 
 
 def run_evidence(live: Session[Config], items: Sequence[Item], costs: Costs | None = None) -> QueryEvidence:
@@ -121,7 +125,32 @@ def run_advice(
     """
     names = [prompt.name for prompt in config.prompts]
     arms = [(names.index(one.chosen.prompt), one.chosen.scale) for one in choices]
-    return advise(evidence, arms, confidence_of(config, evidence.list_length, rounds))
+    return advise(evidence, arms, confidence_of(config, evidence.list_length, rounds), least=LEAST)
+
+
+def evaluated(config: Config, measured: Measured, pulls: int) -> QueryEvidence:
+    """Evidence from an evaluation on held-out queries: every prompt that was asked, in the order of `measured.width`.
+
+    Args:
+        config: the run with the held-out queries.
+        measured: what was measured.
+        pulls: of every prompt on every query.
+    """
+    spec, strategy = world(config, Costs(*np.zeros((3, len(config.prompts)))))
+    unit, num_queries = np.asarray(strategy.unit, np.float64), len(next(iter(measured.cost.values())))
+    size = max(measured.width.values())
+    rewards = np.full((len(unit), len(measured.width), num_queries, size), np.nan)
+    for place, (name, width) in enumerate(measured.width.items()):
+        blocks = pulls * (width // np.arange(1, width + 1))
+        own = measured.units[name][..., :width] / blocks * unit[:, None]
+        rewards[:, place, :, :width] = own.transpose(1, 0, 2)
+    weights, offset = np.asarray(spec.task_weight, np.float64), np.asarray(spec.offset, np.float64).sum(axis=0)
+    contexts = [
+        ContextTerms(one.name, spec.task[c], float(weights[c]), one.cost_weight, float(offset[c]))
+        for c, one in enumerate(config.contexts)
+    ]
+    completions = np.repeat(np.array([*measured.width.values()])[:, None], num_queries, axis=1)
+    return QueryEvidence(rewards, completions, tuple(contexts), np.stack([*measured.cost.values()]))
 
 
 def as_facts(advice: Advice, prompts: Sequence[str], text: str) -> dict[str, Any]:

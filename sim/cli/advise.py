@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from rich.console import Console
 
+    from sim.adapters.trust import Trust
     from sim.advice import Advice
     from sim.certify import QueryEvidence
     from sim.envs.dataset import Dataset
@@ -32,6 +33,8 @@ class Advised(NamedTuple):
         values: of all arms, with intervals that hold each by itself.
         prompts, contexts: names.
         closing: sentences about what all of it stands on.
+        unit: of costs that are no money.
+        least: share of queries that arms need to be compared by their means, as in `sim.advice.best`.
     """
 
     name: str
@@ -41,6 +44,8 @@ class Advised(NamedTuple):
     prompts: list[str]
     contexts: list[str]
     closing: list[str]
+    unit: str = ""
+    least: float = 1.0
 
 
 @common.command
@@ -49,7 +54,8 @@ def advise(
         list[str],
         typer.Argument(
             metavar="LOG",
-            help="Logs of completions, as `iapo env import` reads them, or the .npz that it made of some.",
+            help="Logs of completions, as `iapo env import` reads them, the .npz that it made of some, or the folder "
+            "of a run of `iapo tune`.",
         ),
     ],
     worth: Annotated[
@@ -77,13 +83,16 @@ def advise(
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the picture and the values.")] = Path(
         "results/advise"
     ),
+    trust: options.Trust = False,
+    module: options.Modules = None,
 ) -> None:
     """Say what to use by a log, how sure that is, and what to record next.
 
     A log is imported as `iapo env import` would, and what was guessed is shown. Values are unbiased, up to the
     completions of a pair. With 95 % confidence, for all contexts at once, no other arm is better by more than eps.
     --worth says in money what a right answer is worth on a query; values are then in right answers: a query that costs
-    as much loses one. Writes advice.png, advice.pdf and values.csv.
+    as much loses one. Of a run's folder the journal is read, nothing is asked, and the arms are those that the run
+    chose, with --worth the best by their means. Writes advice.png, advice.pdf and values.csv.
 
     Example: iapo advise log.csv --worth 0.05 --price 0.6
     """
@@ -91,7 +100,10 @@ def advise(
         raise ValueError(f"--target is {target}; it must be above 0")
     if price is not None and worth is None:
         raise ValueError("--price goes with --worth, which says in money what a right answer is worth")
-    found = _of_log(log, worth, price, target)
+    if len(log) == 1 and Path(log[0]).is_dir():
+        found = _of_run(Path(log[0]), worth, price, target, common.may_import(trust, module))
+    else:
+        found = _of_log(log, worth, price, target)
     console = common.console()
     for c in range(len(found.contexts)):
         _show_prompts(console, found, c)
@@ -121,6 +133,74 @@ def _of_log(log: Sequence[str], worth: float | None, price: float | None, target
         contexts=[context.name for context in evidence.contexts],
         closing=samples.statements(data),
     )
+
+
+def _of_run(folder: Path, worth: float | None, price: float | None, target: float, trust: "Trust") -> Advised:
+    """Of a run of `iapo tune`, from its journal and its policy; nothing is asked."""
+    from sim import advice as room
+    from sim.adapters import certified
+    from sim.adapters import config as reading
+    from sim.adapters import policy as files
+    from sim.adapters import session as sessions
+    from sim.adapters import tune as driver
+    from sim.adapters.paid import journal_tables
+    from sim.adapters.wire.protocol import Offline
+
+    chosen = files.load(folder / "policy.json")
+    kept = journal_tables.open_existing(folder)
+    place, journal = kept.note("config"), str(kept.path)
+    kept.close()
+    if place is None:
+        raise ValueError(f"{journal}: names no configuration; it was not made by a run")
+    run = reading.load(place, journal, trust)
+    with sessions.session(run, Offline, journal, capped=False) as live:
+        evidence = certified.run_evidence(live, driver.load_items(run))
+    rounds = None if chosen.stopped else chosen.rounds
+    terms = certified.confidence_of(run, evidence.list_length, rounds)
+    names, arms, unit = [prompt.name for prompt in run.prompts], None, ""
+    if worth is not None:
+        if run.cost_measure == "tokens" and price is None:
+            raise ValueError(f"{folder}: costs are tokens; --price P says what a million of them cost")
+        evidence = room.evidence_at_worth(evidence, worth, 1.0 if price is None else price / _MILLION)
+    else:
+        choices = [chosen.choices[context.name].chosen for context in run.contexts if context.name in chosen.choices]
+        if len(choices) < len(run.contexts) or not {one.prompt for one in choices} <= {*names}:
+            raise ValueError(f"{chosen.file}: its contexts or prompts are no longer those of {run.file}; tune again")
+        arms, unit = [(names.index(one.prompt), one.scale) for one in choices], run.cost_measure
+    met, low, high = evidence.num_queries, int(evidence.completions.min()), int(evidence.completions.max())
+    closing = (
+        f"Stands on the {int(evidence.completions.sum()):,} completions of a run's journal, {low} to {high} per "
+        f"(prompt, query), {met:,} of {evidence.list_length:,} queries. Intervals of tables: Student's t over queries, each by "
+        "itself, as if the run had not decided by what it saw; the statements allow for that"
+    )
+    return Advised(
+        name=run.name,
+        evidence=evidence,
+        advices=room.advise(evidence, arms, terms, target, certified.LEAST),
+        values=_estimates(evidence),
+        prompts=names,
+        contexts=[context.name for context in evidence.contexts],
+        closing=[closing],
+        unit="tokens" if unit == "tokens" else "",
+        least=certified.LEAST,
+    )
+
+
+def _estimates(evidence: "QueryEvidence") -> "Estimates":
+    """Means of all arms over the queries that they met, with Student's intervals where these are ten or more."""
+    import numpy as np
+    from scipy import special
+
+    from theory import samples
+
+    each = np.stack([evidence.utilities(context) for context in range(len(evidence.contexts))])
+    met = np.isfinite(each).sum(axis=2)
+    count = np.maximum(met, 2)
+    mean = np.where(met > 0, np.nansum(each, axis=2) / np.maximum(met, 1), np.nan)
+    squares = np.nansum((each - mean[:, :, None]) ** 2, axis=2)
+    half = special.stdtrit(count - 1, (1 + samples.LEVEL) / 2) * np.sqrt(squares / (count - 1) / count)
+    half = np.where(met >= samples.FEWEST, half, np.nan)
+    return samples.Estimates(mean, mean - half, mean + half)
 
 
 def _environment(log: Sequence[str]) -> "tuple[Dataset, str | None]":
@@ -177,10 +257,10 @@ def _show_prompts(console: "Console", found: Advised, context: int) -> None:
     value, low, high = (part[context] for part in found.values)
     statement, cost = found.advices[context].statement, _costs(found)
     top = np.nanmax(value, axis=1, initial=-np.inf)
-    text, rows = shown(value), []
+    text, rows, met = shown(value), [], found.evidence.measured.sum(axis=1)
     for prompt in np.argsort(-top, kind="stable").tolist():
         if not np.isfinite(top[prompt]):
-            rows.append((found.prompts[prompt], "-", "-", "never recorded", "-", "-"))
+            rows.append((found.prompts[prompt], "-", 0, "-", "-", "-", "-"))
             continue
         n = int(np.nanargmax(value[prompt].round(12)))
         own, least, most = (float(part[prompt, n]) for part in (value, low, high))
@@ -190,8 +270,9 @@ def _show_prompts(console: "Console", found: Advised, context: int) -> None:
             apart = "chosen" if prompt == statement.prompt else "yes"
             if apart == "yes" and any(one.prompt == prompt for one in statement.not_apart):
                 apart = "no"
-        rows.append((found.prompts[prompt], n + 1, f"{cost[prompt, n]:.3g}", text(own), ends, apart))
-    columns = ("~prompt", ">best N", ">cost of a query", ">value", ">95 % interval", "told apart")
+        queries = int(met[prompt, n]) if n < met.shape[1] else 0
+        rows.append((found.prompts[prompt], n + 1, queries, f"{cost[prompt, n]:.3g}", text(own), ends, apart))
+    columns = ("~prompt", ">best N", ">queries", ">cost of a query", ">value", ">95 % interval", "told apart")
     caption = "Best first. Intervals: each by itself. Told apart: from the choice, at every N."
     common.show(console, f"{found.name}: values of prompts, context {found.contexts[context]}", columns, rows, caption)
 
@@ -210,7 +291,7 @@ def _show_purchases(console: "Console", found: Advised, context: int, currency: 
     from sim import advice as room
     from sim.cli.digits import shown
 
-    bought = room.purchases(found.evidence, context)
+    bought = room.purchases(found.evidence, context, found.least)
     if not _costs(found)[:, 0].any() or len(bought) < 2:
         return
     text = shown([one.reward for one in bought])
@@ -240,7 +321,7 @@ def _sentences(found: Advised, currency: str, worth: float | None) -> list[str]:
 
     said = []
     for name, one in zip(found.contexts, found.advices, strict=True):
-        first, *rest = room.in_sentences(found.evidence, one, found.prompts, currency, worth)
+        first, *rest = room.in_sentences(found.evidence, one, found.prompts, currency, worth, found.unit)
         said += [f"{name}: {first}" if len(found.contexts) > 1 else first, *rest, ""]
     return [*said, *found.closing]
 
@@ -267,7 +348,7 @@ def _write(found: Advised, out: Path, currency: str) -> None:
     bought = [
         (name, found.prompts[one.prompt], *one[1:])
         for c, name in enumerate(found.contexts)
-        for one in room.purchases(found.evidence, c)
+        for one in room.purchases(found.evidence, c, found.least)
     ]
     steps = pd.DataFrame(bought, columns=pd.Index(["context", "prompt", "scale", "cost", "reward", "price"]))
     out.mkdir(parents=True, exist_ok=True)

@@ -115,7 +115,7 @@ def tune(
         spent, charged = live.ledger.spent, live.ledger.spent.minus(before)
         seen, more = dict(live.reader.seen), planning.rest(planned, run, live.sampler)
         evidence = certified.run_evidence(live, items, costs)
-    said, sure = statements.of_run(run, evidence, result.choices, result.rounds)
+    said, sure = statements.of_run(run, evidence, result.choices, None if result.stopped else result.rounds)
     facts = {
         "date": datetime.now(UTC).date().isoformat(),
         "program": common.version(),

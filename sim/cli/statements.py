@@ -7,6 +7,7 @@ from sim.cli import common
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sim.adapters.evaluation import Measured, RoleArms
     from sim.adapters.policy import Chosen
     from sim.adapters.run_file.settings import Config
     from sim.certify import QueryEvidence
@@ -32,6 +33,22 @@ def of_run(
         certified.as_facts(one, names, " ".join(said[own.context])) for own, one in zip(choices, advices, strict=True)
     ]
     return said, dict(zip(said, facts, strict=True))
+
+
+def of_evaluation(run: "Config", arms: "RoleArms", measured: "Measured", pulls: int) -> Said:
+    """Statements about a policy's arms by held-out queries, among all arms of the prompts that were asked there."""
+    from sim.adapters import certified
+    from sim.advice import advise, in_sentences
+
+    names = list(measured.width)
+    evidence = certified.evaluated(run, measured, pulls)
+    advices = advise(evidence, [(names.index(name), scale) for name, scale in arms.policy])
+    unit = "tokens" if run.cost_measure == "tokens" else ""
+    said = {}
+    for context, one in zip(run.contexts, advices, strict=True):
+        why = [f"No statement about the policy's arm: {one.refusal}."]
+        said[context.name] = why if one.statement is None else in_sentences(evidence, one, names, unit=unit)[:1]
+    return said
 
 
 def show(said: Said) -> None:
