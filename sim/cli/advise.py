@@ -170,8 +170,8 @@ def _of_run(folder: Path, worth: float | None, price: float | None, target: floa
     met, low, high = evidence.num_queries, int(evidence.completions.min()), int(evidence.completions.max())
     closing = (
         f"Stands on the {int(evidence.completions.sum()):,} completions of a run's journal, {low} to {high} per "
-        f"(prompt, query), {met:,} of {evidence.list_length:,} queries. Intervals of tables: Student's t over queries, each by "
-        "itself, as if the run had not decided by what it saw; the statements allow for that"
+        f"(prompt, query), {met:,} of {evidence.list_length:,} queries. Intervals of tables: Student's t over queries, "
+        "each by itself, as if the run had not decided by what it saw; the statements allow for that"
     )
     return Advised(
         name=run.name,

@@ -31,11 +31,7 @@ def evidence_of(file: Path) -> QueryEvidence:
 
 
 def test_a_run_says_how_sure_it_is(folder: Path) -> None:
-    """By hand from the exported completions; the same numbers in words, in the file and by `iapo advise`.
-
-    Nothing is asked for. Seen to fail with completions of the probe among the evidence, and with N up to those of the
-    pair that has most.
-    """
+    """By hand from the exported completions; the same in words, in the file and by `iapo advise`, which asks nothing."""
     model = Model(answer=digit)
     with serving(model) as url:
         file = write(folder, url, RUN.replace(TUNE, RACING))
@@ -110,7 +106,7 @@ def test_a_run_of_one_round_has_sizes_fixed_beforehand(folder: Path) -> None:
 
 
 def test_queries_that_are_alike_count_once(folder: Path) -> None:
-    """Two rows of the same query share their completions. Seen to fail with a row of evidence for each."""
+    """Two rows of the same query share their completions."""
     queries(folder, 12)
     rows = (folder / "q.jsonl").read_text()
     (folder / "q.jsonl").write_text(f"{rows}\n{rows}")

@@ -83,7 +83,7 @@ def test_arms_that_few_queries_have_are_not_chosen() -> None:
 
 
 def test_money_buys_arms_on_a_hull() -> None:
-    """By hand: .5 for 1, .9 for 3, .95 for 8; .6 for 2 lies below. Seen to fail with every arm that gains."""
+    """By hand: .5 for 1, .9 for 3, .95 for 8; .6 for 2 lies below. Seen to fail with costs in the place of prices."""
     found = evidence_of_sample(votes(costs=(1.0, 4.0)))
     rewards = np.empty((1, 2, 12, 4))
     rewards[:] = np.array([[0.5, 0.6, 0.9, 0.9], [0.8, 0.95, 0.95, 0.9]])[:, None]
@@ -180,7 +180,7 @@ def test_few_queries_get_no_statement() -> None:
 
 
 def test_arms_with_few_common_queries_are_named() -> None:
-    """N = 4 on two queries alone: no eps, but one unless such an arm is best, and no plan. Seen to fail with a plan."""
+    """N = 4 on two queries alone: no eps, but one unless such an arm is best; no plan."""
     found = evidence_of_sample(votes())
     completions = np.where(np.arange(12) < 2, 4, 3)[None].repeat(2, axis=0)
     rewards = np.where(np.arange(4) < completions[..., None], found.rewards, np.nan)
