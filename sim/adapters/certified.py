@@ -61,6 +61,7 @@ def run_evidence(live: Session[Config], items: Sequence[Item], costs: Costs | No
     shape = (len(config.prompts), len(unlike))
     completions, cost = np.zeros(shape, int), np.zeros(shape)
     width = max((len(found) for _, found in outcomes.values()), default=1)
+    width = 1 << (width - 1).bit_length()  # few widths, few compilations
     filled = np.zeros((*shape, width, len(config.objectives)))
     for (p, x), (cell, found) in outcomes.items():
         completions[p, x], filled[p, x, : len(found)] = len(found), found

@@ -159,8 +159,11 @@ def _of_run(folder: Path, worth: float | None, price: float | None, target: floa
     terms = certified.confidence_of(run, evidence.list_length, rounds)
     names, arms, unit = [prompt.name for prompt in run.prompts], None, ""
     if worth is not None:
-        if run.cost_measure == "tokens" and price is None:
-            raise ValueError(f"{folder}: costs are tokens; --price P says what a million of them cost")
+        if (run.cost_measure == "tokens") != (price is not None):
+            needed = (
+                "tokens; --price P says what a million of them cost" if price is None else "money; leave --price out"
+            )
+            raise ValueError(f"{folder}: costs are {needed}")
         evidence = room.evidence_at_worth(evidence, worth, 1.0 if price is None else price / _MILLION)
     else:
         choices = [chosen.choices[context.name].chosen for context in run.contexts if context.name in chosen.choices]
@@ -255,9 +258,11 @@ def _show_prompts(console: "Console", found: Advised, context: int) -> None:
     from sim.cli.digits import shown
 
     value, low, high = (part[context] for part in found.values)
-    statement, cost = found.advices[context].statement, _costs(found)
-    top = np.nanmax(value, axis=1, initial=-np.inf)
-    text, rows, met = shown(value), [], found.evidence.measured.sum(axis=1)
+    statement, cost, rows = found.advices[context].statement, _costs(found), []
+    met = found.evidence.measured.sum(axis=1)
+    met = np.pad(met, ((0, 0), (0, value.shape[1] - met.shape[1])))
+    value = np.where(met >= found.least * met.max(axis=1, keepdims=True), value, np.nan)
+    top, text = np.nanmax(value, axis=1, initial=-np.inf), shown(value)
     for prompt in np.argsort(-top, kind="stable").tolist():
         if not np.isfinite(top[prompt]):
             rows.append((found.prompts[prompt], "-", 0, "-", "-", "-", "-"))
@@ -268,10 +273,11 @@ def _show_prompts(console: "Console", found: Advised, context: int) -> None:
         apart = "-"
         if statement is not None:
             apart = "chosen" if prompt == statement.prompt else "yes"
-            if apart == "yes" and any(one.prompt == prompt for one in statement.not_apart):
+            if apart == "yes" and (statement.most[prompt] > 0).any():
                 apart = "no"
-        queries = int(met[prompt, n]) if n < met.shape[1] else 0
-        rows.append((found.prompts[prompt], n + 1, queries, f"{cost[prompt, n]:.3g}", text(own), ends, apart))
+        rows.append(
+            (found.prompts[prompt], n + 1, int(met[prompt, n]), f"{cost[prompt, n]:.3g}", text(own), ends, apart)
+        )
     columns = ("~prompt", ">best N", ">queries", ">cost of a query", ">value", ">95 % interval", "told apart")
     caption = "Best first. Intervals: each by itself. Told apart: from the choice, at every N."
     common.show(console, f"{found.name}: values of prompts, context {found.contexts[context]}", columns, rows, caption)

@@ -31,7 +31,7 @@ def evidence_of(file: Path) -> QueryEvidence:
 
 
 def test_a_run_says_how_sure_it_is(folder: Path) -> None:
-    """By hand from the exported completions; the same in words, in the file and by `iapo advise`, which asks nothing."""
+    """By hand from the exported completions; the same in words, in the file and by `iapo advise`; nothing is asked."""
     model = Model(answer=digit)
     with serving(model) as url:
         file = write(folder, url, RUN.replace(TUNE, RACING))
