@@ -123,6 +123,7 @@ def _config(path: Path, content: dict[str, Any], may_import: Trust, every_field:
         source={"cost": {}} | {key: content[key] for key in SOURCE if key in content} | _endpoint_source(content),
         dot_env=beside / DOT_ENV,
         cost_measure=made.cost.measure,
+        currency=made.cost.currency,
         prompt_tokens=made.cost.prompt_tokens,
         probe=probe,
     )

@@ -120,6 +120,7 @@ def tune(
         "date": datetime.now(UTC).date().isoformat(),
         "program": common.version(),
         "cost_measure": run.cost_measure,
+        "currency": run.currency,
         "complete": result.stopped is None,
         "stopped": result.stopped,
         "rounds": result.rounds,

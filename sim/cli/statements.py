@@ -25,9 +25,10 @@ def of_run(
 
     names = [prompt.name for prompt in run.prompts]
     advices = certified.run_advice(run, evidence, choices, rounds)
-    unit = "tokens" if run.cost_measure == "tokens" else ""
+    sign, unit = signs(run)
     said = {
-        own.context: in_sentences(evidence, one, names, unit=unit) for own, one in zip(choices, advices, strict=True)
+        own.context: in_sentences(evidence, one, names, sign, unit=unit)
+        for own, one in zip(choices, advices, strict=True)
     }
     facts = [
         certified.as_facts(one, names, " ".join(said[own.context])) for own, one in zip(choices, advices, strict=True)
@@ -43,12 +44,17 @@ def of_evaluation(run: "Config", arms: "RoleArms", measured: "Measured", pulls: 
     names = list(measured.width)
     evidence = certified.evaluated(run, measured, pulls)
     advices = advise(evidence, [(names.index(name), scale) for name, scale in arms.policy])
-    unit = "tokens" if run.cost_measure == "tokens" else ""
+    sign, unit = signs(run)
     said = {}
     for context, one in zip(run.contexts, advices, strict=True):
         why = [f"No statement about the policy's arm: {one.refusal}."]
-        said[context.name] = why if one.statement is None else in_sentences(evidence, one, names, unit=unit)[:1]
+        said[context.name] = why if one.statement is None else in_sentences(evidence, one, names, sign, unit=unit)[:1]
     return said
+
+
+def signs(run: "Config") -> tuple[str, str]:
+    """What stands before the costs of a run, and what after them."""
+    return ("", "tokens") if run.cost_measure == "tokens" else (run.currency or "", "")
 
 
 def show(said: Said) -> None:
