@@ -270,7 +270,7 @@ def in_sentences(
     """
     statement, name = advice.statement, f"`{prompts[advice.prompt]}` with N = {advice.scale}"
     if statement is None:
-        return [f"{name} looks best, by its mean alone.", *next_steps(evidence, advice, prompts)]
+        return [f"{name} looks best, by its mean alone.", *next_steps(evidence, advice, prompts, currency, unit)]
     cost, said = advice.cost / advice.scale * statement.scale, []
     if advice.refusal:
         said.append(f"Chosen: {name}; it gets no statement, as {advice.refusal}. By what was measured:")
@@ -278,16 +278,20 @@ def in_sentences(
     said.append(in_words(statement, prompts, advice.these, advice.outlook, spent))
     if worth is not None:
         said.append(f"In money: {currency}{statement.value.estimate * worth:.3g} a query, after costs.")
-    return [*said, *next_steps(evidence, advice, prompts)]
+    return [*said, *next_steps(evidence, advice, prompts, currency, unit)]
 
 
-def next_steps(evidence: QueryEvidence, advice: Advice, prompts: Sequence[str]) -> list[str]:
+def next_steps(
+    evidence: QueryEvidence, advice: Advice, prompts: Sequence[str], currency: str = "", unit: str = ""
+) -> list[str]:
     """Sentences about what to record next; none where eps is small enough and N is inside what was recorded.
 
     Args:
         evidence: behind the advice.
         advice: of one context.
         prompts: names of all prompts.
+        currency: sign before costs.
+        unit: of costs that are no money, such as tokens.
     """
     if advice.statement is None or advice.outlook is None:
         why = advice.refusal.replace(f"prompt {advice.prompt} ", f"`{prompts[advice.prompt]}` ")
@@ -302,7 +306,7 @@ def next_steps(evidence: QueryEvidence, advice: Advice, prompts: Sequence[str]) 
             parts.append(f"{size:,} more queries with {_names(own, prompts)}")
         each = (evidence.completions.sum(axis=1) / np.maximum((evidence.completions > 0).sum(axis=1), 1)) * further
         money = float((each * mean_costs(evidence))[further > 0].sum())
-        costs = f", which cost {money:.3g}" if money > 0 else ""
+        costs = f", which cost {currency}{money:.3g}{unit and f' {unit}'}" if money > 0 else ""
         total = round_up(advice.outlook.completions)
         said.append(f"To bring eps to {number(target)}, record {'; '.join(parts)} ({total:,} completions{costs}).")
     if not advice.refusal and 1 < advice.scale == evidence.completions[advice.prompt].max():

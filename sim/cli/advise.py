@@ -34,6 +34,7 @@ class Advised(NamedTuple):
         prompts, contexts: names.
         closing: sentences about what all of it stands on.
         unit: of costs that are no money.
+        currency: sign of money, where a run says one.
         least: share of queries that arms need to be compared by their means, as in `sim.advice.best`.
     """
 
@@ -45,6 +46,7 @@ class Advised(NamedTuple):
     contexts: list[str]
     closing: list[str]
     unit: str = ""
+    currency: str = ""
     least: float = 1.0
 
 
@@ -104,7 +106,7 @@ def advise(
         found = _of_run(Path(log[0]), worth, price, target, common.may_import(trust, module))
     else:
         found = _of_log(log, worth, price, target)
-    console = common.console()
+    console, currency = common.console(), currency or found.currency
     for c in range(len(found.contexts)):
         _show_prompts(console, found, c)
         _show_purchases(console, found, c, currency, worth)
@@ -160,10 +162,8 @@ def _of_run(folder: Path, worth: float | None, price: float | None, target: floa
     names, arms, unit = [prompt.name for prompt in run.prompts], None, ""
     if worth is not None:
         if (run.cost_measure == "tokens") != (price is not None):
-            needed = (
-                "tokens; --price P says what a million of them cost" if price is None else "money; leave --price out"
-            )
-            raise ValueError(f"{folder}: costs are {needed}")
+            told = "tokens; --price P says what a million of them cost" if price is None else "money; leave --price out"
+            raise ValueError(f"{folder}: costs are {told}")
         evidence = room.evidence_at_worth(evidence, worth, 1.0 if price is None else price / _MILLION)
     else:
         choices = [chosen.choices[context.name].chosen for context in run.contexts if context.name in chosen.choices]
@@ -185,6 +185,7 @@ def _of_run(folder: Path, worth: float | None, price: float | None, target: floa
         contexts=[context.name for context in evidence.contexts],
         closing=[closing],
         unit="tokens" if unit == "tokens" else "",
+        currency=run.currency or "",
         least=certified.LEAST,
     )
 
@@ -275,9 +276,8 @@ def _show_prompts(console: "Console", found: Advised, context: int) -> None:
             apart = "chosen" if prompt == statement.prompt else "yes"
             if apart == "yes" and (statement.most[prompt] > 0).any():
                 apart = "no"
-        rows.append(
-            (found.prompts[prompt], n + 1, int(met[prompt, n]), f"{cost[prompt, n]:.3g}", text(own), ends, apart)
-        )
+        numbers = (n + 1, int(met[prompt, n]), f"{cost[prompt, n]:.3g}", text(own))
+        rows.append((found.prompts[prompt], *numbers, ends, apart))
     columns = ("~prompt", ">best N", ">queries", ">cost of a query", ">value", ">95 % interval", "told apart")
     caption = "Best first. Intervals: each by itself. Told apart: from the choice, at every N."
     common.show(console, f"{found.name}: values of prompts, context {found.contexts[context]}", columns, rows, caption)
