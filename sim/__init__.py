@@ -21,7 +21,7 @@ them, the changelog says so.
 
 Other rooms, for those who read the code: `core` (value types), `utilities` (completions to rewards), `kernels` (what is
 clever, beside plain versions), `engine` (trials), `comparison` (cells, tables), `adapters` (live models), `certify`
-(statements from a run's own data), `cli`.
+(statements from a run's own data), `advice` (what to use by a log), `cli`.
 
     >>> import theory
     >>> from sim import compare

@@ -3,7 +3,6 @@
 import itertools
 import json
 import os.path  # whose questions any text may be asked, however long it is
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -36,7 +35,7 @@ from sim.adapters.run_file.settings import (
     QueryFile,
     RunFile,
 )
-from sim.adapters.run_file.toml_table import TomlTable
+from sim.adapters.run_file.toml_table import TomlTable, read_toml
 from sim.adapters.scorers import registry
 from sim.adapters.trust import Trust
 from sim.constants import AGGREGATES, MAX_ANSWERS
@@ -82,20 +81,6 @@ def load(
 def of_content(path: Path, content: dict[str, Any], algorithm: "Algorithm | None" = None) -> Config:
     """Check a run's content as `load` does that of the file `path`; `algorithm` replaces the one that it names."""
     return _config(path, content, trust.all_modules, algorithm=algorithm)
-
-
-def read_toml(path: Path, told_by: str | Path | None = None) -> dict[str, Any]:
-    """The content of a run file, unchecked; `told_by` is what names it."""
-    if told_by is not None and not os.path.isfile(path):
-        raise ValueError(f"{told_by}: came from {path}, which is not there any more; put the configuration back there")
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such file; `iapo tune --example` writes one") from None
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, RecursionError) as error:  # also of numbers with thousands of digits
-        raise ValueError(f"{path}: is no TOML file ({error})") from None
 
 
 def _config(
@@ -144,6 +129,7 @@ def _config(
         source={"cost": {}} | {key: content[key] for key in SOURCE if key in content} | _endpoint_source(content),
         dot_env=beside / DOT_ENV,
         cost_measure=made.cost.measure,
+        currency=made.cost.currency,
         prompt_tokens=made.cost.prompt_tokens,
         probe=probe,
     )

@@ -1,8 +1,8 @@
 """The answer of a live run as a file that a service can load, and one query answered with it.
 
 A policy file is JSON: schema ("iapo-policy"), version (2), all that answering takes (endpoint, prompts with their
-decoding, prices, objectives and scorers), and per context its weights and the arm with its value. It holds no secret:
-the key's environment variable is named, the key is not there.
+decoding, prices, objectives and scorers), and per context its weights, the arm with its value, and how sure that is
+(statements). It holds no secret: the key's environment variable is named, the key is not there.
 """
 
 import json
@@ -63,6 +63,8 @@ class PolicyFile(NamedTuple):
         spent: what the run spent.
         stopped: why the run had not come to its end, in words: a cap, or it was under way; None where it had.
         algorithm, budget: of the run; None in files that do not say.
+        rounds: that it made; None where the file does not say.
+        statements: how sure the choice of each context is, as the file says it; None where it does not.
     """
 
     file: Path
@@ -77,12 +79,28 @@ class PolicyFile(NamedTuple):
     stopped: str | None = None
     algorithm: str | None = None
     budget: int | None = None
+    rounds: int | None = None
+    statements: dict[str, Any] | None = None
 
 
 def save(
-    path: Path, config: Config, choices: Sequence[Chosen], spent: dict[str, float | int], facts: dict[str, Any]
+    path: Path,
+    config: Config,
+    choices: Sequence[Chosen],
+    spent: dict[str, float | int],
+    facts: dict[str, Any],
+    statements: dict[str, dict[str, Any]] | None = None,
 ) -> None:
-    """Write a policy; the file appears whole or not at all."""
+    """Write a policy; the file appears whole or not at all.
+
+    Args:
+        path: of the file.
+        config: the run.
+        choices: of every context.
+        spent: what the run spent.
+        facts: about the run.
+        statements: how sure the choice of each context is, as `certified.as_facts` says it.
+    """
     used = {arm.prompt for choice in choices for arm in choice[1:] if isinstance(arm, Arm)}
     content = {
         "schema": SCHEMA,
@@ -97,6 +115,7 @@ def save(
             choice.context: {name: arm._asdict() for name, arm in choice._asdict().items() if isinstance(arm, Arm)}
             for choice in choices
         },
+        "statements": statements or {},
         "spent": spent,
         "run": facts,
     }
@@ -148,6 +167,7 @@ class _Run:
     stopped: Annotated[str | None, TEXT] = None
     algorithm: Annotated[str | None, TEXT] = None
     budget: Annotated[int | None, whole()] = None
+    rounds: Annotated[int | None, whole(0)] = None
 
 
 @dataclass(frozen=True)
@@ -163,6 +183,7 @@ class _File:
     policy: dict[str, _Chosen]
     spent: dict[str, Any]
     run: _Run = _Run()
+    statements: dict[str, Any] | None = None
 
 
 def load(path: Path) -> PolicyFile:
@@ -193,6 +214,8 @@ def load(path: Path) -> PolicyFile:
         stopped=made.run.stopped,
         algorithm=made.run.algorithm,
         budget=made.run.budget,
+        rounds=made.run.rounds,
+        statements=made.statements,
     )
 
 

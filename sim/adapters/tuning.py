@@ -7,14 +7,16 @@ import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from sim.adapters import certified, doubts, planning, until
 from sim.adapters import config as reading
-from sim.adapters import doubts, planning, until
 from sim.adapters import policy as files
 from sim.adapters import session as sessions
 from sim.adapters import tune as driver
@@ -23,6 +25,7 @@ from sim.adapters.policy import Chosen
 from sim.adapters.progress import RunProgress, spent_parts, watching
 from sim.adapters.run_file import queries as query_files
 from sim.adapters.run_file.settings import Config
+from sim.adapters.run_file.toml_table import read_toml
 from sim.adapters.scorers.reader import UNDAUNTED
 from sim.adapters.scoring import Item
 from sim.adapters.session import Session
@@ -49,6 +52,7 @@ class Tuned(NamedTuple):
         spent: completions, tokens and money, of all runs in this folder.
         seen: how many completions were read, and how many of them were truncated, filtered or unreadable.
         notes: what is odd about the run or its probe, a sentence each.
+        statements: how sure the choice of each context is, as the policy file holds it; its text is in words.
     """
 
     file: Path
@@ -58,6 +62,7 @@ class Tuned(NamedTuple):
     spent: dict[str, float | int]
     seen: dict[str, int]
     notes: tuple[str, ...]
+    statements: dict[str, dict[str, Any]]
 
 
 def tune(
@@ -126,7 +131,7 @@ def _made(
     if isinstance(run, Mapping):
         content |= run
     else:
-        path, content = Path(run), reading.read_toml(Path(run))
+        path, content = Path(run), read_toml(Path(run))
     if algorithm is not None:  # a policy file holds no name for it
         table = dict(content.get("tune", {}))
         table.pop("algorithm", None)
@@ -210,9 +215,11 @@ def _rounds(
     plan = planning.plan(run, spec, costs, items, live.sampler)
     report = watching(run, plan, live.ledger, told)
     result = driver.rounds_of(live, items, spec, strategy, report, keeper(live, len(items)))
-    file = save(live, result, len(items))
+    save(live, result, len(items))
+    sure = statements(live, items, costs, result)
+    file = save(live, result, len(items), sure.facts)
     seen, spent = dict(live.reader.seen), spent_parts(live.ledger.spent)
-    return Tuned(file, result.choices, result.rounds, result.stopped, spent, seen, tuple(notes))
+    return Tuned(file, result.choices, result.rounds, result.stopped, spent, seen, tuple(notes), sure.facts)
 
 
 def keeper(live: Session[Config], num_items: int) -> Callable[[driver.RunResult], None]:
@@ -220,25 +227,48 @@ def keeper(live: Session[Config], num_items: int) -> Callable[[driver.RunResult]
     return lambda result: _save_policy(live, result, num_items, until.SO_FAR)
 
 
-def save(live: Session[Config], result: driver.RunResult, num_items: int) -> Path:
-    """Write the policy and the table of arms of a run; the first's place. The policy so far goes."""
+def statements(
+    live: Session[Config], items: Sequence[Item], costs: driver.Costs, result: driver.RunResult
+) -> certified.RunStatements:
+    """How sure the choices of a run are, by all that its journal has."""
+    evidence = certified.run_evidence(live, items, costs)
+    return certified.of_run(live.config, evidence, result.choices, None if result.stopped else result.rounds)
+
+
+def save(
+    live: Session[Config],
+    result: driver.RunResult,
+    num_items: int,
+    sure: dict[str, dict[str, Any]] | None = None,
+) -> Path:
+    """Write the policy, with statements about it, and the table of arms; the first's place. The policy so far goes."""
     out = live.config.out
-    _save_policy(live, result, num_items, until.POLICY)
+    _save_policy(live, result, num_items, until.POLICY, sure)
     (out / until.SO_FAR).unlink(missing_ok=True)
     _save_arms(live.config, result)
     return out / until.POLICY
 
 
-def _save_policy(live: Session[Config], result: driver.RunResult, num_items: int, name: str) -> None:
+def _save_policy(
+    live: Session[Config],
+    result: driver.RunResult,
+    num_items: int,
+    name: str,
+    sure: dict[str, dict[str, Any]] | None = None,
+) -> None:
     """Write a policy file of that name."""
-    run = live.config
-    files.save(run.out / name, run, result.choices, spent_parts(live.ledger.spent), facts(live, result, num_items))
+    run, told = live.config, facts(live, result, num_items)
+    files.save(run.out / name, run, result.choices, spent_parts(live.ledger.spent), told, sure)
 
 
 def facts(live: Session[Config], result: driver.RunResult, num_items: int) -> dict[str, Any]:
     """Facts of a run besides its policy, as the policy file has them."""
     run = live.config
     return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "program": _version(),
+        "cost_measure": run.cost_measure,
+        "currency": run.currency,
         "complete": result.stopped is None,
         "stopped": result.stopped,
         "rounds": result.rounds,
@@ -262,3 +292,11 @@ def _save_arms(run: Config, result: driver.RunResult) -> None:
             names = (quoted(run.contexts[context].name), quoted(run.prompts[prompt].name), scale + 1)
             rows.writerow((*names, value, "" if math.isnan(se) else se, int(found.pulls[prompt, scale])))
     write_whole(run.out / "arms.csv", lambda file: file.write(text.getvalue().encode()))
+
+
+def _version() -> str | None:
+    """The version of this program; None in a checkout that is not installed."""
+    try:
+        return metadata.version("iapo-testbed")
+    except metadata.PackageNotFoundError:
+        return None

@@ -54,7 +54,7 @@ def in_words(
     size = f"{_counted(statement.num_arms, 'arm')}, {_counted(statement.queries, 'query', 'queries')}"
     parts.append(f" ({size}; {GRADES[terms.grade]}{looks}{together}).")
     parts.append(_apart(statement, prompts))
-    if outlook is not None:
+    if outlook is not None and np.isfinite(statement.eps):
         parts.append(_further(outlook))
     if statement.left_out:
         arms = "1 arm is" if statement.left_out == 1 else f"{statement.left_out} arms are"
@@ -111,13 +111,13 @@ def _apart(statement: Statement, prompts: Sequence[str]) -> str:
         if same.any():
             return f" {_counted(int(same.sum()), 'other arm')} did just as well; all the rest are told apart."
         return " Every other arm is told apart."
-    names = [f"`{prompts[prompt]}`, N = {_ranges(own)}" for prompt, own in list(scales.items())[:_SHOWN]]
+    names = [f"`{prompts[prompt]}`, N = {ranges(own)}" for prompt, own in list(scales.items())[:_SHOWN]]
     left = len(scales) - _SHOWN
     more = f"; and arms of {left} more {'prompt' if left == 1 else 'prompts'}" if left > 0 else ""
     return f" Not told apart: {'; '.join(names)}{more}."
 
 
-def _ranges(scales: Sequence[int]) -> str:
+def ranges(scales: Sequence[int]) -> str:
     """Scales in rising order, such as 1, 4 to 7."""
     runs: list[list[int]] = []
     for scale in sorted(scales):

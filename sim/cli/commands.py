@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from sim.cli import (
+    advise,
     check,
     compare,
     data,
@@ -26,7 +27,7 @@ SECTIONS = {
     "Simulate": ("quickstart", "compare", "values", "figures", "claims"),
     "Guarantees": ("hardness", "agnostic", "plan", "verify"),
     "Live models": ("tune", "ask", "evaluate", "record", "replay", "journal", "policy"),
-    "Data": ("env", "data"),
+    "Data": ("advise", "env", "data"),
     "Extend": ("algorithms", "check", "new"),
 }
 """Heading in the help -> the commands below it."""
@@ -45,12 +46,9 @@ policy_app = App(help="Write what a policy chose for other tools.")
 
 def _say_version(asked: bool) -> bool:
     if asked:
-        from importlib import metadata
+        from sim.cli.common import version
 
-        try:
-            typer.echo(f"iapo {metadata.version('iapo-testbed')}")
-        except metadata.PackageNotFoundError:
-            typer.echo("iapo (a checkout that is not installed)")
+        typer.echo(f"iapo {version() or '(a checkout that is not installed)'}")
         raise typer.Exit
     return asked
 
@@ -86,6 +84,7 @@ journal_app.command("export")(journal.export)
 journal_app.command("compact")(journal.compact)
 app.add_typer(policy_app, name="policy")
 policy_app.command("export")(policy.export)
+app.command("advise")(advise.advise)
 app.command("figures")(figures.figures)
 app.command("claims")(figures.claims)
 app.add_typer(env_app, name="env")

@@ -164,9 +164,9 @@ def import_(
             gold = "gold"
         said = logs.Options(asked, ids, golds, text, answers, letters, filter_, same_ids)
         told = log_import.Told(file, out, objective, context, max_scale, gold, cost, prompt, query, said, tie, name)
-        data, frame, read_here = log_import.environment(told)
+        data, frame, told = log_import.environment(told)
         data = replace(data, name=name or title(Path(file[0])))
-        closing = room.closing(frame, read_here)
+        closing = room.closing(frame, told.reading.answers is not None)
     else:
         given = {
             "name": name,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sim.cli import common, options, programs
+from sim.cli import common, options, programs, statements
 from sim.cli.live import Unreadable, connected, read_text, say_policy
 from sim.cli.progress import pulls_progress
 from sim.cli.spending import amount_text, check_cap, show_need
@@ -103,6 +103,7 @@ def evaluate(
     place = out or run.out / "evaluation.csv"
     _save(rows, place)
     _show(run, rows, len(items))
+    statements.show(statements.of_evaluation(run, arms, measured, pulls))
     typer.echo(f"\n{read_text(seen)}")
     typer.echo(f"This call: {amount_text(charged)}. In all: {amount_text(spent)}.\n\nwrote {common.plain(place)}")
 

@@ -95,8 +95,15 @@ def progress(budget: int) -> "Callable[[RunProgress], None]":
     return tell
 
 
-def policy(config: "Config", result: "RunResult", spent: "Amount", charged: "Amount", seen: dict[str, int]) -> None:
-    """Say what was chosen and where it is."""
+def policy(
+    config: "Config",
+    result: "RunResult",
+    spent: "Amount",
+    charged: "Amount",
+    seen: dict[str, int],
+    statements: dict[str, dict[str, Any]],
+) -> None:
+    """Say what was chosen, how sure that is, and where it is."""
     from sim.adapters.policy import Arm
     from sim.adapters.progress import spent_parts
 
@@ -110,6 +117,7 @@ def policy(config: "Config", result: "RunResult", spent: "Amount", charged: "Amo
         stopped=result.stopped,
         rounds=result.rounds,
         choices=choices,
+        statements=statements,
         spent=spent_parts(spent),
         charged=spent_parts(charged),
         seen=seen,

@@ -26,7 +26,7 @@ _GOLD = (
 _SCORE = ("score", "reward", "rating", "grade", "correct", "is_correct", "exact_match", "accuracy", "acc", "passed")
 _SCORE += ("success", "right")
 _COST = ("cost", "price")
-_TOKENS = ("completion_tokens", "output_tokens", "tokens", "num_tokens", "total_tokens")
+TOKENS = ("completion_tokens", "output_tokens", "tokens", "num_tokens", "total_tokens")
 _TRUTHS = ("0", "1", "0.0", "1.0", "true", "false")
 _LETTERS = "ABCDEFGHIJ"
 _DEAR = 0.1
@@ -94,7 +94,7 @@ def columns(frame: "pd.DataFrame", known: SaidColumns, name: str) -> list[Guess]
     if known.prompt is None:
         _take(found, "prompt", look.group("prompt", _PROMPT), "prompt", "tells prompts apart")
     if known.cost is None:
-        cost = look.first((*_COST, *_TOKENS), look.numeric)
+        cost = look.first((*_COST, *TOKENS), look.numeric)
         _take(found, "cost", cost, None, "cost of a completion")
     if known.objective:
         return found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from sim.cli import common, events, interrupt, options, programs, run_files
+from sim.cli import common, events, interrupt, options, programs, run_files, statements
 from sim.cli import until as surely
 from sim.cli.progress import run_progress
 from sim.cli.spending import amount_columns, amount_text, at_most, caps_columns, show_run
@@ -149,11 +149,14 @@ def _tune(run: "Config", asked: _Asked) -> None:
             result = driver.rounds_of(live, items, spec, strategy, told, tuning.keeper(live, len(items)))
         spent, charged = live.ledger.spent, live.ledger.spent.minus(before)
         seen, rest = dict(live.reader.seen), planning.rest(planned, run, live.sampler)
-    tuning.save(live, result, len(items))
+        tuning.save(live, result, len(items))
+        sure = tuning.statements(live, items, costs, result)
+        tuning.save(live, result, len(items), sure.facts)
     if asked.as_json:
-        events.policy(run, result, spent, charged, seen)
+        events.policy(run, result, spent, charged, seen, sure.facts)
     else:
         _show_result(run, result, spent, charged, seen)
+        statements.show(sure.said)
         surely.show(run, result)
     if asked.report is not None:
         from sim.cli.pages import parts

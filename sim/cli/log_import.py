@@ -56,8 +56,8 @@ class Told(NamedTuple):
         return guesses.command(self.sources, str(self.out), parts)
 
 
-def environment(given: Told) -> "tuple[Dataset, pd.DataFrame, bool]":
-    """The environment of some logs, their completions, and whether answers were read; guesses are shown first."""
+def environment(given: Told) -> "tuple[Dataset, pd.DataFrame, Told]":
+    """The environment of some logs, their completions, and all options, guessed ones too, which are shown first."""
     from sim.cli import guesses, logs
 
     found: list[guesses.Guess] = []
@@ -76,7 +76,7 @@ def environment(given: Told) -> "tuple[Dataset, pd.DataFrame, bool]":
     assert given.context is not None
     contexts = _contexts(given.context, len(columns.objectives))
     data = _from_log(frame, columns, contexts, given, notes)
-    return data, frame, given.reading.answers is not None
+    return data, frame, given
 
 
 def _known(given: Told) -> "guesses.SaidColumns":

@@ -99,6 +99,9 @@ def test_values_and_gains_are_those_of_what_the_model_said(folder: Path):
         asked = len(model.requests)
         assert model.completions == HELD_OUT * (3 + 3)
         assert f"This call: {model.completions} completions, {model.tokens} tokens" in result.stdout
+        said = next(line for line in result.stdout.splitlines() if line.startswith("cost 0: Use `strong` with N = 3"))
+        assert "(6 arms, 12 queries; asymptotic, simultaneous, 2 contexts at once)" in said
+        assert "cost 1: Use `weak` with N = 3" in result.stdout
         again = run(folder, "--yes", "--triple-scale", 2)
         assert "This call: 0 completions" in again.stdout
         assert len(model.requests) == asked

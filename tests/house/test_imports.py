@@ -32,6 +32,7 @@ ROOMS: dict[str, set[str]] = {
     "estimators": {"core"},
     "extrapolation": {"raw", "core", "kernels", "estimators"},
     "certify": {"core", "utilities", "kernels"},
+    "advice": {"certify", "envs"},
     "draws": {"core", "kernels"},
     "schedules": {"core", "kernels", "draws"},
     "trim": {"core", "kernels", "draws"},
@@ -44,7 +45,9 @@ ROOMS: dict[str, set[str]] = {
     "reports": {"writing"},
     "digests": {"origins"},
     "program": {"origins", "digests"},
-    "adapters": WORLDS | PLUGINS | {"algorithms", "defaults", "engine", "instances", "origins", "references", "whole"},
+    "adapters": WORLDS
+    | PLUGINS
+    | {"advice", "algorithms", "certify", "defaults", "engine", "instances", "origins", "references", "whole"},
     "live": {"public", "adapters"},
     "conformance": WORLDS | PLUGINS | {"algorithms", "engine", "instances", "adapters"},
     "comparison": WORLDS

@@ -33,7 +33,7 @@ CHARGED = "SELECT total(completions), total(tokens), total(money) FROM attempts"
 
 
 class End(NamedTuple):
-    """What no kill may change: the policy file but for its place and its bill, the table of arms, all draws."""
+    """What no kill may change: the policy file but for its place, day and bill, the table of arms, all draws."""
 
     policy: dict[str, Any]
     arms: bytes
@@ -145,6 +145,7 @@ class Run:
         spent = policy.pop("spent")
         assert (spent["completions"], spent["tokens"], round(spent["money"] * 1e12)) == self.charged()
         assert policy.pop("config") == str(self._folder / "run.toml")
+        assert policy["run"].pop("date")
         assert policy["source"]["endpoint"].pop("base_url").startswith("http://127.0.0.1:")
         assert query(self._base, "PRAGMA integrity_check") == [("ok",)]
         assert query(self._base, "SELECT 1 FROM batches WHERE state != 'done'") == []

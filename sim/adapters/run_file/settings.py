@@ -252,6 +252,7 @@ class Config(Asking):
 
     Attributes:
         cost_measure: "tokens" or "money": the unit of a completion's cost.
+        currency: sign of the money, for people; None where nobody said.
         answers: different answers to a query, the right one and what cannot be read included, for rules that
             estimate by themselves: as said, or assumed for such a rule; else None.
         prompt_tokens: "each", "shared" or "ignore": how a pull's prompt tokens enter the cost of a completion.
@@ -266,6 +267,7 @@ class Config(Asking):
     max_scale: int
     answers: int | None
     cost_measure: str
+    currency: str | None
     prompt_tokens: str
     probe: tuple[int, int]
 
@@ -315,6 +317,7 @@ class Cost(Closed):
     """Cost of a completion: what is counted, and how many a probe measures it by."""
 
     measure: Annotated[str, word("tokens", "money")] = "tokens"
+    currency: Annotated[str | None, NAME] = None
     prompt_tokens: Annotated[str, word("each", "shared", "ignore")] = "each"
     probe_queries: Annotated[int, whole(high=10**6)] = 4
     probe_completions: Annotated[int, whole(high=MAX_SCALE)] = 4

@@ -3,6 +3,8 @@
 import dataclasses
 import difflib
 import functools
+import os.path  # whose questions any text may be asked, however long it is
+import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -164,3 +166,17 @@ def alternatives(node: Mapping[str, Any], schema: Mapping[str, Any]) -> list[Map
         return alternatives(schema["$defs"][node["$ref"].rpartition("/")[2]], schema)
     several = [*node.get("anyOf", ()), *node.get("oneOf", ())]
     return [one for other in several for one in alternatives(other, schema)] or [node]
+
+
+def read_toml(path: Path, told_by: str | Path | None = None) -> dict[str, Any]:
+    """The content of a run file, unchecked; `told_by` is what names it."""
+    if told_by is not None and not os.path.isfile(path):
+        raise ValueError(f"{told_by}: came from {path}, which is not there any more; put the configuration back there")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file; `iapo tune --example` writes one") from None
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (ValueError, RecursionError) as error:  # also of numbers with thousands of digits
+        raise ValueError(f"{path}: is no TOML file ({error})") from None
