@@ -9,9 +9,12 @@ import typer
 
 from sim.cli import common, options
 from sim.cli.data import LOGS
+from sim.reports import page
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
+    from matplotlib.figure import Figure
     from rich.console import Console
 
     from sim.adapters.trust import Trust
@@ -87,6 +90,7 @@ def advise(
     ),
     trust: options.Trust = False,
     module: options.Modules = None,
+    report: options.Report = None,
 ) -> None:
     """Say what to use by a log, how sure that is, and what to record next.
 
@@ -100,6 +104,7 @@ def advise(
     """
     if not target > 0:
         raise ValueError(f"--target is {target}; it must be above 0")
+    page.check_place(report, out)
     if price is not None and worth is None:
         raise ValueError("--price goes with --worth, which says in money what a right answer is worth")
     if len(log) == 1 and Path(log[0]).is_dir():
@@ -111,9 +116,18 @@ def advise(
         _show_prompts(console, found, c)
         _show_purchases(console, found, c, currency, worth)
         console.print()
-    for sentence in _sentences(found, currency, worth):
+    said = _sentences(found, currency, worth)
+    for sentence in (*said, *found.closing):
         console.print(common.plain(sentence), soft_wrap=True)
-    _write(found, out, currency)
+    arms, bought, drawn = _write(found, out, currency)
+    if report is not None:
+        from sim.cli.pages import advice, parts
+
+        told = {"log": log, "worth": worth, "price": price, "currency": currency, "target": target}
+        settings = {key: value for key, value in told.items() if value not in (None, "")}
+        parts.write(
+            advice.report(found.name, [*filter(None, said)], arms, bought, drawn, found.closing, settings), report
+        )
 
 
 def _of_log(log: Sequence[str], worth: float | None, price: float | None, target: float) -> Advised:
@@ -325,18 +339,18 @@ def _show_purchases(console: "Console", found: Advised, context: int, currency: 
 
 
 def _sentences(found: Advised, currency: str, worth: float | None) -> list[str]:
-    """The advice in words, context by context, and what all of it stands on."""
+    """The advice in words, context by context."""
     from sim import advice as room
 
     said = []
     for name, one in zip(found.contexts, found.advices, strict=True):
         first, *rest = room.in_sentences(found.evidence, one, found.prompts, currency, worth, found.unit)
         said += [f"{name}: {first}" if len(found.contexts) > 1 else first, *rest, ""]
-    return [*said, *found.closing]
+    return said
 
 
-def _write(found: Advised, out: Path, currency: str) -> None:
-    """Write the values and the picture."""
+def _write(found: Advised, out: Path, currency: str) -> "tuple[pd.DataFrame, pd.DataFrame, Figure]":
+    """Write the values and the picture; the values, what money buys, and the picture."""
     import numpy as np
     import pandas as pd
 
@@ -363,5 +377,7 @@ def _write(found: Advised, out: Path, currency: str) -> None:
     out.mkdir(parents=True, exist_ok=True)
     tables.save(arms, out / "values.csv")
     money = f"cost of a query{f' ({currency})' if currency else ''}"
-    pictures = save_pictures(figure.draw(arms, steps, money), out, "advice")
+    drawn = figure.draw(arms, steps, money)
+    pictures = save_pictures(drawn, out, "advice")
     typer.echo(f"\nIn {common.plain(out)}: values.csv, {', '.join(pictures)}")
+    return arms, steps, drawn

@@ -162,7 +162,8 @@ def _tune(run: "Config", asked: _Asked) -> None:
         from sim.cli.pages import parts
         from sim.cli.pages import tuning as tuned
 
-        parts.write(tuned.report(run, result, spent, tuning.facts(live, result, len(items))), asked.report)
+        said = [*statements.lines(sure.said), *surely.lines(run, result)]
+        parts.write(tuned.report(run, result, spent, tuning.facts(live, result, len(items)), said), asked.report)
     if result.stopped is not None:
         common.stop(_capped(result, *rest), common.CAPPED)
 

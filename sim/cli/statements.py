@@ -1,4 +1,4 @@
-"""How sure the choices of a live run and of an evaluation are, in words on the screen."""
+"""Statements about the choices of a live run and of an evaluation, in words on the screen."""
 
 from typing import TYPE_CHECKING
 
@@ -26,10 +26,19 @@ def of_evaluation(run: "Config", arms: "RoleArms", measured: "Measured", pulls: 
     return said
 
 
+def lines(said: "Said") -> list[str]:
+    """All sentences in a row, each context's beginning with its name where there are several."""
+    return [sentence for own in _named(said) for sentence in own]
+
+
 def show(said: "Said") -> None:
     """Print the sentences of every context."""
     console = common.console()
-    for name, (first, *rest) in said.items():
+    for own in _named(said):
         console.print()
-        for sentence in (f"{name}: {first}" if len(said) > 1 else first, *rest):
+        for sentence in own:
             console.print(common.plain(sentence), soft_wrap=True)
+
+
+def _named(said: "Said") -> list[list[str]]:
+    return [[f"{name}: {first}" if len(said) > 1 else first, *rest] for name, (first, *rest) in said.items()]

@@ -45,13 +45,19 @@ def check(until: float | None, target: str) -> None:
 
 def show(run: "Config", result: "RunResult") -> None:
     """Say how sure a run until sure is."""
-    if result.sure is not None:
-        for sentence in sentences(result.sure, [one.name for one in run.contexts], result.stopped is not None):
-            common.console().print(common.plain(sentence))
+    for sentence in lines(run, result):
+        common.console().print(common.plain(sentence))
+
+
+def lines(run: "Config", result: "RunResult") -> list[str]:
+    """Sentences on how sure a run until sure is; none for other runs."""
+    if result.sure is None:
+        return []
+    return sentences(result.sure, [one.name for one in run.contexts], result.stopped is not None)
 
 
 def sentences(sure: "Sure", contexts: Sequence[str], stopped: bool) -> list[str]:
-    """How sure a run is, context by context, and why it is no surer."""
+    """Sentences on how sure a run is, context by context, and on why it is no surer."""
     from sim.certify.wording import number, upwards
 
     where = "on new queries" if sure.target == "new" else "on exactly these queries"

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from cli_runs import iapo
+from html_pages import whole
 
 from sim.cli import common
 from sim.envs import files
@@ -94,6 +95,24 @@ def test_few_queries_and_environments_without_costs(tmp_path: Path) -> None:
     assert "Nothing can be said yet: `steps` with N = 3 has met 9 queries" in found.stdout
     assert "what money buys" not in found.stdout
     assert "nan" not in found.stdout
+
+
+def test_advice_has_a_page(tmp_path: Path) -> None:
+    """The sentences of the screen, and every arm of values.csv; a bad place is refused first."""
+    source, page = log(tmp_path / "log.csv"), tmp_path / "out" / "r.html"
+    refused = iapo("advise", source, "--out", tmp_path / "out", "--report", tmp_path / "r.pdf")
+    assert refused.exit_code == common.USER_ERROR
+    assert "its name ends with .html" in refused.stderr
+    assert not (tmp_path / "out").exists()
+    said = iapo("advise", source, "--worth", 6, "--out", tmp_path / "out", "--report", page)
+    assert said.exit_code == 0, said.output
+    found = whole(page.read_text(encoding="utf-8"))
+    sentence = next(line for line in said.stdout.splitlines() if line.startswith("Use `steps`"))
+    assert sentence in found.text
+    bought, arms = found.tables
+    assert bought[2] == ["worth 6", "steps", "1", "3", "0.8750", "5.33"]
+    table = pd.read_csv(tmp_path / "out" / "values.csv")
+    assert [row[1:3] for row in arms[1:]] == [[one.prompt, str(one.scale)] for one in table.itertuples()]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Page of `iapo tune`: the arm of every context, values against N, what was spent, and what was asked."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 _Z = 1.959964
 
 
-def report(run: "Config", result: "RunResult", spent: "Amount", facts: Mapping[str, Any]) -> page.Report:
+def report(
+    run: "Config", result: "RunResult", spent: "Amount", facts: Mapping[str, Any], said: Sequence[str] = ()
+) -> page.Report:
     """The page of a run against a live model.
 
     Args:
@@ -27,6 +29,7 @@ def report(run: "Config", result: "RunResult", spent: "Amount", facts: Mapping[s
         result: what came out.
         spent: in all.
         facts: of the run, as the policy file has them.
+        said: how sure the choices are, in words.
     """
     from figures.results import values as figure
     from sim.comparison import tables
@@ -38,7 +41,7 @@ def report(run: "Config", result: "RunResult", spent: "Amount", facts: Mapping[s
     drawn = figure.draw(found.value, found.value - half, found.value + half, contexts, prompts)
     return page.Report(
         f"{run.name}: what to use",
-        (*map(sentence, result.choices), *_ended(result, spent)),
+        (*map(sentence, result.choices), *said, *_ended(result, spent)),
         (
             parts.picture(
                 "Value against N",
