@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from sim.adapters.paid.entries import AMBIGUOUS, LOST, Asked, Draw, decode
+from sim.adapters.paid.entries import Asked, Draw
 from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.sampler import cell_of, runs
 from sim.adapters.run_file.settings import Config
@@ -12,14 +12,6 @@ from sim.adapters.scorers.model_scorer import JUDGED
 from sim.adapters.scorers.reader import FILTERED, TRUNCATED, USUAL, ending
 from sim.adapters.scoring import OK, Item
 from sim.adapters.session import Session
-
-_SPENT = """
-SELECT stream, model, prompt, round, count(*), sum(state IN (?, ?)), sum(completions), sum(tokens), sum(money)
-FROM attempts JOIN cells USING (cell) LEFT JOIN rounds ON rounds.attempt = attempts.id
-GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
-"""
-_DRAWS = "SELECT draw, finish, text FROM draws WHERE cell = ? ORDER BY draw"
-
 
 OTHER = "not read: another prompt, setting or query"
 """Kind of the completions that a run as it is now does not ask for."""
@@ -72,7 +64,7 @@ class Oddity(NamedTuple):
 
 def by_round(journal: Journal) -> list[RoundSpent]:
     """Spending by stream, model, prompt and round."""
-    return [RoundSpent(*row) for row in journal.rows(_SPENT, AMBIGUOUS, LOST)]
+    return [RoundSpent(*row) for row in journal.charges_by_round()]
 
 
 def oddities(
@@ -91,8 +83,7 @@ def oddities(
     shown: dict[tuple[str, str, str], list[Example]] = {}
     known = {} if live is None else _known(journal, live, items)
     for stream, _, prompt, query, _, name in journal.cells():
-        rows = journal.rows(_DRAWS, name)
-        draws = {number: Draw(decode(text, journal.path), finish) for number, finish, text in rows}
+        draws = {number: Draw(text, finish) for number, _, finish, text in journal.draws_of(name)}
         whole[stream, prompt] += len(draws)
         unread: dict[int, list[str]] = {}
         if name in known:

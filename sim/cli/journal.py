@@ -164,10 +164,10 @@ def show(
     trust: options.Trust = False,
     module: options.Modules = None,
 ) -> None:
-    """Show what was spent per prompt and round, and which completions were truncated or unreadable.
+    """Show spending by prompt and round, and odd completions.
 
-    With examples of these. What is unreadable is for the scorers of its configuration to say, as it is now; those that
-    ask a model are left out. Nothing is sent.
+    Odd are those that were truncated, filtered, empty or unreadable; with examples. What is unreadable is for the
+    scorers of its configuration to say, as it is now; those that ask a model are left out. Nothing is sent.
 
     Example: iapo journal show results/capitals
     """

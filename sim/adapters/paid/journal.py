@@ -175,6 +175,15 @@ class Journal:
             *(SETTLED, AMBIGUOUS, LOST, VOID),
         )
 
+    def charges_by_round(self) -> list[Any]:
+        """Stream, model, prompt and round; requests in all, ambiguous or lost; completions, tokens, money."""
+        return self.rows(
+            "SELECT stream, model, prompt, round, count(*), sum(state IN (?, ?)), sum(completions), sum(tokens), "
+            "sum(money) FROM attempts JOIN cells USING (cell) LEFT JOIN rounds ON rounds.attempt = attempts.id "
+            "GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
+            *(AMBIGUOUS, LOST),
+        )
+
     def copies(self) -> dict[tuple[str, str, str], Any]:
         """Draws by stream, model and prompt, and how many of them have the text of another one of their cell."""
         rows = self.rows(

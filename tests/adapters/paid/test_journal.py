@@ -397,4 +397,4 @@ def test_sql_is_in_the_journal_alone():
         nodes = ast.walk(ast.parse(file.read_text()))
         texts = (node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
         found |= {file.relative_to(root).as_posix() for text in texts if words.search(text)}
-    assert found == {"adapters/paid/journal.py"}
+    assert found == {"adapters/paid/journal.py", "adapters/paid/journal_schema.py"}
