@@ -51,7 +51,7 @@ class EqualPulls(Algorithm):
         return self.rule.finished(spec, state)
 
     def allocate(self, key: Key, spec: Spec, state: State) -> Allocation:
-        """What the rule asks for where nothing can be said of any prompt."""
+        """The pulls that the rule asks for where nothing can be said of any prompt."""
         unknown = self.rule.init(spec, state.left).reach
         return self.rule.allocate(key, spec, state._replace(reach=unknown))
 

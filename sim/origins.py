@@ -11,6 +11,7 @@ import sys
 import sysconfig
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache, lru_cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,6 +50,14 @@ def plain(name: str) -> str:
 def top(name: str) -> str:
     """The package that a module is in, or the module."""
     return name.partition(".")[0]
+
+
+def version() -> str | None:
+    """The version of this program; None in a checkout that is not installed."""
+    try:
+        return metadata.version("iapo-testbed")
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def own(name: str) -> bool:

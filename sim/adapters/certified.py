@@ -1,4 +1,4 @@
-"""How sure a live run's choice is: evidence per query from the completions in its journal, and statements by it.
+"""Statements about the choices of a live run: evidence per query from the completions in its journal, in words.
 
 Completions of a prompt on a query are pooled, whatever pull they came from. Arms with N above the completions of every
 pair, which a rule may choose by extrapolation, get no statement.
@@ -34,7 +34,7 @@ Said = dict[str, list[str]]
 
 
 class RunStatements(NamedTuple):
-    """How sure the choices of a run are.
+    """Statements about the choices of a run.
 
     Attributes:
         said: in words.
@@ -50,19 +50,18 @@ def run_evidence(live: Session[Config], items: Sequence[Item], costs: Costs | No
 
     Args:
         live: the run's session.
-        items: its queries; of those that are alike the first counts.
+        items: its queries.
         costs: of completions, for prompts whose tokens the server did not report with their pulls.
 
     Raises:
         ValueError: nothing is known of what a prompt costs.
     """
     config, journal = live.config, live.journal
-    unlike = list({(item.text, item.fields): item for item in reversed(items)}.values())[::-1]
     have, outcomes = journal.counts(), {}
 
     async def read() -> None:
         for p, prompt in enumerate(config.prompts):
-            for x, item in enumerate(unlike):
+            for x, item in enumerate(items):
                 cell = cell_of("tune", config.endpoint, prompt, item.text, item.fields)
                 if not have.get(cell.digest):
                     continue
@@ -74,7 +73,7 @@ def run_evidence(live: Session[Config], items: Sequence[Item], costs: Costs | No
                 outcomes[p, x] = cell.digest, live.reader.outcomes(item, found)
 
     live.loop.run(read())
-    shape = (len(config.prompts), len(unlike))
+    shape = (len(config.prompts), len(items))
     completions, cost = np.zeros(shape, int), np.zeros(shape)
     width = max((len(found) for _, found in outcomes.values()), default=1)
     width = 1 << (width - 1).bit_length()  # few widths, few compilations
@@ -102,7 +101,7 @@ def run_evidence(live: Session[Config], items: Sequence[Item], costs: Costs | No
         np.array([context.cost_weight for context in config.contexts]),
         [context.name for context in config.contexts],
         noise=len(strategy.weights) * completions.size * width**2 <= MOST_ROWS,
-        population=len(unlike),
+        population=len(items),
     )
     rows = None if made.residuals is None else made.residuals[..., : config.max_scale]
     return replace(made, rewards=made.rewards[..., : config.max_scale], residuals=rows)

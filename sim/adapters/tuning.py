@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple
@@ -33,6 +32,7 @@ from sim.adapters.wire.openai_client import OpenAIClient
 from sim.adapters.wire.redact import Secrets
 from sim.core import Algorithm
 from sim.envs.rows import quoted
+from sim.origins import version
 from sim.writing import write_whole
 
 Tell = Callable[[RunProgress], None]
@@ -230,7 +230,7 @@ def keeper(live: Session[Config], num_items: int) -> Callable[[driver.RunResult]
 def statements(
     live: Session[Config], items: Sequence[Item], costs: driver.Costs, result: driver.RunResult
 ) -> certified.RunStatements:
-    """How sure the choices of a run are, by all that its journal has."""
+    """Statements about the choices of a run, by all that its journal has."""
     evidence = certified.run_evidence(live, items, costs)
     return certified.of_run(live.config, evidence, result.choices, None if result.stopped else result.rounds)
 
@@ -266,7 +266,7 @@ def facts(live: Session[Config], result: driver.RunResult, num_items: int) -> di
     run = live.config
     return {
         "date": datetime.now(UTC).date().isoformat(),
-        "program": _version(),
+        "program": version(),
         "cost_measure": run.cost_measure,
         "currency": run.currency,
         "complete": result.stopped is None,
@@ -292,11 +292,3 @@ def _save_arms(run: Config, result: driver.RunResult) -> None:
             names = (quoted(run.contexts[context].name), quoted(run.prompts[prompt].name), scale + 1)
             rows.writerow((*names, value, "" if math.isnan(se) else se, int(found.pulls[prompt, scale])))
     write_whole(run.out / "arms.csv", lambda file: file.write(text.getvalue().encode()))
-
-
-def _version() -> str | None:
-    """The version of this program; None in a checkout that is not installed."""
-    try:
-        return metadata.version("iapo-testbed")
-    except metadata.PackageNotFoundError:
-        return None

@@ -52,7 +52,7 @@ class Sure(NamedTuple):
 
 
 class StateSeen(NamedTuple):
-    """What is seen of a state of a run until sure: eps of every context, and visits of the prompt met most often."""
+    """Part of a state that is looked at: eps of every context, and visits of the prompt met most often."""
 
     eps: Any
     visits: Any

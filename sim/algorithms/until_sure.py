@@ -140,7 +140,7 @@ class UntilSure(Algorithm):
         )
 
     def finished(self, spec: Spec, state: State) -> Bool[Array, ""]:
-        """When sure, or when nothing more can be pulled."""
+        """True when sure, or when nothing more can be pulled."""
         return state.over
 
     def allocate(self, key: Key, spec: Spec, state: State) -> Allocation:

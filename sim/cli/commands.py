@@ -46,7 +46,7 @@ policy_app = App(help="Write what a policy chose for other tools.")
 
 def _say_version(asked: bool) -> bool:
     if asked:
-        from sim.cli.common import version
+        from sim.origins import version
 
         typer.echo(f"iapo {version() or '(a checkout that is not installed)'}")
         raise typer.Exit

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from live_runs import MINIMAL, RACING, RUN, TUNE, digit, iapo, queries, write
+from live_runs import MINIMAL, RACING, RUN, TUNE, digit, iapo, write
 from live_server import Model, serving
 
 from sim.adapters import certified
@@ -103,18 +103,6 @@ def test_a_run_of_one_round_has_sizes_fixed_beforehand(folder: Path) -> None:
     gone = iapo("advise", folder / "out")
     assert gone.exit_code == common.USER_ERROR
     assert "policy.json: cannot be read" in gone.stderr
-
-
-def test_queries_that_are_alike_count_once(folder: Path) -> None:
-    """Two rows of the same query share their completions."""
-    queries(folder, 12)
-    rows = (folder / "q.jsonl").read_text()
-    (folder / "q.jsonl").write_text(f"{rows}\n{rows}")
-    with serving(Model(answer=digit)) as url:
-        file = write(folder, url, RUN.replace('"psst"', '"uniform"'))
-        assert iapo("tune", file, "--yes").exit_code == 0
-    evidence = evidence_of(file)
-    assert (evidence.num_queries, evidence.list_length) == (12, 12)
 
 
 def test_evidence_of_an_evaluation_by_hand(tmp_path: Path) -> None:

@@ -64,6 +64,8 @@ def test_it_ends_as_the_command_does(
     assert (tuned.rounds, tuned.stopped, tuned.notes) == (4, None, ())
     assert tuned.spent == said["spent"]
     assert tuned.seen == said["run"]["seen"]
+    assert tuned.statements == json.loads(tuned.file.read_text())["statements"]
+    assert [one["text"].startswith("Use `") for one in tuned.statements.values()] == [True, True]
     assert [(one.round, one.rounds, one.whole) for one in told] == [(k, 4, True) for k in (1, 2, 3, 4)]
     assert told[-1].completions + 3 * 4 * 4 == tuned.spent["completions"]
 

@@ -99,6 +99,9 @@ def test_the_policy_so_far_is_at_hand_when_a_run_ends_early(folder: Path):
         assert (content["run"]["complete"], content["run"]["stopped"]) == (False, "under way, after round 1")
         assert content["run"]["sure"]["visits"] == 10
         assert policy.load(folder / "out" / until.SO_FAR).choices.keys() == {"cost 0"}
+        advice = iapo("advise", folder / "out", "--out", folder / "advice")
+        assert advice.exit_code == 0, advice.output
+        assert "valid at any time" in " ".join(advice.stdout.split())
         model.fault = lambda number, body: None
         assert iapo("tune", file, "--yes").exit_code == 0
     assert not (folder / "out" / until.SO_FAR).exists()
