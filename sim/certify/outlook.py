@@ -49,11 +49,11 @@ def more_needed(evidence: QueryEvidence, statement: Statement, target: float) ->
     for prompt, scale in np.argwhere(statement.most > target).tolist():
         lead, common = statement.lead[prompt, scale], statement.common[prompt, scale]
         most = statement.most[prompt, scale]
-        times = np.inf
+        queries = np.inf
         if np.isfinite(most) and lead < target:
-            times = ((most - lead) / (target - lead)) ** 2
+            queries = np.ceil(common * ((most - lead) / (target - lead)) ** 2)
         for one in (prompt, own):
-            needed[one] = max(needed[one], np.ceil(common * times))
+            needed[one] = max(needed[one], queries)
     further = needed - had
     fixed = statement.confidence.target == "these" and not statement.exhausted
     beyond = fixed and bool(needed.max() > evidence.list_length)

@@ -82,7 +82,7 @@ def advise(
         ),
     ] = None,
     currency: Annotated[str, typer.Option(metavar="SIGN", help="Sign of the currency, such as $.")] = "",
-    target: Annotated[
+    eps: Annotated[
         float, typer.Option(parser=options.number, metavar="EPS", help="Eps that further recording is planned for.")
     ] = 0.02,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the picture and the values.")] = Path(
@@ -92,7 +92,7 @@ def advise(
     module: options.Modules = None,
     report: options.Report = None,
 ) -> None:
-    """Say what to use by a log, how sure that is, and what to record next.
+    """Say what to use by a log, and how sure that is.
 
     A log is imported as `iapo env import` would, and what was guessed is shown. Values are unbiased, up to the
     completions of a pair. With 95 % confidence, for all contexts at once, no other arm is better by more than eps.
@@ -102,15 +102,15 @@ def advise(
 
     Example: iapo advise log.csv --worth 0.05 --price 0.6
     """
-    if not target > 0:
-        raise ValueError(f"--target is {target}; it must be above 0")
+    if not eps > 0:
+        raise ValueError(f"--eps is {eps}; it must be above 0")
     page.check_place(report, out)
     if price is not None and worth is None:
         raise ValueError("--price goes with --worth, which says in money what a right answer is worth")
     if len(log) == 1 and Path(log[0]).is_dir():
-        found = _of_run(Path(log[0]), worth, price, target, common.may_import(trust, module))
+        found = _of_run(Path(log[0]), worth, price, eps, common.may_import(trust, module))
     else:
-        found = _of_log(log, worth, price, target)
+        found = _of_log(log, worth, price, eps)
     console, currency = common.console(), currency or found.currency
     for c in range(len(found.contexts)):
         _show_prompts(console, found, c)
@@ -123,7 +123,7 @@ def advise(
     if report is not None:
         from sim.cli.pages import advice, parts
 
-        told = {"log": log, "worth": worth, "price": price, "currency": currency, "target": target}
+        told = {"log": log, "worth": worth, "price": price, "currency": currency, "eps": eps}
         settings = {key: value for key, value in told.items() if value not in (None, "")}
         parts.write(
             advice.report(found.name, [*filter(None, said)], arms, bought, drawn, found.closing, settings), report

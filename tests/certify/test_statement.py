@@ -257,6 +257,11 @@ def test_a_plan_by_hand(three: QueryEvidence) -> None:
     assert more_needed(part, certify(part, 0, 0, 1, Confidence(target="these")), 0.01).beyond
     assert more_needed(three, found, 9.0).completions == 0
     assert np.isinf(more_needed(three, certify(three, 0, 2, 1), 0.1).completions)
+    seen = np.arange(30) < np.array([[15], [15], [30]])
+    seen[2] = ~seen[0]  # prompt 2 has no query in common with the others; seen to fail with 0 x infinity
+    rewards = np.where(seen[:, :, None], three.rewards, np.nan)
+    never = dataclasses.replace(three, rewards=rewards, completions=seen.astype(int))
+    assert np.isinf(more_needed(never, certify(never, 0, 0, 1), 0.1).completions)
     with pytest.raises(ValueError, match="must be above 0"):
         more_needed(three, found, 0.0)
 

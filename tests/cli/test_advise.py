@@ -121,7 +121,7 @@ def test_advice_has_a_page(tmp_path: Path) -> None:
         (("crossover",), "crossover: is no log: its laws are given"),
         (("log.csv", "--price", 1), "--price goes with --worth"),
         (("log.csv", "--worth", -1), "worth is -1.0; it must be above 0"),
-        (("log.csv", "--target", 0), "--target is 0.0; it must be above 0"),
+        (("log.csv", "--eps", 0), "--eps is 0.0; it must be above 0"),
         (("law.npz",), "law: is no log: its laws are given, and `iapo values` computes exact values"),
         (("law.npz", "log.csv"), "law.npz is no log of completions"),
         (("odd.csv",), "no column can be told .*`iapo env import` takes such options, and `iapo advise` the .npz"),
