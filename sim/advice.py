@@ -24,7 +24,7 @@ from jaxtyping import Float64
 
 from sim.certify import Confidence, Outlook, QueryEvidence, Statement, certify, evidence_of, in_words, more_needed
 from sim.certify.statement import FEWEST
-from sim.certify.wording import number, ranges, round_up
+from sim.certify.wording import amount, number, ranges, round_up
 from sim.envs.dataset import Dataset
 
 TARGET = 0.02
@@ -274,10 +274,10 @@ def in_sentences(
     cost, said = advice.cost / advice.scale * statement.scale, []
     if advice.refusal:
         said.append(f"Chosen: {name}; it gets no statement, as {advice.refusal}. By what was measured:")
-    spent = f"{currency}{cost:.3g} {unit and f'{unit} '}a query" if cost > 0 else ""
+    spent = f"{currency}{amount(cost)} {unit and f'{unit} '}a query" if cost > 0 else ""
     said.append(in_words(statement, prompts, advice.these, advice.outlook, spent))
     if worth is not None:
-        said.append(f"In money: {currency}{statement.value.estimate * worth:.3g} a query, after costs.")
+        said.append(f"In money: {currency}{amount(statement.value.estimate * worth)} a query, after costs.")
     return [*said, *next_steps(evidence, advice, prompts, currency, unit)]
 
 
@@ -306,7 +306,7 @@ def next_steps(
             parts.append(f"{size:,} more queries with {_names(own, prompts)}")
         each = (evidence.completions.sum(axis=1) / np.maximum((evidence.completions > 0).sum(axis=1), 1)) * further
         money = float((each * mean_costs(evidence))[further > 0].sum())
-        costs = f", which cost {currency}{money:.3g}{unit and f' {unit}'}" if money > 0 else ""
+        costs = f", which cost {currency}{amount(money)}{unit and f' {unit}'}" if money > 0 else ""
         total = round_up(advice.outlook.completions)
         said.append(f"To bring eps to {number(target)}, record {'; '.join(parts)} ({total:,} completions{costs}).")
     if not advice.refusal and 1 < advice.scale == evidence.completions[advice.prompt].max():

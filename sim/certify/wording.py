@@ -65,6 +65,15 @@ def in_words(
     return "".join(parts)
 
 
+def amount(value: float) -> str:
+    """An amount with three digits, whole from 1,000 on: 0.00412, 33.5, 62,800.
+
+    Args:
+        value: the amount.
+    """
+    return f"{value:.3g}" if abs(value) < 999.5 else f"{float(f'{value:.3g}'):,.0f}"
+
+
 def number(value: float, places: int = 2) -> str:
     """A utility as people read it: .92, -.03, 1.07."""
     text = f"{value:.{places}f}"

@@ -273,6 +273,7 @@ def _show_prompts(console: "Console", found: Advised, context: int) -> None:
     """Print every prompt at the N that is best for it, best first, and whether it is told apart from the choice."""
     import numpy as np
 
+    from sim.certify.wording import amount
     from sim.cli.digits import shown
 
     value, low, high = (part[context] for part in found.values)
@@ -293,7 +294,7 @@ def _show_prompts(console: "Console", found: Advised, context: int) -> None:
             apart = "chosen" if prompt == statement.prompt else "yes"
             if apart == "yes" and (statement.most[prompt] > 0).any():
                 apart = "no"
-        numbers = (n + 1, int(met[prompt, n]), f"{cost[prompt, n]:.3g}", text(own))
+        numbers = (n + 1, int(met[prompt, n]), amount(cost[prompt, n]), text(own))
         rows.append((found.prompts[prompt], *numbers, ends, apart))
     columns = ("~prompt", ">best N", ">queries", ">cost of a query", ">value", ">95 % interval", "told apart")
     caption = "Best first. Intervals: each by itself. Told apart: from the choice, at every N."
@@ -312,6 +313,7 @@ def _costs(found: Advised) -> "np.ndarray":
 def _show_purchases(console: "Console", found: Advised, context: int, currency: str, worth: float | None) -> None:
     """Print what money buys, arm by arm; nothing where completions cost nothing."""
     from sim import advice as room
+    from sim.certify.wording import amount
     from sim.cli.digits import shown
 
     bought = room.purchases(found.evidence, context, found.least)
@@ -322,9 +324,9 @@ def _show_purchases(console: "Console", found: Advised, context: int, currency: 
         (
             found.prompts[one.prompt],
             one.scale,
-            f"{currency}{one.cost:.3g}",
+            f"{currency}{amount(one.cost)}",
             text(one.reward),
-            "-" if one.price != one.price else f"{currency}{one.price:.3g}",
+            "-" if one.price != one.price else f"{currency}{amount(one.price)}",
             *(() if worth is None else ("" if one.price != one.price else "yes" if one.price <= worth else "no",)),
         )
         for one in bought

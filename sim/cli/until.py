@@ -45,6 +45,8 @@ def check(until: float | None, target: str) -> None:
 
 def show(run: "Config", result: "RunResult") -> None:
     """Say how sure a run until sure is."""
+    if result.sure is not None:
+        common.console().print()
     for sentence in lines(run, result):
         common.console().print(common.plain(sentence))
 
@@ -53,7 +55,8 @@ def lines(run: "Config", result: "RunResult") -> list[str]:
     """Sentences on how sure a run until sure is; none for other runs."""
     if result.sure is None:
         return []
-    return sentences(result.sure, [one.name for one in run.contexts], result.stopped is not None)
+    by = "The run went by this, with costs as its probe measured them:"
+    return [by, *sentences(result.sure, [one.name for one in run.contexts], result.stopped is not None)]
 
 
 def sentences(sure: "Sure", contexts: Sequence[str], stopped: bool) -> list[str]:

@@ -22,7 +22,7 @@ from sim.certify import (
 )
 from sim.certify.contrasts import Contrasts
 from sim.certify.joint import Multipliers
-from sim.certify.wording import number, round_up
+from sim.certify.wording import amount, number, round_up
 
 
 def scores(rows: np.ndarray, **more: object) -> QueryEvidence:
@@ -287,3 +287,8 @@ def test_sentences() -> None:
     assert "more completions would be expected to bring that to .02." in words
     assert [number(one) for one in (0.921, -0.03, 1.07, 0.0, -0.001)] == [".92", "-.03", "1.07", ".00", ".00"]
     assert [round_up(one) for one in (3.2, 41.0, 412.0, 98_765.0)] == [4, 41, 420, 99_000]
+
+
+def test_amounts_are_whole_from_a_thousand_on() -> None:
+    said = [amount(value) for value in (0.004123, 33.46, 5.3, 999.4, 999.6, 62_834.0)]
+    assert said == ["0.00412", "33.5", "5.3", "999", "1,000", "62,800"]

@@ -157,7 +157,7 @@ def test_the_sentence_on_bounds_names_what_is_violated() -> None:
 
 def test_digits_of_a_column_tell_its_numbers_apart() -> None:
     rows = pd.DataFrame({"a": [0.12345, np.nan], "p": [1e-9, 0.5], "n": [1, 20_000], "t": ["x", "y"]})
-    table = parts.frame("t", rows, dict(zip("apnt", "APNT", strict=True)), formats={"p": ".2g"})
+    table = parts.frame("t", rows, dict(zip("apnt", "APNT", strict=True)), formats={"p": "{:.2g}".format})
     assert table.columns == ("A", "P", "N", "T")
     assert [[one.text for one in row] for row in table.rows] == [
         ["0.1235", "1e-09", "1", "x"],

@@ -50,13 +50,14 @@ def report(
         notes: what all of it stands on.
         settings: what the command was told.
     """
+    from sim.certify.wording import amount
     from sim.comparison import tables
 
     kept = tables.provenance(settings, {})
-    shown = [parts.frame("Every arm", arms, _ARMS, "Intervals of 95 %, each by itself.", {"cost": ".3g"})]
+    shown = [parts.frame("Every arm", arms, _ARMS, "Intervals of 95 %, each by itself.", {"cost": amount})]
     if arms["cost"].to_numpy().any():
         about = "One more costs: what is paid for one more unit of reward by going on to this arm."
-        shown.insert(0, parts.frame("What money buys", bought, _BOUGHT, about, {"cost": ".3g", "price": ".3g"}))
+        shown.insert(0, parts.frame("What money buys", bought, _BOUGHT, about, {"cost": amount, "price": amount}))
     return page.Report(
         f"{name}: what to use",
         tuple(sentences),

@@ -62,7 +62,7 @@ def report(plan: "Plan", result: "Result", drawn: "Figure", notes: Sequence[str]
         for one in ranks
     ]
     about = f"p (Holm): of a Wilcoxon signed-rank test against {plan.reference}, paired by trial."
-    tables.append(parts.frame("Every cell", result.summary, _CELLS, about, {"p_holm": ".2g"}))
+    tables.append(parts.frame("Every cell", result.summary, _CELLS, about, {"p_holm": "{:.2g}".format}))
     last = result.contexts[result.contexts["budget"] == max(plan.budgets)]
     tables.append(parts.frame(f"Context by context at T = {max(plan.budgets):,}", last, _CONTEXTS))
     settings, provenance = parts.settled(out)

@@ -2,7 +2,7 @@
 
 import datetime
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ def frame(
     rows: "pd.DataFrame",
     names: Mapping[str, str],
     caption: str = "",
-    formats: Mapping[str, str] = MappingProxyType({}),
+    formats: Mapping[str, Callable[[float], str]] = MappingProxyType({}),
 ) -> page.ReportTable:
     """Columns of a data frame as a table, with enough digits to tell its numbers apart.
 
@@ -38,18 +38,18 @@ def frame(
         rows: what it shows.
         names: column -> its head, in the order in which they are shown.
         caption: below it.
-        formats: column -> the format of its numbers, as ".2g" where sizes count.
+        formats: column -> how its numbers are written, where their sizes count.
     """
     columns = [_column(list(rows[name]), formats.get(name)) for name in names]
     return page.ReportTable(title, tuple(names.values()), tuple(zip(*columns, strict=True)), caption)
 
 
-def _column(values: Sequence[Any], form: str | None) -> list[page.Shown]:
+def _column(values: Sequence[Any], form: Callable[[float], str] | None) -> list[page.Shown]:
     from sim.cli.digits import shown
 
     if not any(isinstance(value, float) for value in values):
         return [page.entry(value if isinstance(value, str) else int(value)) for value in values]
-    text = shown([float(value) for value in values]) if form is None else f"{{:{form}}}".format
+    text = shown([float(value) for value in values]) if form is None else form
     return [page.number(value, "-" if value != value else text(value)) for value in map(float, values)]
 
 

@@ -23,7 +23,7 @@ _TRUTH = {
     "simulated_high": "its upper end",
     "splitting": "splitting",
 }
-_FORMATS = dict.fromkeys(_TRUTH, ".3g")
+_FORMATS = dict.fromkeys(_TRUTH, "{:.3g}".format)
 
 
 def report(result: "VerifyResult", drawn: "Figure", sentence: str, out: Path) -> page.Report:
@@ -58,14 +58,14 @@ def report(result: "VerifyResult", drawn: "Figure", sentence: str, out: Path) ->
                 | {"ratio": "smallest bound / probability"},
                 "A world at a time. holds: at every budget at which that could be told; vacuous: 1 or more wherever it "
                 "was tried.",
-                {"ratio": ".2g"},
+                {"ratio": "{:.2g}".format},
             ),
             parts.frame(
                 "Failure of the rules",
                 truth,
                 _TRUTH,
                 "Intervals of 95 %. -: not computed.",
-                dict.fromkeys(_TRUTH, ".3g"),
+                dict.fromkeys(_TRUTH, "{:.3g}".format),
             ),
         ),
         (sentence,),
