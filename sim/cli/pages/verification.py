@@ -23,7 +23,6 @@ _TRUTH = {
     "simulated_high": "its upper end",
     "splitting": "splitting",
 }
-_FORMATS = dict.fromkeys(_TRUTH, "{:.3g}".format)
 
 
 def report(result: "VerifyResult", drawn: "Figure", sentence: str, out: Path) -> page.Report:
