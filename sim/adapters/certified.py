@@ -8,6 +8,7 @@ what they saw which prompts go on: theirs are valid at any time, narrowest at a 
 alone decides.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -72,7 +73,9 @@ def run_evidence(live: Session[Config], items: Sequence[Item], costs: Costs | No
                 found = [[one for part in parts for one in part[k]] for k in range(len(config.objectives))]
                 outcomes[p, x] = cell.digest, live.reader.outcomes(item, found)
 
+    counted = Counter(live.reader.seen)
     live.loop.run(read())
+    live.reader.seen = counted  # as they were read when they came
     shape = (len(config.prompts), len(items))
     completions, cost = np.zeros(shape, int), np.zeros(shape)
     width = max((len(found) for _, found in outcomes.values()), default=1)

@@ -90,7 +90,7 @@ class UntilSure(Algorithm):
     eps: float | Float[Array, ""] = 0.02
     near: float | Float[Array, ""] = 0.5
     level: float = eqx.field(static=True, default=0.95)
-    batch: int = eqx.field(static=True, default=FEWEST)
+    batch: int = eqx.field(static=True, default=10)  # `FEWEST`, written out for lists, which run nothing
     planned: int = eqx.field(static=True, default=100)
     cycles: int = eqx.field(static=True, default=8)
     visits: int = eqx.field(static=True, default=256)

@@ -178,3 +178,7 @@ def test_refuses_options_that_make_no_sense() -> None:
     ):
         with pytest.raises(ValueError, match=problem):
             algorithms.get(text)
+
+
+def test_a_round_has_the_queries_that_a_statement_needs() -> None:
+    assert UntilSure().batch == FEWEST
