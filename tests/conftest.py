@@ -1,8 +1,9 @@
-"""Flags under which every test runs; nothing here imports the packages under test."""
+"""Flags under which every test runs, and compiled programs that are kept from one run of the tests to the next."""
 
 import gc
 import itertools
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,12 +16,33 @@ os.environ["IAPO_CACHE_DIR"] = "none"  # of the commands under test, so that non
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
+KEPT, LEAST = "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
+MOST_BYTES = 2**30
+"""Compiled programs beyond which those of earlier runs go."""
 MOST_MAPS = 20_000
 """Memory maps after which compiled programs are dropped. Every program holds some; Linux allows a process 65,530 by
 default, and the compiler ends the process when they are used up."""
 
 _tests = itertools.count()
 _hook = install_import_hook(("sim", "theory"), "beartype.beartype")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep compiled programs in pytest's own cache, for all processes of this run and for later ones.
+
+    Half of what the tests take is compiling. Not where somebody named a folder, nor where the compiler refuses what it
+    wrote itself (`sim.cli.programs`). `pytest --cache-clear` empties it.
+    """
+    cache = getattr(config, "cache", None)
+    if cache is None or KEPT in os.environ or hasattr(config, "workerinput"):
+        return
+    from sim.cli import programs
+
+    folder = cache.mkdir("programs")
+    if sum(one.stat().st_size for one in folder.iterdir()) > MOST_BYTES:
+        shutil.rmtree(folder)
+    if programs.keep(folder) is not None:
+        os.environ |= {KEPT: str(folder), LEAST: "0"}
 
 
 @pytest.fixture(scope="session")
