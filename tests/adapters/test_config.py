@@ -290,6 +290,13 @@ def test_a_key_that_is_known_is_not_what_a_missing_one_was_meant_by() -> None:
         both.options(Pair)
 
 
+def test_all_missing_keys_are_named_at_once(tmp_path: Path):
+    """Seen to fail with the first one alone, so that who began a file met them one by one."""
+    text = MINIMAL.replace("max_scale = 4\n", "").replace('strategy = "mv"\n', "")
+    with pytest.raises(ValueError, match=r"strategy is missing; it is needed; so is tune\.max_scale$"):
+        load(tmp_path, text)
+
+
 @pytest.mark.parametrize("case", BAD)
 def test_a_bad_configuration_is_refused_in_one_sentence(case: str, tmp_path: Path):
     old, new, said = BAD[case]

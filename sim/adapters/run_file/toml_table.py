@@ -92,7 +92,12 @@ class TomlTable:
         try:
             return adapter(made).validate_python(dict(content))
         except ValidationError as error:
-            raise self._refusal(error.errors(include_url=False)[0], made) from None
+            first, *rest = error.errors(include_url=False)
+            refused = self._refusal(first, made)
+            more = [".".join(map(str, one["loc"])) for one in rest if one["type"] == "missing" and len(one["loc"]) < 3]
+            if first["type"] == "missing" and more:
+                refused = ValueError(f"{refused}; so {'is' if len(more) == 1 else 'are'} {', '.join(more)}")
+            raise refused from None
 
     def _refusal(self, problem: Mapping[str, Any], made: type) -> ValueError:
         """A refusal by pydantic in our words."""
