@@ -16,13 +16,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sim.adapters.evaluation import Measured
+from sim.adapters.paid.entries import Asked, Draw
 from sim.adapters.paid.sampler import cell_of, runs
 from sim.adapters.policy import Chosen
 from sim.adapters.run_file.settings import Config, Prompt
-from sim.adapters.scoring import Item
+from sim.adapters.scoring import Item, Scored
 from sim.adapters.session import Session
 from sim.adapters.summing import with_answers
 from sim.adapters.tune import Costs, completion_cost, world
+from sim.adapters.wire.retry import Stopped
 from sim.advice import MOST_ROWS, Advice, advise, in_sentences
 from sim.certify import GRADES, Confidence, ContextTerms, QueryEvidence, evidence_of
 
@@ -69,12 +71,15 @@ def run_evidence(live: Session[Config], items: Sequence[Item], costs: Costs | No
                 draws, parts = await journal.draws(cell, 0, 2**31), []
                 for first, count in runs(sorted(draws), len(draws)):  # scores are kept by numbers, which have gaps
                     own = [draws[number] for number in range(first, first + count)]
-                    parts.append(await live.reader.read(cell, first, item, prompt.text, own))
+                    parts += await _read(live, cell, first, item, prompt, own)
+                if not parts:
+                    continue
                 found = [[one for part in parts for one in part[k]] for k in range(len(config.objectives))]
                 outcomes[p, x] = cell.digest, live.reader.outcomes(item, found)
 
     counted = Counter(live.reader.seen)
-    live.loop.run(read())
+    with live.sampler.silent():
+        live.loop.run(read())
     live.reader.seen = counted  # as they were read when they came
     shape = (len(config.prompts), len(items))
     completions, cost = np.zeros(shape, int), np.zeros(shape)
@@ -108,6 +113,18 @@ def run_evidence(live: Session[Config], items: Sequence[Item], costs: Costs | No
     )
     rows = None if made.residuals is None else made.residuals[..., : config.max_scale]
     return replace(made, rewards=made.rewards[..., : config.max_scale], residuals=rows)
+
+
+async def _read(
+    live: Session[Config], cell: Asked, first: int, item: Item, prompt: Prompt, draws: Sequence[Draw]
+) -> list[list[list[Scored]]]:
+    """Findings in draws first, first + 1, ..; without those that a judge was not asked about before the run stopped."""
+    try:
+        return [await live.reader.read(cell, first, item, prompt.text, draws)]
+    except Stopped:
+        if len(draws) == 1:
+            return []
+    return [part for k, draw in enumerate(draws) for part in await _read(live, cell, first + k, item, prompt, [draw])]
 
 
 def _cost(live: Session[Config], prompt: Prompt, cells: Sequence[bytes]) -> float:

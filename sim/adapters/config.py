@@ -99,15 +99,14 @@ def _config(
     prompts = candidates.read(top, made.prompts, made.endpoint, made.queries, every_field)
     objectives = _objectives(top, made, may_import)
     judges = _judges(objectives)
-    if judges and endpoint.batch is not None:
-        raise top.wrong(
-            "endpoint.mode", "is 'batch', but a judge asks one request at a time at other prices; use 'sync'"
-        )
     prices = _prices(top, made.prices, {prompt.model for prompt in prompts} | set(judges))
     if made.cost.measure == "money" and not any(price.prompt or price.completion for price in prices.values()):
         raise top.wrong("cost.measure", "is 'money', but [prices] names no price above 0")
     probe = (made.cost.probe_queries, made.cost.probe_completions)
-    rounds, probing = made.tune.budget * (1 + len(judges)), len(prompts) * probe[0] * probe[1]
+    scored = sum(one.scorer.requests.texts for one in objectives)
+    rounds, probing = made.tune.budget * (1 + len(judges) + scored), len(prompts) * probe[0] * probe[1]
+    if any(prompt.cost is None for prompt in prompts):  # else there is no probe
+        probing += sum(one.scorer.requests.probed for one in objectives)
     config = Config(
         file=path,
         name=path.stem if made.name is None else made.name,

@@ -162,7 +162,7 @@ def measure(
         done += 1
         report(RunStep(0, done, len(wants)))
 
-    live.loop.run(live.sampler.gather(wants))
+    live.loop.run(live.reader.gather(live.sampler, wants, [*items] * (len(wants) // len(items))))
     live.loop.run(in_parallel(iter([partial(one, place) for place in range(len(wants))]), live.sampler))
     for place in np.flatnonzero(np.isnan(cost)).tolist():
         cost[place] = _cost(live, wants[place], wants)

@@ -292,7 +292,9 @@ class Live:
         self, wants: list[Want], pulls: RoundPulls, outcomes: np.ndarray, found: list[list[list[Scored]] | None]
     ) -> None:
         done, reader = 0, self.desk.reader
-        await self.desk.sampler.gather([want for want in wants if want.count])
+        new = [pull for pull, want in enumerate(wants) if want.count]
+        items = [self.desk.items[pulls.query[pull]] for pull in new]
+        await reader.gather(self.desk.sampler, [wants[pull] for pull in new], items)
 
         async def one(pull: int) -> None:
             nonlocal done

@@ -28,6 +28,8 @@ from sim.adapters.paid.sampler import Sampler
 from sim.adapters.policy import PolicyFile
 from sim.adapters.run_file.settings import MONEY, Asking, Caps, CapsTable
 from sim.adapters.run_file.toml_table import TomlTable
+from sim.adapters.scorers.reader import blank
+from sim.adapters.scorers.rewards import RewardModel
 from sim.adapters.session import Session
 from sim.adapters.trust import Trust
 from sim.adapters.wire.openai_client import OpenAIClient
@@ -296,15 +298,17 @@ class _Service:
             found = await answered(live, sampler, asked, want)
             return found
         finally:
-            await live.journal.forget([want.cell, *self._judged(asked, found)])
+            draws = [] if found is None else (await live.journal.draws(want.cell, want.first, want.count)).values()
+            texts = [draw.text for draw in draws if not blank(draw)]
+            await live.journal.forget([want.cell, *self._judged(asked, texts)])
 
-    def _judged(self, asked: Question, found: LiveAnswer | None) -> Iterator[Asked]:
-        """Cells of the judgements of completions."""
-        texts = () if found is None else found.completions
+    def _judged(self, asked: Question, texts: Sequence[str]) -> Iterator[Asked]:
+        """Cells of the judgements and rewards of completions."""
         for one in self._run.objectives:
-            if one.scorer.requests.models:
-                for text in texts:
-                    yield from (want.cell for want in one.scorer.wants(asked.item, text))
+            if isinstance(one.scorer, RewardModel):
+                yield one.scorer.cell(asked.item, texts)
+            for text in texts if one.scorer.requests.models else ():
+                yield from (want.cell for want in one.scorer.wants(asked.item, text))
 
 
 def _trusted(given: bool | str | Collection[str]) -> Trust:

@@ -10,9 +10,12 @@ from sim.adapters.paid.sampler import cell_of, runs
 from sim.adapters.run_file.settings import Config
 from sim.adapters.scorers.model_scorer import JUDGED
 from sim.adapters.scorers.reader import FILTERED, TRUNCATED, USUAL, ending
+from sim.adapters.scorers.rewards import REWARDED
 from sim.adapters.scoring import OK, Item
 from sim.adapters.session import Session
 
+ASKED_ABOUT = {JUDGED, REWARDED}
+"""Streams of what scorers ask about completions."""
 OTHER = "not read: another prompt, setting or query"
 """Kind of the completions that a run as it is now does not ask for."""
 
@@ -88,7 +91,7 @@ def oddities(
         unread: dict[int, list[str]] = {}
         if name in known:
             unread = live.loop.run(_unread(live, *known[name], draws)) if live else {}
-        elif draws and live is not None and stream != JUDGED:
+        elif draws and live is not None and stream not in ASKED_ABOUT:
             counts[stream, prompt, OTHER] += len(draws)
         for number, draw in draws.items():
             for kind in (*_kinds(draw), *unread.get(number, ())):
@@ -114,7 +117,7 @@ def _kinds(draw: Draw) -> Iterator[str]:
 def _known(journal: Journal, live: Session[Config], items: Sequence[Item]) -> dict[bytes, tuple[Asked, Item]]:
     """Cells of the run as its configuration is now: what they ask and the query as scorers see it."""
     run, found = live.config, {}
-    for stream in {one[0] for one in journal.cells()} - {JUDGED}:
+    for stream in {one[0] for one in journal.cells()} - ASKED_ABOUT:
         for prompt in run.prompts:
             for item in items:
                 cell = cell_of(stream, run.endpoint, prompt, item.text, item.fields)

@@ -6,17 +6,19 @@ one, asked for alone. A request for n completions sends its prompt once and so c
 
 import functools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from sim.adapters.judge_probe import ProbedJudge, judges, orders_of, wants_of
 from sim.adapters.paid.entries import Draw
 from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.ledger import Amount
 from sim.adapters.paid.sampler import Sampler, Want, cell_of
 from sim.adapters.run_file.settings import Asking, Caps, Config
-from sim.adapters.scorers.reader import blank
+from sim.adapters.scorers.reader import blank, score_key
+from sim.adapters.scorers.rewards import RewardModel
 from sim.adapters.scoring import Item, Scorer
 from sim.adapters.session import Session
 from sim.adapters.tune import Costs, run_key, unmeasured, world
@@ -56,6 +58,9 @@ class RunPlan(NamedTuple):
             probe.
         judged: whether `worst` holds judgements.
         kept: completions of rounds that the journal has, or that a batch will bring.
+        judgements: the part of `worst` that is judgements.
+        expected_judgements: judgements of as many completions, with the tokens that the probe measured; equal
+            completions share one. None where some judge was not measured.
     """
 
     rounds: tuple[Round, ...]
@@ -63,14 +68,23 @@ class RunPlan(NamedTuple):
     expected: Amount | None
     judged: bool
     kept: int
+    judgements: Amount = Amount()
+    expected_judgements: Amount | None = None
+
+    @property
+    def about(self) -> Amount | None:
+        """The estimate of all that the rounds take, as far as it is known; None without a probe."""
+        if self.expected is None:
+            return None
+        return self.expected.plus(self.expected_judgements or Amount())
 
     def short(self, caps: Caps, spent: Amount) -> list[str]:
         """The caps that leave less than the estimate, but for the part of it that is kept already."""
-        if self.expected is None:
+        if self.expected is None or self.about is None:
             return []
         number = max(self.expected.completions, 1)
-        rest, left = max(number - self.kept, 0), within(self.expected, caps, spent)
-        parts = zip(Amount._fields, self.expected, left, strict=True)
+        rest, left = max(number - self.kept, 0), within(self.about, caps, spent)
+        parts = zip(Amount._fields, self.about, left, strict=True)
         return [name for name, part, most in parts if rest * part > number * most]
 
 
@@ -88,8 +102,23 @@ class Need(NamedTuple):
     judged: bool
 
 
-def plan(config: Config, spec: Spec, costs: Costs, items: Sequence[Item], sampler: Sampler) -> RunPlan:
+def plan(
+    config: Config,
+    spec: Spec,
+    costs: Costs,
+    items: Sequence[Item],
+    sampler: Sampler,
+    probed: Sequence[ProbedJudge] = (),
+) -> RunPlan:
     """The rounds of a dry run on random rewards, what they can cost at most, and what they will cost about.
+
+    Args:
+        config: the run.
+        spec: what the algorithm knows.
+        costs: of completions, as the probe measured them.
+        items: the queries.
+        sampler: bounds what requests cost.
+        probed: judges that the probe measured.
 
     Raises:
         ValueError: the budget is too small for the algorithm.
@@ -102,7 +131,10 @@ def plan(config: Config, spec: Spec, costs: Costs, items: Sequence[Item], sample
         likely.append(_likely(config, costs, pulled, pulls, sampler) if measured else Amount())
     mean = Amount(*(-(-sum(part) // len(likely)) for part in zip(*likely, strict=True)))
     worst, judged = bound(config, items, sampler), bool(_judges(config))
-    return RunPlan(shown, worst, mean if measured else None, judged, sampler.journal.num_draws("tune"))
+    judgements = _judgement_bound(config, items, sampler)
+    about = _likely_judgements(config, probed, mean.completions) if measured and judged else None
+    kept = sampler.journal.num_draws("tune")
+    return RunPlan(shown, worst, mean if measured else None, judged, kept, judgements, about)
 
 
 def rest(plan: RunPlan, config: Config, sampler: Sampler) -> tuple[Amount | None, Amount]:
@@ -113,7 +145,9 @@ def rest(plan: RunPlan, config: Config, sampler: Sampler) -> tuple[Amount | None
         left = max(completions - kept, 0)
         return Amount(*(-(-part * left // max(completions, 1)) for part in whole))
 
-    about = None if plan.expected is None else share(plan.expected, plan.expected.completions)
+    about = None
+    if plan.expected is not None and plan.about is not None:
+        about = share(plan.about, plan.expected.completions)
     return about, share(plan.worst, config.budget)
 
 
@@ -150,10 +184,33 @@ def bound(config: Config, items: Sequence[Item], sampler: Sampler) -> Amount:
         for prompt in config.prompts
         for item in (items if prompt.fields else longest)
     )
+    whole = Amount(*(config.budget * part for part in each))
+    return whole.plus(_judgement_bound(config, items, sampler))
+
+
+def _judgement_bound(config: Config, items: Sequence[Item], sampler: Sampler) -> Amount:
+    """The most that judgements of all rounds can cost without repeats: the budget times the dearest."""
+    dearest = _sum(_dearest(config, judge, items, sampler) for judge in _judges(config))
+    return Amount(*(config.budget * part for part in dearest))
+
+
+def _dearest(config: Config, judge: Scorer, items: Sequence[Item], sampler: Sampler) -> Amount:
+    """Largest cost of scoring one completion by a scorer that asks models."""
     text = JUDGED * max(prompt.max_tokens for prompt in config.prompts)
-    for judge in _judges(config):
-        each = each.plus(_largest(_judged(sampler, judge, item, text) for item in items))
-    return Amount(*(config.budget * part for part in each))
+    return _largest(_judged(sampler, judge, item, text) for item in items)
+
+
+def _likely_judgements(config: Config, probed: Sequence[ProbedJudge], completions: int) -> Amount | None:
+    """Judgements of so many completions with the tokens that the probe measured; None where a judge was not."""
+    found = Amount()
+    for one in probed:
+        if one.tokens is None:
+            return None
+        before, after = (completions * tokens for tokens in one.tokens)
+        price = config.prices[one.model]
+        money = before * price.prompt + after * price.completion
+        found = found.plus(Amount(completions, int(np.ceil(before + after)), int(np.ceil(money))))
+    return found if len(probed) == len(_judges(config)) else None
 
 
 def within(amount: Amount, caps: Caps, spent: Amount) -> Amount:
@@ -171,13 +228,31 @@ def need(live: Session, wants: Sequence[Want], items: Sequence[Item] = ()) -> Ne
         have = live.loop.run(live.journal.draws(want.cell, want.first, want.count))
         one = live.sampler.worst(want.prompt, want.cell, 1)
         for judge in judges:
-            worst = worst.plus(live.loop.run(_unjudged(live, judge, items[place], have.values())))
+            worst = worst.plus(live.loop.run(_unjudged(live, judge, items[place], want, have)))
             one = one.plus(_judged(live.sampler, judge, items[place], JUDGED * want.prompt.max_tokens))
         numbers = range(want.first, want.first + want.count)
         missing = len(set(numbers) - have.keys() - coming.get(want.cell.digest, set()))
         kept += want.count - missing
         worst = worst.plus(Amount(*(missing * part for part in one)))
     return Need(sum(want.count for want in wants), kept, worst, bool(judges))
+
+
+def with_judgements(live: Session[Config], probe: Need, items: Sequence[Item]) -> Need:
+    """The need of a probe, with that of the judgements that belong to it: at their worst where completions lack."""
+    config, asked = live.config, judges(live.config)
+    if not asked or not probe.completions:
+        return probe
+    if probe.kept == probe.completions and not live.journal.coming():
+        more = need(live, list(dict.fromkeys(wants_of(live, items))))
+    else:
+        more = Need(0, 0, Amount(), True)
+        for _, judge in asked:
+            number = min(judge.probe, probe.completions)
+            for order in orders_of(judge, live.sampler):
+                worst = _dearest(config, order, items, live.sampler)
+                worst = more.worst.plus(Amount(*(number * part for part in worst)))
+                more = more._replace(completions=more.completions + number, worst=worst)
+    return Need(probe.completions + more.completions, probe.kept + more.kept, probe.worst.plus(more.worst), judged=True)
 
 
 def _coming(journal: Journal) -> dict[bytes, set[int]]:
@@ -188,16 +263,20 @@ def _coming(journal: Journal) -> dict[bytes, set[int]]:
     return found
 
 
-async def _unjudged(live: Session, judge: Scorer, item: Item, draws: Iterable[Draw]) -> Amount:
+async def _unjudged(live: Session, judge: Scorer, item: Item, want: Want, have: Mapping[int, Draw]) -> Amount:
     """Largest cost of the judgements of draws that the journal lacks: a run may have stopped before them."""
-    asked = {want for draw in draws if not blank(draw) for want in _wants(judge, item, draw.text)}
-    lacking = {want: want.count - len(await live.journal.draws(want.cell, want.first, want.count)) for want in asked}
-    return _sum(_each(live.sampler, want, count) for want, count in lacking.items())
+    if isinstance(judge, RewardModel):
+        kept = await live.journal.scores(want.cell, want.first, want.count, score_key(judge, item))
+        draws = [draw for number, draw in have.items() if number not in kept and not blank(draw)]
+        return judge.worst(judge.texts(item.text, [draw.text for draw in draws]))
+    asked = {one for draw in have.values() if not blank(draw) for one in _wants(judge, item, draw.text)}
+    lacking = {one: one.count - len(await live.journal.draws(one.cell, one.first, one.count)) for one in asked}
+    return _sum(_each(live.sampler, one, count) for one, count in lacking.items())
 
 
 def _judges(config: Asking) -> list[Scorer]:
-    """Scorers that ask models of the run's endpoint: judges, and such as are brought along."""
-    return [one.scorer for one in config.objectives if one.scorer.requests.models]
+    """Scorers whose findings are paid for: judges, reward models, and such as are brought along."""
+    return [one.scorer for one in config.objectives if one.scorer.requests.models or one.scorer.requests.texts]
 
 
 def _wants(judge: Scorer, item: Item, completion: str) -> Sequence[Want]:
@@ -214,6 +293,8 @@ def _wants(judge: Scorer, item: Item, completion: str) -> Sequence[Want]:
 
 def _judged(sampler: Sampler, judge: Scorer, item: Item, completion: str) -> Amount:
     """Largest cost of scoring a completion by a scorer that asks models."""
+    if isinstance(judge, RewardModel):
+        return judge.worst(judge.texts(item.text, [completion]))
     return _sum(_each(sampler, want, want.count) for want in _wants(judge, item, completion))
 
 

@@ -50,7 +50,7 @@ def record(live: Session, items: Sequence[Item], wanted: Sequence[Want], report:
         done += 1
         report(RunStep(0, done, len(wants)))
 
-    live.loop.run(live.sampler.gather(wanted))
+    live.loop.run(live.reader.gather(live.sampler, wanted, [item for _, item in wants]))
     live.loop.run(in_parallel(iter([partial(one, place) for place in range(len(wants))]), live.sampler))
     return _environment(live, [row for part in rows for row in part], f"{wanted[0].count} completions each")
 

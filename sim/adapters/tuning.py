@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sim.adapters import certified, doubts, planning, until
+from sim.adapters import certified, doubts, judge_probe, planning, until
 from sim.adapters import config as reading
 from sim.adapters import policy as files
 from sim.adapters import session as sessions
@@ -203,16 +203,18 @@ def _rounds(
     """Probe, plan, rounds and files of an open session."""
     run = live.config
     wants = driver.probe_wants(live, items)
-    planning.check_cap(run, planning.need(live, wants), items, live.sampler)
+    needed = planning.with_judgements(live, planning.need(live, wants), items)
+    planning.check_cap(run, needed, items, live.sampler)
     costs = driver.probe(live, items)
     serious, odd = doubts.of_probe(live, items)
     if serious and not accept_unreadable:
         raise ValueError(f"{'; '.join(serious)}; {UNDAUNTED}")
-    notes += serious + odd
+    probed = judge_probe.measure(live, items)
+    notes += serious + odd + [one.sentence for one in probed]
     if not wants and not accept_unreadable:
         live.reader.look = doubts.first_look
     spec, strategy = driver.world(run, costs, items)
-    plan = planning.plan(run, spec, costs, items, live.sampler)
+    plan = planning.plan(run, spec, costs, items, live.sampler, probed)
     report = watching(run, plan, live.ledger, told)
     result = driver.rounds_of(live, items, spec, strategy, report, keeper(live, len(items)))
     save(live, result, len(items))

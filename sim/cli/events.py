@@ -1,7 +1,7 @@
 """Events of a live run for machines, a line of JSON each on standard output."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import typer
 from sim.cli import common
 
 if TYPE_CHECKING:
+    from sim.adapters.judge_probe import ProbedJudge
     from sim.adapters.paid.ledger import Amount
     from sim.adapters.planning import RunPlan
     from sim.adapters.progress import RunProgress
@@ -67,15 +68,17 @@ def run(config: "Config", num_queries: int) -> None:
     )
 
 
-def plan(planned: "RunPlan", spent: "Amount") -> None:
-    """Say what the rounds take: of a dry run, at most, and about where a probe was made."""
+def plan(planned: "RunPlan", spent: "Amount", probed: "Sequence[ProbedJudge]" = ()) -> None:
+    """Say what the rounds take: of a dry run, at most, and about where a probe was made; and what it says of judges."""
     from sim.adapters.progress import spent_parts
 
     emit(
         "plan",
         rounds=[step._asdict() for step in planned.rounds],
         most=spent_parts(planned.worst),
-        about=None if planned.expected is None else spent_parts(planned.expected),
+        about=None if planned.about is None else spent_parts(planned.about),
+        judgements=spent_parts(planned.judgements),
+        judges=[one._asdict() for one in probed],
         kept=planned.kept,
         spent=spent_parts(spent),
     )

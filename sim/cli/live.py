@@ -14,6 +14,7 @@ from sim.cli.spending import amount_columns, amount_text, at_most, caps_columns,
 from sim.reports import page
 
 if TYPE_CHECKING:
+    from sim.adapters.judge_probe import ProbedJudge
     from sim.adapters.paid.ledger import Amount
     from sim.adapters.planning import Need, RunPlan
     from sim.adapters.policy import Arm, PolicyFile
@@ -104,7 +105,7 @@ class _Asked(NamedTuple):
 
 def _tune(run: "Config", asked: _Asked) -> None:
     """A run, as it was asked for."""
-    from sim.adapters import doubts, planning, tuning
+    from sim.adapters import doubts, judge_probe, planning, tuning
     from sim.adapters import tune as driver
     from sim.adapters.run_file import queries
 
@@ -123,23 +124,25 @@ def _tune(run: "Config", asked: _Asked) -> None:
         show_run(run, len(items), odd)
     with connected(run) as live:
         needed_probe = bool(driver.probe_wants(live, items))
+        probed = []
         if asked.no_probe:
             costs = driver.unmeasured(run)
         else:
-            needed = planning.need(live, driver.probe_wants(live, items))
+            needed = planning.with_judgements(live, planning.need(live, driver.probe_wants(live, items)), items)
             planning.check_cap(run, needed, items, live.sampler)
             if not asked.as_json:
                 _confirm_probe(needed, asked.yes)
             costs = driver.probe(live, items)
             _check_probe(live, items, asked.accept_unreadable or asked.plan, asked.yes)
+            probed = judge_probe.measure(live, items)
         if not needed_probe and not asked.accept_unreadable:
             live.reader.look = doubts.first_look
         spec, strategy = driver.world(run, costs, items)
-        planned = planning.plan(run, spec, costs, items, live.sampler)
+        planned = planning.plan(run, spec, costs, items, live.sampler, probed)
         if asked.as_json:
-            events.plan(planned, live.ledger.spent)
+            events.plan(planned, live.ledger.spent, probed)
         else:
-            _show_plan(run, planned, live)
+            _show_plan(run, planned, live, probed)
         if asked.plan:
             return
         if not asked.yes and not common.agreed("Spend it?"):
@@ -294,7 +297,7 @@ def _check_probe(live: "Session[Config]", items: "Sequence[Item]", accepted: boo
         common.stop("stopped before the first round; the probe is kept", common.INTERRUPTED)
 
 
-def _show_plan(run: "Config", plan: "RunPlan", live: "Session") -> None:
+def _show_plan(run: "Config", plan: "RunPlan", live: "Session", probed: "Sequence[ProbedJudge]") -> None:
     from sim.adapters.planning import within
 
     console = common.console()
@@ -313,6 +316,10 @@ def _show_plan(run: "Config", plan: "RunPlan", live: "Session") -> None:
         without = ", without judgements" if plan.judged else ""
         likely = within(plan.expected, run.caps, live.ledger.spent)
         rows.insert(0, (f"rounds, estimated from the probe{without}", *amount_columns(likely)))
+    if plan.expected_judgements is not None:
+        rows.insert(1, ("their judgements, estimated (equal ones share)", *amount_columns(plan.expected_judgements)))
+    if plan.judged:
+        rows.append(("of these judgements", *amount_columns(within(plan.judgements, run.caps, live.ledger.spent))))
     rows += [("spent so far", *amount_columns(live.ledger.spent)), ("caps", *caps_columns(run))]
     caption = at_most("the budget times the dearest completion", plan.judged)
     if most != plan.worst:
@@ -323,15 +330,17 @@ def _show_plan(run: "Config", plan: "RunPlan", live: "Session") -> None:
             f" {plan.kept:,} completions of rounds are kept already; those that the rounds ask for again cost nothing."
         )
     common.show(console, "Cost", ("", ">completions", ">tokens", ">money"), rows, caption)
+    for judge in probed:
+        console.print(f"Order: {common.plain(judge.sentence)}.", soft_wrap=True)
     if any(one.aggregate == "bon" and one.scorer.needs_gold for one in run.objectives):
         console.print(
             "Note: best of N is scored by right answers here; `iapo ask`, which knows none, refuses the policy."
         )
-    if plan.expected is not None and (short := plan.short(run.caps, live.ledger.spent)):
+    if plan.about is not None and (short := plan.short(run.caps, live.ledger.spent)):
         caps = " and ".join(f"caps.{name}" for name in short)
         console.print(
             f"Warning: {caps} will probably stop the run before its policy: the rounds take about "
-            f"{amount_text(plan.expected)}. Raise the cap or lower tune.budget."
+            f"{amount_text(plan.about)}. Raise the cap or lower tune.budget."
         )
 
 

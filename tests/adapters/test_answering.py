@@ -148,7 +148,7 @@ def test_a_journal_answers_again_for_nothing_and_counts_against_the_caps(tmp_pat
 
 def test_nothing_grows_without_a_journal(tmp_path: Path) -> None:
     """Judgements included. Seen to keep 20 rows of draws, and with the judge's cells left out."""
-    judge = {"scorer": "judge", "model": "m", "template": "{query}|{completion}"}
+    judge = {"scorer": "judge", "model": "m", "template": "{query}|{completion}", "marked": False}
     source = {"strategy": "bon", "endpoint": {"model": "m", "key_variable": "LIVE_TEST_KEY"}, "objectives": [judge]}
     model = Model(answer=lambda prompt, number: "0.5" if "|" in prompt else f"It is {number}.")
     with serving(model) as url:

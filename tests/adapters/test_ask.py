@@ -177,7 +177,14 @@ def objectives(*found: dict[str, Any]) -> dict[str, Any]:
 
 VOTE = {"name": "vote", "aggregate": "mv", "scorer": "number"}
 MEAN = {"name": "mean", "aggregate": "mean", "scorer": "exact"}
-BEST = {"name": "best", "aggregate": "bon", "scorer": "judge", "model": "m", "template": "{query}|{completion}"}
+BEST = {
+    "name": "best",
+    "aggregate": "bon",
+    "scorer": "judge",
+    "model": "m",
+    "template": "{query}|{completion}",
+    "marked": False,
+}
 
 
 @pytest.mark.parametrize(

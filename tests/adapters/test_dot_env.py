@@ -8,7 +8,6 @@ import pickle
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from urllib.parse import quote
 
 import pytest
@@ -103,7 +102,7 @@ def test_a_reward_models_complaint_shows_no_value_of_the_file(tmp_path: Path):
     template = "{query} {completion}"
     with rewarding(lambda body, number: (400, f'{{"error": {{"message": "{{key}} {OTHER}"}}}}'), []) as url:
         scorer = GetReward(f"{url}/get_reward", template, "REWARD_TEST_KEY")
-        scorer.attach(SimpleNamespace(secrets=redact.Secrets(tmp_path / ".env")))
+        scorer._secrets[:] = [redact.Secrets(tmp_path / ".env")]
         with pytest.raises(ValueError, match=r"HTTP 400: Bearer \*\*\* \*\*\*"):
             asyncio.run(scorer.score(Item("1"), template, ["2"]))
 

@@ -109,7 +109,11 @@ budget = 60
 max_scale = 2
 """
 """Best of N over two prompts by one objective; URL is to be replaced, and SCORER by its keys."""
-JUDGE = 'scorer = "judge"\nmodel = "j"\ntemplate = "Q: {query} A: {completion} Score 0 to 1."\nmax_tokens = 9'
+JUDGE = """scorer = "judge"
+model = "j"
+template = "Q: {query} A: {completion} Score 0 to 1."
+max_tokens = 9
+marked = false"""
 """A judge as the scorer of `SCORED`."""
 
 

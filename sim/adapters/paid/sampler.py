@@ -154,13 +154,17 @@ class Sampler:
             await self.fetch(wants)
 
     async def draws(self, want: Want) -> list[Draw]:
-        """All draws of a want, in order; every one has ended.
+        """All draws of a want, in order; every one has ended. In batch mode nothing is asked that was in no batch.
 
         Raises:
             Stopped: the run cannot go on.
         """
         have = await self.journal.draws(want.cell, want.first, want.count)
-        have |= await self._parts(_Pull(want), self._gaps(want, have))
+        gaps = self._gaps(want, have)
+        if gaps and self.fetch is not None:
+            asked = f"{want.prompt.model!r} is asked what was in no batch, {want.cell.query[:60]!r}"
+            raise Stopped(self.stop(f"{asked}: in batch mode a scorer's `wants` must name all that it asks"))
+        have |= await self._parts(_Pull(want), gaps)
         return [have[number] for number in range(want.first, want.first + want.count)]
 
     def worst(self, prompt: Prompt, cell: Asked, n: int) -> Amount:
@@ -241,6 +245,15 @@ class Sampler:
         if self.stopping is None:
             self.stopping = reason
         return self.stopping
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Nothing is sent: what the journal lacks raises `Stopped`."""
+        before, self.stopping = self.stopping, self.stopping or "nothing is sent here"
+        try:
+            yield
+        finally:
+            self.stopping = before
 
     async def book(
         self, attempt: Attempt, worst: Amount, result: Reply | CallError

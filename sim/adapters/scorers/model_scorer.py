@@ -17,11 +17,14 @@ from sim.adapters.run_file.settings import Prompt
 from sim.adapters.scorers.reader import hollow
 from sim.adapters.scorers.text import Number
 from sim.adapters.scoring import OK, UNREADABLE, Item, Requests, Scored, Scorer
+from sim.adapters.wire.complaints import visible
 
 JUDGED = "judge"
 """Stream of judgements in a journal."""
 FIRST = 8
 """Judgements that are looked at before more are asked for."""
+_SHOWN = 160
+"""Signs of a judgement that are shown."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class ModelScorer(Scorer):
     _sampler: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
     _asked: dict[bytes, asyncio.Task[Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
     _first: list[Draw] = field(default_factory=list, init=False, repr=False, compare=False)
+    _unread: list[bool] = field(default_factory=list, init=False, repr=False, compare=False)
     votes = False
     needs_gold = False
 
@@ -63,6 +67,15 @@ class ModelScorer(Scorer):
     async def reading(self, text: str) -> Scored:
         """The finding in a reply: its number."""
         return valued(self.number(text))
+
+    @property
+    def verdicts(self) -> bool:
+        """Whether the question asks for a line without which a reply cannot be read."""
+        return False
+
+    async def judged(self, item: Item, completion: str, said: Draw) -> Scored:
+        """The finding in a reply about a completion to a query: by default what its text alone says."""
+        return await self.reading(said.text)
 
     @property
     def requests(self) -> Requests:
@@ -84,9 +97,8 @@ class ModelScorer(Scorer):
             ValueError: the query lacks what the question needs.
         """
         self.check(item)
-        sendable = completion.encode("utf-8", "replace").decode()  # a request holds no lone surrogates
         prompt = Prompt("(judge)", "{query}", "", self.model, self.max_tokens, self.temperature, None, None)
-        return prompt, cell_of(JUDGED, self._sampler[0].endpoint, prompt, self.question(item, sendable))
+        return prompt, cell_of(JUDGED, self._sampler[0].endpoint, prompt, self.question(item, sendable(completion)))
 
     async def score(self, item: Item, prompt: str, texts: Sequence[str]) -> list[Scored]:
         """One judgement per completion."""
@@ -101,16 +113,32 @@ class ModelScorer(Scorer):
             self._asked[want.cell.digest] = task
             task.add_done_callback(lambda _: self._asked.pop(want.cell.digest, None))
         (said,) = await asyncio.shield(task)
+        found = await self.judged(item, sendable(text), said)
         if new:
-            self._check(said)
-        return await self.reading(said.text)
+            self._check(said, found)
+        return found
 
-    def _check(self, said: Draw) -> None:
-        """Refuse a judge that only ever says nothing, before more is paid for it."""
+    def _check(self, said: Draw, found: Scored) -> None:
+        """Refuse a judge that only ever says nothing, or writes no verdict, before more is paid for it."""
+        if len(self._first) == FIRST:
+            return
+        self._first.append(said)
+        self._unread.append(found.status == UNREADABLE)
         if len(self._first) < FIRST:
-            self._first.append(said)
-            if len(self._first) == FIRST and (wrong := hollow(self._first)) is not None:
-                raise ValueError(f"judge {self.model!r}: all of its first {FIRST} judgements are {wrong}")
+            return
+        wrong = hollow(self._first)
+        if wrong is None and self.verdicts and all(self._unread):
+            told = visible(said.text, _SHOWN)
+            wrong = (
+                f"without the line of a verdict; a larger max_tokens may help, or a pattern. The last of them: {told}"
+            )
+        if wrong is not None:
+            raise ValueError(f"judge {self.model!r}: all of its first {FIRST} judgements are {wrong}")
+
+
+def sendable(text: str) -> str:
+    """Text as a request can hold it, without lone surrogates."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def valued(number: float | None) -> Scored:

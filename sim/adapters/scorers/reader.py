@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from sim import mistakes, origins
 from sim.adapters.paid.entries import Asked, Draw
 from sim.adapters.paid.journal import Journal
-from sim.adapters.paid.sampler import REFUSED
+from sim.adapters.paid.sampler import REFUSED, Sampler, Want
 from sim.adapters.run_file.settings import Objective
-from sim.adapters.scoring import OK, UNREADABLE, Item, Scored
+from sim.adapters.scoring import OK, UNREADABLE, Item, Scored, Scorer
 from sim.adapters.wire.protocol import NO_TEXT
 from sim.constants import GOLD
 
@@ -48,6 +48,14 @@ def blank(draw: Draw) -> bool:
     return finish in FILTERED or where is not None
 
 
+def score_key(scorer: Scorer, item: Item) -> bytes:
+    """The name under which a journal keeps what a scorer found in completions to a query."""
+    told = (scorer, item.gold) if item.reference is None else (scorer, item.gold, item.reference_text)
+    if not origins.own(type(scorer).__module__):  # the name of its module changes with its text
+        told = (*told, type(scorer).__module__)
+    return hashlib.sha256(repr(told).encode("utf-8", "surrogatepass")).digest()[:16]
+
+
 class Reader:
     """Reads completions for all objectives.
 
@@ -73,6 +81,28 @@ class Reader:
         """Let scorers go."""
         for objective in self.objectives:
             await objective.scorer.close()
+
+    async def gather(self, sampler: Sampler, wants: Sequence[Want], items: Sequence[Item]) -> None:
+        """In batch mode, bring all draws of wants into the journal, then, by further batches, what scorers ask of them.
+
+        Args:
+            sampler: brings them.
+            wants: draws of completions.
+            items: query of each want.
+
+        Raises:
+            Stopped: the run cannot go on.
+        """
+        await sampler.gather(wants)
+        asking = [one.scorer for one in self.objectives if one.scorer.requests.models]
+        if sampler.fetch is None or not asking:
+            return
+        further: list[Want] = []
+        for want, item in zip(wants, items, strict=True):
+            for draw in await sampler.draws(want):
+                if not blank(draw):
+                    further += [one for scorer in asking for one in scorer.wants(item, draw.text)]
+        await sampler.gather(list(dict.fromkeys(further)))  # equal completions share what is asked about them
 
     async def read(self, cell: Asked, first: int, item: Item, prompt: str, draws: Sequence[Draw]) -> list[list[Scored]]:
         """Findings of every objective's scorer in draws first, first + 1, .. of a cell.
@@ -113,10 +143,7 @@ class Reader:
         scorer = objective.scorer
         key, kept = b"", {}
         if scorer.kept:
-            told = (scorer, item.gold) if item.reference is None else (scorer, item.gold, item.reference_text)
-            if not origins.own(type(scorer).__module__):  # the name of its module changes with its text
-                told = (*told, type(scorer).__module__)
-            key = hashlib.sha256(repr(told).encode("utf-8", "surrogatepass")).digest()[:16]
+            key = score_key(scorer, item)
             kept = await self.journal.scores(cell, first, len(draws), key)
         nothing = {first + place: Scored(UNREADABLE) for place, draw in enumerate(draws) if blank(draw)}
         known = kept | nothing

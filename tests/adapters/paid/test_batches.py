@@ -425,7 +425,7 @@ def test_a_tuning_run_waits_for_a_program(folder: Path):
     assert re.search(r"requests wait in .*-2.jsonl; run them", rounds.stderr), "the first round waits, and no cap binds"
 
 
-def test_rules_of_many_small_rounds_and_judges_are_refused_in_batches(folder: Path):
+def test_rules_of_many_small_rounds_are_refused_in_batches(folder: Path):
     """Seen to fail with `top-two` and its like taken for rules of large rounds."""
     model = BatchModel(answer=digit)
     with batching(model) as url:
@@ -434,12 +434,6 @@ def test_rules_of_many_small_rounds_and_judges_are_refused_in_batches(folder: Pa
             refused = iapo("tune", write(folder, url, text), "--yes")
             assert refused.exit_code == common.USER_ERROR
             assert f"tune.algorithm is '{rule}', which pulls one arm or a few at a time" in refused.stderr
-        judged = (
-            batch_run(url)
-            .replace('strategy = "mv"', 'strategy = "bon"')
-            .replace('scorer = "number"', 'scorer = "judge"\nmodel = "m"\ntemplate = "{query} {completion}"')
-        )
-        assert "endpoint.mode is 'batch', but a judge" in iapo("tune", write(folder, url, judged), "--yes").stderr
         idle = batch_run(url).replace('mode = "batch"', 'mode = "sync"')
         assert "endpoint.batch is for mode 'batch'" in iapo("tune", write(folder, url, idle), "--yes").stderr
     assert model.log == model.requests == []

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from batch_server import BatchModel, batching
 from live_runs import JUDGE, SCORED, iapo
 from live_server import KEY, Model, serving
 from own_code import forgotten
@@ -40,6 +41,18 @@ class Twice(Mine):
 
     def wants(self, item, completion):
         return [one._replace(count=2) for one in Mine.wants(self, item, completion)]
+
+class Hidden(Mine):
+    """Names nothing that it asks."""
+
+    def wants(self, item, completion):
+        return ()
+
+    async def score(self, item, prompt, texts):
+        for text in texts:
+            for want in Mine.wants(self, item, text):
+                await self._sampler[0].draws(want)
+        return [Scored(OK, None, 1.0) for _ in texts]
 
 class Sly(Mine):
     """Asks twice, and says once."""
@@ -122,12 +135,19 @@ def test_caps_and_prices_hold_for_it(more: str, said: str):
         assert said in " ".join(refused.stderr.split())
 
 
-def test_batches_are_refused_where_it_asks(here: Path):
-    file = write(OWN)
-    file.write_text(file.read_text().replace("[endpoint]", '[endpoint]\nmode = "batch"'))
-    refused = iapo("tune", file, "--plan")
-    assert refused.exit_code == 2
-    assert "a judge asks one request at a time at other prices" in " ".join(refused.stderr.split())
+@pytest.mark.parametrize("name", ["Mine", "Hidden"])
+def test_in_batch_mode_it_asks_in_batches(name: str):
+    """And what it asks besides is not sent at all, at other prices. Seen to be sent."""
+    model = BatchModel(answer=answer)
+    with batching(model) as url:
+        file = write(OWN.replace("Mine", name), url=url)
+        text = file.read_text().replace("timeout = 900", 'mode = "batch"\ntimeout = 900')
+        file.write_text(f"{text}[endpoint.batch]\npoll = 0.001\n")
+        result = iapo("tune", file, "--yes")
+    assert model.requests == []
+    assert result.exit_code == (0 if name == "Mine" else 2), result.output
+    said = "'j' is asked what was in no batch, 'Q: "
+    assert (said in " ".join(result.stderr.split())) == (name == "Hidden")
 
 
 def test_a_run_asks_once_for_equal_completions_and_counts_what_it_asks():
