@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from journal_files import UNDER_WAY
+from journal_files import UNDER_WAY, query
 from live_server import KEY, words
 from nursery import Nursery
 from tune_runs import CAPS, End, Run
@@ -64,6 +64,13 @@ def calm(nursery: Nursery, memory: Path, tmp_path_factory: pytest.TempPathFactor
     return of
 
 
+def alike(run: Run, expected: End, charged: Amount) -> None:
+    """A killed run that is over has the end of a calm one, and paid again for no more than was under way."""
+    assert run.end() == expected
+    assert run.charged().completions == charged.completions + run.again()
+    assert run.again() <= run.killed * UNDER_WAY
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("mode", ["sync", "batch", "racing", "racing in batches"])
@@ -85,8 +92,34 @@ def test_a_killed_run_ends_with_the_policy_of_an_undisturbed_one(
         run = Run(nursery, mode, tmp_path / str(number), place, words(mode, seed, number))
         caps = tight if (seed + number) % 2 else CAPS
         run.go(KILLS - killed, caps, expected.remembering if place else expected.computing)
-        assert run.end() == expected.end
-        assert run.charged().completions == charged.completions + run.again()
-        assert run.again() <= run.killed * UNDER_WAY
+        alike(run, expected.end, charged)
         assert "batch" not in mode or run.charged() == charged
+        killed, number = killed + run.killed, number + 1
+
+
+def test_three_kills_of_a_judged_run_lose_nothing(nursery: Nursery, memory: Path, tmp_path: Path):
+    """The tiny model answers, and judges its answers; judgements are in the journal, and go on, as completions are."""
+    calm = Run(nursery, "judged", tmp_path / "calm", memory).go()
+    assert calm.charged()[:2] == (calm.model.completions, calm.model.tokens)
+    streams = "SELECT stream, count(*) FROM attempts JOIN cells USING (cell) GROUP BY 1"
+    run = Run(nursery, "judged", tmp_path / "killed", memory, 3).go(3)
+    assert run.killed == 3
+    assert dict(query(tmp_path / "killed" / "out" / "journal.sqlite", streams)).keys() == {"judge", "probe", "tune"}
+    alike(run, calm.end(), calm.charged())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("mode", ["judged", "judged in batches"])
+def test_a_killed_run_with_a_judge_ends_with_the_policy_of_an_undisturbed_one(
+    nursery: Nursery, memory: Path, calm: Callable[[str], Calm], mode: str, seed: int, tmp_path: Path
+):
+    """Fifty kills in each mode, ten each; every other run has a cap on tokens that may bind."""
+    expected, killed, number = calm(mode), 0, 0
+    while killed < KILLS:
+        run = Run(nursery, mode, tmp_path / str(number), memory, words(mode, seed, number))
+        tight = CAPS._replace(tokens=expected.charged.tokens + 4000)
+        run.go(KILLS - killed, tight if (seed + number) % 2 else CAPS, expected.remembering)
+        alike(run, expected.end, expected.charged)
+        assert "batch" not in mode or run.charged() == expected.charged
         killed, number = killed + run.killed, number + 1

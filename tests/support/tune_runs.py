@@ -9,10 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import tiny_judge
 from batch_server import BatchModel, batching
 from journal_files import query
 from live_runs import RACING, RUN, TUNE, batch_run, digit, queries
 from nursery import Nursery
+from tiny_judge import TinyModel
 
 from sim.adapters.paid.ledger import Amount
 
@@ -26,7 +28,7 @@ PRICED = RUN.replace("max_tokens", "cost = 5\nmax_tokens")
 BATCHES = "poll = 0.001\nmax_requests = 20"
 
 
-DRAWS = "SELECT prompt, query, draw, seed, finish, text FROM draws JOIN cells USING (cell) ORDER BY seed"
+DRAWS = "SELECT prompt, query, draw, seed, finish, text FROM draws JOIN cells USING (cell) ORDER BY seed, query, draw"
 
 
 CHARGED = "SELECT total(completions), total(tokens), total(money) FROM attempts"
@@ -50,14 +52,18 @@ class Run:
 
     def __init__(self, nursery: Nursery, mode: str, folder: Path, memory: Path | str = "", chance: int = 0):
         folder.mkdir()
-        self.model, self.killed, self.cut = BatchModel(answer=digit), 0, set[int]()
+        self._judged = mode.startswith("judged")
+        self.model, self.killed, self.cut = TinyModel() if self._judged else BatchModel(answer=digit), 0, set[int]()
         self._nursery, self._folder, self._rng = nursery, folder, random.Random(chance)
         self._kill_at, self._kept, self._base = -1, set[Any](), folder / "out" / "journal.sqlite"
         self._memory, self._batches = str(memory), "batch" in mode
         self._begun = self.model.log if self._batches else self.model.requests
         self.model.fault, self.model.moment, self.model.broken = self._fault, self._moment, nursery.kill
         self._races = mode.startswith("racing")
-        queries(folder, 6 if self._races else 30)
+        if self._judged:
+            tiny_judge.queries(folder)
+        else:
+            queries(folder, 6 if self._races else 30)
 
     def _fault(self, number: int, body: dict[str, Any]) -> str | None:
         if number != self._kill_at:
@@ -77,15 +83,15 @@ class Run:
         with batching(self.model) as url:
             while (said := self._once(url, self.killed < kills, caps, seconds)) is not None:
                 if said:
-                    assert f"caps.completions is {caps.completions}" in said, "met, or known to be too small"
+                    met = f"caps.completions is {caps.completions}", f"caps.tokens is {caps.tokens:,}"
+                    assert any(one in said for one in met), "met, or known to be too small"
                     caps = CAPS
         return self
 
     def _once(self, url: str, kill: bool, caps: Amount, seconds: float) -> str | None:
         """One process; what it says where it meets a cap, "" where it is killed, None where it comes to the end."""
-        text = (
-            f"{PRICED}[caps]\ncompletions = {caps.completions}\ntokens = {caps.tokens}\nmoney = {caps.money / 1e12}\n"
-        )
+        text = tiny_judge.RUN if self._judged else PRICED
+        text += f"[caps]\ncompletions = {caps.completions}\ntokens = {caps.tokens}\nmoney = {caps.money / 1e12}\n"
         file, errors, rng = self._folder / "run.toml", self._folder / "errors.txt", self._rng
         if self._races:  # by hand: three prompts' pulls of 5 at 18 places; two have 6 in each of these, and at 6 more
             text = text.replace(TUNE, RACING.replace("1000", "400"))
