@@ -22,7 +22,7 @@ from sim.adapters.tune import probe_wants
 
 
 class ProbedJudge(NamedTuple):
-    """What the probe says about a judge.
+    """Findings of the probe about a judge.
 
     Attributes:
         objective, model: whose judge it is, and who judges.
@@ -47,7 +47,7 @@ class ProbedJudge(NamedTuple):
 
     @property
     def sentence(self) -> str:
-        """What order does to the scores, in words."""
+        """Effect of order on the scores, in words."""
         who = f"judge {self.model!r} of {self.objective!r}"
         if not self.ordered:
             return f"{who}: its template is one line, without another order to compare with; `swapped` gives one"

@@ -97,6 +97,7 @@ def test_a_killed_run_ends_with_the_policy_of_an_undisturbed_one(
         killed, number = killed + run.killed, number + 1
 
 
+@pytest.mark.slow
 def test_three_kills_of_a_judged_run_lose_nothing(nursery: Nursery, memory: Path, tmp_path: Path):
     """The tiny model answers, and judges its answers; judgements are in the journal, and go on, as completions are."""
     calm = Run(nursery, "judged", tmp_path / "calm", memory).go()

@@ -139,7 +139,7 @@ class RewardModel(Scorer):
         return Asked(REWARDED, self.url, getattr(self, "model", ""), told, texts, "(reward)", item.text)
 
     def options(self, item: Item) -> dict[str, Any]:
-        """What else decides the rewards of a query's completions."""
+        """Options that decide the rewards of a query's completions besides the texts."""
         return {}
 
     def worst(self, texts: Sequence[str]) -> Amount:
@@ -307,7 +307,7 @@ class Classify(RewardModel):
         return raw
 
     def options(self, item: Item) -> dict[str, Any]:
-        """Which output, raw or not."""
+        """Number of the output, raw or not."""
         return {"head": self.head, "raw": self.raw}
 
     async def rewards(self, item: Item, completions: Sequence[str], cell: Asked | None = None) -> list[float]:

@@ -55,7 +55,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_order_does_to_scores_is_measured_and_shown(folder: Path, mode: str):
     """To the last figure: half of eight answers move by .25; so does the bill of the plan. Nothing is asked twice.
 
-    Seen to fail with the same order asked twice, and with judgements of the probe outside the caps.
+    Seen to fail with the same order asked twice.
     """
     model, file = BatchModel(answer=leaning), folder / "run.toml"
     batch = "[endpoint.batch]\npoll = 0.001\n" if mode == "batch" else ""
@@ -110,7 +110,10 @@ def test_the_estimate_of_a_plan_has_the_judgements_at_their_price(folder: Path):
 
 
 def test_its_judgements_count_against_the_caps(folder: Path):
-    """A cap that holds the probe and the rounds, but not the sixteen judgements of the probe, is refused at once."""
+    """A cap that holds the probe and the rounds, but not the sixteen judgements of the probe, is refused at once.
+
+    Seen to fail where the need of the probe left them out.
+    """
     model, file = BatchModel(answer=leaning), folder / "run.toml"
     with batching(model) as url:
         file.write_text(f"{RUN}[caps]\ncompletions = 48\n".replace("budget = 60", "budget = 24").replace("URL", url))

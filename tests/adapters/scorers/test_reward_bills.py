@@ -41,7 +41,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_every_text_is_charged_once_by_the_count_of_the_server(folder: Path):
-    """A server that is busy once is charged nothing for that, one that breaks off in full. Seen to be free.
+    """A server that is busy once is charged nothing for that, one that breaks off in full.
 
     A text that is to be scored again, whose pull was cut off between the reward and its score, is not sent again.
     """
@@ -87,7 +87,7 @@ def test_a_plan_counts_texts_and_their_price(folder: Path):
 
 
 def test_a_cap_stops_rewards_before_they_are_sent(folder: Path):
-    """On tokens, which completions alone do not meet. Seen to be exceeded: rewards did not count."""
+    """On tokens, which completions alone do not meet. Seen to fail where rewards do not count."""
     seen: list[Any] = []
     free, file = Model(answer=answer), folder / "run.toml"
     with answering(free) as url, serving(reward, seen) as rewards:
