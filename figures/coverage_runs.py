@@ -1,0 +1,257 @@
+"""Runs whose statements a figure counts: evidence drawn from an environment, and designs that decide what is pulled.
+
+Of every environment the best few prompts count, at small N, in its first context. Queries are drawn independently by
+the environment's law; as exactly these queries, those drawn are the list. Prompts meet them in one order, by equally
+many completions each, from one size to the next.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float64, Int
+
+from figures.coverage_worlds import WORLDS
+from figures.inputs import SEED, Lab
+from sim.certify import Confidence
+from sim.certify.bulk import Beginnings, Runs, Said
+from sim.certify.completions import left_out_rows, subset_rewards
+from sim.envs.continuous import ContinuousWorld
+from sim.envs.sources import fixed
+from theory import exact, truth
+
+_PULLS = 2**14
+"""Pulls that are drawn at a time."""
+
+
+class Drawn(NamedTuple):
+    """Evidence of many runs, and what is true of their arms; arms are counted by prompt, then N.
+
+    Attributes:
+        runs: the evidence.
+        new: value of every arm on new queries, shape (arm,).
+        these: on each run's queries, shape (run, arm).
+        rounding: values are rounded to this.
+        votes: whether nothing but votes counts.
+    """
+
+    runs: Runs
+    new: Float64[np.ndarray, " arm"]
+    these: Float64[np.ndarray, "run arm"]
+    rounding: float
+    votes: bool
+
+    def truth(self, target: str) -> Float64[np.ndarray, "run arm"]:
+        """Values of arms in every run."""
+        return self.these if target == "these" else np.broadcast_to(self.new, self.these.shape)
+
+    def some(self, which: slice) -> "Drawn":
+        """Some of the runs."""
+        runs = self.runs._replace(utilities=self.runs.utilities[which], noise=self.runs.noise[which])
+        return self._replace(runs=runs, these=self.these[which])
+
+
+class Outcome(NamedTuple):
+    """How runs of one design ended.
+
+    Attributes:
+        missed: whether some arm, any of which may have been chosen, lost more than was said of it; where that is not
+            known, whether the chosen one did.
+        missed_chosen: whether the chosen arm did.
+        eps: of the last statement.
+        regret: of the arm that was chosen at the end.
+        sure: whether the run ended because it was sure.
+    """
+
+    missed: Bool[np.ndarray, " run"]
+    missed_chosen: Bool[np.ndarray, " run"]
+    eps: Float64[np.ndarray, " run"]
+    regret: Float64[np.ndarray, " run"]
+    sure: Bool[np.ndarray, " run"]
+
+
+def draw(lab: Lab, name: str, sweep: dict[str, Any]) -> Drawn:
+    """Evidence of runs on an environment.
+
+    Args:
+        lab: knows environments.
+        name: of the environment, or one of `WORLDS`.
+        sweep: gives trials, prompts, scales, completions and queries.
+    """
+    named = fixed(WORLDS[name](), 1.0) if name in WORLDS else lab.get(name)
+    world: Any = truth.draw_first(named, SEED).world
+    known = truth.drawn_per_query(named, SEED, 0) if named.source.fresh else truth.per_query(named)
+    spec, law = world.spec, known.weights / known.weights.sum()
+    scales = min(sweep["scales"], spec.max_scale)
+    task, cost = spec.task[0], np.asarray(spec.cost, np.float64)[0]
+    weight, offset = float(spec.task_weight[0]), float(np.asarray(spec.offset, np.float64)[:, 0].sum())
+    each = np.moveaxis(known.rewards, 2, 0)
+    values = exact.combine(each, known.task, known.task_weight, known.cost)[:, 0, :, :scales]
+    prompts = np.argsort(-(law @ values.max(axis=2)), kind="stable")[: sweep["prompts"]]
+    values = values[:, prompts]
+    strategy = world.strategy
+    strategy = replace(strategy, weights=strategy.weights[task : task + 1], unit=strategy.unit[task : task + 1])
+    rng = np.random.default_rng([SEED, *name.encode()])
+    trials, completions = sweep["trials"], sweep["completions"]
+    queries = rng.choice(len(law), (trials, sweep["queries"]), p=law)
+    shape = (*queries.shape, len(prompts))
+    asked = np.broadcast_to(prompts, shape).ravel(), np.broadcast_to(queries[..., None], shape).ravel()
+    pulled = _outcomes(world, rng, *(part.astype(np.int32) for part in asked), completions)
+    sizes = np.full(len(pulled), completions)
+    rewards = subset_rewards(strategy, pulled, sizes)[:, 0, :scales].reshape(*shape, scales)
+    rows = left_out_rows(strategy, pulled, sizes)[:, 0, :, :scales].reshape(*shape, completions, scales)
+    shift = offset - cost[prompts, None] * np.arange(1, scales + 1)
+    ends = _ends(world, strategy)
+    runs = Runs(
+        weight * rewards + shift,
+        weight * np.moveaxis(rows, 3, 2).astype(np.float64),
+        None if ends is None else (weight * ends[0], weight * ends[1]),
+        shift,
+    )
+    flat = values.reshape(len(values), -1)
+    counts = np.asarray(strategy.weights)[0] != 0
+    votes = all(how == "mv" for how, here in zip(strategy.aggregate, counts, strict=True) if here)
+    rounding = 2 * weight * float(strategy.unit[0])
+    return Drawn(runs, law @ flat, flat[queries].mean(axis=1), rounding, votes)
+
+
+def _outcomes(
+    world: Any, rng: np.random.Generator, prompts: np.ndarray, queries: np.ndarray, number: int
+) -> np.ndarray:
+    """So many completions of every pair, shape (pair, number, objective)."""
+    width = min(number, world.spec.max_scale)
+    found = []
+    for first in range(0, len(prompts), _PULLS):
+        some = [np.resize(part[first : first + _PULLS], _PULLS) for part in (prompts, queries)]
+        keys = rng.integers(0, 2**32, (-(-number // width), _PULLS, 2), np.uint32)
+        parts = [np.asarray(_pulled(world, jnp.asarray(key), *map(jnp.asarray, some), width)) for key in keys]
+        found.append(np.concatenate(parts, axis=1)[:, :number])
+    return np.concatenate(found)[: len(prompts)]
+
+
+@eqx.filter_jit
+def _pulled(world: Any, keys: jax.Array, prompts: jax.Array, queries: jax.Array, width: int) -> jax.Array:
+    def one(key: jax.Array, prompt: jax.Array, query: jax.Array) -> jax.Array:
+        return world.pull(key, prompt, query, jnp.int32(width)).outcomes[:width]
+
+    return jax.vmap(one)(keys, prompts, queries)
+
+
+def _ends(world: Any, strategy: Any) -> tuple[float, float] | None:
+    """Least and largest reward of the one task."""
+    low = high = 0.0
+    for how in set(strategy.aggregate):
+        columns = list(strategy.columns(how))
+        weights = np.asarray(strategy.weights, np.float64)[0, columns]
+        if how == "mv":
+            scores = np.concatenate([0 * weights, weights])
+        elif isinstance(world, ContinuousWorld):
+            ends = np.stack(world.law.ends)[:, columns] * weights
+            scores = np.stack([ends.min(axis=0).sum(), ends.max(axis=0).sum()])
+        elif getattr(world, "atoms", None) is not None:
+            scores = np.asarray(world.atoms, np.float64)[..., columns] @ weights
+        else:
+            return None
+        low, high = low + float(scores.min()), high + float(scores.max())
+    return low, high
+
+
+Sayer = Callable[[np.ndarray, np.ndarray, np.ndarray], Said]
+"""Statements from numbers of runs, places of the sizes that prompts met, and chosen arms."""
+
+
+def sayer(beginnings: Beginnings, terms: Confidence) -> Sayer:
+    """Statements on these terms."""
+    if terms.grade.startswith("bounded"):
+        return lambda which, met, chosen: beginnings.say_bounded(which, met, chosen, terms)
+    return lambda which, met, _: beginnings.say(which, met, terms)
+
+
+class Design:
+    """Runs of one environment, looked at by one kind of statement."""
+
+    def __init__(self, drawn: Drawn, beginnings: Beginnings, terms: Confidence):
+        """Know the truth."""
+        values = drawn.truth(terms.target)
+        self.regret = values.max(axis=1, keepdims=True) - values
+        self.rounding, self.beginnings, self.say = drawn.rounding, beginnings, sayer(beginnings, terms)
+        self.everyone, self.last = np.arange(len(values)), len(beginnings.sizes) - 1
+
+    def at(self, size: int) -> np.ndarray:
+        """All prompts of all runs at one size."""
+        return np.full((len(self.everyone), self.beginnings.prompts), size)
+
+    def best(self, which: np.ndarray, met: np.ndarray) -> Int[np.ndarray, " run"]:
+        """The arm with the best estimate among those of the prompts that have met the most queries."""
+        level = np.repeat(met, self.beginnings.scales, axis=1)
+        mean = np.take_along_axis(self.beginnings.mean[which], level[:, None], axis=1)[:, 0]
+        return np.where(level == level.max(axis=1, keepdims=True), mean, -np.inf).argmax(axis=1)
+
+    def judge(self, which: np.ndarray, said: Said, chosen: np.ndarray) -> Outcome:
+        """Whether statements hold."""
+        beyond = self.regret[which] > said.eps + self.rounding
+        here = np.arange(len(which))
+        own = beyond[here, chosen]
+        missed = np.where(np.isnan(said.eps).any(axis=1), own, beyond.any(axis=1))
+        return Outcome(missed, own, said.eps[here, chosen], self.regret[which, chosen], np.zeros(len(which), bool))
+
+    def fixed(self) -> Outcome:
+        """One look at the end."""
+        met = self.at(self.last)
+        chosen = self.best(self.everyone, met)
+        return self.judge(self.everyone, self.say(self.everyone, met, chosen), chosen)
+
+    def peeking(self) -> Outcome:
+        """A look at every size: a run is missed where any of the looks is."""
+        found = []
+        for size in range(self.last + 1):
+            met = self.at(size)
+            chosen = self.best(self.everyone, met)
+            found.append(self.judge(self.everyone, self.say(self.everyone, met, chosen), chosen))
+        missed, own = (np.any([one[part] for one in found], axis=0) for part in (0, 1))
+        return found[-1]._replace(missed=missed, missed_chosen=own)
+
+    def elimination(self) -> Outcome:
+        """A look at every size, after which prompts that are told apart from the leader meet no more queries."""
+        met, active = self.at(0), np.ones((len(self.everyone), self.beginnings.prompts), bool)
+        for size in range(self.last + 1):
+            met = np.where(active, size, met)
+            chosen = self.best(self.everyone, met)
+            said = self.say(self.everyone, met, chosen)
+            reach = self.reach(said, chosen)
+            active &= (reach > 0) | (np.arange(active.shape[1]) == (chosen // self.beginnings.scales)[:, None])
+        return self.judge(self.everyone, said, chosen)
+
+    def until(self, eps: float) -> Outcome:
+        """Prompts that keep eps above this meet more queries, of each pair with the leader the one that met fewer."""
+        count, prompts = len(self.everyone), self.beginnings.prompts
+        met, running = self.at(0), self.everyone
+        ends = Outcome(*(np.zeros(count, kind) for kind in (bool, bool, float, float, bool)))
+        own = np.arange(prompts)
+        while len(running):
+            chosen = self.best(running, met[running])
+            said = self.say(running, met[running], chosen)
+            now = self.judge(running, said, chosen)
+            reach, leader = self.reach(said, chosen), (chosen // self.beginnings.scales)[:, None]
+            pair = (reach > eps) & (reach >= reach.max(axis=1, keepdims=True) / 2) & (own != leader)
+            lead = np.take_along_axis(met[running], leader, axis=1)
+            wanted = pair & (met[running] <= lead)
+            wanted |= (pair & (lead <= met[running])).any(axis=1, keepdims=True) & (own == leader)
+            wanted |= (now.eps > eps)[:, None] & (own == leader) & ~wanted.any(axis=1, keepdims=True)
+            wanted &= met[running] < self.last
+            sure = now.eps <= eps
+            over = sure | ~wanted.any(axis=1)
+            for part, new in zip(ends, now._replace(sure=sure), strict=True):
+                part[running] = new
+            met[running] += wanted
+            running = running[~over]
+        return ends
+
+    def reach(self, said: Said, chosen: np.ndarray) -> Float64[np.ndarray, "run prompt"]:
+        """The most that an arm of each prompt may be better than the chosen arm by."""
+        most = said.most[np.arange(len(chosen)), :, chosen]
+        return most.reshape(len(chosen), self.beginnings.prompts, -1).max(axis=2)
