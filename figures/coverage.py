@@ -55,12 +55,12 @@ SWEEP: dict[str, Any] = {
     "worlds": ("all equal", "opposite", "one ahead", "rare"),
     "levels": (0.8, 0.95, 0.99),
     "trials": 2000,
-    "trials_bounded": 1000,
-    "prompts": 4,
+    "trials_dear": 1000,
+    "prompts": 3,
     "scales": 3,
     "completions": 5,
     "queries": 60,
-    "sizes": (20, 40, 60),
+    "sizes": (30, 60),
     "sizes_anytime": (10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 60),
     "planned": 40,
 }
@@ -70,7 +70,7 @@ SMOKE: dict[str, Any] = {
         "worlds": ("opposite",),
         "levels": (0.8,),
         "trials": 30,
-        "trials_bounded": 5,
+        "trials_dear": 5,
         "queries": 20,
     },
     **{"prompts": 2, "scales": 2, "completions": 3, "sizes": (10, 20), "sizes_anytime": (10, 15, 20)},
@@ -136,8 +136,8 @@ def _count(counted: Counted, sweep: dict[str, Any], drawn: Drawn, terms: Confide
     bounded = terms.grade.startswith("bounded")
     if bounded and drawn.runs.ends is None:
         return
-    if bounded:
-        drawn = drawn.some(slice(sweep["trials_bounded"]))
+    if bounded or terms.grade == "asymptotic":
+        drawn = drawn.some(slice(sweep["trials_dear"]))
     sizes = sweep["sizes_anytime"] if terms.grade == "anytime" else sweep["sizes"]
     begun = Beginnings(drawn.runs, tuple(sizes), terms.target)
     for level in sweep["levels"]:

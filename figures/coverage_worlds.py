@@ -8,8 +8,8 @@ from sim.envs.dataset import Dataset
 
 
 def all_equal() -> Dataset:
-    """Four prompts alike, N <= 3: right with chance .9 on half of the queries and .3 on the others."""
-    return _votes("all equal", np.tile([0.9, 0.3], (4, 1)), 3)
+    """Three prompts alike, N <= 3: right with chance .9 on half of the queries and .3 on the others."""
+    return _votes("all equal", np.tile([0.9, 0.3], (3, 1)), 3)
 
 
 def opposite() -> Dataset:
@@ -19,8 +19,8 @@ def opposite() -> Dataset:
 
 
 def one_ahead() -> Dataset:
-    """Four prompts, N = 1: one that is always right, and three, with chance .6, of which any may seem too good."""
-    return _votes("one ahead", np.array([[1.0], [0.6], [0.6], [0.6]]), 1)
+    """Three prompts, N = 1: one that is always right, and two, with chance .6, of which either may seem too good."""
+    return _votes("one ahead", np.array([[1.0], [0.6], [0.6]]), 1)
 
 
 def rare() -> Dataset:

@@ -207,8 +207,9 @@ class Beginnings:
         """Draws of the means of arms less their means at some sizes, shape (run, size, arm, draw)."""
         found = []
         for place in range(len(self.sizes)) if there is None else there.tolist():
-            rows = self.rows[place][which].astype(np.float32).swapaxes(1, 2)
-            drawn = rows @ drawing.of_queries[:, : self.sizes[place]].T
+            rows = np.ascontiguousarray(self.rows[place][which].swapaxes(1, 2), np.float32)
+            of_queries = np.ascontiguousarray(drawing.of_queries[:, : self.sizes[place]].T)
+            drawn = (rows.reshape(-1, rows.shape[2]) @ of_queries).reshape(*rows.shape[:2], -1)
             if self.within is not None and self.share[place] < 1:
                 noise = np.einsum(
                     "dps,rpst->rptd", drawing.of_noise, root(self.within[which, place]).astype(np.float32)

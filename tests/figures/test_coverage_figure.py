@@ -23,7 +23,7 @@ SMALL = coverage.SWEEP | {"trials": 60, "queries": 20, "sizes": (10, 20), "compl
 def test_all_environments_are_in_the_sweep_and_thousands_of_runs() -> None:
     assert set(coverage.SWEEP["envs"]) == set(ENVS)
     assert set(coverage.SWEEP["worlds"]) == set(coverage_runs.WORLDS)
-    assert min(coverage.SWEEP["trials"], coverage.SWEEP["trials_bounded"]) >= 1000
+    assert min(coverage.SWEEP["trials"], coverage.SWEEP["trials_dear"]) >= 1000
 
 
 def test_a_row_for_every_statement(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def fixed(drawn: Drawn, terms: Confidence) -> np.ndarray:
 def test_planted_bugs_are_refused_and_the_statements_are_not(tmp_path: Path) -> None:
     """Three bugs, each of which makes a row that is refused; without it none is.
 
-    Error doubled: statements at .6 that claim .8. One comparison paid for, not all three. Completions as queries of
+    Error doubled: statements at .6 that claim .8. One comparison paid for, not both. Completions as queries of
     their own.
     """
     two, four = runs("opposite", tmp_path), runs("one ahead", tmp_path)
@@ -90,7 +90,7 @@ def test_planted_bugs_are_refused_and_the_statements_are_not(tmp_path: Path) -> 
     assert not below(fixed(two, plain), 0.8)
     assert not below(fixed(four, plain), 0.8)
     assert below(fixed(two, plain._replace(level=0.6)), 0.8)
-    assert below(fixed(four, plain._replace(level=1 - 3 * 0.2)), 0.8)
+    assert below(fixed(four, plain._replace(level=1 - 2 * 0.2)), 0.8)
     values, noise = (np.repeat(part, 5, axis=1) for part in (two.runs.utilities, two.runs.noise))
     assert below(fixed(two._replace(runs=two.runs._replace(utilities=values, noise=noise)), plain), 0.8)
 
