@@ -1,9 +1,10 @@
 """Coverage of statements in simulation: how often they hold, how wide they are, beside the level that they claim.
 
 Every grade of `sim.certify`, both targets, four designs (`figures.coverage_runs`), and the intervals that `iapo tune`,
-`evaluate` and `values` print. A run is missed if some arm loses more than is said of it, whichever was chosen (bounded
-grades: if the chosen one does); with `peeking`, if that is so at any look. Looks of grades that hold at a fixed size
-are paid for by a union. `refused` tests all rows exactly, and allows for their number.
+`evaluate` and `values` print. A run is missed if the arm chosen loses more than is said of it; counted besides is
+whether any arm does, for each may be chosen and all statements are to hold at once. With `peeking` it is missed if that
+is so at any look. Looks of grades that hold at a fixed size are paid for by a union. `refused` tests all rows exactly,
+and allows for their number.
 """
 
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -78,7 +79,7 @@ SMOKE: dict[str, Any] = {
 LOOSE = 1.25
 """Eps at which runs stop, over the mean eps that they would end with."""
 SIGNIFICANT = 0.05
-COLUMNS = ("env", "target", "grade", "design", "level", "trials", "missed", "missed_chosen")
+COLUMNS = ("env", "target", "grade", "design", "level", "trials", "missed", "missed_any")
 COLUMNS += ("coverage", "low", "high", "eps", "ideal", "ratio", "sure")
 DESIGNS = ("fixed", "peeking", "elimination", "until sure")
 
@@ -105,7 +106,7 @@ class Counted(NamedTuple):
         eps = float(found.eps[np.isfinite(found.eps)].mean()) if np.isfinite(found.eps).any() else np.inf
         ideal = float(np.quantile(found.regret, terms.level, method="higher")) if half is None else half
         ratio = eps / ideal if ideal > 1e-9 else np.nan
-        counts = (trials, missed, int(found.missed_chosen.sum()), 1 - missed / trials, ends.low, ends.high)
+        counts = (trials, missed, int(found.missed_any.sum()), 1 - missed / trials, ends.low, ends.high)
         whose = (self.env, terms.target, terms.grade, design, terms.level)
         self.rows.append((*whose, *counts, eps, ideal, ratio, float(found.sure.mean())))
 
@@ -115,7 +116,8 @@ def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
 
     `eps` is the mean of the last statement's, `ideal` the quantile at the level of the regret of the arm that was
     chosen, `ratio` the first over the second, `sure` the share of runs that ended because they were sure. Rows of
-    intervals have the half-width as `eps`, the quantile of the largest error as `ideal`.
+    intervals (`value`: of the arm chosen; all arms' hold at once) have the half-width as `eps`, the quantile of the
+    largest error as `ideal`.
     """
     import pandas as pd
 
@@ -162,9 +164,10 @@ def _count(counted: Counted, sweep: dict[str, Any], drawn: Drawn, terms: Confide
 def _count_values(counted: Counted, drawn: Drawn, begun: Beginnings, terms: Confidence) -> None:
     """The row of the intervals of all arms' values, which hold at once."""
     off, half = np.abs(begun.mean[:, -1] - drawn.truth(terms.target)), begun.values(terms)
-    missed = (off > half + drawn.rounding).any(axis=1)
+    missed, arms = off > half + drawn.rounding, np.arange(len(off))
+    own = missed[arms, begun.mean[:, -1].argmax(axis=1)]
     largest = float(np.quantile(off.max(axis=1), terms.level, method="higher"))
-    counted.add(terms, "all values", _intervals(missed, half.mean(axis=1)), largest)
+    counted.add(terms, "value", _intervals(own, half.mean(axis=1), missed.any(axis=1)), largest)
 
 
 def _count_printed(counted: Counted, drawn: Drawn) -> None:
@@ -201,16 +204,21 @@ def _count_printed(counted: Counted, drawn: Drawn) -> None:
         counted.add(terms, design, _intervals(missed, (high - low) / 2), ideal)
 
 
-def _intervals(missed: np.ndarray, half: np.ndarray) -> Outcome:
+def _intervals(missed: np.ndarray, half: np.ndarray, some: np.ndarray | None = None) -> Outcome:
     nothing = np.zeros(len(missed))
-    return Outcome(missed, missed, half, nothing, nothing.astype(bool))
+    return Outcome(missed, missed if some is None else some, half, nothing, nothing.astype(bool))
 
 
-def refused(table: "pd.DataFrame") -> np.ndarray:
-    """Rows whose coverage is below their level by an exact binomial test, Holm over all rows; a mask."""
+def refused(table: "pd.DataFrame", count: str = "missed") -> np.ndarray:
+    """Rows whose coverage is below their level by an exact binomial test, Holm over all rows; a mask.
+
+    Args:
+        table: of `compute`.
+        count: column of the runs that were missed.
+    """
     from scipy import stats
 
-    chances = stats.binom.sf(table["missed"].to_numpy() - 1, table["trials"].to_numpy(), 1 - table["level"].to_numpy())
+    chances = stats.binom.sf(table[count].to_numpy() - 1, table["trials"].to_numpy(), 1 - table["level"].to_numpy())
     order = np.argsort(chances, kind="stable")
     adjusted = np.maximum.accumulate(chances[order] * np.arange(len(order), 0, -1))
     found = np.zeros(len(order), bool)

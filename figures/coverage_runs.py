@@ -2,7 +2,7 @@
 
 Of every environment the best few prompts count, at small N, in its first context. Queries are drawn independently by
 the environment's law; as exactly these queries, those drawn are the list. Prompts meet them in one order, by equally
-many completions each, from one size to the next.
+many completions each, from one size to the next. The worst prompt comes first: where estimates tie it is chosen.
 """
 
 from collections.abc import Callable
@@ -59,16 +59,15 @@ class Outcome(NamedTuple):
     """How runs of one design ended.
 
     Attributes:
-        missed: whether some arm, any of which may have been chosen, lost more than was said of it; where that is not
-            known, whether the chosen one did.
-        missed_chosen: whether the chosen arm did.
+        missed: whether the arm that was chosen lost more than was said of it.
+        missed_any: whether some arm, any of which may have been chosen, did; as `missed` where that is not known.
         eps: of the last statement.
         regret: of the arm that was chosen at the end.
         sure: whether the run ended because it was sure.
     """
 
     missed: Bool[np.ndarray, " run"]
-    missed_chosen: Bool[np.ndarray, " run"]
+    missed_any: Bool[np.ndarray, " run"]
     eps: Float64[np.ndarray, " run"]
     regret: Float64[np.ndarray, " run"]
     sure: Bool[np.ndarray, " run"]
@@ -91,7 +90,7 @@ def draw(lab: Lab, name: str, sweep: dict[str, Any]) -> Drawn:
     weight, offset = float(spec.task_weight[0]), float(np.asarray(spec.offset, np.float64)[:, 0].sum())
     each = np.moveaxis(known.rewards, 2, 0)
     values = exact.combine(each, known.task, known.task_weight, known.cost)[:, 0, :, :scales]
-    prompts = np.argsort(-(law @ values.max(axis=2)), kind="stable")[: sweep["prompts"]]
+    prompts = np.argsort(-(law @ values.max(axis=2)), kind="stable")[: sweep["prompts"]][::-1]
     values = values[:, prompts]
     strategy = world.strategy
     strategy = replace(strategy, weights=strategy.weights[task : task + 1], unit=strategy.unit[task : task + 1])
@@ -179,6 +178,7 @@ class Design:
         values = drawn.truth(terms.target)
         self.regret = values.max(axis=1, keepdims=True) - values
         self.rounding, self.beginnings, self.say = drawn.rounding, beginnings, sayer(beginnings, terms)
+        self.begun: tuple[np.ndarray, Said] | None = None
         self.everyone, self.last = np.arange(len(values)), len(beginnings.sizes) - 1
 
     def at(self, size: int) -> np.ndarray:
@@ -191,37 +191,44 @@ class Design:
         mean = np.take_along_axis(self.beginnings.mean[which], level[:, None], axis=1)[:, 0]
         return np.where(level == level.max(axis=1, keepdims=True), mean, -np.inf).argmax(axis=1)
 
+    def look(self, which: np.ndarray, met: np.ndarray) -> tuple[np.ndarray, Said]:
+        """The arms that are chosen, and what is said of them; of the first look of all runs it is kept."""
+        first = len(which) == len(self.everyone) and not met.any()
+        if first and self.begun is not None:
+            return self.begun
+        chosen = self.best(which, met)
+        found = chosen, self.say(which, met, chosen)
+        self.begun = found if first else self.begun
+        return found
+
     def judge(self, which: np.ndarray, said: Said, chosen: np.ndarray) -> Outcome:
         """Whether statements hold."""
         beyond = self.regret[which] > said.eps + self.rounding
         here = np.arange(len(which))
         own = beyond[here, chosen]
-        missed = np.where(np.isnan(said.eps).any(axis=1), own, beyond.any(axis=1))
-        return Outcome(missed, own, said.eps[here, chosen], self.regret[which, chosen], np.zeros(len(which), bool))
+        some = np.where(np.isnan(said.eps).any(axis=1), own, beyond.any(axis=1))
+        return Outcome(own, some, said.eps[here, chosen], self.regret[which, chosen], np.zeros(len(which), bool))
 
     def fixed(self) -> Outcome:
         """One look at the end."""
-        met = self.at(self.last)
-        chosen = self.best(self.everyone, met)
-        return self.judge(self.everyone, self.say(self.everyone, met, chosen), chosen)
+        chosen, said = self.look(self.everyone, self.at(self.last))
+        return self.judge(self.everyone, said, chosen)
 
     def peeking(self) -> Outcome:
         """A look at every size: a run is missed where any of the looks is."""
         found = []
         for size in range(self.last + 1):
-            met = self.at(size)
-            chosen = self.best(self.everyone, met)
-            found.append(self.judge(self.everyone, self.say(self.everyone, met, chosen), chosen))
-        missed, own = (np.any([one[part] for one in found], axis=0) for part in (0, 1))
-        return found[-1]._replace(missed=missed, missed_chosen=own)
+            chosen, said = self.look(self.everyone, self.at(size))
+            found.append(self.judge(self.everyone, said, chosen))
+        own, some = (np.any([one[part] for one in found], axis=0) for part in (0, 1))
+        return found[-1]._replace(missed=own, missed_any=some)
 
     def elimination(self) -> Outcome:
         """A look at every size, after which prompts that are told apart from the leader meet no more queries."""
         met, active = self.at(0), np.ones((len(self.everyone), self.beginnings.prompts), bool)
         for size in range(self.last + 1):
             met = np.where(active, size, met)
-            chosen = self.best(self.everyone, met)
-            said = self.say(self.everyone, met, chosen)
+            chosen, said = self.look(self.everyone, met)
             reach = self.reach(said, chosen)
             active &= (reach > 0) | (np.arange(active.shape[1]) == (chosen // self.beginnings.scales)[:, None])
         return self.judge(self.everyone, said, chosen)
@@ -233,8 +240,7 @@ class Design:
         ends = Outcome(*(np.zeros(count, kind) for kind in (bool, bool, float, float, bool)))
         own = np.arange(prompts)
         while len(running):
-            chosen = self.best(running, met[running])
-            said = self.say(running, met[running], chosen)
+            chosen, said = self.look(running, met[running])
             now = self.judge(running, said, chosen)
             reach, leader = self.reach(said, chosen), (chosen // self.beginnings.scales)[:, None]
             pair = (reach > eps) & (reach >= reach.max(axis=1, keepdims=True) / 2) & (own != leader)

@@ -68,6 +68,7 @@ class Beginnings:
             self.rows.append(rows)
         self.between = np.stack(spread, axis=1)
         self.share = 1 - self.sizes / self.queries if target == "these" else np.ones(len(sizes))
+        self._kept: dict[tuple[int, int], np.ndarray] = {}
         self.within = None
         if target == "these":
             rows = np.moveaxis(runs.noise, 3, 1).reshape(count, self.prompts, -1, self.scales)
@@ -117,6 +118,8 @@ class Beginnings:
         bound = np.zeros(common.shape)
         for place in np.unique(common):
             run, arm = np.nonzero((common == place) & (np.arange(arms) != chosen[:, None]))
+            if not len(run):
+                continue
             of = flat[which[run], : self.sizes[place]]
             rows, both = np.arange(len(run)), chosen[run]
             known = shift[arm] - shift[both]
@@ -185,23 +188,41 @@ class Beginnings:
 
     def _bootstrap(self, which: np.ndarray, common: np.ndarray, terms: Confidence) -> np.ndarray:
         """Quantile of the largest lead of each arm, shape (run, arm)."""
-        drawing, found = self._drawing(terms), []
-        for first in range(0, len(which), _AT_ONCE):
-            some = which[first : first + _AT_ONCE]
-            whole = _of_pairs(self.between[some])
-            shared = whole
-            if self.within is not None:
-                share = self.share[None, :, None, None]
-                shared = share * whole + (1 - share) * _of_pairs(self._noise(some))
-            se = np.sqrt(shared)
-            place = np.arange(len(self.sizes))[None, :, None, None]
-            used = (se > 0) & (common[first : first + _AT_ONCE, None] == place)
-            inverse = np.divide(1.0, se, out=np.zeros_like(se), where=used).astype(np.float32)
-            there = np.flatnonzero(used.any(axis=(0, 2, 3)))
-            drawn = self._drawn(some, drawing, there)
-            largest = _largest(jnp.asarray(_padded(drawn)), jnp.asarray(_padded(inverse[:, there])))
-            found.append(drawing.quantile(np.asarray(largest)[: len(some)]))
-        return np.concatenate(found) if found else np.zeros((0, self.mean.shape[2]))
+        drawing, found = self._drawing(terms), np.zeros(common.shape[:2])
+        least, most = common.min(axis=(1, 2)), common.max(axis=(1, 2))
+        for place in np.unique(least[least == most]).tolist():
+            own = (least == place) & (most == place)
+            found[own] = drawing.quantile(self._alike(place, drawing)[which[own]])
+        mixed = np.flatnonzero(least < most)
+        for first in range(0, len(mixed), _AT_ONCE):
+            some = mixed[first : first + _AT_ONCE]
+            found[some] = drawing.quantile(self._leads(which[some], common[some], drawing))
+        return found
+
+    def _alike(self, place: int, drawing: Drawing) -> np.ndarray:
+        """`_leads` of all runs where all prompts have met equally many queries; kept."""
+        key, (count, _, arms) = (place, len(drawing.of_queries)), self.mean.shape
+        if key not in self._kept:
+            common = np.full((_AT_ONCE, arms, arms), place)
+            starts = range(0, count, _AT_ONCE)
+            parts = [np.arange(first, min(first + _AT_ONCE, count)) for first in starts]
+            self._kept[key] = np.concatenate([self._leads(some, common[: len(some)], drawing) for some in parts])
+        return self._kept[key]
+
+    def _leads(self, which: np.ndarray, common: np.ndarray, drawing: Drawing) -> np.ndarray:
+        """Draws of the largest lead of each arm in standard errors, shape (run, arm, draw)."""
+        shared = _of_pairs(self.between[which])
+        if self.within is not None:
+            share = self.share[None, :, None, None]
+            shared = share * shared + (1 - share) * _of_pairs(self._noise(which))
+        se, place = np.sqrt(shared), np.arange(len(self.sizes))[None, :, None, None]
+        used = (se > 0) & (common[:, None] == place)
+        inverse = np.divide(1.0, se, out=np.zeros_like(se), where=used).astype(np.float32)
+        there = np.flatnonzero(used.any(axis=(0, 2, 3)))
+        if not len(there):
+            return np.zeros((*common.shape[:2], len(drawing.of_queries)), np.float32)
+        drawn = self._drawn(which, drawing, there)
+        return np.asarray(_largest(_padded(drawn), _padded(inverse[:, there])))[: len(which)]
 
     def _drawn(self, which: np.ndarray, drawing: Drawing, there: np.ndarray | None = None) -> np.ndarray:
         """Draws of the means of arms less their means at some sizes, shape (run, size, arm, draw)."""
@@ -229,9 +250,9 @@ def _of_pairs(covariance: Float64[np.ndarray, "*some arm arm"]) -> np.ndarray:
     return difference_variance(own[..., :, None] + own[..., None, :], covariance)
 
 
-def _padded(table: Float32[np.ndarray, "run ..."]) -> np.ndarray:
+def _padded(table: Float32[np.ndarray, "run ..."]) -> Array:
     """The same with runs of zeros up to `_AT_ONCE`, for one compilation."""
-    return np.pad(table, [(0, _AT_ONCE - len(table))] + [(0, 0)] * (table.ndim - 1))
+    return jnp.asarray(np.pad(table, [(0, _AT_ONCE - len(table))] + [(0, 0)] * (table.ndim - 1)))
 
 
 @jax.jit

@@ -54,6 +54,15 @@ def test_every_arm_of_every_run_is_said_the_same_of(grade: str, target: str) -> 
             np.testing.assert_allclose(said.most[run, :, arm], expected.most.ravel(), atol=2e-5)
 
 
+@pytest.mark.parametrize("grade", ["asymptotic", "student"])
+def test_where_nothing_varies_nothing_is_lost(grade: str) -> None:
+    """Two prompts that agree on all queries, of more runs than are drawn at a time. Seen to fail without any draws."""
+    same = Runs(np.ones((60, 20, 2, 1)), np.zeros((60, 20, 2, 2, 1)), (0.0, 1.0), np.zeros((2, 1)))
+    said = Beginnings(same, (10, 20), "new").say(np.arange(60), np.ones((60, 2), int), Confidence(grade=grade))
+    assert said.eps.shape == (60, 2)
+    assert not said.eps.any()
+
+
 @pytest.mark.parametrize(("grade", "target"), [("bounded", "new"), ("bounded-anytime", "new"), ("bounded", "these")])
 def test_the_chosen_arm_of_every_run_is_said_the_same_of(grade: str, target: str) -> None:
     many, whole = runs()
