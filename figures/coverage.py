@@ -66,15 +66,17 @@ SWEEP: dict[str, Any] = {
     "planned": 40,
 }
 SMOKE: dict[str, Any] = {
-    **{
-        "envs": ("crossover",),
-        "worlds": ("opposite",),
-        "levels": (0.8,),
-        "trials": 30,
-        "trials_dear": 5,
-        "queries": 20,
-    },
-    **{"prompts": 2, "scales": 2, "completions": 3, "sizes": (10, 20), "sizes_anytime": (10, 15, 20)},
+    "envs": ("crossover",),
+    "worlds": ("opposite",),
+    "levels": (0.8,),
+    "trials": 30,
+    "trials_dear": 5,
+    "prompts": 2,
+    "scales": 2,
+    "completions": 3,
+    "queries": 20,
+    "sizes": (10, 20),
+    "sizes_anytime": (10, 15, 20),
 }
 LOOSE = 1.25
 """Eps at which runs stop, over the mean eps that they would end with."""
@@ -232,14 +234,17 @@ def draw(table: "pd.DataFrame") -> Figure:
     Dots in colour are below the level by the test; the line is the level.
     """
     table = table.assign(below=refused(table))
-    kinds = list(dict.fromkeys(zip(table["design"], table["grade"], strict=True)))
-    levels, targets = sorted(table["level"].unique()), list(dict.fromkeys(table["target"]))
-    height = len(targets) * (0.5 + 0.13 * len(kinds))
-    figure, grid = style.paper(style.PAGE, height, nrows=len(targets), ncols=len(levels))
-    for of_target, target in zip(grid, targets, strict=True):
+    kinds = {
+        target: list(dict.fromkeys(zip(rows["design"], rows["grade"], strict=True)))
+        for target, rows in table.groupby("target", sort=False)
+    }
+    levels, sizes = sorted(table["level"].unique()), [4 + len(rows) for rows in kinds.values()]
+    grid_of: dict[str, Any] = {"nrows": len(kinds), "ncols": len(levels), "height_ratios": sizes}
+    figure, grid = style.paper(style.PAGE, 0.13 * sum(sizes), **grid_of)
+    for of_target, (target, own) in zip(grid, kinds.items(), strict=True):
         for axes, level in zip(of_target, levels, strict=True):
-            own = table[(table["target"] == target) & (table["level"] == level)]
-            _panel(axes, own, kinds, level)
+            rows = table[(table["target"] == target) & (table["level"] == level)]
+            _panel(axes, rows, own, level)
             axes.set_title(f"{target} queries, level {level:g}", loc="left", fontweight="bold")
         for axes in of_target[1:]:
             axes.set_yticklabels([])

@@ -105,6 +105,7 @@ class Statement:
         value: of the chosen arm; the intervals of all arms' values hold at once.
         not_apart: arms that cannot be told from the chosen one, best estimates first.
         queries: queries that the chosen arm has met.
+        completions: those of its prompt on them.
         exhausted: the whole list was met.
         num_arms: arms that it speaks of: those with values.
         left_out: arms without values, never asked or with N above the completions of every pair: it does not speak of
@@ -122,6 +123,7 @@ class Statement:
     value: Ranged
     not_apart: tuple[NotApart, ...]
     queries: int
+    completions: int
     exhausted: bool
     num_arms: int
     left_out: int
@@ -205,6 +207,7 @@ def certify(
         value=Ranged(*(float(part[chosen]) for part in (widths.value, widths.low, widths.high))),
         not_apart=tuple(not_apart),
         queries=met,
+        completions=int(evidence.completions[prompt, own].sum()),
         exhausted=met == evidence.list_length,
         num_arms=int(known.sum()),
         left_out=int((~known).sum()),
