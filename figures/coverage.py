@@ -169,7 +169,7 @@ def _count_values(counted: Counted, drawn: Drawn, begun: Beginnings, terms: Conf
     missed, arms = off > half + drawn.rounding, np.arange(len(off))
     own = missed[arms, begun.mean[:, -1].argmax(axis=1)]
     largest = float(np.quantile(off.max(axis=1), terms.level, method="higher"))
-    counted.add(terms, "value", _intervals(own, half.mean(axis=1), missed.any(axis=1)), largest)
+    counted.add(terms, "value", _intervals(own, half.mean(axis=1), np.asarray(missed.any(axis=1))), largest)
 
 
 def _count_printed(counted: Counted, drawn: Drawn) -> None:

@@ -5,7 +5,6 @@ the environment's law; as exactly these queries, those drawn are the list. Promp
 many completions each, from one size to the next. The worst prompt comes first: where estimates tie it is chosen.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -98,8 +97,8 @@ def draw(lab: Lab, name: str, sweep: dict[str, Any]) -> Drawn:
     trials, completions = sweep["trials"], sweep["completions"]
     queries = rng.choice(len(law), (trials, sweep["queries"]), p=law)
     shape = (*queries.shape, len(prompts))
-    asked = np.broadcast_to(prompts, shape).ravel(), np.broadcast_to(queries[..., None], shape).ravel()
-    pulled = _outcomes(world, rng, *(part.astype(np.int32) for part in asked), completions)
+    asked, on = np.broadcast_to(prompts, shape).ravel(), np.broadcast_to(queries[..., None], shape).ravel()
+    pulled = _outcomes(world, rng, asked.astype(np.int32), on.astype(np.int32), completions)
     sizes = np.full(len(pulled), completions)
     rewards = subset_rewards(strategy, pulled, sizes)[:, 0, :scales].reshape(*shape, scales)
     rows = left_out_rows(strategy, pulled, sizes)[:, 0, :, :scales].reshape(*shape, completions, scales)
@@ -122,17 +121,15 @@ def _outcomes(
     world: Any, rng: np.random.Generator, prompts: np.ndarray, queries: np.ndarray, number: int
 ) -> np.ndarray:
     """So many completions of every pair, shape (pair, number, objective)."""
-    width = min(number, world.spec.max_scale)
-    found = []
+    width, pulled, found = min(number, world.spec.max_scale), eqx.filter_jit(_pulled), []
     for first in range(0, len(prompts), _PULLS):
-        some = [np.resize(part[first : first + _PULLS], _PULLS) for part in (prompts, queries)]
+        some = [jnp.asarray(np.resize(part[first : first + _PULLS], _PULLS)) for part in (prompts, queries)]
         keys = rng.integers(0, 2**32, (-(-number // width), _PULLS, 2), np.uint32)
-        parts = [np.asarray(_pulled(world, jnp.asarray(key), *map(jnp.asarray, some), width)) for key in keys]
+        parts = [np.asarray(pulled(world, jnp.asarray(key), some[0], some[1], width)) for key in keys]
         found.append(np.concatenate(parts, axis=1)[:, :number])
     return np.concatenate(found)[: len(prompts)]
 
 
-@eqx.filter_jit
 def _pulled(world: Any, keys: jax.Array, prompts: jax.Array, queries: jax.Array, width: int) -> jax.Array:
     def one(key: jax.Array, prompt: jax.Array, query: jax.Array) -> jax.Array:
         return world.pull(key, prompt, query, jnp.int32(width)).outcomes[:width]
@@ -159,17 +156,6 @@ def _ends(world: Any, strategy: Any) -> tuple[float, float] | None:
     return low, high
 
 
-Sayer = Callable[[np.ndarray, np.ndarray, np.ndarray], Said]
-"""Statements from numbers of runs, places of the sizes that prompts met, and chosen arms."""
-
-
-def sayer(beginnings: Beginnings, terms: Confidence) -> Sayer:
-    """Statements on these terms."""
-    if terms.grade.startswith("bounded"):
-        return lambda which, met, chosen: beginnings.say_bounded(which, met, chosen, terms)
-    return lambda which, met, _: beginnings.say(which, met, terms)
-
-
 class Design:
     """Runs of one environment, looked at by one kind of statement."""
 
@@ -177,9 +163,15 @@ class Design:
         """Know the truth."""
         values = drawn.truth(terms.target)
         self.regret = values.max(axis=1, keepdims=True) - values
-        self.rounding, self.beginnings, self.say = drawn.rounding, beginnings, sayer(beginnings, terms)
+        self.rounding, self.beginnings, self.terms = drawn.rounding, beginnings, terms
         self.begun: tuple[np.ndarray, Said] | None = None
         self.everyone, self.last = np.arange(len(values)), len(beginnings.sizes) - 1
+
+    def say(self, which: np.ndarray, met: np.ndarray, chosen: np.ndarray) -> Said:
+        """Statements from numbers of runs, places of the sizes that prompts have met, and chosen arms."""
+        if self.terms.grade.startswith("bounded"):
+            return self.beginnings.say_bounded(which, met, chosen, self.terms)
+        return self.beginnings.say(which, met, self.terms)
 
     def at(self, size: int) -> np.ndarray:
         """All prompts of all runs at one size."""

@@ -99,8 +99,8 @@ def test_planted_bugs_are_refused_and_the_statements_are_not(tmp_path: Path) -> 
 
 
 def test_the_test_of_rows_allows_for_their_number() -> None:
-    """Of three rows with chances .001, .02, .9 the first is below its level; seen to fail without Holm's factors."""
-    rows = pd.DataFrame({"missed": [36, 30, 15], "trials": [100] * 3, "level": [0.78, 0.79, 0.8]})
+    """Of three rows with chances .001, .04, .9 the first is below its level; seen to fail without Holm's factors."""
+    rows = pd.DataFrame({"missed": [36, 29, 15], "trials": [100] * 3, "level": [0.78, 0.79, 0.8]})
     chances = stats.binom.sf(rows["missed"] - 1, 100, 1 - rows["level"])
     assert chances[0] * 3 < coverage.SIGNIFICANT < 2 * chances[1] < 1
     assert coverage.refused(rows).tolist() == [True, False, False]
@@ -114,15 +114,22 @@ def test_no_row_of_fresh_runs_is_below_its_level(tmp_path: Path) -> None:
     assert not coverage.refused(table).any(), table[coverage.refused(table)]
 
 
-HURT = ("rare", "one-percent", "jackpots", "heavy-tails")
-"""Worlds where few queries or completions make the difference."""
+HURT = ("rare", "heavy-tails", "query-noise")
+"""Worlds where what few queries, or few completions, say makes the difference."""
+PRINTED = ("evaluate", "values", "tune")
+"""Intervals of other commands."""
 
 
-@pytest.mark.skipif(not KEPT.exists(), reason="the table is not kept")
 def test_no_row_of_the_kept_table_is_below_its_level_but_where_rare_differences_escape() -> None:
-    """An exact test of every row, Holm over all; those below are of asymptotic grades, in worlds built for it."""
+    """An exact test of every row, Holm over all; those below are of asymptotic grades, in worlds built for it.
+
+    `evaluate` prints Student's t, which is below its level where rewards are skewed.
+    """
     table = tables.load(KEPT)
+    assert set(table["env"]) == {*ENVS, *coverage_runs.WORLDS}
     found = table[coverage.refused(table)]
-    assert set(found["env"]) <= set(HURT), found
-    assert not found["grade"].str.startswith("bounded").any(), found
-    assert ((found["env"] == "rare") & (found["grade"] == "asymptotic")).any()
+    stated = found[~found["design"].isin(PRINTED)]
+    assert set(stated["env"]) == set(HURT)
+    assert not found["grade"].str.startswith("bounded").any()
+    assert set(found.loc[found["design"] == "evaluate", "env"]) <= {*HURT, "synth-categorical", "jackpots"}
+    assert set(found.loc[found["design"].isin(("values", "tune")), "env"]) <= {"heavy-tails"}
