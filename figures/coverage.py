@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from figures import coverage_runs, style
-from figures.coverage_runs import Design, Drawn, Outcome
+from figures.coverage_runs import Design, Drawn, Ending
 from figures.inputs import Lab
 from sim.adapters import evaluation, evidence
 from sim.certify import GRADES, Confidence
@@ -86,13 +86,13 @@ COLUMNS += ("coverage", "low", "high", "eps", "ideal", "ratio", "sure")
 DESIGNS = ("fixed", "peeking", "elimination", "until sure")
 
 
-class Counted(NamedTuple):
+class CoverageRows(NamedTuple):
     """Rows of the table that share an environment."""
 
     env: str
     rows: list[tuple[Any, ...]]
 
-    def add(self, terms: Confidence, design: str, found: Outcome, half: float | None = None) -> None:
+    def add(self, terms: Confidence, design: str, found: Ending, half: float | None = None) -> None:
         """A row: counts, coverage with its 95 % interval (Clopper and Pearson), mean eps and the ideal one.
 
         Args:
@@ -126,7 +126,7 @@ def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
     parts = []
     for env in (*lab.at_hand(sweep["envs"]), *sweep["worlds"]):
         drawn = coverage_runs.draw(lab, env, sweep)
-        counted = Counted(env, [])
+        counted = CoverageRows(env, [])
         for target in ("new", "these"):
             for grade in GRADES:
                 _count(counted, sweep, drawn, Confidence(grade=grade, target=target, planned=sweep["planned"]))
@@ -135,7 +135,7 @@ def compute(sweep: dict[str, Any], lab: Lab) -> "pd.DataFrame":
     return pd.concat(parts, ignore_index=True)
 
 
-def _count(counted: Counted, sweep: dict[str, Any], drawn: Drawn, terms: Confidence) -> None:
+def _count(counted: CoverageRows, sweep: dict[str, Any], drawn: Drawn, terms: Confidence) -> None:
     """Rows of one grade and target."""
     bounded = terms.grade.startswith("bounded")
     if bounded and drawn.runs.ends is None:
@@ -163,7 +163,7 @@ def _count(counted: Counted, sweep: dict[str, Any], drawn: Drawn, terms: Confide
             counted.add(once, design, found)
 
 
-def _count_values(counted: Counted, drawn: Drawn, begun: Beginnings, terms: Confidence) -> None:
+def _count_values(counted: CoverageRows, drawn: Drawn, begun: Beginnings, terms: Confidence) -> None:
     """The row of the intervals of all arms' values, which hold at once."""
     off, half = np.abs(begun.mean[:, -1] - drawn.truth(terms.target)), begun.values(terms)
     missed, arms = off > half + drawn.rounding, np.arange(len(off))
@@ -172,7 +172,7 @@ def _count_values(counted: Counted, drawn: Drawn, begun: Beginnings, terms: Conf
     counted.add(terms, "value", _intervals(own, half.mean(axis=1), np.asarray(missed.any(axis=1))), largest)
 
 
-def _count_printed(counted: Counted, drawn: Drawn) -> None:
+def _count_printed(counted: CoverageRows, drawn: Drawn) -> None:
     """Rows of 95 % intervals that the commands print: of one arm, and by `tune` of the arm that was chosen."""
     each = drawn.runs.utilities.reshape(*drawn.runs.utilities.shape[:2], -1)
     mean, terms, arm = (
@@ -206,9 +206,9 @@ def _count_printed(counted: Counted, drawn: Drawn) -> None:
         counted.add(terms, design, _intervals(missed, (high - low) / 2), ideal)
 
 
-def _intervals(missed: np.ndarray, half: np.ndarray, some: np.ndarray | None = None) -> Outcome:
+def _intervals(missed: np.ndarray, half: np.ndarray, some: np.ndarray | None = None) -> Ending:
     nothing = np.zeros(len(missed))
-    return Outcome(missed, missed if some is None else some, half, nothing, nothing.astype(bool))
+    return Ending(missed, missed if some is None else some, half, nothing, nothing.astype(bool))
 
 
 def refused(table: "pd.DataFrame", count: str = "missed") -> np.ndarray:

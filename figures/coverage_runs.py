@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float64, Int
 from figures.coverage_worlds import WORLDS
 from figures.inputs import SEED, Lab
 from sim.certify import Confidence
-from sim.certify.bulk import Beginnings, Runs, Said
+from sim.certify.bulk import Beginnings, ManyRuns, Said
 from sim.certify.completions import left_out_rows, subset_rewards
 from sim.envs.continuous import ContinuousWorld
 from sim.envs.sources import fixed
@@ -38,7 +38,7 @@ class Drawn(NamedTuple):
         votes: whether nothing but votes counts.
     """
 
-    runs: Runs
+    runs: ManyRuns
     new: Float64[np.ndarray, " arm"]
     these: Float64[np.ndarray, "run arm"]
     rounding: float
@@ -54,8 +54,8 @@ class Drawn(NamedTuple):
         return self._replace(runs=runs, these=self.these[which])
 
 
-class Outcome(NamedTuple):
-    """How runs of one design ended.
+class Ending(NamedTuple):
+    """Ends of the runs of one design.
 
     Attributes:
         missed: whether the arm that was chosen lost more than was said of it.
@@ -104,7 +104,7 @@ def draw(lab: Lab, name: str, sweep: dict[str, Any]) -> Drawn:
     rows = left_out_rows(strategy, pulled, sizes)[:, 0, :, :scales].reshape(*shape, completions, scales)
     shift = offset - cost[prompts, None] * np.arange(1, scales + 1)
     ends = _ends(world, strategy)
-    runs = Runs(
+    runs = ManyRuns(
         weight * rewards + shift,
         weight * np.moveaxis(rows, 3, 2).astype(np.float64),
         None if ends is None else (weight * ends[0], weight * ends[1]),
@@ -193,20 +193,20 @@ class Design:
         self.begun = found if first else self.begun
         return found
 
-    def judge(self, which: np.ndarray, said: Said, chosen: np.ndarray) -> Outcome:
+    def judge(self, which: np.ndarray, said: Said, chosen: np.ndarray) -> Ending:
         """Whether statements hold."""
         beyond = self.regret[which] > said.eps + self.rounding
         here = np.arange(len(which))
         own = beyond[here, chosen]
         some = np.where(np.isnan(said.eps).any(axis=1), own, beyond.any(axis=1))
-        return Outcome(own, some, said.eps[here, chosen], self.regret[which, chosen], np.zeros(len(which), bool))
+        return Ending(own, some, said.eps[here, chosen], self.regret[which, chosen], np.zeros(len(which), bool))
 
-    def fixed(self) -> Outcome:
+    def fixed(self) -> Ending:
         """One look at the end."""
         chosen, said = self.look(self.everyone, self.at(self.last))
         return self.judge(self.everyone, said, chosen)
 
-    def peeking(self) -> Outcome:
+    def peeking(self) -> Ending:
         """A look at every size: a run is missed where any of the looks is."""
         found = []
         for size in range(self.last + 1):
@@ -215,7 +215,7 @@ class Design:
         own, some = (np.any([one[part] for one in found], axis=0) for part in (0, 1))
         return found[-1]._replace(missed=own, missed_any=some)
 
-    def elimination(self) -> Outcome:
+    def elimination(self) -> Ending:
         """A look at every size, after which prompts that are told apart from the leader meet no more queries."""
         met, active = self.at(0), np.ones((len(self.everyone), self.beginnings.prompts), bool)
         for size in range(self.last + 1):
@@ -225,11 +225,11 @@ class Design:
             active &= (reach > 0) | (np.arange(active.shape[1]) == (chosen // self.beginnings.scales)[:, None])
         return self.judge(self.everyone, said, chosen)
 
-    def until(self, eps: float) -> Outcome:
+    def until(self, eps: float) -> Ending:
         """Prompts that keep eps above this meet more queries, of each pair with the leader the one that met fewer."""
         count, prompts = len(self.everyone), self.beginnings.prompts
         met, running = self.at(0), self.everyone
-        ends = Outcome(*(np.zeros(count, kind) for kind in (bool, bool, float, float, bool)))
+        ends = Ending(*(np.zeros(count, kind) for kind in (bool, bool, float, float, bool)))
         own = np.arange(prompts)
         while len(running):
             chosen, said = self.look(running, met[running])

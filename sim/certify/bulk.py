@@ -21,7 +21,7 @@ _AT_ONCE = 50
 """Runs whose bootstrap is drawn at a time."""
 
 
-class Runs(NamedTuple):
+class ManyRuns(NamedTuple):
     """Evidence of many runs about one context.
 
     Attributes:
@@ -39,7 +39,7 @@ class Runs(NamedTuple):
 
 
 class Said(NamedTuple):
-    """What the statements about every arm say; arms are counted by prompt, then N.
+    """Bounds in the statements about every arm; arms are counted by prompt, then N.
 
     Attributes:
         eps: of every arm, had it been chosen, shape (run, arm); NaN where it was not computed.
@@ -53,7 +53,7 @@ class Said(NamedTuple):
 class Beginnings:
     """Sums of runs over the first queries of every size, for one target."""
 
-    def __init__(self, runs: Runs, sizes: tuple[int, ...], target: str):
+    def __init__(self, runs: ManyRuns, sizes: tuple[int, ...], target: str):
         """Sum up; with target "these" the queries of `runs` are the whole list."""
         self.runs, self.sizes, self.target = runs, np.array(sizes), target
         count, self.queries, self.prompts, self.scales = runs.utilities.shape

@@ -5,14 +5,14 @@ import pytest
 from asked_worlds import NEAR, evidence_of_votes
 
 from sim.certify import Confidence, QueryEvidence, certify
-from sim.certify.bulk import Beginnings, Runs
+from sim.certify.bulk import Beginnings, ManyRuns
 
 SIZES, QUERIES, RUNS, EACH = (10, 20, 40), 40, 3, 6
 MET = np.array([[2, 2, 2, 2], [2, 0, 1, 2], [1, 1, 1, 0]])
 """Places in SIZES, for each run and prompt."""
 
 
-def runs() -> tuple[Runs, list[QueryEvidence]]:
+def runs() -> tuple[ManyRuns, list[QueryEvidence]]:
     """A few runs, and the evidence of each where every prompt met all queries."""
     rng = np.random.default_rng(0)
     whole = []
@@ -21,7 +21,7 @@ def runs() -> tuple[Runs, list[QueryEvidence]]:
         whole.append(evidence_of_votes(rng.binomial(EACH, NEAR.chances[:, kinds]), EACH, QUERIES))
     values = np.stack([one.utilities(0).transpose(1, 0, 2) for one in whole])
     noise = np.stack([one.residuals[0].transpose(1, 2, 0, 3) for one in whole if one.residuals is not None])
-    return Runs(values, noise, (0.0, 1.0), np.zeros((4, 2))), whole
+    return ManyRuns(values, noise, (0.0, 1.0), np.zeros((4, 2))), whole
 
 
 def begun(whole: QueryEvidence, met: np.ndarray) -> QueryEvidence:
@@ -57,7 +57,7 @@ def test_every_arm_of_every_run_is_said_the_same_of(grade: str, target: str) -> 
 @pytest.mark.parametrize("grade", ["asymptotic", "student"])
 def test_where_nothing_varies_nothing_is_lost(grade: str) -> None:
     """Two prompts that agree on all queries, of more runs than are drawn at a time. Seen to fail without any draws."""
-    same = Runs(np.ones((60, 20, 2, 1)), np.zeros((60, 20, 2, 2, 1)), (0.0, 1.0), np.zeros((2, 1)))
+    same = ManyRuns(np.ones((60, 20, 2, 1)), np.zeros((60, 20, 2, 2, 1)), (0.0, 1.0), np.zeros((2, 1)))
     said = Beginnings(same, (10, 20), "new").say(np.arange(60), np.ones((60, 2), int), Confidence(grade=grade))
     assert said.eps.shape == (60, 2)
     assert not said.eps.any()
