@@ -60,6 +60,7 @@ FIGURES: dict[str, FigureEntry] = {
     "bounds": FigureEntry("figures.bounds", "failure probability against bounds"),
     "regret": FigureEntry("figures.regret", "simple regret against bounds"),
     "resolution": FigureEntry("figures.resolution", "what 200 trials can resolve", ("exploration",)),
+    "coverage": FigureEntry("figures.coverage", "how often statements about a choice hold, and how wide they are"),
     "scale-gain": FigureEntry("figures.scale_gain", "what a larger Nmax is worth"),
 }
 """Name -> figure, in the order in which they are made."""

@@ -202,8 +202,12 @@ def over_queries(data: Dataset, utilities: Utilities, level: float = LEVEL) -> E
         utilities: of every query.
         level: chance that one interval covers.
     """
+    return intervals(utilities, query_law(data), level)
+
+
+def intervals(utilities: Utilities, law: Float64[np.ndarray, " query"], level: float = LEVEL) -> Estimates:
+    """`over_queries` where queries have these frequencies, which sum to 1."""
     each, ends, known = utilities
-    law = query_law(data)
     number = float(1 / (law**2).sum())  # of queries, where all weigh the same
     mean = np.matmul(law, each)
     if number < FEWEST - 1e-9:

@@ -71,8 +71,10 @@ def widths(evidence: QueryEvidence, context: int, chosen: int, error: float, tar
         values = contrasts.values[sheet.prompt][sheet.met][:, arms % scales]
         value[arms] = values.mean(axis=0)
         shift = _shift(evidence, context, arms)
-        low[arms] = -_upper(-(values - shift), (-ends[1], -ends[0]), error / (2 * num_arms), target, anytime) + shift
-        high[arms] = _upper(values - shift, ends, error / (2 * num_arms), target, anytime) + shift
+        low[arms] = (
+            -upper_bound(-(values - shift), (-ends[1], -ends[0]), error / (2 * num_arms), target, anytime) + shift
+        )
+        high[arms] = upper_bound(values - shift, ends, error / (2 * num_arms), target, anytime) + shift
         common = sheet.met & own.met
         common_of[arms] = common.sum()
         if common_of[arms[0]] < 2:
@@ -85,9 +87,9 @@ def widths(evidence: QueryEvidence, context: int, chosen: int, error: float, tar
         shift = shift - _shift(evidence, context, np.array([chosen]))
         width = ends[1] - ends[0]
         both, one, each = (-width, width), error / max(num_arms - 1, 1), error / max(num_arms * (num_arms - 1), 1)
-        most[arms] = _upper(series - shift, both, one, target, anytime) + shift
-        lead_high[arms] = _upper(series - shift, both, each, target, anytime) + shift
-        lead_low[arms] = -_upper(shift - series, both, each, target, anytime) + shift
+        most[arms] = upper_bound(series - shift, both, one, target, anytime) + shift
+        lead_high[arms] = upper_bound(series - shift, both, each, target, anytime) + shift
+        lead_low[arms] = -upper_bound(shift - series, both, each, target, anytime) + shift
     return Widths(most, most < 0, lead, lead_low, lead_high, value, low, high, common_of)
 
 
@@ -98,7 +100,8 @@ def _shift(evidence: QueryEvidence, context: int, arms: np.ndarray) -> np.ndarra
     return own.offset - own.cost_weight * cost[prompt] * (scale + 1)
 
 
-def _upper(series: np.ndarray, ends: tuple[float, float], error: float, target: str, anytime: bool) -> np.ndarray:
+def upper_bound(series: np.ndarray, ends: tuple[float, float], error: float, target: str, anytime: bool) -> np.ndarray:
+    """Upper bounds on the means of bounded series, each by itself; `ends` where nothing can vary."""
     if ends[1] <= ends[0]:
         return np.full(series.shape[1], ends[1])
     inside = np.clip(series, *ends)  # of rounding

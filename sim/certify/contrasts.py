@@ -168,7 +168,7 @@ class Contrasts:
             if one.prompt == other.prompt and first != second:
                 joint = self._noise_rows(one, common).T @ self._noise_rows(other, common)
             variance = np.minimum(whole, share * whole + (1 - share) * _of_difference(own, other_own, joint))
-        part = _part(variance, whole)
+        part = part_of_whole(variance, whole)
         return Contrast(left.mean[:, None] - right.mean, np.sqrt(variance), np.sqrt(drawn), share, part)
 
     def _noise_rows(self, sheet: Sheet, common: np.ndarray) -> Float64[np.ndarray, "row own"]:
@@ -210,11 +210,11 @@ def errors(sample: Sample, share: float) -> Errors:
     whole = _squares(sample)
     shared = whole if sample.within is None else share * whole + (1 - share) * np.diag(sample.within)
     least = np.minimum(whole, shared)
-    return Errors(np.sqrt(least), np.sqrt(shared), _part(least, whole))
+    return Errors(np.sqrt(least), np.sqrt(shared), part_of_whole(least, whole))
 
 
-def _part(variance: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Part of the whole, 1 where nothing varies."""
+def part_of_whole(variance: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """A variance as a part of the whole one, 1 where nothing varies."""
     return np.divide(variance, whole, out=np.ones_like(whole), where=variance > 0)
 
 
@@ -223,7 +223,10 @@ def _squares(sample: Sample) -> np.ndarray:
 
 
 def _of_difference(first: np.ndarray, second: np.ndarray, mixed: np.ndarray) -> np.ndarray:
-    """Variances of differences from variances and covariances; 0 where only rounding is left."""
-    total = first[:, None] + second
+    return difference_variance(first[:, None] + second, mixed)
+
+
+def difference_variance(total: np.ndarray, mixed: np.ndarray) -> np.ndarray:
+    """Variances of differences from sums of two variances and from covariances; 0 where only rounding is left."""
     variance = total - 2 * mixed
     return np.where(variance > _ROUNDING * total, variance, 0.0)

@@ -105,6 +105,7 @@ class Statement:
         value: of the chosen arm; the intervals of all arms' values hold at once.
         not_apart: arms that cannot be told from the chosen one, best estimates first.
         queries: queries that the chosen arm has met.
+        completions: those of its prompt on them.
         exhausted: the whole list was met.
         num_arms: arms that it speaks of: those with values.
         left_out: arms without values, never asked or with N above the completions of every pair: it does not speak of
@@ -122,6 +123,7 @@ class Statement:
     value: Ranged
     not_apart: tuple[NotApart, ...]
     queries: int
+    completions: int
     exhausted: bool
     num_arms: int
     left_out: int
@@ -205,6 +207,7 @@ def certify(
         value=Ranged(*(float(part[chosen]) for part in (widths.value, widths.low, widths.high))),
         not_apart=tuple(not_apart),
         queries=met,
+        completions=int(evidence.completions[prompt, own].sum()),
         exhausted=met == evidence.list_length,
         num_arms=int(known.sum()),
         left_out=int((~known).sum()),
@@ -241,7 +244,7 @@ def _asymptotic(contrasts: Contrasts, chosen: int, terms: Confidence) -> bounded
     if terms.grade == "asymptotic" and error >= LEAST_ERROR:
         joint = Multipliers(contrasts, error, terms.seed)
         least = joint.best(_inside(pairs, single))
-        single = np.minimum(single, _as_student(least[:, None], pairs.queries))
+        single = np.minimum(single, as_student(least[:, None], pairs.queries))
     inside = _inside(pairs, single)
     most = pairs.mean[:, chosen] + _half(single[:, chosen], pairs.se[:, chosen])
     every = _critical(pairs, error / max(num_arms * (num_arms - 1), 1), terms, sides=1)[:, chosen]
@@ -275,26 +278,37 @@ def _half(critical: np.ndarray, se: np.ndarray) -> np.ndarray:
 
 def _critical(pairs: Pairs, error: float, terms: Confidence, sides: int) -> Float64[np.ndarray, "arm arm"]:
     """Critical value of every comparison by itself; infinite where fewer than `FEWEST` queries are common."""
-    return _by_size(error, terms, sides, pairs.queries, pairs.clock, pairs.exhausted)
+    return critical_values(error, terms, sides, pairs.queries, pairs.clock, pairs.exhausted)
 
 
-def _by_size(
+def critical_values(
     error: float, terms: Confidence, sides: int, sizes: np.ndarray, clock: np.ndarray, exhausted: np.ndarray
 ) -> np.ndarray:
+    """Critical values of comparisons by themselves, any shape; infinite where fewer than `FEWEST` queries are common.
+
+    Args:
+        error: of each.
+        terms: grade and target count.
+        sides: 1 for a bound on one side, 2 for both.
+        sizes: queries in common.
+        clock: as in `Pairs`.
+        exhausted: as in `Pairs`.
+    """
     from scipy import special
 
     counts = np.asarray(np.maximum(sizes, 2), np.float64)
     if terms.grade == "anytime" and terms.target == "new":
         found = mixture_half_width(counts, error, terms.planned, sides)
     elif terms.grade == "anytime":  # half of the error for all times before the list ends, half for when it does
-        before = mixture_half_width(np.maximum(clock, 2.0), error / 2, terms.planned, sides)
-        found = np.where(exhausted, -special.stdtrit(counts - 1, error / 2 / sides), before)
+        found = mixture_half_width(np.maximum(clock, 2.0), error / 2, terms.planned, sides)
+        if exhausted.any():
+            found = np.where(exhausted, -special.stdtrit(counts - 1, error / 2 / sides), found)
     else:
         found = -special.stdtrit(counts - 1, error / sides)
     return np.where(sizes >= FEWEST, found, np.inf)
 
 
-def _as_student(normal: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+def as_student(normal: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """Quantiles of a normal law at Student's t: as far out in the law of a mean of so many."""
     from scipy import special
 
@@ -313,9 +327,9 @@ def _values(
         size, sample = int(sheet.met.sum()), contrasts.sample(number, sheet.met)
         share, sizes = contrasts.share(size, sample.within is not None), np.array(contrasts.evidence.number(sheet.met))
         found = errors(sample, share)
-        critical = _by_size(error, terms, 2, sizes, sizes / found.part, np.array(share == 0))
+        critical = critical_values(error, terms, 2, sizes, sizes / found.part, np.array(share == 0))
         if normal is not None:
-            critical = np.asarray(np.minimum(critical, _as_student(normal, sizes)))
+            critical = np.asarray(np.minimum(critical, as_student(normal, sizes)))
         value[sheet.arms] = sample.mean
         half[sheet.arms] = _half(critical, found.se)
     return value, value - half, value + half

@@ -60,8 +60,7 @@ def in_words(
         arms = "1 arm is" if statement.left_out == 1 else f"{statement.left_out} arms are"
         parts.append(f" {arms} left out: never asked, or N is above the completions of every pair.")
     if not terms.grade.startswith("bounded"):
-        rare = max(int(statement.queries / -np.log(1 - terms.level)), 1)
-        parts.append(f" A difference that shows on fewer than 1 query in {rare} may have gone unseen.")
+        parts.append(_unseen(statement))
     return "".join(parts)
 
 
@@ -95,6 +94,18 @@ def upwards(eps: float) -> tuple[float, int]:
     """Eps rounded up, to so many decimal places."""
     places = 2 if eps > 0.01 else 3
     return float(np.ceil(eps * 10**places - 1e-9) / 10**places), places
+
+
+def _unseen(statement: Statement) -> str:
+    """How rare something may be that has not occurred: among these queries, once all were met, in completions."""
+    terms = statement.confidence
+    few = [max(int(count / -np.log(1 - terms.level)), 1) for count in (statement.queries, statement.completions)]
+    queries, completions = f"fewer than 1 query in {few[0]}", f"fewer than 1 completion in {few[1]}"
+    if terms.target == "new":
+        return f" A difference that shows on {queries} may have gone unseen."
+    if statement.exhausted:
+        return f" What {completions} says may have gone unseen."
+    return f" A difference that shows on {queries}, and what {completions} says, may have gone unseen."
 
 
 def _no_better(statement: Statement) -> str:

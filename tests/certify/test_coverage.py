@@ -4,13 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
-from asked_worlds import EQUAL, FREE, NEAR, OPPOSITE, RARE, Asked, evidence_of_votes
+from asked_worlds import FREE, OPPOSITE, RARE, Asked, evidence_of_votes
 from helpers import TAIL
 from scipy import stats
 
 from sim.certify import Confidence, QueryEvidence, certify
-
-GRADES = ["asymptotic", "student", "anytime", "bounded", "bounded-anytime"]
 
 
 def fails(evidence: QueryEvidence, truth: np.ndarray, terms: Confidence) -> bool:
@@ -48,7 +46,7 @@ def misses(world: Asked, terms: Confidence, runs: int, queries: int = 40, each: 
 @pytest.mark.parametrize("target", ["new", "these"])
 @pytest.mark.parametrize("grade", ["student", "anytime"])
 def test_statements_hold_as_often_as_they_say(grade: str, target: str) -> None:
-    """Level .8, 150 runs, two prompts right on opposite queries; the other grades are at it in the slow test."""
+    """Level .8, 150 runs, two prompts right on opposite queries; all grades are at it in the figure `coverage`."""
     terms = Confidence(0.8, grade, target)
     world = Asked(OPPOSITE.chances, np.array([0.55, 0.45]))
     assert enough(misses(world, terms, 150), 150, 0.2)
@@ -154,24 +152,3 @@ def test_a_statement_for_a_fixed_time_does_not_hold_while_peeking() -> None:
     world = Asked(OPPOSITE.chances, np.array([0.51, 0.49]))
     found = sum(stopped(world, terms, run, list(range(15, 166, 10)), False) for run in range(100))
     assert not enough(found, 100, 0.2)
-
-
-WORLDS = {"equal": EQUAL, "near": NEAR, "opposite": OPPOSITE}
-
-
-@pytest.mark.slow
-def test_no_cell_is_below_its_level() -> None:
-    """Worlds x grades x targets at a fixed time, and while peeking, level .8, 300 runs a cell, Holm over all cells."""
-    runs, cells = 300, {}
-    for name, world in WORLDS.items():
-        for grade in GRADES:
-            for target in ("new", "these"):
-                cells[name, grade, target] = misses(world, Confidence(0.8, grade, target), runs)
-        for grade in ("anytime", "bounded-anytime"):
-            for drop in (False, True):
-                terms = Confidence(0.8, grade, planned=40)
-                ends = [stopped(world, terms, run, list(range(15, 61, 5)), drop) for run in range(runs)]
-                cells[name, grade, "dropping" if drop else "peeking"] = sum(ends)
-    chances = sorted((stats.binom.sf(count - 1, runs, 0.2), cell) for cell, count in cells.items())
-    refused = [cell for place, (chance, cell) in enumerate(chances) if chance * (len(chances) - place) < 0.05]
-    assert refused == [], cells

@@ -240,6 +240,23 @@ def test_prompts_that_agree_on_all_queries_are_not_told_apart_and_cost_nothing()
     assert found.not_apart == ()
 
 
+def test_words_name_what_is_too_rare_to_have_been_seen(three: QueryEvidence) -> None:
+    """30 queries, one completion each, level .95: 30 / 3.0 = 10. Where all were met only completions are rare.
+
+    Seen to fail with queries named where all were met.
+    """
+    listed = dataclasses.replace(three, residuals=three.rewards[:, :, :, None] * 0.1)
+    part, terms = dataclasses.replace(listed, population=40), Confidence(target="these")
+    names, end = ["a", "b", "c"], " may have gone unseen."
+    assert in_words(certify(three, 0, 0, 1), names).endswith(
+        f" A difference that shows on fewer than 1 query in 10{end}"
+    )
+    assert in_words(certify(listed, 0, 0, 1, terms), names).endswith(f" What fewer than 1 completion in 10 says{end}")
+    assert in_words(certify(part, 0, 0, 1, terms), names).endswith(
+        f" A difference that shows on fewer than 1 query in 10, and what fewer than 1 completion in 10 says,{end}"
+    )
+
+
 def test_a_plan_by_hand(three: QueryEvidence) -> None:
     """Half-widths shrink like one over the root: the lead of prompt 1 and a target between it and eps."""
     found = certify(three, 0, 0, 1, Confidence(grade="student"))
