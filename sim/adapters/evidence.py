@@ -72,28 +72,33 @@ class Evidence:
 
     def __init__(self, spec: Spec, width: int, estimator: str = "blocks"):
         self.spec, self._width, self._estimator = spec, width, estimator
-        self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._size = 0
+        self._rows = (np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros((0, spec.num_tasks, width), np.int32))
 
     def add(self, prompts: np.ndarray, scales: np.ndarray, units: np.ndarray) -> None:
         """Add pulls: `units` are block sums, shape (pull, task, scale)."""
-        self._parts.append((prompts, scales, units))
+        first, self._size = self._size, self._size + len(prompts)
+        if self._size > len(self._rows[0]):  # room for twice as many: a round costs the same however many there were
+            more = 2 * self._size - len(self._rows[0])
+            self._rows = tuple(np.concatenate([old, np.zeros((more, *old.shape[1:]), old.dtype)]) for old in self._rows)
+        for kept, new in zip(self._rows, (prompts, scales, units), strict=True):
+            kept[first : self._size] = new
 
     def deepen(self, numbers: np.ndarray, scales: np.ndarray, units: np.ndarray) -> None:
         """Put pulls with all their completions in the place of what was there, by their numbers in order of adding."""
-        prompts, old_scales, old_units = self._joined()
+        _, old_scales, old_units = self._joined()
         old_scales[numbers], old_units[numbers] = scales, units
-        self._parts = [(prompts, old_scales, old_units)]
 
-    def _joined(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        empty = (np.zeros(0, int), np.zeros(0, int), np.zeros((0, self.spec.num_tasks, self._width), np.int64))
-        prompts, scales, units = map(np.concatenate, zip(empty, *self._parts, strict=True))
-        return prompts, scales, units
+    def _joined(self) -> tuple[np.ndarray, ...]:
+        """Prompts, scales and units of all pulls, not copied."""
+        return tuple(rows[: self._size] for rows in self._rows)
 
     def estimate(self, paid: Paid | None = None) -> Estimate:
         """Values of all arms in all contexts, with costs as they were paid, or else as the spec has them."""
         spec, task = self.spec, np.array(self.spec.task)
         prompts, scales, units = self._joined()
-        blocks = np.asarray(subsets.blocks_of(jnp.asarray(scales), self._width, self._estimator), np.float64)
+        every = jnp.arange(scales.max(initial=0) + 1)  # not `scales`: every number of pulls would be compiled
+        blocks = np.asarray(subsets.blocks_of(every, self._width, self._estimator), np.float64)[scales]
         weight = (np.asarray(spec.task_weight, np.float64) * np.asarray(spec.unit, np.float64)[task])[:, None]
         offset = np.asarray(spec.offset, np.float64).sum(axis=0)[:, None]
         sizes = np.arange(1, self._width + 1)

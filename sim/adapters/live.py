@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sim.adapters.evidence import Evidence
+from sim.adapters.paid.entries import Asked
 from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.sampler import Sampler, Want, cell_of
 from sim.adapters.run_file.settings import Prompt
@@ -35,6 +36,8 @@ from sim.utilities import Strategy
 
 GRACE = 30.0
 """Seconds that requests under way are waited for when a run stops."""
+MOST_SHARED = 4096
+"""Different findings of scorers that are looked up, so that equal ones of a run are one object."""
 PARTING = 0.5
 """Seconds that replies may still come, and are kept, when the user ends a run."""
 
@@ -202,6 +205,7 @@ class Live:
         self.used: Counter[bytes] = Counter()
         self.asked: list[tuple[bytes, int, int]] = []
         self._kept: dict[tuple[int, int], Kept] = {}
+        self._same: dict[Scored, Scored] = {}
         self._report, self._seed, self.rounds, self.completions = report, desk.first_seed, 0, 0
 
     def answer(self, round_key: Key, allocation: Allocation) -> Stats:
@@ -214,7 +218,8 @@ class Live:
         pulls = plan_pulls(round_key, allocation, self.train, self.algorithm.queries)
         self._check_had(pulls)
         self.train = rounds.advance(self.train, allocation)
-        wants = [self._want(pulls, pull) for pull in range(len(pulls.row))]
+        cells: dict[tuple[int, int], Asked] = {}  # pulls of a cell share its text
+        wants = [self._want(pulls, pull, cells) for pull in range(len(pulls.row))]
         outcomes = np.zeros((len(wants), self._how.width, len(self.strategy.aggregate)), np.float32)
         found: list[list[list[Scored]] | None] = [None] * len(wants)
         journal = self.desk.reader.journal
@@ -268,17 +273,25 @@ class Live:
                 number, first = len(self.asked), wants[pull].first
                 self.asked.append((cell, first, int(pulls.scale[pull])))
             if spot[1] >= 0 and own is not None:
-                self._kept[spot] = Kept(number, first, own)
+                self._kept[spot] = Kept(number, first, self._shared(own))
         if numbers:
             self.evidence.deepen(np.array(numbers), scales[~new], units[~new])
         return units
 
-    def _want(self, pulls: RoundPulls, pull: int) -> Want:
-        """The draws that a pull needs and does not have."""
+    def _shared(self, found: list[list[Scored]]) -> list[list[Scored]]:
+        """These findings, equal ones as one object: a run keeps them all, and answers repeat."""
+        if len(self._same) >= MOST_SHARED:
+            self._same.clear()
+        return [[self._same.setdefault(one, one) for one in scored] for scored in found]
+
+    def _want(self, pulls: RoundPulls, pull: int, cells: dict[tuple[int, int], Asked]) -> Want:
+        """The draws that a pull needs and does not have; cells of the round by prompt and query."""
         desk = self.desk
         prompt, query, scale, had = (int(part[pull]) for part in (pulls.prompt, pulls.query, pulls.scale, pulls.had))
-        item = desk.items[query]
-        cell = cell_of(desk.stream, desk.sampler.endpoint, desk.prompts[prompt], item.text, item.fields)
+        if (cell := cells.get((prompt, query))) is None:
+            item = desk.items[query]
+            cell = cell_of(desk.stream, desk.sampler.endpoint, desk.prompts[prompt], item.text, item.fields)
+            cells[prompt, query] = cell
         if had:
             first = self._kept[pulls.spot(pull)].first + had
         else:

@@ -186,3 +186,26 @@ def test_a_cost_that_was_reported_once_has_no_interval():
     found = made.estimate(Paid(paid, [np.zeros((0, 4))], RATES, np.array([WEIGHT])))
     assert np.isfinite(found.value[0, 0, 0])
     assert interval(found, 0, 0, 1, ONE, 0.95) is None
+
+
+def test_pulls_that_are_added_and_deepened_are_those_of_a_list():
+    """A round writes its own rows: what was there is neither copied nor summed anew. Seen to fail with lists joined."""
+    rng, spec = np.random.default_rng(0), make_spec(2, 2, unit=1.0)
+    made, plain = Evidence(spec, 2), list[tuple[int, int, np.ndarray]]()
+    kept = None
+    for size in (5, 0, 40, 1, 200):
+        rows = rng.integers(2, size=size), np.ones(size, int), rng.integers(9, size=(size, spec.num_tasks, 2))
+        made.add(*rows)
+        plain += zip(*rows, strict=True)
+        numbers = rng.permutation(len(plain))[:5]
+        units = rng.integers(9, size=(5, spec.num_tasks, 2))
+        before = made._joined()[2]
+        made.deepen(numbers, np.full(5, 2), units)
+        for number, own in zip(numbers.tolist(), units, strict=True):
+            plain[number] = (plain[number][0], 2, own)
+        assert np.shares_memory(made._joined()[2], before)
+        for found, expected in zip(made._joined(), zip(*plain, strict=True), strict=True):
+            np.testing.assert_array_equal(found, expected)
+        kept = before
+    assert kept is not None
+    assert len(kept.base) <= 2 * len(plain)

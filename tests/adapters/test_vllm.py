@@ -1,9 +1,10 @@
-"""Servers that people run, with tiny random models: vLLM and `transformers serve`. Run with `pytest -m vllm`.
+"""Servers that people run, with tiny models: vLLM and `transformers serve`. Run with `pytest -m vllm`.
 
 The interpreter that has them is named by IAPO_VLLM_PYTHON; by default it is that of the tests.
 """
 
 import asyncio
+import json
 import os
 import re
 import subprocess
@@ -14,7 +15,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+from helpers import SIGMAS
+from live_runs import iapo
 from live_server import KEY
 from nursery import ROOT
 
@@ -26,8 +30,12 @@ from sim.adapters.paid.sampler import Sampler, Want, cell_of
 from sim.adapters.run_file.settings import BatchOptions, Concurrency, Endpoint, Prices, Prompt
 from sim.adapters.scorers.rewards import Classify
 from sim.adapters.scoring import OK, Item
+from sim.adapters.tiny import demo, task, weights
+from sim.adapters.tiny.generate import NEVER, Draft, complete
+from sim.adapters.tiny.tokenizer import chat
 from sim.adapters.wire.openai_client import OpenAIClient
 from sim.adapters.wire.retry import Stopped, real_clock
+from sim.envs import files
 
 pytestmark = pytest.mark.vllm
 pytest.importorskip("openai", reason="the extra [llm] is not installed")
@@ -43,7 +51,8 @@ QUIET = {
 }
 PATIENCE = 300
 """Seconds for a server to come up."""
-VLLM = ["--dtype", "float32", "--max-model-len", "256", "--enforce-eager"]
+VLLM = ["--dtype", "float32", "--enforce-eager", "--max-model-len", "256"]
+TINY = [*VLLM[:-1], "64"]
 
 
 def needs(package: str) -> None:
@@ -178,3 +187,93 @@ def test_transformers_serve_ignores_n_and_every_draw_is_there(models: Path):
     texts = [draw.text for pull in found for draw in pull]
     assert len(texts) == spent.completions == 8
     assert len(set(texts)) > 4
+
+
+PROMPTS = (*task.MODES, "think hard")
+"""System prompts of the example run, in its order."""
+DRAWS = 8
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the example run of the tiny model, its endpoint that of the preset "vllm" but for the address."""
+    folder = tmp_path_factory.mktemp("example") / "run"
+    demo.write(folder)
+    text = (folder / "tiny.toml").read_text()
+    bias = ", ".join(f"{token} = -100" for token in np.flatnonzero(NEVER))  # markers, which no completion holds
+    given = f'preset = "vllm"\nbase_url = "URL"\nextra = {{ logit_bias = {{ {bias} }} }}\n'
+    wrote = f'base_url = "{demo.ADDRESS}"\n'
+    assert wrote in text
+    (folder / "tiny.toml").write_text(text.replace(wrote, given).replace('key_variable = ""\n', ""))
+    held_out = (folder / "held-out.jsonl").read_text().splitlines()[::4]
+    (folder / "held-out.jsonl").write_text("\n".join(held_out))
+    return folder
+
+
+def command(*arguments: object) -> str:
+    """Run `iapo`; what it printed. It succeeds."""
+    result = iapo(*arguments)
+    print("\n".join(["$ iapo " + " ".join(map(str, arguments)), *result.output.splitlines()[-12:]]))
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def check_recorded(world: Path, queries: Path, draws: int) -> None:
+    """Right answers are as often right as where the project's own server draws them, prompt by prompt.
+
+    Both draws of a query are independent of each other: standard errors are those of differences by query. The bug to
+    be caught is a server that has other weights or another layout of the chat: then hardly anything is right.
+    """
+    recorded, params = files.load(world), weights.load()[0]
+    rows = [json.loads(line) for line in queries.read_text().splitlines()]
+    assert recorded.answers is not None
+    right = np.asarray(recorded.probs)[:, np.arange(len(rows)), recorded.answers]
+    for place, system in enumerate(PROMPTS):
+        asked = [Draft(tuple(chat(system, row["query"])), 0, 1.8, max_tokens=40) for row in rows]
+        many = [one._replace(seed=1000 * number + k) for number, one in enumerate(asked) for k in range(draws)]
+        said = [re.findall(r"\d+", one.text)[-1:] == [str(rows[i // draws]["gold"])] for i, one in enumerate(
+            complete(params, many))]  # fmt: skip
+        off = right[place] - np.reshape(said, (len(rows), draws)).mean(axis=1)
+        error = off.std(ddof=1) / np.sqrt(len(rows))
+        print(f"{system}: {right[place].mean():.3f}, differs by {off.mean():+.4f} (standard error {error:.4f})")
+        assert abs(off.mean()) <= SIGMAS * max(error, 1 / len(rows))
+
+
+def test_a_whole_run_on_vllm_with_its_preset(models: Path, example: Path):
+    """Plan, tune, evaluate, ask and record the model that comes with the project; draws follow its law."""
+    needs("vllm")
+    start = [PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", str(models / "tiny")]
+    start += ["--served-model-name", "tiny", "--host", "127.0.0.1", "--port", "8126", *TINY]
+    run, policy = example / "tiny.toml", example / "results" / "tiny" / "policy.json"
+    with server(start, 8126, "/health", models / "tiny.txt") as url:
+        run.write_text(run.read_text().replace("URL", f"{url}/v1"))
+        command("tune", run, "--plan", "--yes")
+        command("tune", run, "--yes")
+        command("evaluate", policy, "--queries", example / "held-out.jsonl", "--yes")
+        assert re.search(r"\d", command("ask", policy, "2+3+6+1", "--context", "cost 0"))
+        command("record", run, "-n", DRAWS, "--out", example / "world.npz", "--yes")
+    content = json.loads(policy.read_text())
+    assert content["run"]["complete"]
+    chosen = [one["chosen"] for one in content["policy"].values()]
+    assert {one["prompt"] for one in chosen} <= {"direct", "steps", "twice"}, "the fourth has words that it never read"
+    check_recorded(example / "world.npz", example / "queries.jsonl", DRAWS)
+
+
+def test_a_batch_run_goes_through_vllm_run_batch(models: Path, example: Path, tmp_path: Path):
+    """Recorded by the command that the run says, with vLLM's own program; the same call then reads its output."""
+    needs("vllm")
+    model = str(models / "tiny")
+    text = (example / "tiny.toml").read_text().replace('preset = "vllm"', 'preset = "vllm"\nmode = "batch"')
+    text = text.replace("[cost]", "[endpoint.batch]\noffline = true\n[cost]").replace('"tiny"', f'"{model}"')
+    run = tmp_path / "batch.toml"
+    run.write_text(text.replace(f'name = "{model}"', 'name = "batch"', 1))
+    (tmp_path / "queries.jsonl").write_text("\n".join((example / "queries.jsonl").read_text().splitlines()[::4]))
+    record = ("record", run, "-n", DRAWS, "--out", tmp_path / "world.npz", "--yes")
+    waiting = iapo(*record)
+    assert waiting.exit_code != 0
+    source, target = re.search(r"-i (\S+) -o (\S+)", waiting.output).groups()  # type: ignore[union-attr]
+    by = [PYTHON, "-m", "vllm.entrypoints.openai.run_batch", "-i", source, "-o", target, "--model", model]
+    done = subprocess.run([*by, *TINY], env=os.environ | QUIET, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    command(*record)
+    check_recorded(tmp_path / "world.npz", tmp_path / "queries.jsonl", DRAWS)

@@ -72,7 +72,7 @@ def encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-@functools.lru_cache(4096)
+@functools.lru_cache(512)
 def _digest(content: tuple[Any, ...]) -> bytes:
     return hashlib.sha256(json.dumps(content).encode()).digest()[:16]
 

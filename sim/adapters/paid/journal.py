@@ -49,6 +49,8 @@ Statement = tuple[str, tuple[Any, ...]]
 VERSION = 1
 KEPT = "LEFT JOIN (SELECT attempt, count(*) AS kept FROM draws GROUP BY attempt) ON attempt = attempts.id"
 """Joins attempts with the number of draws that came of each, NULL where none did: all its choices broke."""
+MOST_KNOWN = 4096
+"""Cells that are remembered to be in the file: a service meets new ones for ever. The file is asked about others."""
 BROKEN = (sqlite3.Error, UnicodeDecodeError)
 """Exceptions of SQLite on a damaged file; the second where its own message would hold damaged text."""
 
@@ -260,6 +262,8 @@ class Journal:
         self._next += 1
         writes: list[Statement] = []
         if cell.digest not in self._known:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
             self._known.add(cell.digest)
             row = (cell.digest, *cell[:4], encode(json.dumps(cell.messages)), cell.prompt, encode(cell.query))
             writes.append(("INSERT OR IGNORE INTO cells VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row))
