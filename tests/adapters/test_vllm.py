@@ -31,7 +31,7 @@ from sim.adapters.run_file.settings import BatchOptions, Concurrency, Endpoint, 
 from sim.adapters.scorers.rewards import Classify
 from sim.adapters.scoring import OK, Item
 from sim.adapters.tiny import demo, task, weights
-from sim.adapters.tiny.generate import NEVER, Draft, complete
+from sim.adapters.tiny.generate import NEVER, ROWS, Draft, complete
 from sim.adapters.tiny.tokenizer import chat
 from sim.adapters.wire.openai_client import OpenAIClient
 from sim.adapters.wire.retry import Stopped, real_clock
@@ -231,9 +231,9 @@ def check_recorded(world: Path, queries: Path, draws: int) -> None:
     for place, system in enumerate(PROMPTS):
         asked = [Draft(tuple(chat(system, row["query"])), 0, 1.8, max_tokens=40) for row in rows]
         many = [one._replace(seed=1000 * number + k) for number, one in enumerate(asked) for k in range(draws)]
-        said = [re.findall(r"\d+", one.text)[-1:] == [str(rows[i // draws]["gold"])] for i, one in enumerate(
-            complete(params, many))]  # fmt: skip
-        off = right[place] - np.reshape(said, (len(rows), draws)).mean(axis=1)
+        said = [one.text for first in range(0, len(many), ROWS) for one in complete(params, many[first : first + ROWS])]
+        hits = [re.findall(r"\d+", text)[-1:] == [str(rows[k // draws]["gold"])] for k, text in enumerate(said)]
+        off = right[place] - np.reshape(hits, (len(rows), draws)).mean(axis=1)
         error = off.std(ddof=1) / np.sqrt(len(rows))
         print(f"{system}: {right[place].mean():.3f}, differs by {off.mean():+.4f} (standard error {error:.4f})")
         assert abs(off.mean()) <= SIGMAS * max(error, 1 / len(rows))
@@ -263,7 +263,8 @@ def test_a_batch_run_goes_through_vllm_run_batch(models: Path, example: Path, tm
     """Recorded by the command that the run says, with vLLM's own program; the same call then reads its output."""
     needs("vllm")
     model = str(models / "tiny")
-    text = (example / "tiny.toml").read_text().replace('preset = "vllm"', 'preset = "vllm"\nmode = "batch"')
+    text = re.sub(r"base_url = .*\n", "", (example / "tiny.toml").read_text())
+    text = text.replace('preset = "vllm"', 'preset = "vllm"\nmode = "batch"')
     text = text.replace("[cost]", "[endpoint.batch]\noffline = true\n[cost]").replace('"tiny"', f'"{model}"')
     run = tmp_path / "batch.toml"
     run.write_text(text.replace(f'name = "{model}"', 'name = "batch"', 1))
@@ -277,3 +278,27 @@ def test_a_batch_run_goes_through_vllm_run_batch(models: Path, example: Path, tm
     assert done.returncode == 0, done.stderr[-3000:]
     command(*record)
     check_recorded(tmp_path / "world.npz", tmp_path / "queries.jsonl", DRAWS)
+
+
+def test_a_run_on_transformers_serve_with_that_preset(models: Path, example: Path, tmp_path: Path):
+    """One completion comes whatever n is, and every seed is the whole server's: the same call tops up, and says so."""
+    needs("fastapi, accelerate")
+    model = str(models / "tiny")
+    start = [PYTHON, "-m", "transformers.cli.transformers", "serve", model]
+    start += ["--host", "127.0.0.1", "--port", "8127", "--device", "cpu"]
+    text = re.sub(r"extra = .*\n|base_url = .*\n", "", (example / "tiny.toml").read_text())
+    text = text.replace('model = "tiny"', f'model = "{model}"\nbase_url = "http://127.0.0.1:8127/v1"')
+    text = text.replace("budget = 4000", "budget = 200").replace("max_scale = 16", "max_scale = 4")
+    run = tmp_path / "tiny.toml"
+    run.write_text(text)
+    (tmp_path / "queries.jsonl").write_text((example / "queries.jsonl").read_text())
+    with server(start, 8127, "/health", models / "tiny-serve.txt"):
+        command("tune", run, "--yes", "--accept-unreadable")
+    journal = Journal(tmp_path / "results" / "tiny" / "journal.sqlite")
+    ((kept,),) = journal.rows("SELECT count(*) FROM draws")
+    limits = journal.rows("SELECT value FROM meta WHERE key LIKE 'choices%'")
+    journal.close()
+    content = json.loads((tmp_path / "results" / "tiny" / "policy.json").read_text())
+    assert content["run"]["complete"]
+    assert kept == content["spent"]["completions"]
+    assert limits == [("1",)], "choices that a request may ask for, learnt"
