@@ -40,7 +40,7 @@ max_scale = 8
 """
 TUNED_BLOCKS, TUNED_BYTES = 14.0, 2000.0
 """Most that a pull of a tuning run may leave: numbers of its draws, what was read in them, its row of the evidence."""
-BLOCKS, BYTES = 0.5, 400.0
+BLOCKS, BYTES = 0.5, 300.0
 """Most that an answer may leave: nothing, but for what the system's allocator makes of many threads."""
 TOLERANCE = 1.1
 """How much more a pull may do late than early: retries are random."""
