@@ -38,9 +38,12 @@ answers = 11
 budget = BUDGET
 max_scale = 8
 """
-TUNED_BLOCKS, TUNED_BYTES = 14.0, 2000.0
-"""Most that a pull of a tuning run may leave: numbers of its draws, what was read in them, its row of the evidence."""
-BLOCKS, BYTES = 0.5, 300.0
+TUNED = (14.0, 1500.0, 8e6)
+"""Most that a pull of a tuning run may leave: numbers of its draws, what was read in them, its row of the evidence.
+
+The slack is for programs that are still compiled: 9 MB a round would be one for every number of pulls.
+"""
+ANSWERED = (0.5, 300.0)
 """Most that an answer may leave: nothing, but for what the system's allocator makes of many threads."""
 TOLERANCE = 1.1
 """How much more a pull may do late than early: retries are random."""
@@ -55,13 +58,13 @@ def marks(*arguments: object) -> list[SimpleNamespace]:
     return [one for one in found if one.done >= found[-1].done / 5]
 
 
-def steady(found: list[SimpleNamespace], blocks: float, bytes_: float) -> None:
-    """Nothing grows but so much memory per pull, in blocks of Python's and in bytes of the system's."""
+def steady(found: list[SimpleNamespace], blocks: float, bytes_: float, slack: float = 0.0) -> None:
+    """Nothing grows but so much memory per pull, in blocks of Python's and in bytes of the system's, and a slack."""
     first, last = found[0], found[-1]
     pulls = last.done - first.done
     grown = {
         "blocks a pull": (last.blocks - first.blocks) / pulls,
-        "bytes a pull": 1024 * (last.kilobytes - first.kilobytes) / pulls,
+        "bytes a pull": (1024 * (last.kilobytes - first.kilobytes) - slack) / pulls,
     }
     third = max(len(found) // 3, 1)
     for name in ("statements", "steps", "calls"):
@@ -111,7 +114,7 @@ def port() -> Iterator[int]:
 
 def test_a_tuning_run_holds_little_of_its_pulls(tmp_path: Path):
     """Seen to fail where evidence is estimated in shapes of as many rows as there are pulls: each is compiled."""
-    steady(marks("tune", run(tmp_path, 12_000, 600)), TUNED_BLOCKS, TUNED_BYTES)
+    steady(marks("tune", run(tmp_path, 12_000, 600)), *TUNED)
 
 
 @pytest.mark.slow
@@ -119,18 +122,22 @@ def test_fifty_thousand_pulls_of_a_tuning_run(tmp_path: Path):
     """Three hours of the virtual clock."""
     found = marks("tune", run(tmp_path, 400_000, 6000))
     assert found[-1].done > 49_000
-    steady(found, TUNED_BLOCKS, TUNED_BYTES)
+    steady(found, *TUNED)
 
 
 def test_a_policy_that_answers_holds_nothing_of_its_answers(policy: Path):
     """Seen to fail with answers left in the journal in memory."""
-    steady(marks("answer", policy, 3000), BLOCKS, BYTES)
+    steady(marks("answer", policy, 3000), *ANSWERED)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("where", ["memory", "journal"])
-def test_fifty_thousand_answers_of_a_policy(policy: Path, port: int, where: str):
+def test_fifty_thousand_answers_of_a_policy(policy: Path, port: int):
     """Through the official client, over real connections."""
     policy.write_text(policy.read_text().replace("127.0.0.1:9/", f"127.0.0.1:{port}/"))
-    journal = [policy.parent / "answers.sqlite"] if where == "journal" else []
-    steady(marks("SERVED", "answer", policy, 50_000, *journal), BLOCKS, BYTES)
+    steady(marks("SERVED", "answer", policy, 50_000), *ANSWERED)
+
+
+@pytest.mark.slow
+def test_fifty_thousand_answers_that_a_journal_keeps(policy: Path):
+    """All are on disk, none in memory."""
+    steady(marks("answer", policy, 50_000, policy.parent / "answers.sqlite"), *ANSWERED)
