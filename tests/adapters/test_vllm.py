@@ -278,27 +278,3 @@ def test_a_batch_run_goes_through_vllm_run_batch(models: Path, example: Path, tm
     assert done.returncode == 0, done.stderr[-3000:]
     command(*record)
     check_recorded(tmp_path / "world.npz", tmp_path / "queries.jsonl", DRAWS)
-
-
-def test_a_run_on_transformers_serve_with_that_preset(models: Path, example: Path, tmp_path: Path):
-    """One completion comes whatever n is, and every seed is the whole server's: the same call tops up, and says so."""
-    needs("fastapi, accelerate")
-    model = str(models / "tiny")
-    start = [PYTHON, "-m", "transformers.cli.transformers", "serve", model]
-    start += ["--host", "127.0.0.1", "--port", "8127", "--device", "cpu"]
-    text = re.sub(r"extra = .*\n|base_url = .*\n", "", (example / "tiny.toml").read_text())
-    text = text.replace('model = "tiny"', f'model = "{model}"\nbase_url = "http://127.0.0.1:8127/v1"')
-    text = text.replace("budget = 4000", "budget = 200").replace("max_scale = 16", "max_scale = 4")
-    run = tmp_path / "tiny.toml"
-    run.write_text(text)
-    (tmp_path / "queries.jsonl").write_text((example / "queries.jsonl").read_text())
-    with server(start, 8127, "/health", models / "tiny-serve.txt"):
-        command("tune", run, "--yes", "--accept-unreadable")
-    journal = Journal(tmp_path / "results" / "tiny" / "journal.sqlite")
-    ((kept,),) = journal.rows("SELECT count(*) FROM draws")
-    limits = journal.rows("SELECT value FROM meta WHERE key LIKE 'choices%'")
-    journal.close()
-    content = json.loads((tmp_path / "results" / "tiny" / "policy.json").read_text())
-    assert content["run"]["complete"]
-    assert kept == content["spent"]["completions"]
-    assert limits == [("1",)], "choices that a request may ask for, learnt"
