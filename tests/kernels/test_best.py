@@ -26,7 +26,7 @@ def test_scores_of_categories_are_those_of_their_outcomes(categories: int) -> No
 
 
 def test_pulls_of_outcomes_that_are_the_same_everywhere_are_those_of_the_plain_version() -> None:
-    """Twenty pulls of all sizes, none among them. Seen to fail with the words of the first half of a pull only."""
+    """Twenty pulls of all sizes, none among them."""
     world = best_of().environment()
     atoms = jnp.asarray(np.random.default_rng(2).normal(size=(world.thresholds.shape[2] + 1, 2)), jnp.float32)
     world = eqx.tree_at(lambda world: world.atoms, world, atoms)
