@@ -14,6 +14,7 @@ the estimate is compiled, and equal means tie exactly. What all arms of a contex
     0.75
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -61,6 +62,11 @@ def prompt_value(spec: Spec, table: BlockSums, prompt: Int[Array, ""]) -> Float[
     """`value` of one prompt's arms."""
     total, cost = table.total[:, prompt], _costs(spec, spec.cost[:, prompt, None], spec.excess[:, prompt, None])
     return _as_value(spec, _steps(spec, total[:, None], table.blocks[prompt][None], cost[:, None])[:, 0])
+
+
+def value_at_one(spec: Spec, table: BlockSums) -> Float[Array, "context prompt"]:
+    """`value` of single completions."""
+    return value(dataclasses.replace(spec, max_scale=1), BlockSums(*(sums[..., :1] for sums in table)))[:, :, 0]
 
 
 def steps(spec: Spec, table: BlockSums) -> Int[Array, "context prompt scale"]:
@@ -150,4 +156,5 @@ def _by_context(numbers: Float[Array, " context"], like: Array) -> Array:
 
 def on_grid(grid: Float[Array, "*#shape"], values: Float[Array, "*shape"]) -> Int[Array, "*shape"]:
     """Utilities as whole multiples of a grid, int32, saturating at `LARGEST`."""
-    return jnp.clip(jnp.round(values / grid), -LARGEST, LARGEST).astype(jnp.int32)
+    steps = jnp.round(values * (jnp.float32(1) / grid))  # exact, as `values / grid`: grids are powers of two
+    return jnp.clip(steps, -LARGEST, LARGEST).astype(jnp.int32)

@@ -103,7 +103,7 @@ class PSSTTopK(Estimating):
         """Keep the K best prompts of every context after the screening; afterwards trim."""
 
         def first() -> psst.State:
-            screen = estimators.value(spec, estimators.add(estimators.empty(spec), allocation, stats))[:, :, 0]
+            screen = estimators.value_at_one(spec, estimators.add(estimators.empty(spec), allocation, stats))
             order = draws.order(key, screen.shape)
             if self.ties == "index":
                 order = jnp.tile(~jnp.arange(spec.num_prompts, dtype=jnp.uint32), (spec.num_contexts, 1))

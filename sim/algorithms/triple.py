@@ -46,7 +46,7 @@ class Triple(Designed, Halves):
 
     def score(self, spec: Spec, table: estimators.BlockSums) -> Float[Array, "context prompt"]:
         """The value of a prompt at N = 1."""
-        return estimators.value(spec, table)[:, :, 0]
+        return estimators.value_at_one(spec, table)
 
     def arms_left(self, spec: Spec, state: State) -> int:
         """One for every active prompt: the scale is given."""

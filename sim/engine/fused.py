@@ -193,6 +193,11 @@ class _Worlds(NamedTuple):
     spec: Spec
     axes: Any
 
+    def of(self, lane: Int[Array, " some"]) -> "_Worlds":
+        """The same for some of the lanes, who do not pull."""
+        fresh = jax.tree.leaves(self.axes)
+        return self._replace(spec=jax.tree.map(lambda leaf: leaf[lane], self.spec)) if fresh else self
+
 
 def _together(call: _Call, spec: Spec) -> Trial:
     """Batches of trials, each run to its end before the next one starts."""
@@ -217,29 +222,33 @@ def _together(call: _Call, spec: Spec) -> Trial:
 
 
 def _one_by_one(call: _Call, spec: Spec) -> Trial:
-    """Lanes that take the next trial once enough of them are idle; the slot of one without a trial is `num_slots`."""
+    """Lanes that take the next trial once enough of them are idle; the slot of one without a trial is `num_slots`.
+
+    So many lanes as are then idle begin and answer at a time: both cost more than many rounds.
+    """
     num_lanes, nobody = call.num_lanes, call.num_slots
     quota = max(1, num_lanes // WAIT)
 
     def refill_and_run(carry: tuple[Array, Lanes, Trial]) -> tuple[Array, Lanes, Trial]:
         following, lanes, answers = carry
-        idle = lanes.slot == nobody
-        slots = jnp.where(idle, following + select.running_sums(idle.astype(jnp.int32)) - 1, lanes.slot)
-        slots = jnp.where(slots < call.num_trials, slots, nobody)
-        following = jnp.minimum(following + jnp.sum(idle.astype(jnp.int32)), call.num_trials)
-        worlds = call.worlds(slots)
-        lanes = _choose(idle, call.begin(slots, worlds), lanes)
+        lane, ready = _some(lanes.slot == nobody, quota)
+        slots = following + jnp.arange(quota, dtype=jnp.int32)
+        ready = ready & (slots < call.num_trials)
+        slots, place = jnp.where(ready, slots, nobody), jnp.where(ready, lane, num_lanes)
+        following = following + jnp.sum(ready.astype(jnp.int32))
+        worlds = call.worlds(lanes.slot.at[place].set(slots, mode="drop"))
+        lanes = _put(lanes, place, call.begin(slots, worlds.of(lane)))
 
         def go_on(lanes: Lanes) -> Bool[Array, ""]:
             busy = jnp.sum(call.working(worlds, lanes).astype(jnp.int32))
             return (busy > 0) & ((num_lanes - busy < quota) | (following >= call.num_trials))
 
         lanes = jax.lax.while_loop(go_on, partial(call.one_round, worlds), lanes)
-        done = (lanes.slot < nobody) & ~call.working(worlds, lanes)
-        place = jnp.where(done, lanes.slot, nobody)
-        found = call.answer(worlds, lanes)
-        answers = jax.tree.map(lambda all_, own: all_.at[place].set(own, mode="drop"), answers, found)
-        return following, lanes._replace(slot=jnp.where(done, nobody, lanes.slot)), answers
+        lane, done = _some((lanes.slot < nobody) & ~call.working(worlds, lanes), quota)
+        own: Lanes = jax.tree.map(lambda leaf: leaf[lane], lanes)
+        found = call.answer(worlds.of(lane), own)
+        slot = lanes.slot.at[jnp.where(done, lane, num_lanes)].set(nobody, mode="drop")
+        return following, lanes._replace(slot=slot), _put(answers, jnp.where(done, own.slot, nobody), found)
 
     def unfinished(carry: tuple[Array, Lanes, Trial]) -> Bool[Array, ""]:
         following, lanes, _ = carry
@@ -251,8 +260,11 @@ def _one_by_one(call: _Call, spec: Spec) -> Trial:
     return jax.lax.while_loop(unfinished, refill_and_run, (jnp.int32(0), lanes, answers))[2]
 
 
-def _choose(which: Bool[Array, " lane"], new: Lanes, old: Lanes) -> Lanes:
-    def pick(a: Array, b: Array) -> Array:
-        return jnp.where(which.reshape(-1, *(1 for _ in a.shape[1:])), a, b)
+def _some(which: Bool[Array, " lane"], number: int) -> tuple[Int[Array, " some"], Bool[Array, " some"]]:
+    """The first so many lanes of these; False marks those that there are not."""
+    return select.listed(which, number), jnp.arange(number, dtype=jnp.int32) < jnp.sum(which.astype(jnp.int32))
 
-    return jax.tree.map(pick, new, old)
+
+def _put(all_: Any, place: Int[Array, " some"], some: Any) -> Any:
+    """Trees with some entries replaced; places beyond the last are nowhere."""
+    return jax.tree.map(lambda old, new: old.at[place].set(new, mode="drop"), all_, some)

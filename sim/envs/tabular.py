@@ -66,6 +66,14 @@ class TabularWorld(Environment):
         estimator: str = "blocks",
     ) -> Int[Array, "row task num_scales"]:
         """`block_units` of one pull per row, by the kernel of `sim.kernels.subsets`."""
+        atoms = self.atoms
+        if atoms is not None and atoms.ndim == 2 and estimator == "blocks" and set(self.strategy.aggregate) == {"bon"}:
+            labels = jax.lax.cond(  # a branch: else the compiler draws categories anew for every task
+                jnp.any(scales > 0),
+                lambda: self._labels(keys, prompts, queries, width),
+                lambda: jnp.zeros((width, scales.shape[0]), jnp.int32),
+            )
+            return blocks.best_of_labels(self.strategy, atoms, labels, scales)
         outcomes = self._outcomes(keys, prompts, queries, width)
         return subsets.pull_units(self.strategy, outcomes, scales, estimator, self.known.max_scale, keys)
 
@@ -86,12 +94,16 @@ class TabularWorld(Environment):
 
     def _outcomes(self, keys: Array, prompts: Array, queries: Array, width: int) -> Array:
         """Completions of one pull per row, shape (width, objective, row)."""
-        labels = blocks.categories(keys, self.thresholds[prompts, queries].T, width)
+        labels = self._labels(keys, prompts, queries, width)
         if self.atoms is None:
             return labels[:, None]
         if self.atoms.ndim == 2:
             return jnp.moveaxis(self.atoms[labels], 2, 1)
         return jnp.moveaxis(self.atoms[prompts, queries, labels], 2, 1)
+
+    def _labels(self, keys: Array, prompts: Array, queries: Array, width: int) -> Array:
+        """Categories of the completions of one pull per row, shape (width, row)."""
+        return blocks.categories(keys, self.thresholds[prompts, queries].T, width)
 
     def estimator_for(self, width: int, estimator: str) -> str:
         """The estimator, or random orders in its place where its table would be too large for the strategy."""

@@ -13,6 +13,9 @@ from jaxtyping import Array, Float, Int, Shaped, UInt32
 from sim.kernels import counter
 from sim.utilities import Strategy, credit_units, rounded
 
+SELECTED = 32
+"""Up to so many categories a score is found by comparing with each: CPUs do that by lanes, look-ups one by one."""
+
 
 def categories(
     keys: UInt32[Array, "row 2"], thresholds: UInt32[Array, "last row"], width: int
@@ -40,7 +43,7 @@ def block_units(strategy: Strategy, outcomes: Array, scales: Int[Array, " row"])
         scales: completions in each pull; later rows of `outcomes` are padding.
     """
     width, _, num_rows = outcomes.shape
-    _, ends, of_scale = _blocks(width)
+    _, ends, _ = _blocks(width)
     units = jnp.zeros((len(ends), strategy.weights.shape[0], num_rows), jnp.int32)
     for k in strategy.columns("mv"):
         credit = _majority_credit(strategy, outcomes[:, k])
@@ -55,6 +58,37 @@ def block_units(strategy: Strategy, outcomes: Array, scales: Int[Array, " row"])
         total = _block_sum(scores(strategy, outcomes, k))
         size = jnp.asarray(_sizes(width), jnp.int32)[:, None, None]
         units = units + (2 * total + size) // (2 * size)
+    return _sums(units, scales, width)
+
+
+def best_of_labels(
+    strategy: Strategy,
+    atoms: Float[Array, "category objective"],
+    labels: Int[Array, "width row"],
+    scales: Int[Array, " row"],
+) -> Int[Array, "row task width"]:
+    """`block_units` where all objectives are best of N and every category has the same outcomes everywhere.
+
+    Args:
+        strategy: how completions become rewards.
+        atoms: outcomes of every category.
+        labels: category of every completion; those from `scales` on are padding.
+        scales: completions in each pull.
+    """
+    table = sum(scores(strategy, atoms[:, :, None], k) for k in range(len(strategy.aggregate)))
+    table = jnp.asarray(table)[:, None]  # category, 1, task, 1
+    if table.shape[0] > SELECTED:
+        score = jnp.moveaxis(table[labels, 0, :, 0], 2, 1)
+    else:
+        score = jnp.broadcast_to(table[0], (labels.shape[0], table.shape[2], labels.shape[1]))
+        for category in range(1, table.shape[0]):
+            score = jnp.where(labels[:, None] >= category, table[category], score)
+    return _sums(_block_max(score), scales, labels.shape[0])
+
+
+def _sums(units: Int[Array, "block task row"], scales: Int[Array, " row"], width: int) -> Int[Array, "row task width"]:
+    """Sums of every scale's blocks, as far as pulls go."""
+    _, ends, of_scale = _blocks(width)
     whole = jnp.asarray(ends, jnp.int32)[:, None] <= scales[None, :]
     sums = jnp.zeros((width, *units.shape[1:]), jnp.int32)
     sums = sums.at[of_scale].add(jnp.where(whole[:, None, :], units, 0), indices_are_sorted=True)

@@ -17,6 +17,7 @@ class Portions(NamedTuple):
         call: trials of one call of that program.
         batch: trials in progress at a time where the host calls every round.
         rows: pulls of one step, at most: `sim.kernels.rounds` takes fewer where each is large.
+        row_bytes: about what the rewards of all blocks of a step's pulls may take: where they are many, fewer pulls.
         by_round: trials up to which the host calls every round of a rule that has few.
     """
 
@@ -24,13 +25,14 @@ class Portions(NamedTuple):
     call: int
     batch: int
     rows: int
+    row_bytes: int
     by_round: int
 
 
-CPU = Portions(lanes=64, call=1024, batch=256, rows=512, by_round=4096)
+CPU = Portions(lanes=64, call=1024, batch=256, rows=512, row_bytes=2**19, by_round=4096)
 """On MATH at T = 5,000, round by round takes 2 to 3.5 core-seconds less to compile and .2 to .3 ms more a trial: the
 two ways meet at about 12,000 trials, sooner at larger budgets (docs/speed.md)."""
-ACCELERATOR = Portions(lanes=4096, call=16384, batch=4096, rows=65536, by_round=0)
+ACCELERATOR = Portions(lanes=4096, call=16384, batch=4096, rows=65536, row_bytes=2**26, by_round=0)
 """GPUs and TPUs; chosen by reading, not measured."""
 
 

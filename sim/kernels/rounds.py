@@ -22,10 +22,14 @@ from sim.raw import RAW, Raw
 
 PASS_COMPLETIONS = 2**14
 """Completions of one allocation row that are summed before the int32 sums are folded into float32."""
-ROW_BYTES = 2**26
-"""About what the rewards of all blocks of a step's rows may take: where they are many, a step has fewer rows."""
+TOGETHER = 8
+"""Pulls of an allocation row that are one item of the list where all pulls are single completions."""
 GOLDEN = 0x9E3779B9
 """2**32 divided by the golden ratio: steps of this length around a circle visit every arc nearly in proportion."""
+ROW_BYTES = 2**26
+"""About what the rewards of a step's rows and the weights of their completions may take: no step has more rows."""
+FEWEST_ROWS = 64
+"""Rows of a step, as far as `ROW_BYTES` goes, where those that fit a cache are fewer."""
 
 
 Rows = tuple[UInt32[Array, "row 2"], Int[Array, " row"], Int[Array, " row"], Int[Array, " row"]]
@@ -304,14 +308,19 @@ def _one_pass(
         _, sums = jax.lax.while_loop(lambda carry: jnp.any(carry[0] < count), turn, (jnp.int32(0), sums))
         return jax.tree.map(lambda leaf: leaf[:, None], sums)
 
-    ends = select.running_sums(count)
-    starts, block = ends - count, min(_rows_of_a_step(num_tasks, how), num_trials * num_rows)
+    together = TOGETHER if how.width == 1 else 1
+    items = -(-count // together)
+    ends = select.running_sums(items)
+    starts, block = ends - items, -(-min(_rows_of_a_step(num_tasks, how), num_trials * num_rows) // together)
 
     def step(carry: tuple[Array, Any]) -> tuple[Array, Any]:
         first, sums = carry
         item = first + jnp.arange(block, dtype=jnp.int32)
         slot = select.owners(ends, item)
-        rows = rows_of(slot, item - starts[slot] + before[slot], item < ends[-1])
+        pull = (item - starts[slot])[:, None] * together + jnp.arange(together, dtype=jnp.int32)[None]
+        given = (item < ends[-1])[:, None] & (pull < count[slot][:, None])
+        own, pull = jnp.broadcast_to(slot[:, None], pull.shape), pull + before[slot][:, None]
+        rows = rows_of(own.reshape(-1), pull.reshape(-1), given.reshape(-1))
         return first + block, _add_rows(world.world, rows, how, slot, sums)
 
     _, sums = jax.lax.while_loop(lambda carry: carry[0] < ends[-1], step, (jnp.int32(0), sums))
@@ -320,9 +329,10 @@ def _one_pass(
 
 def _rows_of_a_step(num_tasks: int, how: Pulling) -> int:
     """Rows that are pulled at a time (never shows in results)."""
-    blocks = sum(how.width // scale for scale in range(1, how.width + 1))
-    numbers = num_tasks * blocks + how.width * how.num_scales  # the latter: weights of a pull's completions
-    return min(portions.of_device().rows, max(ROW_BYTES // (4 * numbers), 1))
+    rewards, portion = num_tasks * sum(how.width // scale for scale in range(1, how.width + 1)), portions.of_device()
+    weights = how.width * how.num_scales  # of a pull's completions
+    quick = max(portion.row_bytes // (4 * rewards), FEWEST_ROWS)
+    return max(min(portion.rows, quick, ROW_BYTES // (4 * (rewards + weights))), 1)
 
 
 def _pull_keys(round_keys: UInt32[Array, "trial 2"], trial: Array, row: Array, pull: Array) -> UInt32[Array, "item 2"]:
@@ -360,13 +370,15 @@ def _never_single(how: Pulling) -> bool:
 
 
 def _add_rows(world: Environment, rows: Rows, how: Pulling, slot: Array, sums: Any) -> Any:
-    """Sums with `_pull_rows` added at every row's slot.
+    """Sums with `_pull_rows` added at every row's slot; `slot` is that of as many rows in a row as are listed together.
 
     Where every pull is a single completion, as in a screening, no more is drawn and added. What wider pulls yield
     crosses from one branch to another: fused with the addition, it would be read against its layout.
     """
     if how.estimator == RAW or _never_single(how) or not how.reuse:
-        units = _pull_rows(world, rows, how)
+        units: Any = _pull_rows(world, rows, how)
+        if rows[-1].shape != slot.shape:  # several pulls of every slot
+            units = jax.tree.map(lambda own: jnp.sum(own.reshape(len(slot), -1, *own.shape[1:]), axis=1), units)
         return jax.tree.map(lambda all_, own: all_.at[slot].add(own, indices_are_sorted=True), sums, units)
     single = jnp.max(rows[-1]) <= 1
 

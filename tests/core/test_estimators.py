@@ -1,8 +1,10 @@
 """Pulls to estimated values, by hand on scripted pulls."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import states
 from helpers import best_of, given, majority, make_spec, mixed, scripted
 
 from sim import estimators
@@ -78,6 +80,18 @@ def test_tables_add_rows_of_one_prompt_and_narrow_statistics() -> None:
     table = estimators.add(table, allocation((0, 2, 1), (1, 2, 1)), stats)
     np.testing.assert_array_equal(table.total, [[[1, 2, 0], [9, 18, 0]]])
     np.testing.assert_array_equal(table.blocks, [[1, 1, 0], [7, 3, 0]])
+
+
+def test_values_of_single_completions_are_those_of_all() -> None:
+    """Bit for bit, in three contexts of two tasks with their own weights and costs; an arm was never pulled.
+
+    Seen to fail with the estimates of two completions.
+    """
+    table = estimators.BlockSums(*(jnp.asarray(part, jnp.float32) for part in states.table(3)))
+    table = table._replace(blocks=table.blocks.at[2, 0].set(0))
+    value = np.asarray(jax.jit(estimators.value)(states.SPEC, table))
+    assert np.isinf(value[:, 2, 0]).all()
+    np.testing.assert_array_equal(jax.jit(estimators.value_at_one)(states.SPEC, table), value[:, :, 0])
 
 
 def test_nothing_pulled_is_worth_minus_infinity_everywhere() -> None:

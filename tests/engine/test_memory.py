@@ -97,9 +97,10 @@ def test_no_world_of_the_project_has_fewer_lanes_than_before():
 @pytest.mark.parametrize(
     ("width", "tasks", "rows"),
     [
-        (32, 5, 512),
-        (256, 1, 250),  # 2**26 // (4 * (1,466 + 65,536)): 1,466 blocks of 1 to 256 completions fit a pull of 256
-        (256, 100, 79),  # 2**26 // (4 * (146,600 + 65,536))
+        (32, 1, 512),
+        (32, 5, 220),  # 2**19 // (4 * 5 * 119): 119 blocks of 1 to 32 completions fit a pull of 32
+        (256, 100, 64),  # as few as there are
+        (256, 300, 33),  # 2**26 // (4 * (300 * 1,466 + 65,536))
     ],
 )
 def test_steps_shrink_with_the_blocks_of_a_row(width: int, tasks: int, rows: int):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim import utilities
-from sim.algorithms import PSST, PromptHalving, SequentialHalving
+from sim.algorithms import PSST, PromptHalving, SequentialHalving, Triple
 from sim.core import Algorithm, Allocation, Queries
 from sim.engine import runner
 from sim.kernels import blocks, counter, lanes, rounds
@@ -284,12 +284,15 @@ def test_a_round_of_all_trials_is_that_of_one_pull_after_the_other(data, algorit
         train = rounds.advance(train, allocation)
 
 
-@pytest.mark.parametrize("estimator", ["blocks", "subsets"])
-def test_a_round_of_single_completions_is_that_of_one_after_the_other(estimator: str) -> None:
-    """A screening draws and adds single completions. Seen to fail with their sums added to the second scale."""
-    data, algorithm = mixed(), PSST(estimator=estimator)
+@pytest.mark.parametrize("algorithm", [PSST(), PSST(estimator="subsets"), Triple()], ids=["blocks", "subsets", "all"])
+def test_a_round_of_single_completions_is_that_of_one_after_the_other(algorithm: Algorithm) -> None:
+    """A screening draws and adds single completions; a rule that knows no others lists them eight at a time.
+
+    Seen to fail with their sums added to the second scale, and with every eight of a row drawn alike.
+    """
+    data = mixed()
     world, train = data.environment(), data.queries(np.arange(data.num_queries))
-    allocation = Allocation(jnp.arange(3), jnp.ones(3, jnp.int32), jnp.array([5, 0, 2]))
+    allocation = Allocation(jnp.arange(3), jnp.ones(3, jnp.int32), jnp.array([19, 0, 2]))
     batched = jax.tree.map(lambda leaf: leaf[None], (train, counter.from_seed(3), allocation))
     fast = jax.jit(
         lambda *batch: rounds.run_round(rounds.MergedWorld(world, 0), *batch, rounds.Pulling.of(algorithm, world.spec))
