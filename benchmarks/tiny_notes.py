@@ -1,6 +1,6 @@
 """Best (prompt, N) of the tiny model of notes, by weighting of coverage and brevity and by cost, with intervals.
 
-The bundled model answers the 200 queries of its example with each of its five prompts 64 times, through the command and
+The bundled model answers the 200 queries of its example with each of its four prompts 64 times, through the command and
 its server as `iapo record` does it with any model. Values are unbiased (means over all subsets of N completions), and
 intervals 95 % over queries, each by itself; those of the lead over another prompt are paired by query.
 
