@@ -1,7 +1,8 @@
 """Best of N with two objectives end to end on the tiny model of notes: recorded, valued, tuned, measured and drawn."""
 
 import json
-import threading
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,6 @@ import pandas as pd
 import pytest
 from live_runs import iapo
 
-from sim.adapters.tiny import demo, server, tasks, weights
 from sim.envs import files
 from theory import samples
 
@@ -22,16 +22,20 @@ TOLERANCE = 0.02
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with the example, a server behind it, and world.npz recorded from it."""
-    made = server.serve(weights.load(weights.NOTES)[0], task=tasks.NOTES)
-    threading.Thread(target=made.serve_forever, daemon=True).start()
+    """A folder with the example, a server of its own process behind it, and world.npz recorded from it."""
     folder = tmp_path_factory.mktemp("notes")
-    demo.write(folder / "run", server.url(made), tasks.NOTES)
-    result = iapo("record", folder / "run" / "tiny-notes.toml", "-n", 32, "--out", folder / "world.npz", "--yes")
-    assert result.exit_code == 0, result.output
-    yield folder
-    made.shutdown()
-    made.server_close()
+    command = [sys.executable, "-m", "sim.adapters.tiny", "--task", "notes", "--port", "0", "--example"]
+    with subprocess.Popen([*command, str(folder / "run")], stdout=subprocess.PIPE, text=True) as served:
+        try:
+            assert served.stdout is not None
+            assert served.stdout.readline().startswith("http://127.0.0.1:")
+            result = iapo(
+                "record", folder / "run" / "tiny-notes.toml", "-n", 32, "--out", folder / "world.npz", "--yes"
+            )
+            assert result.exit_code == 0, result.output
+            yield folder
+        finally:
+            served.terminate()
 
 
 @pytest.mark.slow
