@@ -72,7 +72,7 @@ def positions(tokens: jax.Array) -> jax.Array:
 def after(tokens: Sequence[int]) -> jax.Array:
     """Logits of the token after a text; those that no completion holds are left out."""
     padded = [*tokens, *[PAD] * (CONTEXT - len(tokens))]
-    return plain(jnp.asarray([padded, padded]))[0, len(tokens) - 1].at[NEVER].set(-jnp.inf)
+    return plain(jnp.asarray([padded, padded]))[0, len(tokens) - 1].at[np.flatnonzero(NEVER)].set(-jnp.inf)
 
 
 def test_text_becomes_tokens_and_back():

@@ -11,14 +11,14 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from sim.adapters.tiny.model import Cache, Params, empty_cache, forward
-from sim.adapters.tiny.tokenizer import BOS, EOS, PAD, REPLY, SUMS, UNKNOWN, USER, Vocabulary
+from sim.adapters.tiny.tokenizer import BOS, EOS, MARKERS, PAD, REPLY, SUMS, UNKNOWN, USER, Vocabulary
 
 PROMPTS, ROWS = 16, 64
 """Prompts and completions that are under way at a time."""
 MAX_PROMPT, CONTEXT = 48, 64
 """Most tokens of a prompt; of a prompt and its completion."""
-NEVER = np.array((PAD, BOS, USER, REPLY, UNKNOWN))
-"""Tokens that no completion holds."""
+NEVER = np.isin(np.arange(len(MARKERS)), (PAD, BOS, USER, REPLY, UNKNOWN))
+"""Which markers, the first tokens of every vocabulary, no completion holds."""
 
 
 class Draft(NamedTuple):
@@ -114,7 +114,7 @@ def _complete(
 
 def choose(logits: Float[Array, "row vocabulary"], number: Int[Array, ""], settings: Settings) -> Int[Array, " row"]:
     """Token number `number` of each row: a draw by the Gumbel trick, from a stream of the row's own."""
-    logits = logits.at[:, NEVER].set(-jnp.inf)
+    logits = logits.at[:, np.flatnonzero(NEVER)].set(-jnp.inf)
     warmth = settings.temperature[:, None]
     ordered = jnp.sort(jax.nn.softmax(logits / jnp.maximum(warmth, 1e-6)), descending=True)
     before = jnp.cumsum(ordered, -1) - ordered
