@@ -21,7 +21,7 @@ import typer
 
 import theory
 from sim import compare, defaults
-from sim.adapters.tiny import demo, server, weights
+from sim.adapters.tiny import demo, server, tasks, weights
 from sim.envs import files
 from sim.envs.sources import fixed
 from sim.whole import whole
@@ -33,19 +33,19 @@ COMPLETIONS = 32
 COLUMNS = ["algorithm", "budget", "context", "regret_mean", "regret_sem"]
 
 
-def recorded(folder: Path) -> Path:
-    """The record of the tiny model in a folder, made where it is not there yet."""
+def recorded(folder: Path, of: tasks.TinyTask = tasks.SUMS, completions: int = COMPLETIONS) -> Path:
+    """The record of a tiny model in a folder, made where it is not there yet."""
     world = folder / "world.npz"
     if world.exists():
         return world
-    made = server.serve(weights.load()[0])
+    made = server.serve(weights.load(of.weights)[0], task=of)
     threading.Thread(target=made.serve_forever, daemon=True).start()
     try:
         if not (folder / "run").exists():
-            demo.write(folder / "run")
-        file = folder / "run" / "tiny.toml"
+            demo.write(folder / "run", of=of)
+        file = folder / "run" / f"{of.model}.toml"
         file.write_text(file.read_text(encoding="utf-8").replace(demo.ADDRESS, server.url(made)), encoding="utf-8")
-        command = [sys.executable, "-m", "sim.cli", "record", file, "-n", COMPLETIONS, "--out", world, "--yes"]
+        command = [sys.executable, "-m", "sim.cli", "record", file, "-n", completions, "--out", world, "--yes"]
         subprocess.run(list(map(str, command)), check=True)
     finally:
         made.shutdown()

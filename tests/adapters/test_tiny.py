@@ -20,10 +20,12 @@ from helpers import SIGMAS
 from sim.adapters.tiny import demo, flip, server, task, train, weights
 from sim.adapters.tiny.generate import CONTEXT, MAX_PROMPT, NEVER, ROWS, Draft, Generated, complete
 from sim.adapters.tiny.model import HEAD_SIZE, Params, empty_cache, forward, rotate
-from sim.adapters.tiny.tokenizer import BOS, EOS, PAD, REPLY, UNKNOWN, USER, VOCABULARY, chat, decode, encode
+from sim.adapters.tiny.tokenizer import BOS, EOS, PAD, REPLY, SUMS, UNKNOWN, USER
+
+VOCABULARY = SUMS.tokens
 
 PARAMS, NOTES = weights.load()
-PROMPTS = [tuple(chat(mode, query)) for mode, query in zip(task.MODES, ("2+6+4+5", "3+5", "1+1+5"), strict=True)]
+PROMPTS = [tuple(SUMS.chat(mode, query)) for mode, query in zip(task.MODES, ("2+6+4+5", "3+5", "1+1+5"), strict=True)]
 
 
 @pytest.fixture(scope="module")
@@ -70,23 +72,23 @@ def positions(tokens: jax.Array) -> jax.Array:
 def after(tokens: Sequence[int]) -> jax.Array:
     """Logits of the token after a text; those that no completion holds are left out."""
     padded = [*tokens, *[PAD] * (CONTEXT - len(tokens))]
-    return jnp.where(NEVER, -jnp.inf, plain(jnp.asarray([padded, padded]))[0, len(tokens) - 1])
+    return plain(jnp.asarray([padded, padded]))[0, len(tokens) - 1].at[np.flatnonzero(NEVER)].set(-jnp.inf)
 
 
 def test_text_becomes_tokens_and_back():
-    tokens = chat("Check  twice", "2+9é")
+    tokens = SUMS.chat("Check  twice", "2+9é")
     assert [VOCABULARY[token] for token in tokens] == [
         "<bos>", "check", "twice", "<user>", "2", "+", "9", "<unknown>", "<reply>",
     ]  # fmt: skip
-    assert decode(encode("1 5 2; ok 2")) == "1 5 2 ; ok 2"
-    assert decode([BOS, USER, REPLY, UNKNOWN, PAD, EOS]) == ""
-    assert [VOCABULARY[token] for token in encode("checked")] == list("checked")
+    assert SUMS.decode(SUMS.encode("1 5 2; ok 2")) == "1 5 2 ; ok 2"
+    assert SUMS.decode([BOS, USER, REPLY, UNKNOWN, PAD, EOS]) == ""
+    assert [VOCABULARY[token] for token in SUMS.encode("checked")] == list("checked")
     assert len(set(VOCABULARY)) == len(VOCABULARY)
 
 
 def test_the_weights_are_of_the_size_and_format_that_they_claim(tmp_path: Path):
     """The header is read here by hand, as the format's specification says."""
-    content = weights.WEIGHTS.read_bytes()
+    content = weights.SUMS.read_bytes()
     size = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + size])
     assert header.pop("__metadata__") == NOTES
@@ -101,7 +103,7 @@ def test_the_weights_are_of_the_size_and_format_that_they_claim(tmp_path: Path):
 
 def test_what_holds_no_weights_is_refused(tmp_path: Path):
     file = tmp_path / "w.safetensors"
-    good = weights.WEIGHTS.read_bytes()
+    good = weights.SUMS.read_bytes()
     for bad in (b"", b"no weights", good[:-4], good.replace(b'"F32"', b'"F64"'), good.replace(b'"mix"', b'"mux"')):
         file.write_bytes(bad)
         with pytest.raises(ValueError, match="does not hold the weights of the tiny model"):
@@ -169,7 +171,7 @@ def greedy(prompt: tuple[int, ...], length: int) -> list[int]:
 def test_temperature_zero_takes_the_likeliest_token():
     for prompt, found in zip(PROMPTS, complete(PARAMS, [Draft(prompt, 1, 0.0) for prompt in PROMPTS]), strict=True):
         expected = greedy(prompt, CONTEXT - len(prompt))
-        assert found == Generated(decode(expected), len(expected), "stop")
+        assert found == Generated(SUMS.decode(expected), len(expected), "stop")
 
 
 @pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (4.0, 1.0), (4.0, 0.5)])
@@ -201,13 +203,13 @@ def test_first_tokens_follow_the_law_of_the_model(temperature: float, top_p: flo
 def test_the_longest_completion_is_honoured():
     for limit in (1, 3):
         assert complete(PARAMS, [Draft(PROMPTS[1], 0, 0.0, 1.0, limit)])[0].tokens <= limit
-    whole = complete(PARAMS, [Draft(tuple(chat(task.STEPS, "2+6+4+5")), 0, 0.0)])[0]
+    whole = complete(PARAMS, [Draft(tuple(SUMS.chat(task.STEPS, "2+6+4+5")), 0, 0.0)])[0]
     assert whole.finish == "stop"
-    exact = complete(PARAMS, [Draft(tuple(chat(task.STEPS, "2+6+4+5")), 0, 0.0, 1.0, whole.tokens)])[0]
+    exact = complete(PARAMS, [Draft(tuple(SUMS.chat(task.STEPS, "2+6+4+5")), 0, 0.0, 1.0, whole.tokens)])[0]
     assert exact == whole
-    short = complete(PARAMS, [Draft(tuple(chat(task.STEPS, "2+6+4+5")), 0, 0.0, 1.0, whole.tokens - 1)])[0]
+    short = complete(PARAMS, [Draft(tuple(SUMS.chat(task.STEPS, "2+6+4+5")), 0, 0.0, 1.0, whole.tokens - 1)])[0]
     assert short == Generated(whole.text, whole.tokens - 1, "length")
-    hot = complete(PARAMS, rows(tuple(chat("z" * 44, "")), 0, ROWS, temperature=10.0))
+    hot = complete(PARAMS, rows(tuple(SUMS.chat("z" * 44, "")), 0, ROWS, temperature=10.0))
     assert {(one.tokens, one.finish) for one in hot if one.finish == "length"} == {(CONTEXT - 47, "length")}
 
 
@@ -217,13 +219,13 @@ def test_training_texts_are_right_and_planted_slips_are_not_learnt():
     for _ in range(400):
         mode, numbers = task.MODES[rng.integers(3)], task.draw(rng, int(rng.choice(task.COUNTS)))
         tokens, counts = task.example(rng, mode, numbers)
-        prompt = chat(mode, task.question(numbers))
+        prompt = SUMS.chat(mode, task.question(numbers))
         assert tokens[: len(prompt)] == prompt
         assert not any(counts[: len(prompt)])
         assert tokens[-1] == EOS
         assert len(tokens) - 1 <= task.LENGTHS[mode]
         assert len(tokens) == len(counts)
-        text = decode(tokens[len(prompt) :])
+        text = SUMS.decode(tokens[len(prompt) :])
         total = numbers.sum() % 7
         sums = np.cumsum(numbers)[1:] % 7
         right = " ".join(f"{number} {one}" for number, one in zip(numbers[1:], sums, strict=True))
@@ -266,9 +268,9 @@ def test_choices_follow_the_seed_and_usage_is_true(address: tuple[str, int]):
     assert {choice["message"]["role"] for choice in whole["choices"]} == {"assistant"}
     singles = [post(address, request(seed=40 + i, temperature=2.0))[1] for i in range(8)]
     assert [one["choices"][0]["message"]["content"] for one in singles] == texts
-    assert whole["usage"]["prompt_tokens"] == len(chat(task.STEPS, "2+6+4+5"))
+    assert whole["usage"]["prompt_tokens"] == len(SUMS.chat(task.STEPS, "2+6+4+5"))
     ends = [choice["finish_reason"] == "stop" for choice in whole["choices"]]
-    spent = sum(len(encode(text)) + end for text, end in zip(texts, ends, strict=True))
+    spent = sum(len(SUMS.encode(text)) + end for text, end in zip(texts, ends, strict=True))
     assert whole["usage"]["completion_tokens"] == spent == sum(one["usage"]["completion_tokens"] for one in singles)
     assert whole["usage"]["total_tokens"] == spent + whole["usage"]["prompt_tokens"]
     cut = post(address, request(n=2, seed=0, max_completion_tokens=1))[1]
@@ -328,7 +330,7 @@ def test_a_failure_of_the_model_is_an_error_of_the_server(monkeypatch: pytest.Mo
     """The thread that makes completions outlives what goes wrong in it."""
     engine = server.Engine(PARAMS)
     good = complete
-    monkeypatch.setattr(server, "complete", lambda params, rows: 1 / 0)
+    monkeypatch.setattr(server, "complete", lambda *given: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         engine.submit([Draft(PROMPTS[0], 0)])
     monkeypatch.setattr(server, "complete", good)
@@ -368,7 +370,7 @@ def test_the_model_has_learnt_its_task():
     numbers = [task.draw(rng, 4) for _ in range(64)]
     found: list[Generated] = []
     for start in range(0, 64, 16):
-        asked = [Draft(tuple(chat(task.STEPS, task.question(one))), 7, 0.5) for one in numbers[start : start + 16]]
+        asked = [Draft(tuple(SUMS.chat(task.STEPS, task.question(one))), 7, 0.5) for one in numbers[start : start + 16]]
         found += complete(PARAMS, asked)
     right = [one.text.split()[-1:] == [str(own.sum() % 7)] for one, own in zip(found, numbers, strict=True)]
     assert np.mean(right) >= 0.9

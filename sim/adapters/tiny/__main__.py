@@ -1,4 +1,4 @@
-"""`python -m sim.adapters.tiny`: serve the tiny model on this machine, until it is stopped."""
+"""`python -m sim.adapters.tiny`: serve a tiny model on this machine, until it is stopped."""
 
 import argparse
 import sys
@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from sim.adapters.tiny import demo, server, weights
+from sim.adapters.tiny.tasks import TASKS
 
 
 def main() -> int:
@@ -14,13 +15,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m sim.adapters.tiny", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=8765, help="port, 0 for any that is free (default: 8765)")
-    parser.add_argument("--weights", type=Path, default=weights.WEIGHTS, help="safetensors file that train.py wrote")
+    parser.add_argument("--task", choices=TASKS, default="sums", help="what the model has learnt (default: sums)")
+    parser.add_argument("--weights", type=Path, help="safetensors file that train.py wrote (default: the task's)")
     parser.add_argument("--example", type=Path, metavar="FOLDER", help="first write a run of `iapo tune` to FOLDER")
     given = parser.parse_args()
+    task = TASKS[given.task]
     try:
-        made = server.serve(weights.load(given.weights)[0], given.host, given.port)
+        made = server.serve(weights.load(given.weights or task.weights)[0], given.host, given.port, task)
         if given.example is not None:
-            demo.write(given.example, server.url(made))
+            demo.write(given.example, server.url(made), task)
     except (ValueError, OSError, OverflowError) as error:
         typer.echo(f"error: {error}", err=True)
         return 2

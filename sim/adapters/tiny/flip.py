@@ -19,7 +19,7 @@ from sim.adapters.scorers.text import Number
 from sim.adapters.tiny import task, weights
 from sim.adapters.tiny.generate import ROWS, Draft, complete
 from sim.adapters.tiny.model import Params
-from sim.adapters.tiny.tokenizer import chat
+from sim.adapters.tiny.tokenizer import SUMS
 
 TEMPERATURE = 1.8
 """Hot enough for slips: what one long answer loses by them, a vote wins back."""
@@ -66,7 +66,7 @@ def _rows(questions: list[np.ndarray], temperature: float, seed: int) -> Iterato
     number = seed << 40
     for mode in task.MODES:
         for numbers in questions:
-            prompt = tuple(chat(mode, task.question(numbers)))
+            prompt = tuple(SUMS.chat(mode, task.question(numbers)))
             for _ in range(DRAWS):
                 yield Draft(prompt, number, temperature, max_tokens=40)
                 number += 1

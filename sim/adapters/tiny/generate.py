@@ -11,14 +11,14 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from sim.adapters.tiny.model import Cache, Params, empty_cache, forward
-from sim.adapters.tiny.tokenizer import BOS, EOS, PAD, REPLY, UNKNOWN, USER, VOCABULARY, decode
+from sim.adapters.tiny.tokenizer import BOS, EOS, MARKERS, PAD, REPLY, SUMS, UNKNOWN, USER, Vocabulary
 
 PROMPTS, ROWS = 16, 64
 """Prompts and completions that are under way at a time."""
 MAX_PROMPT, CONTEXT = 48, 64
 """Most tokens of a prompt; of a prompt and its completion."""
-NEVER = np.isin(np.arange(len(VOCABULARY)), (PAD, BOS, USER, REPLY, UNKNOWN))
-"""Tokens that no completion holds."""
+NEVER = np.isin(np.arange(len(MARKERS)), (PAD, BOS, USER, REPLY, UNKNOWN))
+"""Which markers, the first tokens of every vocabulary, no completion holds."""
 
 
 class Draft(NamedTuple):
@@ -57,7 +57,7 @@ class Settings(NamedTuple):
     limits: Int[Array, " row"]
 
 
-def complete(params: Params, rows: list[Draft]) -> list[Generated]:
+def complete(params: Params, rows: list[Draft], vocabulary: Vocabulary = SUMS) -> list[Generated]:
     """Completions of up to `ROWS` rows with up to `PROMPTS` different prompts, in order."""
     places = {prompt: place for place, prompt in enumerate(dict.fromkeys(row.prompt for row in rows))}
     if len(rows) > ROWS or len(places) > PROMPTS:
@@ -77,12 +77,12 @@ def complete(params: Params, rows: list[Draft]) -> list[Generated]:
     )
     which = np.array([places[row.prompt] for row in filled], np.int32)
     written = np.asarray(_complete(params, prompts, which, settings))
-    return [_read(tokens) for tokens in written[: len(rows)]]
+    return [_read(tokens, vocabulary) for tokens in written[: len(rows)]]
 
 
-def _read(tokens: Int[np.ndarray, " token"]) -> Generated:
+def _read(tokens: Int[np.ndarray, " token"], vocabulary: Vocabulary) -> Generated:
     spent = int((tokens != PAD).sum())
-    return Generated(decode(tokens.tolist()), spent, "stop" if EOS in tokens else "length")
+    return Generated(vocabulary.decode(tokens.tolist()), spent, "stop" if EOS in tokens else "length")
 
 
 @jax.jit
@@ -114,7 +114,7 @@ def _complete(
 
 def choose(logits: Float[Array, "row vocabulary"], number: Int[Array, ""], settings: Settings) -> Int[Array, " row"]:
     """Token number `number` of each row: a draw by the Gumbel trick, from a stream of the row's own."""
-    logits = jnp.where(NEVER[None], -jnp.inf, logits)
+    logits = logits.at[:, np.flatnonzero(NEVER)].set(-jnp.inf)
     warmth = settings.temperature[:, None]
     ordered = jnp.sort(jax.nn.softmax(logits / jnp.maximum(warmth, 1e-6)), descending=True)
     before = jnp.cumsum(ordered, -1) - ordered

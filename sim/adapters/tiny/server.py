@@ -1,4 +1,4 @@
-"""An OpenAI-compatible HTTP server around the tiny model: /v1/chat/completions and /v1/models.
+"""An OpenAI-compatible HTTP server around a tiny model: /v1/chat/completions and /v1/models.
 
 n is honoured; choice i of a request with seed s is drawn with seed s + i, as vLLM does; usage is what was computed.
 Requests that are under way together share batches. What is not supported is refused, never ignored.
@@ -15,10 +15,9 @@ from typing import Any, NamedTuple
 
 from sim.adapters.tiny.generate import CONTEXT, MAX_PROMPT, PROMPTS, ROWS, Draft, Generated, complete
 from sim.adapters.tiny.model import Params
-from sim.adapters.tiny.tokenizer import chat
+from sim.adapters.tiny.tasks import SUMS, TinyTask
+from sim.adapters.tiny.tokenizer import Vocabulary
 
-MODEL = "tiny"
-"""The name of the model."""
 MAX_CHOICES, MAX_BODY = 1024, 2**20
 """Most choices of a request; most bytes of its body."""
 FIELDS = {"model", "messages", "n", "seed", "temperature", "top_p", "max_tokens", "max_completion_tokens", "stream"}
@@ -42,8 +41,8 @@ class Queued(NamedTuple):
 class Engine:
     """Makes completions in batches, on a thread of its own."""
 
-    def __init__(self, params: Params):
-        self.params = params
+    def __init__(self, params: Params, task: TinyTask = SUMS):
+        self.params, self.task = params, task
         self.waiting: deque[Queued] = deque()
         self.changed = threading.Condition()
         threading.Thread(target=self._work, daemon=True).start()
@@ -62,7 +61,8 @@ class Engine:
                 self.changed.wait_for(lambda: self.waiting)
                 batch = self._next()
             try:
-                for one, found in zip(batch, complete(self.params, [one.row for one in batch]), strict=True):
+                made = complete(self.params, [one.row for one in batch], self.task.vocabulary)
+                for one, found in zip(batch, made, strict=True):
                     one.found.set_result(found)
             except Exception as error:
                 for one in batch:
@@ -77,8 +77,8 @@ class Engine:
         return batch
 
 
-def read(body: Any) -> list[Draft]:
-    """The completions that a request asks for.
+def read(body: Any, task: TinyTask) -> list[Draft]:
+    """The completions that a request to the model of a task asks for.
 
     Raises:
         Refusal: it asks for something wrong or unsupported.
@@ -87,11 +87,11 @@ def read(body: Any) -> list[Draft]:
         raise Refusal(400, "the body must be a JSON object")
     for name in sorted(set(body) - FIELDS):
         raise Refusal(400, f"{name} is not supported")
-    if body.get("model") != MODEL:
-        raise Refusal(404, f"model is {body.get('model')!r}; the only model is {MODEL!r}", "model_not_found")
+    if body.get("model") != task.model:
+        raise Refusal(404, f"model is {body.get('model')!r}; the only model is {task.model!r}", "model_not_found")
     if body.get("stream"):
         raise Refusal(400, "stream must be false; replies come whole")
-    prompt = _prompt(body.get("messages"))
+    prompt = _prompt(body.get("messages"), task.vocabulary)
     n = _number(body, "n", 1, 1, MAX_CHOICES, int)
     seed = _number(body, "seed", secrets.randbits(62), 0, 2**63, int)
     temperature = _number(body, "temperature", 1.0, 0, 10, float)
@@ -112,7 +112,7 @@ def _number(body: dict[str, Any], name: str, default: Any, low: float | int, hig
     return kind(value)
 
 
-def _prompt(messages: Any) -> tuple[int, ...]:
+def _prompt(messages: Any, vocabulary: Vocabulary) -> tuple[int, ...]:
     """Tokens of the messages: at most one of the system, then one of the user."""
     try:
         roles = [message["role"] for message in messages]
@@ -121,7 +121,7 @@ def _prompt(messages: Any) -> tuple[int, ...]:
         raise Refusal(400, "messages must be a list of objects with role and content") from None
     if roles not in (["user"], ["system", "user"]) or not all(isinstance(text, str) for text in texts.values()):
         raise Refusal(400, "messages must be texts of the system, if any, and then of the user")
-    tokens = tuple(chat(texts.get("system", ""), texts["user"]))
+    tokens = tuple(vocabulary.chat(texts.get("system", ""), texts["user"]))
     if len(tokens) > MAX_PROMPT:
         said = f"the prompt has {len(tokens)} tokens; the model reads up to {MAX_PROMPT}"
         raise Refusal(400, said, "context_length_exceeded")
@@ -130,7 +130,7 @@ def _prompt(messages: Any) -> tuple[int, ...]:
 
 def reply(engine: Engine, body: Any) -> dict[str, Any]:
     """The chat completion that answers a request; raises `Refusal`."""
-    rows = read(body)
+    rows = read(body, engine.task)
     found = engine.submit(rows)
     choices = [
         {"index": i, "message": {"role": "assistant", "content": one.text}, "finish_reason": one.finish}
@@ -142,7 +142,7 @@ def reply(engine: Engine, body: Any) -> dict[str, Any]:
         "id": f"chatcmpl-{secrets.token_hex(8)}",
         "object": "chat.completion",
         "created": 0,
-        "model": MODEL,
+        "model": engine.task.model,
         "choices": choices,
         "usage": usage,
     }
@@ -162,7 +162,7 @@ class Handler(BaseHTTPRequestHandler):
         """The list of models."""
         if self.path != "/v1/models":
             return self._send(404, _error(f"no such path: {self.path}", "not_found"))
-        model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "iapo-testbed"}
+        model = {"id": self.engine.task.model, "object": "model", "created": 0, "owned_by": "iapo-testbed"}
         return self._send(200, {"object": "list", "data": [model]})
 
     def do_POST(self) -> None:
@@ -204,9 +204,9 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 128
 
 
-def serve(params: Params, host: str = "127.0.0.1", port: int = 0) -> Server:
+def serve(params: Params, host: str = "127.0.0.1", port: int = 0, task: TinyTask = SUMS) -> Server:
     """A server that listens; `serve_forever` answers. Port 0 takes any free port."""
-    handler = type("TinyHandler", (Handler,), {"engine": Engine(params)})
+    handler = type("TinyHandler", (Handler,), {"engine": Engine(params, task)})
     return Server((host, port), handler)
 
 

@@ -13,13 +13,13 @@ Slips are planted in the two passes of "check twice" (and not learnt: they carry
 There are 2,793 questions, and training meets nearly all. The steps are easy to learn; answering at once is not.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from sim.adapters.tiny.tokenizer import EOS, PAD, chat, encode
+from sim.adapters.tiny.tokenizer import EOS, PAD, SUMS
 
 DIRECT, STEPS, TWICE = "answer at once", "work step by step", "check twice"
 MODES = (DIRECT, STEPS, TWICE)
@@ -73,10 +73,15 @@ def batches(rng: np.random.Generator, plans: Mapping[str, Lessons]) -> tuple[Tra
 
 def batch(rng: np.random.Generator, mode: str, plan: Lessons) -> TrainingBatch:
     """Random training texts of one prompt."""
-    tokens = np.full((plan.rows, LENGTHS[mode] + 1), PAD, np.int32)
+    sizes = rng.choice(COUNTS, plan.rows, p=plan.chances)
+    return padded([example(rng, mode, draw(rng, int(size), plan.zeros)) for size in sizes], LENGTHS[mode])
+
+
+def padded(texts: Sequence[tuple[list[int], list[float]]], length: int) -> TrainingBatch:
+    """Training texts of one more than `length` tokens at most, and the weights of their tokens, as one batch."""
+    tokens = np.full((len(texts), length + 1), PAD, np.int32)
     weights = np.zeros(tokens.shape, np.float32)
-    for row, size in enumerate(rng.choice(COUNTS, plan.rows, p=plan.chances)):
-        text, counts = example(rng, mode, draw(rng, int(size), plan.zeros))
+    for row, (text, counts) in enumerate(texts):
         tokens[row, : len(text)] = text
         weights[row, : len(text)] = counts
     return TrainingBatch(tokens[:, :-1], tokens[:, 1:], weights[:, 1:])
@@ -84,7 +89,7 @@ def batch(rng: np.random.Generator, mode: str, plan: Lessons) -> TrainingBatch:
 
 def example(rng: np.random.Generator, mode: str, numbers: Int[np.ndarray, " number"]) -> tuple[list[int], list[float]]:
     """One training text, and the weight of each of its tokens in the loss."""
-    prompt = chat(mode, question(numbers))
+    prompt = SUMS.chat(mode, question(numbers))
     written, counts = answer(rng, mode, numbers)
     return prompt + written, [0.0] * len(prompt) + counts
 
@@ -94,12 +99,12 @@ def answer(rng: np.random.Generator, mode: str, numbers: Int[np.ndarray, " numbe
     right, _ = one_pass(rng, numbers, slip=0.0)
     total = int(numbers.sum() % MODULUS)
     if mode != TWICE:
-        written = [*encode(right if mode == STEPS else str(total)), EOS]
+        written = [*SUMS.encode(right if mode == STEPS else str(total)), EOS]
         return written, [1.0] * len(written)
     first, first_counts = one_pass(rng, numbers)
     second, second_counts = one_pass(rng, numbers)
-    end = [*encode(f"ok {total}" if first[-1] == second[-1] else f"no {right} ; {total}"), EOS]
-    written = [*encode(f"{first} ; {second}"), *end]
+    end = [*SUMS.encode(f"ok {total}" if first[-1] == second[-1] else f"no {right} ; {total}"), EOS]
+    written = [*SUMS.encode(f"{first} ; {second}"), *end]
     return written, [*first_counts, 1.0, *second_counts] + [1.0] * len(end)
 
 

@@ -1,9 +1,9 @@
-"""Trains the tiny model: `python -m sim.adapters.tiny.train`; stop it at any time, the same command goes on.
+"""Trains a tiny model: `python -m sim.adapters.tiny.train --task sums`; stop it at any time, the same command goes on.
 
 Matrices inside the layers learn by Muon (Jordan, 2024: momentum, made nearly orthogonal by five Newton-Schulz steps),
 all else by Adam; the rate warms up and falls in a line. Batch b is drawn with the seed (seed, b), so that a run that
-was stopped ends with the same weights, up to rounding. The committed weights came of this recipe in two parts, up to
-step `TURN` and from there: 292 core-seconds at 2.5 GHz, two compilations included.
+was stopped ends with the same weights, up to rounding. The committed weights of the sums came of this recipe in two
+parts, up to step `TURN` and from there: 292 core-seconds at 2.5 GHz, two compilations included.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,16 +20,15 @@ import numpy as np
 import typer
 from jaxtyping import Array, Float, Int
 
-from sim.adapters.tiny import task, weights
+from sim.adapters.tiny import notes, task, weights
 from sim.adapters.tiny.model import Params, forward, init
-from sim.adapters.tiny.tokenizer import VOCABULARY
+from sim.adapters.tiny.tokenizer import SUMS, Vocabulary
 from sim.writing import write_whole
 
 MUON_RATE, ADAM_RATE = 0.02, 0.003
 MUON_DECAY, ADAM_DECAYS = 0.95, (0.9, 0.98)
-WARM_UP, FALL, STEPS = 50, 3000, 2100
-"""Steps over which the rate rises, and after which it would be zero; steps of the run, which ends where answering at
-once knows the sums of two and three numbers and a part of those of four: the rest is for the other prompts to show."""
+WARM_UP = 50
+"""Steps over which the rate rises."""
 TURN = 1350
 MIXED = (0.2, 0.3, 0.5)
 FIRST = {task.DIRECT: task.Lessons(32, MIXED), task.STEPS: task.Lessons(16, MIXED), task.TWICE: task.Lessons(16, MIXED)}
@@ -39,6 +38,52 @@ LATER = {
     task.TWICE: task.Lessons(8, MIXED),
 }
 """Texts of a step, up to step `TURN` and after it: first the steps, then sums of three at once, which take longer."""
+NOTES: dict[str, int] = dict.fromkeys(notes.MODES, 16)
+"""Texts of a step of the notes."""
+
+
+class Recipe(NamedTuple):
+    """Training of one task.
+
+    Attributes:
+        modes: the prompts.
+        batches: training texts of a step, by its generator and number.
+        vocabulary, hidden: tokens of the model, and width of its feed-forward layers.
+        steps, fall: steps of the run, and after which the rate would be zero.
+        weights: the file that comes with the project.
+    """
+
+    modes: tuple[str, ...]
+    batches: Callable[[np.random.Generator, int], tuple[task.TrainingBatch, ...]]
+    vocabulary: Vocabulary
+    hidden: int
+    steps: int
+    fall: int
+    weights: Path
+
+
+RECIPES = {
+    "sums": Recipe(
+        task.MODES,
+        lambda rng, number: task.batches(rng, FIRST if number <= TURN else LATER),
+        SUMS,
+        hidden=320,
+        steps=2100,
+        fall=3000,
+        weights=weights.SUMS,
+    ),
+    "notes": Recipe(
+        notes.MODES,
+        lambda rng, number: notes.batches(rng, NOTES),
+        notes.VOCABULARY,
+        hidden=192,
+        steps=1200,
+        fall=1200,
+        weights=weights.NOTES,
+    ),
+}
+"""Sums end where answering at once knows those of two and three numbers and a part of those of four: the rest is for
+the other prompts to show."""
 
 
 class TrainingState(NamedTuple):
@@ -49,9 +94,9 @@ class TrainingState(NamedTuple):
     second: Params
 
 
-def start(seed: int) -> TrainingState:
+def start(recipe: Recipe, seed: int) -> TrainingState:
     """Fresh weights and moments of zero."""
-    params = init(jax.random.key(seed), len(VOCABULARY))
+    params = init(jax.random.key(seed), len(recipe.vocabulary.tokens), hidden=recipe.hidden)
     zeros = jax.tree.map(jnp.zeros_like, params)
     return TrainingState(params, zeros, zeros)
 
@@ -114,29 +159,30 @@ def orthogonal(matrices: Float[Array, "layer rows columns"]) -> Float[Array, "la
     return x
 
 
-def rate(number: int) -> float:
-    """Part of the full learning rate at a step."""
-    return max(0.0, min(1.0, number / WARM_UP, (FALL + 1 - number) / FALL))
+def rate(number: int, fall: int) -> float:
+    """Part of the full learning rate at a step; after step `fall` it is zero."""
+    return max(0.0, min(1.0, number / WARM_UP, (fall + 1 - number) / fall))
 
 
-def train(steps: int, seed: int, out: Path, report: Callable[[str], None]) -> None:
+def train(name: str, steps: int, seed: int, out: Path, report: Callable[[str], None]) -> None:
     """Train to the end, or go on from the checkpoint beside `out`, saying how far it is; write the weights to `out`."""
+    recipe = RECIPES[name]
     saved = out.with_name(f"{out.stem}.seed{seed}.checkpoint.npz")
-    state, number, seconds, recent = resume(saved) if saved.exists() else (start(seed), 0, 0.0, None)
+    state, number, seconds, recent = resume(saved) if saved.exists() else (start(recipe, seed), 0, 0.0, None)
     used = time.process_time()
     while number < steps:
         number += 1
-        batches = task.batches(np.random.default_rng([seed, number]), FIRST if number <= TURN else LATER)
-        state, found = step(state, batches, jnp.asarray(number), jnp.float32(rate(number)))
+        batches = recipe.batches(np.random.default_rng([seed, number]), number)
+        state, found = step(state, batches, jnp.asarray(number), jnp.float32(rate(number, recipe.fall)))
         recent = np.asarray(found) if recent is None else 0.98 * recent + 0.02 * np.asarray(found)
         if number % 25 == 0 or number == steps:
             spent = seconds + time.process_time() - used
             report(f"step {number} of {steps}: loss {recent.round(4)} nats, {spent:.0f} core-seconds")
             keep(saved, state, number, spent, recent)
-    recipe = f"python -m sim.adapters.tiny.train --steps {steps} --seed {seed}"
-    figures = dict(zip(task.MODES, map(float, recent.round(4)), strict=True)) if recent is not None else {}
+    command = f"python -m sim.adapters.tiny.train --task {name} --steps {steps} --seed {seed}"
+    figures = dict(zip(recipe.modes, map(float, recent.round(4)), strict=True)) if recent is not None else {}
     spent = f"{seconds + time.process_time() - used:.0f}"
-    weights.save(out, state.params, {"recipe": recipe, "loss": json.dumps(figures), "core_seconds": spent})
+    weights.save(out, state.params, {"recipe": command, "loss": json.dumps(figures), "core_seconds": spent})
     saved.unlink(missing_ok=True)
 
 
@@ -150,19 +196,25 @@ def resume(saved: Path) -> tuple[TrainingState, int, float, np.ndarray]:
     """Remains of a stopped run: state, steps done, core-seconds used, losses."""
     with np.load(saved) as held:
         number, seconds = held["notes"]
-        leaves: list[Any] = [jnp.asarray(held[f"arr_{place}"]) for place in range(len(held.files) - 2)]
-        return jax.tree.unflatten(jax.tree.structure(start(0)), leaves), int(number), float(seconds), held["recent"]
+        leaves = [jnp.asarray(held[f"arr_{place}"]) for place in range(len(held.files) - 2)]
+        recent = held["recent"]
+    each = len(Params._fields)
+    state = TrainingState(*(Params(*leaves[place : place + each]) for place in range(0, 3 * each, each)))
+    return state, int(number), float(seconds), recent
 
 
 def main() -> None:
     """Read the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=STEPS, help=f"updates (default: {STEPS})")
+    parser.add_argument("--task", choices=RECIPES, default="sums", help="what it learns (default: sums)")
+    parser.add_argument("--steps", type=int, help="updates (default: those of the task)")
     parser.add_argument("--seed", type=int, default=0, help="decides weights at the start and texts (default: 0)")
-    parser.add_argument("--out", type=Path, default=weights.WEIGHTS, help="file of the weights")
-    arguments = parser.parse_args()
+    parser.add_argument("--out", type=Path, help="file of the weights (default: those of the task)")
+    given = parser.parse_args()
+    recipe = RECIPES[given.task]
+    steps = recipe.steps if given.steps is None else given.steps
     try:
-        train(arguments.steps, arguments.seed, arguments.out, typer.echo)
+        train(given.task, steps, given.seed, given.out or recipe.weights, typer.echo)
     except KeyboardInterrupt:
         sys.exit("stopped; the same command goes on from the last line shown")
 

@@ -13,8 +13,8 @@ import numpy as np
 from sim.adapters.tiny.model import Params
 from sim.writing import write_whole
 
-WEIGHTS = Path(__file__).with_name("weights.safetensors")
-"""The weights that come with the project."""
+SUMS, NOTES = (Path(__file__).with_name(name) for name in ("weights.safetensors", "notes.safetensors"))
+"""The weights that come with the project, by task."""
 
 
 def save(path: Path, params: Params, notes: Mapping[str, str]) -> None:
@@ -31,7 +31,7 @@ def save(path: Path, params: Params, notes: Mapping[str, str]) -> None:
     write_whole(path, lambda file: file.write(b"".join([len(text).to_bytes(8, "little"), text, *parts])))
 
 
-def load(path: Path = WEIGHTS) -> tuple[Params, dict[str, str]]:
+def load(path: Path = SUMS) -> tuple[Params, dict[str, str]]:
     """Weights, and the notes stored with them.
 
     Raises:
