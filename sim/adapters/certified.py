@@ -65,7 +65,7 @@ def run_evidence(live: Session[Config], items: Sequence[Item], costs: Costs | No
     async def read() -> None:
         for p, prompt in enumerate(config.prompts):
             for x, item in enumerate(items):
-                cell = cell_of("tune", config.endpoint, prompt, item.text, item.fields)
+                cell = cell_of("tune", config.endpoint_of(prompt), prompt, item.text, item.fields)
                 if not have.get(cell.digest):
                     continue
                 draws, parts = await journal.draws(cell, 0, 2**31), []
