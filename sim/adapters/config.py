@@ -99,8 +99,8 @@ def _config(
         if endpoints[name].batch is not None and direct is not None:
             raise top.wrong(
                 f"{endpoint_tables.place_of(name)}.mode",
-                f"is 'batch', but prompts are asked one by one at {endpoint_tables.place_of(direct)}, and so is its judge; "
-                "use 'sync', or 'batch' for both",
+                f"is 'batch', but prompts are asked one by one at {endpoint_tables.place_of(direct)}, and so is their "
+                "judge; use 'sync', or 'batch' for both",
             )
     asked = {(prompt.endpoint, prompt.model) for prompt in prompts} | set(judges)
     endpoints = endpoint_tables.asked_of(endpoints, asked, top, every_field)

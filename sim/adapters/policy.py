@@ -1,6 +1,6 @@
 """The answer of a live run as a file that a service can load, and one query answered with it.
 
-A policy file is JSON: schema ("iapo-policy"), version (2), all that answering takes (endpoint, prompts with their
+A policy file is JSON: schema ("iapo-policy"), version (2), all that answering takes (endpoints, prompts with their
 decoding, prices, objectives and scorers), and per context its weights, the arm with its value, and how sure that is
 (statements). It holds no secret: the key's environment variable is named, the key is not there.
 """

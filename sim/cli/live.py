@@ -368,6 +368,10 @@ def _show_result(run: "Config", result: "RunResult", spent: "Amount", charged: "
     both = [(one.chosen.value, one.runner_up.value) for one in result.choices if one.runner_up is not None]
     if any(second > first for first, second in both if first is not None and second is not None):
         caption += " A runner-up may be above the chosen arm: values are of all pulls, the algorithm has its own rule."
+    if len(run.endpoints) > 1:
+        at = {prompt.name: prompt.endpoint for prompt in run.prompts}
+        asked = ", ".join(f"{at[one.chosen.prompt]} ({one.context})" for one in result.choices)
+        caption += f" Endpoints of the chosen: {asked}."
     console.print()
     so_far = "" if result.stopped is None else " so far (a cap stopped the run)"
     common.show(console, f"{run.name}: the policy{so_far}", columns, rows, caption)

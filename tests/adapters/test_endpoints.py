@@ -27,7 +27,7 @@ from sim.adapters.paid.sampler import Ending, Sampler, consecutive
 from sim.adapters.run_file.settings import Caps, Concurrency, Endpoint, Prompt
 from sim.adapters.scoring import Item
 from sim.adapters.wire.protocol import Offline
-from sim.adapters.wire.retry import Stopped, real_clock
+from sim.adapters.wire.retry import real_clock
 from sim.envs import files
 
 pytest.importorskip("openai", reason="the extra [llm] is not installed")
@@ -67,6 +67,8 @@ def tuned(two: Two) -> Path:
     """The policy of a tuning run."""
     done = iapo("tune", two.file, "--yes")
     assert done.exit_code == 0, done.output
+    assert "3 prompts at 2 endpoints" in " ".join(done.output.split())
+    assert "Endpoints of the chosen: far (cost 0), near (cost 3000)." in " ".join(done.output.split())
     return two.out / "policy.json"
 
 
@@ -283,8 +285,8 @@ def test_a_slow_endpoint_holds_up_no_other():
     """All requests to the one hang until the last of the other is answered. Seen to fail with one queue for both."""
     line = SimpleNamespace(endpoint=SimpleNamespace(concurrency=Concurrency(1, 1, 1)))
     sampler: Any = SimpleNamespace(stopping=None, at=lambda name: line)
-    names = ["near"] * 8 + ["far"] * 8
-    wants: list[Any] = [SimpleNamespace(prompt=Prompt("p", endpoint=name)) for name in names]
+    names, endpoints = ["near"] * 8 + ["far"] * 8, {name: Endpoint(f"http://{name}/v1") for name in ("near", "far")}
+    wants = consecutive("tune", endpoints, [Prompt("p", endpoint=name) for name in names], [Item("q")], 1, 0)
 
     async def run() -> None:
         over = asyncio.Event()
@@ -320,13 +322,13 @@ def test_a_batch_that_waits_for_room_ends_when_the_other_is_left_to_the_next_pro
         await ledger.reserve(Amount(8), "batch")
 
     samplers["near"].fetch, samplers["far"].fetch = near, far
-    prompts = [Prompt("p", endpoint=name) for name in ("far", "near")]
+    prompts = [Prompt("p", endpoint=name) for name in ("near", "far")]
     wants = consecutive("tune", endpoints, prompts, [Item("q")], 8, 0)
 
     async def run() -> None:
         async with asyncio.timeout(10):
             await EndpointSamplers(samplers).gather(wants)
 
-    with loop, pytest.raises(Stopped, match="completions is 10, and the next batch could exceed it"):
+    with loop, pytest.raises(Waiting, match="run this program"):
         loop.run(run())
     journal.close()

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from sim import mistakes, origins
+from sim.adapters.paid.by_endpoint import EndpointSamplers
 from sim.adapters.paid.entries import Asked, Draw
 from sim.adapters.paid.journal import Journal
-from sim.adapters.paid.by_endpoint import EndpointSamplers
 from sim.adapters.paid.sampler import REFUSED, Want
 from sim.adapters.run_file.settings import Objective
 from sim.adapters.scoring import OK, UNREADABLE, Item, Scored, Scorer
