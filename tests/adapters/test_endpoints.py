@@ -75,8 +75,7 @@ def tuned(two: Two) -> Path:
 def test_a_run_on_two_endpoints_from_plan_to_answer(two: Two):
     """One budget, one journal: each server is charged for what it billed, at its own prices; no key is in any file.
 
-    The dear one is chosen where costs weigh nothing, the cheap one where they do. Seen to fail with the prices of the
-    first endpoint for both, with the key of the first for both, and where a client hides its own key alone.
+    The dear one is chosen where costs weigh nothing, the cheap one where they do.
     """
     policy = tuned(two)
     journal = two.out / "journal.sqlite"
@@ -111,7 +110,7 @@ def test_a_run_on_two_endpoints_from_plan_to_answer(two: Two):
 
 
 def test_a_policy_needs_the_keys_of_the_endpoints_that_it_chose(two: Two, monkeypatch: pytest.MonkeyPatch):
-    """Seen to fail where every endpoint of the file needs one."""
+    """Not that of an endpoint which only a runner-up or the single best prompt has."""
     policy = tuned(two)
     made = json.loads(policy.read_text())
     made["policy"]["cost 0"] = made["policy"]["cost 3000"]
@@ -157,7 +156,7 @@ def test_a_record_holds_the_costs_of_each_endpoint(two: Two):
 
 
 def test_a_journal_tells_endpoints_apart(two: Two):
-    """Seen to fail without the column."""
+    """Both addresses are listed; every completion of an export has its own."""
     tuned(two)
     shown = " ".join(iapo("journal", "list", two.out).output.split())
     assert all(address.removeprefix("http://") in shown for address in (two.near_url, two.far_url))
@@ -170,7 +169,7 @@ def test_a_journal_tells_endpoints_apart(two: Two):
 
 
 def test_a_cap_on_money_holds_over_both_endpoints(two: Two):
-    """By hand: 400 completions at 0.0001 on average need 0.04. Seen to fail with a ledger for each endpoint."""
+    """By hand: 400 completions at 0.0001 on average need 0.04."""
     cap = 10**10
     two.file.write_text(f"{two.file.read_text()}[caps]\nmoney = {cap / 10**12}\n")
     done = iapo("tune", two.file, "--yes", "--accept-unreadable")
@@ -182,7 +181,7 @@ def test_a_cap_on_money_holds_over_both_endpoints(two: Two):
 
 
 def test_what_ends_the_run_at_one_endpoint_ends_it_at_the_other(two: Two, monkeypatch: pytest.MonkeyPatch):
-    """A wrong key; the other has 16 requests of the probe, one at a time. Seen to fail with an end for each sampler."""
+    """A wrong key; the other has 16 requests of the probe, one at a time."""
     monkeypatch.setenv("OTHER_TEST_KEY", KEY)
     two.near.delay = 0.2
     text = two.file.read_text().replace("start = 8, most = 8 }", "start = 1, most = 1 }\nmax_n = 1")
@@ -203,7 +202,7 @@ BATCH = 'mode = "batch"\nbatch = { poll = 0.001, max_requests = 20 }\ntimeout = 
 def test_batches_go_to_both_endpoints(two: Two, which: str):
     """Alone, both at a time, and beside one that is asked directly; the policy is that of a run without.
 
-    Seen to fail, of "both", where a batch's number is looked up and not taken: two had the same.
+    Of "both", batches that begin side by side have numbers of their own.
     """
     parts = two.file.read_text().split("[endpoints.far]")
     made = [

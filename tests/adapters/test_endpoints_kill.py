@@ -56,7 +56,7 @@ def campaign(calm: TinyCalm, folder: Path, kills: int, chance: int) -> int:
 
 
 def test_three_kills_on_two_endpoints_lose_nothing(calm: TinyCalm, tmp_path: Path):
-    """Seen to fail, of what was paid twice, where draws of the second endpoint are looked for under the first's."""
+    """The policy, all draws and the charges of each endpoint are those of the calm run, but for what was under way."""
     assert campaign(calm, tmp_path / "run", 3, 0) == 3
 
 
