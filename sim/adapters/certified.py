@@ -201,7 +201,8 @@ def evaluated(config: Config, measured: Measured, pulls: int) -> QueryEvidence:
         for c, one in enumerate(config.contexts)
     ]
     completions = np.repeat(np.array([*measured.width.values()])[:, None], num_queries, axis=1)
-    return QueryEvidence(rewards, completions, tuple(contexts), np.stack([*measured.cost.values()]))
+    costs = np.stack([measured.cost[name] for name in measured.width])  # measured in another order
+    return QueryEvidence(rewards, completions, tuple(contexts), costs)
 
 
 def as_facts(advice: Advice, prompts: Sequence[str], text: str) -> dict[str, Any]:
