@@ -76,7 +76,7 @@ def test_the_example_can_be_loaded_and_names_every_key(tmp_path: Path):
     assert run.name == "capitals"
     assert run.objectives[0].scorer.answer("It is so. Answer: Paris.") == "Paris"
     assert set(keys(json_schema())) <= set(re.findall(r"\w+", text))
-    assert set(tomllib.loads(text)) == set(json_schema()["properties"])
+    assert {*tomllib.loads(text), "endpoints"} == set(json_schema()["properties"])
 
 
 def keys(schema: Any) -> Iterator[str]:
@@ -93,7 +93,8 @@ def test_the_schema_says_limits_words_meanings_and_options():
     """Seen to fail without the comments of the example, and with options of one scorer allowed to another."""
     schema = json_schema()
     assert len(set(keys(schema))) > 60
-    assert schema["required"] == ["strategy", "endpoint", "objectives", "prompts", "queries", "contexts", "tune"]
+    assert schema["required"] == ["strategy", "objectives", "prompts", "queries", "contexts", "tune"]
+    assert schema["oneOf"] == [{"required": ["endpoint"]}, {"required": ["endpoints"]}]
     tables = schema["$defs"]
     endpoint = tables["EndpointTable"]
     assert not endpoint["additionalProperties"]

@@ -51,6 +51,8 @@ def check(top: TomlTable) -> None:
         known = {one.name for one in fields(RunFile)}
         raise top.wrong("endpoint", missing("endpoint", top.content.keys() - known))
     several = top.content.get("endpoints")
+    if isinstance(several, dict) and not any(isinstance(one, dict) for one in several.values()):
+        raise top.wrong("endpoint", missing("endpoint", ["endpoints"]))
     for name in several if isinstance(several, dict) else ():
         try:
             NAME.check(name)
