@@ -45,7 +45,7 @@ def asked(run: Config, count: int) -> tuple[list[Draw], Amount, list[float]]:
             waits.append(seconds)
 
         secrets = Secrets(run.dot_env)
-        key = secrets.key(run.endpoint.key_variable, "endpoint.key_variable")
+        key = secrets.key(run.endpoints[""].key_variable, "endpoint.key_variable")
         journal, client = Journal(":memory:"), OpenAIClient(run.endpoints[""], key, secrets.values)
         ledger = Ledger(None, Amount())
         clock = Clock(lambda: 0.0, wait, random.Random(0))
