@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from sim.adapters import config
 from sim.adapters import policy as files
+from sim.adapters.paid.by_endpoint import EndpointSamplers
 from sim.adapters.paid.entries import Draw
-from sim.adapters.paid.sampler import Sampler, Want, cell_of
+from sim.adapters.paid.sampler import Want, cell_of
 from sim.adapters.policy import PolicyFile
 from sim.adapters.run_file.prompts import Prompt
 from sim.adapters.run_file.settings import Asking, Context
@@ -76,7 +77,10 @@ def settings(policy: PolicyFile, may_import: Trust) -> Asking:
         raise ValueError("best of N needs scores of completions whose right answer is not known; this scorer has none")
     weights = (tuple(itertools.compress(one.weights, used)) for one in run.contexts)
     contexts = tuple(replace(one, weights=own) for one, own in zip(run.contexts, weights, strict=True))
-    return replace(run, objectives=objectives, contexts=contexts)
+    asked = {policy.prompts[one.chosen.prompt].endpoint for one in policy.choices.values()}
+    asked |= {one.scorer.requests.endpoint for one in objectives}
+    endpoints = {name: one for name, one in run.endpoints.items() if name in asked}  # others need no key
+    return replace(run, objectives=objectives, contexts=contexts, endpoints=endpoints)
 
 
 def question(
@@ -126,11 +130,11 @@ def _fields(prompt: Prompt, given: Mapping[str, str], option: str) -> tuple[tupl
 
 def want_of(run: Asking, asked: Question, stream: str = STREAM, first: int = 0) -> Want:
     """The draws that a question takes, numbered from `first` in their cell."""
-    cell = cell_of(stream, run.endpoint, asked.prompt, asked.item.text, asked.item.fields)
+    cell = cell_of(stream, run.endpoint_of(asked.prompt), asked.prompt, asked.item.text, asked.item.fields)
     return Want(asked.prompt, cell, first, asked.scale, asked.seed)
 
 
-async def answered(live: Session, sampler: Sampler, asked: Question, want: Want) -> LiveAnswer:
+async def answered(live: Session, sampler: EndpointSamplers, asked: Question, want: Want) -> LiveAnswer:
     """Ask a question and make one answer of its completions.
 
     Raises:

@@ -65,7 +65,7 @@ def run_evidence(live: Session[Config], items: Sequence[Item], costs: Costs | No
     async def read() -> None:
         for p, prompt in enumerate(config.prompts):
             for x, item in enumerate(items):
-                cell = cell_of("tune", config.endpoint, prompt, item.text, item.fields)
+                cell = cell_of("tune", config.endpoint_of(prompt), prompt, item.text, item.fields)
                 if not have.get(cell.digest):
                     continue
                 draws, parts = await journal.draws(cell, 0, 2**31), []
@@ -201,7 +201,8 @@ def evaluated(config: Config, measured: Measured, pulls: int) -> QueryEvidence:
         for c, one in enumerate(config.contexts)
     ]
     completions = np.repeat(np.array([*measured.width.values()])[:, None], num_queries, axis=1)
-    return QueryEvidence(rewards, completions, tuple(contexts), np.stack([*measured.cost.values()]))
+    costs = np.stack([measured.cost[name] for name in measured.width])  # measured in another order
+    return QueryEvidence(rewards, completions, tuple(contexts), costs)
 
 
 def as_facts(advice: Advice, prompts: Sequence[str], text: str) -> dict[str, Any]:

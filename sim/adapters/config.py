@@ -1,10 +1,9 @@
 """Reading a run's configuration from TOML; a bad one is refused in full, before the first request."""
 
 import itertools
-import json
 import os.path  # whose questions any text may be asked, however long it is
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,24 +11,21 @@ from sim import plugins
 from sim.adapters import trust
 from sim.adapters.policy import PolicyFile
 from sim.adapters.run_file import candidates, presets
+from sim.adapters.run_file import endpoints as endpoint_tables
 from sim.adapters.run_file.kinds import number, numbers
 from sim.adapters.run_file.settings import (
     MONEY,
     AnsweringFile,
     Asking,
-    BatchOptions,
     Caps,
     CapsTable,
-    Concurrency,
     Config,
     Context,
     ContextGrid,
     ContextTable,
     Endpoint,
-    EndpointTable,
     Objective,
     ObjectiveTable,
-    PriceList,
     Prices,
     Prompt,
     QueryFile,
@@ -43,14 +39,12 @@ from sim.constants import AGGREGATES, MAX_ANSWERS
 if TYPE_CHECKING:
     from sim.core import Algorithm
 
-SOURCE = ("strategy", "tie", "endpoint", "objectives", "cost", "tune")
-"""Keys that a policy carries along as they are: what answering a query needs, and what its values mean."""
+SOURCE = ("strategy", "tie", "objectives", "cost", "tune")
+"""Keys that a policy carries along as they are, beside endpoints: for answering, and for what its values mean."""
 _NEAR = 1.1e-5
 """Largest error of probabilities in their sum."""
-ANSWERING = ("strategy", "tie", "endpoint", "objectives")
+ANSWERING = ("strategy", "tie", "endpoint", "endpoints", "objectives")
 """Those that answering a query needs."""
-PRICED = ("prompt", "completion")
-"""Tokens that have prices."""
 DOT_ENV = ".env"
 """Name of the file beside a run file that may hold keys."""
 
@@ -93,15 +87,26 @@ def _config(
     """The run that a content stands for; `every_field` refuses listed fields that no prompt has a slot for."""
     content = presets.expanded(TomlTable(path, "", content))
     top = TomlTable(path, "", content)
+    endpoint_tables.check(top)
     made = top.fill(RunFile)
-    beside = path.resolve().parent
-    endpoint = _endpoint(top, made.endpoint)
-    prompts = candidates.read(top, made.prompts, made.endpoint, made.queries, every_field)
+    beside, tables = path.resolve().parent, endpoint_tables.tables(made)
+    endpoints = endpoint_tables.read(top, tables)
+    prompts = candidates.read(top, made.prompts, tables, made.queries, every_field)
     objectives = _objectives(top, made, may_import)
-    judges = _judges(objectives)
-    prices = _prices(top, made.prices, {prompt.model for prompt in prompts} | set(judges))
-    if made.cost.measure == "money" and not any(price.prompt or price.completion for price in prices.values()):
-        raise top.wrong("cost.measure", "is 'money', but [prices] names no price above 0")
+    judges = _judges(top, objectives, endpoints)
+    for name, _ in judges:
+        direct = next((one.endpoint for one in prompts if endpoints[one.endpoint].batch is None), None)
+        if endpoints[name].batch is not None and direct is not None:
+            raise top.wrong(
+                f"{endpoint_tables.place_of(name)}.mode",
+                f"is 'batch', but prompts are asked one by one at {endpoint_tables.place_of(direct)}, and so is their "
+                "judge; use 'sync', or 'batch' for both",
+            )
+    asked = {(prompt.endpoint, prompt.model) for prompt in prompts} | set(judges)
+    endpoints = endpoint_tables.asked_of(endpoints, asked, top, every_field)
+    lists = {name: one for name, one in endpoint_tables.price_lists(made).items() if name in endpoints}
+    prices = endpoint_tables.prices(top, lists, asked)
+    endpoint_tables.check_money(top, lists, prices, made.cost.measure == "money", made.caps.money is not None)
     probe = (made.cost.probe_queries, made.cost.probe_completions)
     scored = sum(one.scorer.requests.texts for one in objectives)
     rounds, probing = made.tune.budget * (1 + len(judges) + scored), len(prompts) * probe[0] * probe[1]
@@ -112,7 +117,7 @@ def _config(
         name=path.stem if made.name is None else made.name,
         out=_out(top, beside / (f"results/{path.stem}" if made.out is None else made.out)),
         seed=made.seed,
-        endpoint=endpoint,
+        endpoints=endpoints,
         prompts=prompts,
         prices=prices,
         queries=_queries(top, made.queries, beside, prompts),
@@ -125,21 +130,20 @@ def _config(
         max_scale=made.tune.max_scale,
         answers=made.tune.answers,
         caps=_caps(top, made.caps, rounds, probing),
-        source={"cost": {}} | {key: content[key] for key in SOURCE if key in content} | _endpoint_source(content),
+        source={"cost": {}} | {key: content[key] for key in SOURCE if key in content} | endpoint_tables.source(content),
         dot_env=beside / DOT_ENV,
         cost_measure=made.cost.measure,
-        currency=made.cost.currency,
+        currency=endpoint_tables.currency(top, lists, prices, made.cost.currency),
         prompt_tokens=made.cost.prompt_tokens,
         probe=probe,
     )
-    if config.caps.money is not None:
-        _check_prices(top, made.prices, prices)
-    if config.endpoint.batch is not None and config.algorithm.small_rounds:
-        raise top.wrong(
-            "tune.algorithm",
-            f"is {config.algorithm_text!r}, which pulls one arm or a few at a time; in batch mode every round is a "
-            "batch: use one with rounds, such as psst, or endpoint.mode 'sync'",
-        )
+    for name, endpoint in endpoints.items():
+        if endpoint.batch is not None and config.algorithm.small_rounds:
+            raise top.wrong(
+                "tune.algorithm",
+                f"is {config.algorithm_text!r}, which pulls one arm or a few at a time; in batch mode every round is a "
+                f"batch: use one with rounds, such as psst, or {endpoint_tables.place_of(name)}.mode 'sync'",
+            )
     config = replace(config, answers=_answers(top, config))
     if config.votes and config.queries.gold is None:
         raise top.wrong("queries.gold", "is missing; votes ('mv') need the column of the right answers")
@@ -182,17 +186,26 @@ def of_policy(policy: PolicyFile, may_import: Trust | None = None) -> Asking:
         if len(context.weights) != len(objectives):
             numbers = f"{len(context.weights)} numbers; expected {len(objectives)}, one for each objective"
             raise ValueError(f"{policy.file}: contexts.{context.name}.weights holds {numbers}")
-    models = {prompt.model for prompt in policy.prompts.values()} | set(_judges(objectives))
-    if not models <= set(policy.prices):
-        raise ValueError(f"{policy.file}: prices lack the model {min(models - set(policy.prices))!r}")
+    endpoint_tables.check(top)
+    endpoints = endpoint_tables.read(top, endpoint_tables.tables(made))
+    for name, prompt in policy.prompts.items():
+        if prompt.endpoint not in endpoints:
+            known = ", ".join(map(repr, endpoints))
+            raise ValueError(f"{policy.file}: prompts.{name}.endpoint is {prompt.endpoint!r}; known are {known}")
+    asked = {(prompt.endpoint, prompt.model) for prompt in policy.prompts.values()}
+    asked |= set(_judges(top, objectives, endpoints))
+    endpoints = endpoint_tables.asked_of(endpoints, asked, top, whole=False)
+    for name, model in sorted(asked):
+        if model not in policy.prices.get(name, {}):
+            raise ValueError(f"{policy.file}: prices lack the model {model!r}{name and f' of the endpoint {name!r}'}")
     return Asking(
         file=policy.file,
         name=policy.name,
         out=policy.file.resolve().parent,
         seed=0,
-        endpoint=replace(_endpoint(top, made.endpoint), batch=None),  # one query is not worth a batch
+        endpoints={name: replace(one, batch=None) for name, one in endpoints.items()},  # a query is not worth a batch
         prompts=tuple(policy.prompts.values()),
-        prices={model: Prices(*pair) for model, pair in policy.prices.items()},
+        prices={name: {model: Prices(*pair) for model, pair in policy.prices[name].items()} for name in endpoints},
         objectives=objectives,
         tie=made.tie,
         contexts=policy.contexts,
@@ -223,83 +236,37 @@ def of_tuning(policy: PolicyFile, may_import: Trust | None = None) -> tuple[Conf
     """
     path, may_import = Path(policy.config), may_import or trust.only()
     content, asked = read_toml(path, policy.file), of_policy(policy, may_import)
-    models = {prompt.model for prompt in asked.prompts} | set(_judges(asked.objectives))
-    prices = {}
-    for model in models:
-        prices[model] = {key: units * 10**6 / MONEY for key, units in asdict(asked.prices[model]).items()}
     prompts = [one.table() for one in asked.prompts]
     contexts = [asdict(one) | {"weights": list(one.weights)} for one in asked.contexts]
-    held = {"prompts": prompts, "contexts": contexts, "prices": {"models": prices}}
-    kept = {key: value for key, value in content.items() if key != "tie"}  # a policy without it has the default
+    held = {"prompts": prompts, "contexts": contexts} | _priced(policy.source, asked)
+    gone = ("tie", "endpoint", "endpoints", "prices")  # a policy without a tie has the default
+    kept = {key: value for key, value in content.items() if key not in gone}
     run, now = _config(path, kept | policy.source | held, may_import, False), _config(path, content, may_import)
-    changed = [
+    changed = [] if run.endpoints.items() <= now.endpoints.items() else ["endpoint"]
+    changed += [
         name
-        for name in ("endpoint", "objectives", "tie", "contexts", "cost_measure", "prompt_tokens", "max_scale")
+        for name in ("objectives", "tie", "contexts", "cost_measure", "prompt_tokens", "max_scale")
         if getattr(run, name) != getattr(now, name)
     ]
     changed += [] if set(run.prompts) <= set(now.prompts) else ["prompts"]
-    changed += [] if run.prices.items() <= now.prices.items() else ["prices"]
+    same = (own.items() <= now.prices.get(name, {}).items() for name, own in run.prices.items())
+    changed += [] if all(same) else ["prices"]
     # By default caps depend on the number of prompts.
     return replace(run, caps=now.caps, dot_env=_dot_env(policy)), changed
 
 
-def _endpoint(top: TomlTable, made: EndpointTable) -> Endpoint:
-    url = made.base_url.rstrip("/")
-    if url.endswith("/chat/completions"):
-        raise top.wrong("endpoint.base_url", f"is {made.base_url!r}; leave out /chat/completions")
-    if made.deadline < made.timeout:
-        short = f"is {made.deadline:g} s, below the timeout of one request ({made.timeout:g} s)"
-        raise top.wrong("endpoint.deadline", short)
-    low, high = made.concurrency.least, made.concurrency.most
-    start = min(max(16, low), high) if made.concurrency.start is None else made.concurrency.start
-    if not low <= start <= high:
-        between = f"is {start}; it must lie between least ({low}) and most ({high})"
-        raise top.wrong("endpoint.concurrency.start", between)
-    ours = {"model", "messages", "n", "seed", "stream", "temperature", "top_p", "max_tokens", "max_completion_tokens"}
-    for key in sorted((ours | {made.seed_field}) & set(made.extra)):
-        raise top.wrong(f"endpoint.extra.{key}", "is set by other keys of this file; it cannot be an extra field")
-    try:
-        json.dumps(made.extra, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise top.wrong("endpoint.extra", f"holds what no JSON request can carry ({error})") from None
-    if made.mode == "sync" and top.content["endpoint"].get("batch"):
-        raise top.wrong("endpoint.batch", "is for mode 'batch', but the mode is 'sync'")
-    batch = (made.batch or BatchOptions()) if made.mode == "batch" else None
-    own = {one.name: getattr(made, one.name) for one in fields(Endpoint)}
-    return Endpoint(**own | {"base_url": url, "concurrency": Concurrency(start, low, high), "batch": batch})
-
-
-def _endpoint_source(content: dict[str, Any]) -> dict[str, Any]:
-    """The endpoint for a policy: its keys, which a preset stands for, and not the preset, which may change."""
-    return {"endpoint": {key: value for key, value in content["endpoint"].items() if key != "preset"}}
-
-
-def _prices(top: TomlTable, made: PriceList, models: set[str]) -> dict[str, Prices]:
-    """Prices of every model: the table's own, or those of the model's own table inside it."""
-    for model in made.models:
-        if model not in models:
-            known = ", ".join(sorted(models))
-            raise top.wrong(f"prices.models.{model}", f"is no model of a prompt; those are {known}")
-    return {model: Prices(*(_price(made, model, key) or 0 for key in PRICED)) for model in sorted(models)}
-
-
-def _price(made: PriceList, model: str, key: str) -> int | None:
-    """The price of a model's tokens of a kind, None where none is named."""
-    own = getattr(made.models.get(model, made), key)
-    return getattr(made, key) if own is None else own
-
-
-def _check_prices(top: TomlTable, made: PriceList, prices: dict[str, Prices]) -> None:
-    """Refuse a cap on money that some tokens would not count against."""
-    for model, key in itertools.product(sorted(prices), PRICED):
-        if _price(made, model, key) is None:
-            raise top.wrong(
-                "caps.money",
-                f"is set, but [prices] names no price of a {key} token of {model!r}, so that nothing would count "
-                f"against the cap; give prices.{key} (0 where it is free)",
-            )
-    if not any(price.prompt or price.completion for price in prices.values()):
-        raise top.wrong("caps.money", "is set, but all [prices] are 0, so that nothing would count against the cap")
+def _priced(source: dict[str, Any], asked: Asking) -> dict[str, Any]:
+    """Tables of a policy's endpoints, of those that are asked, with the prices that it holds."""
+    lists: dict[str, Any] = {}
+    for name, own in asked.prices.items():
+        units = {model: asdict(price).items() for model, price in own.items()}
+        lists[name] = {"models": {model: {key: n * 10**6 / MONEY for key, n in one} for model, one in units.items()}}
+    if endpoint_tables.ONLY in lists:
+        return {"prices": lists[endpoint_tables.ONLY]}
+    held = source["endpoints"]
+    return {
+        "endpoints": {name: held[name] | {"prices": held[name].get("prices", {}) | one} for name, one in lists.items()}
+    }
 
 
 def _queries(top: TomlTable, made: QueryFile, beside: Path, prompts: Sequence[Prompt]) -> QueryFile:
@@ -341,9 +308,23 @@ def _objectives(top: TomlTable, made: AnsweringFile, may_import: Trust) -> tuple
     return tuple(found)
 
 
-def _judges(objectives: Sequence[Objective]) -> list[str]:
-    """Models that scorers ask, an entry for each completion that is asked of them about one completion."""
-    return [model for one in objectives for model in one.scorer.requests.models]
+def _judges(top: TomlTable, objectives: Sequence[Objective], endpoints: dict[str, Endpoint]) -> list[tuple[str, str]]:
+    """Endpoints and models that scorers ask, an entry for each completion that is asked of them about one completion.
+
+    Raises:
+        ValueError: a scorer names none of the endpoints.
+    """
+    found = []
+    for place, one in enumerate(objectives):
+        requests = one.scorer.requests
+        if requests.models and requests.endpoint not in endpoints:
+            said = f"is {requests.endpoint!r}" if requests.endpoint else "is missing"
+            known = ", ".join(filter(None, endpoints)) or "none: the one [endpoint] has no name"
+            raise top.wrong(
+                f"objectives[{place}].endpoint", f"{said}; its model is asked at one of them, known are {known}"
+            )
+        found += [(requests.endpoint, model) for model in requests.models]
+    return found
 
 
 def _contexts(top: TomlTable, made: ContextGrid | Sequence[ContextTable], size: int) -> tuple[Context, ...]:

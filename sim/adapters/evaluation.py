@@ -13,13 +13,12 @@ the server reported none for a query it is the prompt's mean over the others.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
 
-from sim.adapters.live import RunStep, in_parallel
+from sim.adapters.live import RunStep, in_parallel, jobs_of
 from sim.adapters.paid.sampler import REFUSED, Want, consecutive
 from sim.adapters.policy import PolicyFile
 from sim.adapters.run_file.settings import Config
@@ -124,7 +123,7 @@ def wants_of(live: Session, arms: RoleArms, items: Sequence[Item], pulls: int) -
     seed = live.seeds(STREAM, sum(counts) * len(items), sorted(width.items()), items)
     wants: list[Want] = []
     for prompt, count in zip(prompts, counts, strict=True):
-        wants += consecutive(STREAM, config.endpoint, [prompt], items, count, seed)
+        wants += consecutive(STREAM, config.endpoints, [prompt], items, count, seed)
         seed += count * len(items)
     return width, wants
 
@@ -163,7 +162,7 @@ def measure(
         report(RunStep(0, done, len(wants)))
 
     live.loop.run(live.reader.gather(live.sampler, wants, [*items] * (len(wants) // len(items))))
-    live.loop.run(in_parallel(iter([partial(one, place) for place in range(len(wants))]), live.sampler))
+    live.loop.run(in_parallel(jobs_of(wants, one), live.sampler))
     for place in np.flatnonzero(np.isnan(cost)).tolist():
         cost[place] = _cost(live, wants[place], wants)
     units, costs, odd = {}, {}, {}

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from sim.adapters.live import in_parallel
-from sim.adapters.paid.sampler import Sampler, Want
+from sim.adapters.paid.by_endpoint import EndpointSamplers
+from sim.adapters.paid.sampler import Want
 from sim.adapters.run_file.settings import Config
 from sim.adapters.scorers.judge import Judge
 from sim.adapters.scorers.reader import blank
@@ -77,12 +78,12 @@ def judges(config: Config) -> list[tuple[str, Judge]]:
     return [(name, judge) for name, judge in found if judge.probe]
 
 
-def orders_of(judge: Judge, sampler: Sampler) -> tuple[Judge, ...]:
+def orders_of(judge: Judge, sampler: EndpointSamplers) -> tuple[Judge, ...]:
     """A judge in the order of its template and, where there is one, in the other."""
     other = judge.other_order
     if other is None:
         return (judge,)
-    other.attach(sampler)
+    other.attach(sampler.at(judge.endpoint))
     return judge, other
 
 
@@ -129,7 +130,8 @@ async def _measured(live: Session[Config], asked: _Asked) -> ProbedJudge:
         scores[order, place] = np.nan if found.value is None else found.value
 
     try:
-        await in_parallel(iter([partial(one, *place) for place in np.ndindex(scores.shape)]), live.sampler)
+        jobs = iter([partial(one, *place) for place in np.ndindex(scores.shape)])
+        await in_parallel({asked.orders[0].endpoint: jobs}, live.sampler)
     finally:
         for other in asked.orders[1:]:
             await other.close()

@@ -10,9 +10,9 @@ pull among the numbers of the cell's draws when a place is first met, and a pull
 import asyncio
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -20,9 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from sim.adapters.evidence import Evidence
+from sim.adapters.paid.by_endpoint import EndpointSamplers
 from sim.adapters.paid.entries import Asked
 from sim.adapters.paid.journal import Journal
-from sim.adapters.paid.sampler import Sampler, Want, cell_of
+from sim.adapters.paid.sampler import Want, cell_of
 from sim.adapters.run_file.settings import Prompt
 from sim.adapters.scorers.reader import Reader
 from sim.adapters.scoring import Item, Scored
@@ -156,7 +157,7 @@ class Desk(NamedTuple):
 
     prompts: Sequence[Prompt]
     items: Sequence[Item]
-    sampler: Sampler
+    sampler: EndpointSamplers
     reader: Reader
     loop: asyncio.Runner
     stream: str
@@ -289,15 +290,15 @@ class Live:
         desk = self.desk
         prompt, query, scale, had = (int(part[pull]) for part in (pulls.prompt, pulls.query, pulls.scale, pulls.had))
         if (cell := cells.get((prompt, query))) is None:
-            item = desk.items[query]
-            cell = cell_of(desk.stream, desk.sampler.endpoint, desk.prompts[prompt], item.text, item.fields)
+            item, asked = desk.items[query], desk.prompts[prompt]
+            cell = cell_of(desk.stream, desk.sampler.at(asked.endpoint).endpoint, asked, item.text, item.fields)
             cells[prompt, query] = cell
         if had:
             first = self._kept[pulls.spot(pull)].first + had
         else:
             first = self.used[cell.digest]
             self.used[cell.digest] += scale if pulls.place[pull] < 0 else self._how.width
-        want = Want(desk.prompts[prompt], cell, first, scale - had, self._seed)
+        want = Want(asked, cell, first, scale - had, self._seed)
         self._seed += want.count
         return want
 
@@ -325,23 +326,33 @@ class Live:
             self.completions += want.count
             self._report(RunStep(self.rounds, done, len(wants), self.completions))
 
-        await in_parallel(map(partial(partial, one), range(len(wants))), self.desk.sampler)
+        await in_parallel(jobs_of(wants, one), self.desk.sampler)
 
 
-async def in_parallel(jobs: Iterator[Callable], sampler: Sampler) -> None:
-    """Run jobs, twice as many at a time as requests may be under way, so that reading delays no request.
+def jobs_of(wants: Sequence[Want], work: Callable[[int], Awaitable[Any]]) -> dict[str, Iterator[Callable]]:
+    """Jobs that do the work of every want, given its number, by the name of the endpoint that it asks."""
+    found: dict[str, list[Callable]] = {}
+    for place, want in enumerate(wants):
+        found.setdefault(want.prompt.endpoint, []).append(partial(work, place))
+    return {name: iter(own) for name, own in found.items()}
 
-    When one fails, or the user ends the run, nothing more is sent; what is under way is waited for, and kept, for a
-    while. What does not come is left as it is in the journal: perhaps billed.
+
+async def in_parallel(jobs: Mapping[str, Iterator[Callable]], sampler: EndpointSamplers) -> None:
+    """Run jobs of endpoints, of each twice as many at a time as requests may be under way there.
+
+    So reading delays no request, and no endpoint waits for another. When one fails, or the user ends the run, nothing
+    more is sent; what is under way is waited for, and kept, for a while. What does not come is left as it is in the
+    journal: perhaps billed.
     """
 
-    async def worker() -> None:
-        for job in jobs:
+    async def worker(own: Iterator[Callable]) -> None:
+        for job in own:
             if sampler.stopping is not None:
                 raise Stopped(sampler.stopping)
             await job()
 
-    tasks = [asyncio.create_task(worker()) for _ in range(2 * sampler.endpoint.concurrency.most)]
+    workers = [own for name, own in jobs.items() for _ in range(2 * sampler.at(name).endpoint.concurrency.most)]
+    tasks = [asyncio.create_task(worker(own)) for own in workers]
     try:
         done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
         failed = [error for task in done if (error := task.exception()) is not None]

@@ -6,7 +6,6 @@ what is under way is waited for there, and charged.
 """
 
 import asyncio
-import copy
 import itertools
 import os
 import sys
@@ -22,9 +21,9 @@ from sim.adapters import policy as files
 from sim.adapters import session as sessions
 from sim.adapters import trust
 from sim.adapters.answering import STREAM, LiveAnswer, Question, answered, question, settings, want_of
+from sim.adapters.paid.by_endpoint import EndpointSamplers
 from sim.adapters.paid.entries import Asked
 from sim.adapters.paid.ledger import Amount
-from sim.adapters.paid.sampler import Sampler
 from sim.adapters.policy import PolicyFile
 from sim.adapters.run_file.settings import MONEY, Asking, Caps, CapsTable
 from sim.adapters.run_file.toml_table import TomlTable
@@ -32,7 +31,6 @@ from sim.adapters.scorers.reader import blank
 from sim.adapters.scorers.rewards import RewardModel
 from sim.adapters.session import Session
 from sim.adapters.trust import Trust
-from sim.adapters.wire.openai_client import OpenAIClient
 from sim.adapters.wire.redact import Secrets
 from sim.adapters.wire.retry import Stopped
 
@@ -80,7 +78,7 @@ class LivePolicy:
         """
         policy = files.load(Path(path))
         run = replace(settings(policy, _trusted(trust)), caps=_caps(policy, caps))
-        Secrets(run.dot_env).key(run.endpoint.key_variable, "endpoint.key_variable")
+        sessions.connector(run, Secrets(run.dot_env))
         return cls(policy, run, None if journal is None else Path(journal))
 
     def __repr__(self) -> str:
@@ -241,13 +239,11 @@ class _Service:
                 ready.result().loop.get_loop().call_soon_threadsafe(self._over.set)
 
     def _work(self) -> None:
-        run, secrets = self._run, Secrets(self._run.dot_env)
+        run = self._run
         journal = ":memory:" if self._journal is None else str(self._journal)
         try:
-            key = secrets.key(run.endpoint.key_variable, "endpoint.key_variable")
-            with sessions.session(
-                run, lambda: OpenAIClient(run.endpoint, key, secrets.values), journal, run.caps is not None
-            ) as live:
+            connect = sessions.connector(run, Secrets(run.dot_env))
+            with sessions.session(run, connect, journal, run.caps is not None) as live:
                 live.loop.run(self._serve(live))
         except BaseException as error:
             if self.ready.done():
@@ -268,8 +264,8 @@ class _Service:
         Raises:
             Stopped: it cannot be answered.
         """
-        live.sampler.stopping = None  # a judgement that failed was one query's own
-        own = copy.copy(live.sampler)
+        live.sampler.ending.why = None  # a judgement that failed was one query's own
+        own = live.sampler.apart()
         task = asyncio.create_task(self._pull(live, own, asked))
         self._pulls.add(task)
         task.add_done_callback(self._ended)
@@ -287,7 +283,7 @@ class _Service:
         if not task.cancelled():
             task.exception()  # which nobody may be there to look at
 
-    async def _pull(self, live: Session, sampler: Sampler, asked: Question) -> LiveAnswer:
+    async def _pull(self, live: Session, sampler: EndpointSamplers, asked: Question) -> LiveAnswer:
         if self._journal is not None:  # draws have the numbers of their seeds: the same ones are asked for once
             want = want_of(self._run, asked, first=asked.seed)
             async with self._turns.setdefault(want.cell.digest, asyncio.Lock()):
@@ -324,6 +320,6 @@ def _caps(policy: PolicyFile, given: Mapping[str, float | int] | None) -> Caps |
         return None
     table = TomlTable(policy.file, "caps", dict(given))
     made = table.fill(CapsTable)
-    if made.money is not None and not any(map(any, policy.prices.values())):
+    if made.money is not None and not any(any(pair) for own in policy.prices.values() for pair in own.values()):
         raise table.wrong("money", "is set, but the policy's prices are 0, so that nothing would count against the cap")
     return Caps(sys.maxsize if made.completions is None else made.completions, made.tokens, made.money)

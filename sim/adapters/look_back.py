@@ -85,7 +85,7 @@ def oddities(
     whole: Counter[tuple[str, str]] = Counter()
     shown: dict[tuple[str, str, str], list[Example]] = {}
     known = {} if live is None else _known(journal, live, items)
-    for stream, _, prompt, query, _, name in journal.cells():
+    for stream, _, prompt, query, *_, name in journal.cells():
         draws = {number: Draw(text, finish) for number, _, finish, text in journal.draws_of(name)}
         whole[stream, prompt] += len(draws)
         unread: dict[int, list[str]] = {}
@@ -120,7 +120,7 @@ def _known(journal: Journal, live: Session[Config], items: Sequence[Item]) -> di
     for stream in {one[0] for one in journal.cells()} - ASKED_ABOUT:
         for prompt in run.prompts:
             for item in items:
-                cell = cell_of(stream, run.endpoint, prompt, item.text, item.fields)
+                cell = cell_of(stream, run.endpoint_of(prompt), prompt, item.text, item.fields)
                 found[cell.digest] = (cell, item)
     return found
 

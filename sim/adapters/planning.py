@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sim.adapters.judge_probe import ProbedJudge, judges, orders_of, wants_of
+from sim.adapters.paid.by_endpoint import EndpointSamplers
 from sim.adapters.paid.entries import Draw
 from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.ledger import Amount
-from sim.adapters.paid.sampler import Sampler, Want, cell_of
+from sim.adapters.paid.sampler import Want, cell_of
 from sim.adapters.run_file.settings import Asking, Caps, Config
 from sim.adapters.scorers.reader import blank, score_key
 from sim.adapters.scorers.rewards import RewardModel
@@ -107,7 +108,7 @@ def plan(
     spec: Spec,
     costs: Costs,
     items: Sequence[Item],
-    sampler: Sampler,
+    sampler: EndpointSamplers,
     probed: Sequence[ProbedJudge] = (),
 ) -> RunPlan:
     """The rounds of a dry run on random rewards, what they can cost at most, and what they will cost about.
@@ -137,7 +138,7 @@ def plan(
     return RunPlan(shown, worst, mean if measured else None, judged, kept, judgements, about)
 
 
-def rest(plan: RunPlan, config: Config, sampler: Sampler) -> tuple[Amount | None, Amount]:
+def rest(plan: RunPlan, config: Config, sampler: EndpointSamplers) -> tuple[Amount | None, Amount]:
     """Cost of the part of a plan that is not kept yet: as estimated, None without a probe; and at most."""
     kept = sampler.journal.num_draws("tune")
 
@@ -151,7 +152,7 @@ def rest(plan: RunPlan, config: Config, sampler: Sampler) -> tuple[Amount | None
     return about, share(plan.worst, config.budget)
 
 
-def check_cap(config: Config, probe: Need, items: Sequence[Item], sampler: Sampler) -> None:
+def check_cap(config: Config, probe: Need, items: Sequence[Item], sampler: EndpointSamplers) -> None:
     """Refuse, before the first round, a cap on completions that leaves the rounds too little.
 
     The rounds need what they spend of the budget in dry runs. A run that is in its rounds goes on: it may need less.
@@ -176,11 +177,11 @@ def check_cap(config: Config, probe: Need, items: Sequence[Item], sampler: Sampl
         )
 
 
-def bound(config: Config, items: Sequence[Item], sampler: Sampler) -> Amount:
+def bound(config: Config, items: Sequence[Item], sampler: EndpointSamplers) -> Amount:
     """The most that all rounds can cost without repeats: the budget times the dearest completion and its judgements."""
     longest = [max(items, key=lambda item: len(item.text.encode("utf-8", "replace")))]
     each = _largest(
-        sampler.worst(prompt, cell_of("plan", config.endpoint, prompt, item.text, item.fields), 1)
+        sampler.worst(prompt, cell_of("plan", config.endpoint_of(prompt), prompt, item.text, item.fields), 1)
         for prompt in config.prompts
         for item in (items if prompt.fields else longest)
     )
@@ -188,13 +189,13 @@ def bound(config: Config, items: Sequence[Item], sampler: Sampler) -> Amount:
     return whole.plus(_judgement_bound(config, items, sampler))
 
 
-def _judgement_bound(config: Config, items: Sequence[Item], sampler: Sampler) -> Amount:
+def _judgement_bound(config: Config, items: Sequence[Item], sampler: EndpointSamplers) -> Amount:
     """The most that judgements of all rounds can cost without repeats: the budget times the dearest."""
     dearest = _sum(_dearest(config, judge, items, sampler) for judge in _judges(config))
     return Amount(*(config.budget * part for part in dearest))
 
 
-def _dearest(config: Config, judge: Scorer, items: Sequence[Item], sampler: Sampler) -> Amount:
+def _dearest(config: Config, judge: Scorer, items: Sequence[Item], sampler: EndpointSamplers) -> Amount:
     """Largest cost of scoring one completion by a scorer that asks models."""
     text = JUDGED * max(prompt.max_tokens for prompt in config.prompts)
     return _largest(_judged(sampler, judge, item, text) for item in items)
@@ -202,12 +203,12 @@ def _dearest(config: Config, judge: Scorer, items: Sequence[Item], sampler: Samp
 
 def _likely_judgements(config: Config, probed: Sequence[ProbedJudge], completions: int) -> Amount | None:
     """Judgements of so many completions with the tokens that the probe measured; None where a judge was not."""
-    found = Amount()
+    found, asked_at = Amount(), {one.name: one.scorer.requests.endpoint for one in config.objectives}
     for one in probed:
         if one.tokens is None:
             return None
         before, after = (completions * tokens for tokens in one.tokens)
-        price = config.prices[one.model]
+        price = config.prices[asked_at[one.objective]][one.model]
         money = before * price.prompt + after * price.completion
         found = found.plus(Amount(completions, int(np.ceil(before + after)), int(np.ceil(money))))
     return found if len(probed) == len(_judges(config)) else None
@@ -291,14 +292,14 @@ def _wants(judge: Scorer, item: Item, completion: str) -> Sequence[Want]:
     return wants
 
 
-def _judged(sampler: Sampler, judge: Scorer, item: Item, completion: str) -> Amount:
+def _judged(sampler: EndpointSamplers, judge: Scorer, item: Item, completion: str) -> Amount:
     """Largest cost of scoring a completion by a scorer that asks models."""
     if isinstance(judge, RewardModel):
         return judge.worst(judge.texts(item.text, [completion]))
     return _sum(_each(sampler, want, want.count) for want in _wants(judge, item, completion))
 
 
-def _each(sampler: Sampler, want: Want, count: int) -> Amount:
+def _each(sampler: EndpointSamplers, want: Want, count: int) -> Amount:
     """Largest cost of some draws of a want, each asked for alone."""
     return Amount(*(count * part for part in sampler.worst(want.prompt, want.cell, 1)))
 
@@ -312,11 +313,12 @@ def _largest(amounts: Iterable[Amount]) -> Amount:
     return Amount(*map(max, zip(*amounts, strict=True)))
 
 
-def _likely(config: Config, costs: Costs, pulled: np.ndarray, pulls: np.ndarray, sampler: Sampler) -> Amount:
+def _likely(config: Config, costs: Costs, pulled: np.ndarray, pulls: np.ndarray, sampler: EndpointSamplers) -> Amount:
     """Prompt tokens once per request, as large as the server is known to take it; completion tokens per completion."""
-    requests = np.maximum(pulls, pulled / [sampler.most_choices(prompt.model) for prompt in config.prompts])
+    most = [sampler.at(prompt.endpoint).most_choices(prompt.model) for prompt in config.prompts]
+    requests = np.maximum(pulls, pulled / most)
     before, after = requests * costs.prompt_tokens, pulled * costs.completion_tokens
-    prices = [config.prices[prompt.model] for prompt in config.prompts]
+    prices = [config.prices_of(prompt) for prompt in config.prompts]
     money = sum(b * price.prompt + a * price.completion for b, a, price in zip(before, after, prices, strict=True))
     return Amount(int(pulled.sum()), int(np.ceil((before + after).sum())), int(np.ceil(money)))
 

@@ -1,6 +1,6 @@
 """The answer of a live run as a file that a service can load, and one query answered with it.
 
-A policy file is JSON: schema ("iapo-policy"), version (2), all that answering takes (endpoint, prompts with their
+A policy file is JSON: schema ("iapo-policy"), version (2), all that answering takes (endpoints, prompts with their
 decoding, prices, objectives and scorers), and per context its weights, the arm with its value, and how sure that is
 (statements). It holds no secret: the key's environment variable is named, the key is not there.
 """
@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from sim.adapters.paid.entries import Draw
+from sim.adapters.run_file.endpoints import ONLY
 from sim.adapters.run_file.kinds import TEXT, ValueKind, number, numbers, whole, word
-from sim.adapters.run_file.settings import MONEY, Config, Context, Objective, Prompt
+from sim.adapters.run_file.settings import MONEY, Config, Context, Objective, Prices, Prompt
 from sim.adapters.run_file.toml_table import Closed, TomlTable, missing, unknown
 from sim.adapters.scoring import Scored
 from sim.constants import MAX_SCALE
@@ -56,7 +57,7 @@ class PolicyFile(NamedTuple):
         file: where it was read.
         config: the place of the configuration file that it came from, for a comparison on held-out queries.
         source: strategy, endpoint, objectives and tie as that file says them.
-        prices: of a prompt's and a completion's token, by model, in units of 10**-12.
+        prices: of a prompt's and a completion's token, by endpoint and model, in units of 10**-12.
         prompts: the prompts by name.
         contexts: in the configuration's order.
         choices: what was chosen, by context.
@@ -71,7 +72,7 @@ class PolicyFile(NamedTuple):
     name: str
     config: str
     source: dict[str, Any]
-    prices: dict[str, tuple[int, int]]
+    prices: dict[str, dict[str, tuple[int, int]]]
     prompts: dict[str, Prompt]
     contexts: tuple[Context, ...]
     choices: dict[str, Chosen]
@@ -81,6 +82,12 @@ class PolicyFile(NamedTuple):
     budget: int | None = None
     rounds: int | None = None
     statements: dict[str, Any] | None = None
+
+    def address(self, prompt: str) -> str:
+        """Address of the endpoint that a prompt is asked at; "" where the file gives none."""
+        name = self.prompts[prompt].endpoint
+        found = self.source.get("endpoint") if name == ONLY else self.source.get("endpoints", {}).get(name)
+        return str((found or {}).get("base_url", ""))
 
 
 def save(
@@ -108,7 +115,7 @@ def save(
         "name": config.name,
         "config": str(config.file.resolve()),
         "source": config.source,
-        "prices": {model: [price.prompt, price.completion] for model, price in config.prices.items()},
+        "prices": _written(config.prices),
         "prompts": {prompt.name: _prompt(prompt) for prompt in config.prompts if prompt.name in used},
         "contexts": {context.name: _context(context) for context in config.contexts},
         "policy": {
@@ -124,7 +131,15 @@ def save(
 
 
 def _prompt(prompt: Prompt) -> dict[str, Any]:
-    return {key: value for key, value in asdict(prompt).items() if value != ()}
+    return {key: value for key, value in asdict(prompt).items() if key in prompt.parts()}
+
+
+def _written(prices: dict[str, dict[str, Prices]]) -> dict[str, Any]:
+    """Prices by endpoint and model; by model alone where there is one endpoint without a name."""
+    found: dict[str, Any] = {
+        name: {model: [price.prompt, price.completion] for model, price in own.items()} for name, own in prices.items()
+    }
+    return found.get(ONLY, found)
 
 
 def _context(context: Context) -> dict[str, Any]:
@@ -136,6 +151,11 @@ def _pair(value: Any) -> tuple[int, int]:
     if not fits or not all(type(one) is int and 0 <= one <= MONEY for one in value):
         raise ValueError(f"is {value!r}; expected two whole numbers of at least 0 and at most {MONEY}")
     return (value[0], value[1])
+
+
+def _pair_or_models(value: Any) -> Any:
+    """The two prices of a model, or those of all models of an endpoint."""
+    return {model: _pair(one) for model, one in value.items()} if isinstance(value, dict) else _pair(value)
 
 
 @dataclass(frozen=True)
@@ -177,7 +197,7 @@ class _File:
     name: Annotated[str, TEXT]
     config: Annotated[str, TEXT]
     source: dict[str, Any]
-    prices: dict[str, Annotated[tuple[int, int], ValueKind(_pair)]]
+    prices: dict[str, Annotated[Any, ValueKind(_pair_or_models)]]
     prompts: dict[str, Prompt]
     contexts: dict[str, _Context]
     policy: dict[str, _Chosen]
@@ -206,7 +226,7 @@ def load(path: Path) -> PolicyFile:
         name=made.name,
         config=made.config,
         source=made.source,
-        prices=made.prices,
+        prices=_by_endpoint(top, made.prices),
         prompts=prompts,
         contexts=tuple(Context(name, **asdict(one)) for name, one in made.contexts.items()),
         choices={name: _chosen(top, name, made.policy[name], prompts) for name in made.contexts},
@@ -217,6 +237,14 @@ def load(path: Path) -> PolicyFile:
         rounds=made.run.rounds,
         statements=made.statements,
     )
+
+
+def _by_endpoint(top: TomlTable, prices: dict[str, Any]) -> dict[str, dict[str, tuple[int, int]]]:
+    """Prices by endpoint and model."""
+    nested = {isinstance(one, dict) for one in prices.values()}
+    if len(nested) > 1:
+        raise top.wrong("prices", "are those of models and of endpoints; expected one or the other")
+    return prices if True in nested else {ONLY: prices}
 
 
 def named(policy: PolicyFile, context: str | None, option: str = "context") -> str:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from sim.adapters.live import RunStep
 from sim.adapters.paid.ledger import Amount, Ledger
 from sim.adapters.planning import RunPlan
+from sim.adapters.run_file.endpoints import free
 from sim.adapters.run_file.settings import MONEY, Config
 
 _SHORT, _LONG = 90.0, 5400.0
@@ -95,7 +96,7 @@ def watching(
         now: seconds since some moment.
     """
     planned = sum(step.completions for step in plan.rounds)
-    priced = any(one.prompt or one.completion for one in run.prices.values())
+    priced = not free(run.prices)
     cap = None if run.caps.money is None else run.caps.money / MONEY
     began, before, kept = now(), ledger.spent.completions, 0
 

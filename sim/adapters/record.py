@@ -6,13 +6,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sim.adapters.live import RunStep, in_parallel
+from sim.adapters.live import RunStep, in_parallel, jobs_of
 from sim.adapters.paid.entries import Asked, Draw
 from sim.adapters.paid.sampler import Want, cell_of, consecutive, runs
 from sim.adapters.scoring import Item, Scored
@@ -30,7 +29,7 @@ def wants_of(live: Session, items: Sequence[Item], count: int) -> list[Want]:
     config = live.config
     total = len(config.prompts) * len(items) * count
     seed = live.seeds("record", total, items)
-    return consecutive("record", config.endpoint, config.prompts, items, count, seed)
+    return consecutive("record", config.endpoints, config.prompts, items, count, seed)
 
 
 def record(live: Session, items: Sequence[Item], wanted: Sequence[Want], report: Callable[[RunStep], None]) -> Dataset:
@@ -51,7 +50,7 @@ def record(live: Session, items: Sequence[Item], wanted: Sequence[Want], report:
         report(RunStep(0, done, len(wants)))
 
     live.loop.run(live.reader.gather(live.sampler, wanted, [item for _, item in wants]))
-    live.loop.run(in_parallel(iter([partial(one, place) for place in range(len(wants))]), live.sampler))
+    live.loop.run(in_parallel(jobs_of(wanted, one), live.sampler))
     return _environment(live, [row for part in rows for row in part], f"{wanted[0].count} completions each")
 
 
@@ -66,7 +65,7 @@ def replay(live: Session, items: Sequence[Item], stream: str = "tune") -> tuple[
     """
     config = live.config
     cells = {
-        (p, x): cell_of(stream, config.endpoint, prompt, item.text, item.fields)
+        (p, x): cell_of(stream, config.endpoint_of(prompt), prompt, item.text, item.fields)
         for p, prompt in enumerate(config.prompts)
         for x, item in enumerate(items)
     }
@@ -149,5 +148,7 @@ def _environment(live: Session, rows: list[dict[str, Any]], origin: str) -> Data
     data = from_log(frame, columns, contexts, max_scale=config.max_scale, name=config.name)
     probabilities = np.array([context.probability for context in config.contexts])
     source = {"source": f"live completions ({origin})", "models": sorted({prompt.model for prompt in config.prompts})}
+    if len(config.endpoints) > 1:
+        source["endpoints"] = sorted(one.base_url for one in config.endpoints.values())
     parts = {"tie": config.tie, "context_probs": probabilities, "provenance": data.provenance | source}
     return replace(data, pair_costs=None, **parts)  # those above are the prompts' own

@@ -23,7 +23,8 @@ def json_schema() -> dict[str, Any]:
             if key in node.get("properties", {}):
                 node["properties"][key]["description"] = said
     top = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A run of iapo tune"}
-    return top | _lean(schema)
+    one_of = [{"required": ["endpoint"]}, {"required": ["endpoints"]}]
+    return top | _lean(schema) | {"oneOf": one_of}
 
 
 def _lean(node: Any) -> Any:

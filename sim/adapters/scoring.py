@@ -58,13 +58,14 @@ class Requests(NamedTuple):
     """Requests that scoring one completion makes, at most: by default none.
 
     Attributes:
-        models: models of the run's own endpoint, one entry for each completion that is asked of them. They have prices,
+        models: models of an endpoint of the run, one entry for each completion that is asked of them. They have prices,
             are part of every plan, and count against the caps.
         servers: other addresses, each with the environment variable of its key ("" for none). They are named before a
             policy from elsewhere sends anything.
         slots: fields of a query, "gold" or "reference", for which the template of the requests has a slot.
         texts: texts that those score, each of which counts as a completion; 0 where what they do is not counted.
         probed: completions of the models that the probe of a run asks for besides, at most.
+        endpoint: name of the one that the models are asked at; empty where the run has one only.
     """
 
     models: tuple[str, ...] = ()
@@ -72,6 +73,7 @@ class Requests(NamedTuple):
     slots: tuple[str, ...] = ()
     texts: int = 0
     probed: int = 0
+    endpoint: str = ""
 
 
 class Scorer(abc.ABC):

@@ -2,17 +2,20 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 from sim.adapters.paid.batches import Batches
+from sim.adapters.paid.by_endpoint import EndpointSamplers
 from sim.adapters.paid.journal import Journal
 from sim.adapters.paid.ledger import Ledger
-from sim.adapters.paid.sampler import Sampler
-from sim.adapters.run_file.settings import Asking, Config
+from sim.adapters.paid.sampler import Ending, Sampler
+from sim.adapters.run_file.endpoints import place_of
+from sim.adapters.run_file.settings import Asking, Config, Endpoint
 from sim.adapters.scorers.reader import Reader
 from sim.adapters.wire.batch_api import BatchClient
+from sim.adapters.wire.openai_client import OpenAIClient
 from sim.adapters.wire.protocol import Client
 from sim.adapters.wire.redact import Secrets
 from sim.adapters.wire.retry import real_clock
@@ -30,22 +33,26 @@ class Session(Generic[C]):
         self,
         config: C,
         journal: Journal,
-        client: Client,
+        clients: Mapping[str, Client],
         loop: asyncio.Runner,
         capped: bool = True,
         say: Callable[[str], None] = lambda text: None,
     ):
-        self.config, self.journal, self.client, self.loop = config, journal, client, loop
+        self.config, self.journal, self.loop = config, journal, loop
         caps, clock = config.caps if capped else None, real_clock(loop.get_loop(), config.seed)
         self.ledger = Ledger(caps, journal.charged())
-        secrets = Secrets(config.dot_env)
-        self.sampler = Sampler(client, config.endpoint, config.prices, journal, self.ledger, clock, secrets)
-        if config.endpoint.batch is not None and isinstance(client, BatchClient):
-            batches = Batches(self.sampler, client, config.endpoint.batch, config.out / "batches", say)
-            self.sampler.fetch = batches.fetch
+        secrets, ending, samplers = Secrets(config.dot_env), Ending(), dict[str, Sampler]()
+        for name, endpoint in config.endpoints.items():
+            client, prices = clients[name], config.prices[name]
+            one = Sampler(client, endpoint, prices, journal, self.ledger, clock, secrets, ending)
+            if endpoint.batch is not None and isinstance(client, BatchClient):
+                one.fetch = Batches(one, client, endpoint.batch, config.out / "batches", say).fetch
+            samplers[name] = one
+        self.sampler = EndpointSamplers(samplers)
         self.reader = Reader(config.objectives, journal)
         for objective in config.objectives:
-            objective.scorer.attach(self.sampler)
+            asked = objective.scorer.requests.endpoint
+            objective.scorer.attach(samplers[asked] if asked in samplers else next(iter(samplers.values())))
 
     def seeds(self, purpose: str, count: int, *what: object) -> int:
         """The first of `count` request seeds that belong to this purpose, these prompts and `what` alone.
@@ -60,10 +67,24 @@ class Session(Generic[C]):
         return first_seed(int(str(first_run)), self.journal.span(name, count), count)
 
 
+def connector(config: Asking, secrets: Secrets) -> Callable[[Endpoint], Client]:
+    """Maker of a run's clients. All keys are looked up at once, and none of them shows in what any client returns.
+
+    Raises:
+        ValueError: there is no key for an endpoint, or it cannot be one.
+    """
+    keys: dict[str, str] = {}
+    for name, endpoint in config.endpoints.items():
+        variable = endpoint.key_variable
+        keys[variable] = secrets.key(variable, f"{place_of(name)}.key_variable")
+    hidden = (*keys.values(), *secrets.values)
+    return lambda endpoint: OpenAIClient(endpoint, keys[endpoint.key_variable], hidden)
+
+
 @contextmanager
 def session(
     config: C,
-    connect: Callable[[], Client],
+    connect: Callable[[Endpoint], Client],
     journal: str | None = None,
     capped: bool = True,
     say: Callable[[str], None] = lambda text: None,
@@ -72,29 +93,33 @@ def session(
 
     Args:
         config: the run.
-        connect: makes the client.
+        connect: makes the client of an endpoint.
         journal: where to keep what is paid for; the configuration's place when None.
         capped: whether the configuration's caps hold.
         say: is told how batches fare.
     """
     kept = Journal(config.journal if journal is None else journal)
     try:
-        left = [] if config.endpoint.batch is not None else kept.unfinished(config.endpoint.base_url)
-        if left and capped:  # what has no caps here sends nothing to go into this journal
-            raise ValueError(
-                f"{config.file}: endpoint.mode is 'sync', but batch {left[0].id} ({left[0].remote or left[0].state}) "
-                f"in {kept.path} is not over and its requests would be paid for twice; run in mode 'batch' until it is"
-            )
+        for name, endpoint in config.endpoints.items():
+            left = [] if endpoint.batch is not None else kept.unfinished(endpoint.base_url)
+            if left and capped:  # what has no caps here sends nothing to go into this journal
+                raise ValueError(
+                    f"{config.file}: {place_of(name)}.mode is 'sync', but batch {left[0].id} "
+                    f"({left[0].remote or left[0].state}) in {kept.path} is not over and its requests would be paid "
+                    "for twice; run in mode 'batch' until it is"
+                )
         if isinstance(config, Config):  # a policy that answers leaves alone what a run has noted
             kept.note("config", str(config.file.resolve()))
         with asyncio.Runner() as loop:
-            made = Session(config, kept, connect(), loop, capped, say)
+            clients = {name: connect(endpoint) for name, endpoint in config.endpoints.items()}
+            made = Session(config, kept, clients, loop, capped, say)
             try:
                 loop.run(made.reader.start())
                 yield made
             finally:
                 loop.run(made.reader.close())
-                loop.run(made.client.close())
+                for client in clients.values():
+                    loop.run(client.close())
     finally:
         kept.close()
 

@@ -8,7 +8,6 @@ values from all pulls together, less what completions of the probe and the round
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -17,7 +16,7 @@ import numpy as np
 from sim import defaults, instances, origins
 from sim.adapters import until
 from sim.adapters.evidence import Estimate, Paid, interval
-from sim.adapters.live import Desk, Live, RunStep, in_parallel, token_counts
+from sim.adapters.live import Desk, Live, RunStep, in_parallel, jobs_of, token_counts
 from sim.adapters.paid.sampler import Want, consecutive
 from sim.adapters.policy import Arm, Chosen
 from sim.adapters.run_file import queries
@@ -64,7 +63,7 @@ def probe(live: Session[Config], items: Sequence[Item]) -> Costs:
     if not wants:
         return unmeasured(config)
     live.loop.run(live.sampler.gather(wants))
-    live.loop.run(in_parallel(iter([partial(live.sampler.draws, want) for want in wants]), live.sampler))
+    live.loop.run(in_parallel(jobs_of(wants, lambda place: live.sampler.draws(wants[place])), live.sampler))
     before, after = np.full((2, len(config.prompts)), np.nan)
     for place, prompt in enumerate(config.prompts):
         own = [want.cell.digest for want in wants if want.prompt is prompt]
@@ -87,12 +86,12 @@ def probe_wants(live: Session[Config], items: Sequence[Item]) -> list[Want]:
     chosen = random.Random(f"probe {config.seed}").sample(range(len(items)), num_queries)
     seed = live.seeds("probe", len(config.prompts) * num_queries * count, chosen, count, items)
     probed = [items[query] for query in chosen]
-    return consecutive("probe", config.endpoint, config.prompts, probed, count, seed)
+    return consecutive("probe", config.endpoints, config.prompts, probed, count, seed)
 
 
 def completion_cost(config: Config, prompt: Prompt, before: float, after: float) -> float:
     """Cost of one completion in the configuration's measure, from mean prompt and completion tokens."""
-    price = config.prices[prompt.model]
+    price = config.prices_of(prompt)
     units = (price.prompt / MONEY, price.completion / MONEY) if config.cost_measure == "money" else (1.0, 1.0)
     share = {"each": 1.0, "shared": 1.0 / config.max_scale, "ignore": 0.0}[config.prompt_tokens]
     return float(share * before * units[0] + after * units[1])
@@ -153,13 +152,17 @@ def replaced(config: Config) -> str:
 
 
 def assumed(config: Config) -> str:
-    """Sentences on an algorithm and a number of answers that the run file leaves out; "" where it gives both."""
+    """Sentences on what the run file leaves to be guessed, as the algorithm; "" where that is nothing."""
     said, given = [], config.source["tune"]
     if "algorithm" not in given:
         said += [f"tune.algorithm is not given: {config.algorithm_text} is recommended, {defaults.WHY}"]
     if "answers" not in given and config.answers is not None:
         number = f"{config.answers} different answers to a query, what cannot be read among them"
         said += [f"tune.answers is not given: {config.algorithm_text} assumes {number}; say how many where you know"]
+    weighed = any(context.cost_weight for context in config.contexts)
+    if len(config.endpoints) > 1 and config.cost_measure == "tokens" and weighed:
+        alike = "a token of one endpoint counts as much as one of another"
+        said += [f"cost.measure is 'tokens': {alike}; where they have prices, 'money' says what is cheaper"]
     return ". ".join(said)
 
 
@@ -213,6 +216,8 @@ def rounds_of(
     config = live.config
     rewards = (config.contexts, config.objectives, config.tie, np.asarray(spec.cost).tolist())
     rewards += (config.answers,) if config.algorithm.estimator == RAW else ()
+    judged_at = tuple(one.scorer.requests.endpoint for one in config.objectives)
+    rewards += (judged_at,) if any(judged_at) else ()
     seed = live.seeds("tune", config.budget, config.algorithm_text, config.max_scale, items, rewards)
     train = Queries(jnp.arange(len(items), dtype=jnp.int32))
     train = runner.queries_of(config.algorithm.queries, train, run_key(config.seed))

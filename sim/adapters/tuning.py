@@ -23,12 +23,12 @@ from sim.adapters.display import display
 from sim.adapters.policy import Chosen
 from sim.adapters.progress import RunProgress, spent_parts, watching
 from sim.adapters.run_file import queries as query_files
-from sim.adapters.run_file.settings import Config
+from sim.adapters.run_file.settings import Config, Endpoint
 from sim.adapters.run_file.toml_table import read_toml
 from sim.adapters.scorers.reader import UNDAUNTED
 from sim.adapters.scoring import Item
 from sim.adapters.session import Session
-from sim.adapters.wire.openai_client import OpenAIClient
+from sim.adapters.wire.protocol import Client
 from sim.adapters.wire.redact import Secrets
 from sim.core import Algorithm
 from sim.envs.rows import quoted
@@ -101,8 +101,7 @@ def tune(
     notes = query_files.unfilled(made.queries, made.prompts)
     notes += filter(None, [driver.replaced(made) or driver.assumed(made)])
     driver.check(made)
-    secrets = Secrets(made.dot_env)
-    key = secrets.key(made.endpoint.key_variable, "endpoint.key_variable")
+    connect = sessions.connector(made, Secrets(made.dot_env))
     show = display() if progress else None
 
     def tell(step: RunProgress) -> None:
@@ -114,7 +113,7 @@ def tune(
     def work(live: Session[Config], told: Tell) -> Tuned:
         return _rounds(live, items, notes, accept_unreadable, told)
 
-    return _apart(made, lambda: OpenAIClient(made.endpoint, key, secrets.values), work, tell)
+    return _apart(made, connect, work, tell)
 
 
 def _made(
@@ -156,7 +155,7 @@ def _write_queries(file: Path, table: Mapping[str, Any], rows: Sequence[Mapping[
 
 def _apart(
     run: Config,
-    connect: Callable[[], OpenAIClient],
+    connect: Callable[[Endpoint], Client],
     work: Callable[[Session[Config], Tell], Tuned],
     tell: Tell,
 ) -> Tuned:

@@ -120,11 +120,13 @@ def list_(journal: Place) -> None:
     kept = journal_tables.open_existing(journal)
     found, total = journal_tables.spending(kept), kept.charged()
     kept.close()
+    several = len({one.endpoint for one in found}) > 1
     rows = [
         (
             one.stream,
             one.model,
             one.prompt,
+            *([one.endpoint] if several else []),
             one.requests,
             one.ambiguous,
             one.void,
@@ -140,6 +142,7 @@ def list_(journal: Place) -> None:
         "stream",
         "model",
         "prompt",
+        *(["endpoint"] if several else []),
         ">requests",
         ">maybe billed",
         ">unbilled",

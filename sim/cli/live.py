@@ -229,22 +229,17 @@ def connected(run: "Asking", journal: str | None = None, capped: bool = True) ->
     """An open session; being stopped says where everything is."""
     from sim.adapters import session as sessions
     from sim.adapters.paid.batches import Waiting
-    from sim.adapters.wire.openai_client import OpenAIClient
     from sim.adapters.wire.redact import Secrets
 
     secrets = Secrets(run.dot_env)
-    key = secrets.key(run.endpoint.key_variable, "endpoint.key_variable")
-    if secrets.filed(run.endpoint.key_variable):
-        _say(f"note: the key in {run.endpoint.key_variable} is that of {secrets.file}")
+    connect = sessions.connector(run, secrets)
+    for variable in dict.fromkeys(one.key_variable for one in run.endpoints.values()):
+        if secrets.filed(variable):
+            _say(f"note: the key in {variable} is that of {secrets.file}")
     kept = f"everything paid for is in {run.journal}; the same command goes on from there"
     interrupt.last_words(lambda: common.plain("stopped" if journal else f"stopped; {kept}"))
     try:
-        with (
-            interrupt.gently(),
-            sessions.session(
-                run, lambda: OpenAIClient(run.endpoint, key, secrets.values), journal, capped, _say
-            ) as live,
-        ):
+        with interrupt.gently(), sessions.session(run, connect, journal, capped, _say) as live:
             yield live
     except Waiting as error:
         common.stop(str(error), common.USER_ERROR)
@@ -256,7 +251,7 @@ def say_policy(policy: "PolicyFile", run: "Asking") -> None:
     """Say of a policy, which may come from anywhere, where it sends which key, and whether its run had not ended."""
     if policy.stopped is not None:
         _say(f"note: {policy.file} is of a run before its end ({policy.stopped}); it holds the best arms so far")
-    goes = {run.endpoint.base_url: run.endpoint.key_variable}
+    goes = {one.base_url: one.key_variable for one in run.endpoints.values()}
     goes |= {url: key for one in run.objectives for url, key in one.scorer.requests.servers}
     sent = [f"to {url} {f'with the key in {name}' if name else 'without a key'}" for url, name in goes.items()]
     _say(f"note: requests go {', and '.join(sent)}, as {policy.file} says")
@@ -373,6 +368,10 @@ def _show_result(run: "Config", result: "RunResult", spent: "Amount", charged: "
     both = [(one.chosen.value, one.runner_up.value) for one in result.choices if one.runner_up is not None]
     if any(second > first for first, second in both if first is not None and second is not None):
         caption += " A runner-up may be above the chosen arm: values are of all pulls, the algorithm has its own rule."
+    if len(run.endpoints) > 1:
+        at = {prompt.name: prompt.endpoint for prompt in run.prompts}
+        asked = ", ".join(f"{at[one.chosen.prompt]} ({one.context})" for one in result.choices)
+        caption += f" Endpoints of the chosen: {asked}."
     console.print()
     so_far = "" if result.stopped is None else " so far (a cap stopped the run)"
     common.show(console, f"{run.name}: the policy{so_far}", columns, rows, caption)

@@ -32,7 +32,7 @@ def export(
     answers = file.load(policy)
     context = file.named(answers, context, "--context")
     chosen = answers.choices[context].chosen
-    address = str(answers.source["endpoint"].get("base_url", "")) if "endpoint" in answers.source else ""
+    address = answers.address(chosen.prompt)
     text = prompt_formats.written(answers.prompts[chosen.prompt], chosen.scale, address, out.suffix)
     write_whole(out, lambda opened: opened.write(text.encode("utf-8")))
     told = f"wrote {out}: the prompt {chosen.prompt!r} of context {context!r}; ask it with N = {chosen.scale}"

@@ -41,7 +41,8 @@ def check_cap(run: "Config", plan: "Need", spent: "Amount") -> None:
 def show_run(run: "Config", num_queries: int, replaced: str = "") -> None:
     """Say what is run, and with what in the place of something else, at once: the plan takes longer."""
     common.console().print(
-        f"{common.plain(run.name)}: {run.algorithm_text} on {common.count(len(run.prompts), 'prompt')}, "
+        f"{common.plain(run.name)}: {run.algorithm_text} on {common.count(len(run.prompts), 'prompt')}"
+        f"{f' at {len(run.endpoints)} endpoints' if len(run.endpoints) > 1 else ''}, "
         f"N <= {run.max_scale}, {common.count(num_queries, 'query')}, {common.count(len(run.contexts), 'context')}"
     )
     if replaced:

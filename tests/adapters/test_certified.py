@@ -106,7 +106,11 @@ def test_a_run_of_one_round_has_sizes_fixed_beforehand(folder: Path) -> None:
 
 
 def test_evidence_of_an_evaluation_by_hand(tmp_path: Path) -> None:
-    """Two pulls of 3 for "a", of 2 for "b": blocks of N are averaged, costs are those of N completions."""
+    """Two pulls of 3 for "a", of 2 for "b": blocks of N are averaged, costs are those of N completions.
+
+    Prompts come in the order of `width`, whatever the order of costs. Seen to fail where costs kept theirs: a statement
+    gave the dear prompt the cost of the cheap one.
+    """
     (tmp_path / "run.toml").write_text(MINIMAL)
     (tmp_path / "q.jsonl").write_text('{"query": "x", "gold": 1}')
     run = reading.load(tmp_path / "run.toml")
@@ -114,7 +118,7 @@ def test_evidence_of_an_evaluation_by_hand(tmp_path: Path) -> None:
     unit = float(spec.unit[0])
     sums = {"a": [[6, 2, 1], [3, 1, 2]], "b": [[4, 1], [0, 0]]}
     units = {name: np.array(own)[:, None, :] / unit for name, own in sums.items()}
-    cost = {"a": np.array([1.0, 2.0]), "b": np.array([3.0, 3.0])}
+    cost = {"b": np.array([3.0, 3.0]), "a": np.array([1.0, 2.0])}
     found = certified.evaluated(run, Measured({"a": 3, "b": 2}, units, cost, {"a": 0, "b": 0}), 2)
     np.testing.assert_allclose(found.rewards[0, 0], [[1.0, 1.0, 0.5], [0.5, 0.5, 1.0]])
     np.testing.assert_allclose(found.rewards[0, 1], [[1.0, 0.5, np.nan], [0.0, 0.0, np.nan]])

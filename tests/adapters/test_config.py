@@ -62,7 +62,7 @@ def test_money_is_exact(tmp_path: Path):
         MINIMAL + "[prices]\nprompt = 0.15\ncompletion = 0.6\nmodels.m = { completion = 1.000001 }\n[caps]\nmoney = 2\n"
     )
     run = load(tmp_path, priced)
-    assert (run.prices["m"].prompt, run.prices["m"].completion) == (150_000, 1_000_001)
+    assert (run.prices[""]["m"].prompt, run.prices[""]["m"].completion) == (150_000, 1_000_001)
     assert run.caps.money == 2 * 10**12
 
 
@@ -76,7 +76,7 @@ def test_the_example_can_be_loaded_and_names_every_key(tmp_path: Path):
     assert run.name == "capitals"
     assert run.objectives[0].scorer.answer("It is so. Answer: Paris.") == "Paris"
     assert set(keys(json_schema())) <= set(re.findall(r"\w+", text))
-    assert set(tomllib.loads(text)) == set(json_schema()["properties"])
+    assert {*tomllib.loads(text), "endpoints"} == set(json_schema()["properties"])
 
 
 def keys(schema: Any) -> Iterator[str]:
@@ -93,7 +93,8 @@ def test_the_schema_says_limits_words_meanings_and_options():
     """Seen to fail without the comments of the example, and with options of one scorer allowed to another."""
     schema = json_schema()
     assert len(set(keys(schema))) > 60
-    assert schema["required"] == ["strategy", "endpoint", "objectives", "prompts", "queries", "contexts", "tune"]
+    assert schema["required"] == ["strategy", "objectives", "prompts", "queries", "contexts", "tune"]
+    assert schema["oneOf"] == [{"required": ["endpoint"]}, {"required": ["endpoints"]}]
     tables = schema["$defs"]
     endpoint = tables["EndpointTable"]
     assert not endpoint["additionalProperties"]
@@ -400,12 +401,12 @@ def test_a_judge_is_refused_whose_slots_no_column_fills(tmp_path: Path):
 def test_the_key_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     run = load(tmp_path, MINIMAL.replace('key_variable = ""', 'key_variable = "MY_KEY"'))
     monkeypatch.setenv("MY_KEY", "secret-key")
-    assert redact.Secrets().key(run.endpoint.key_variable, "endpoint.key_variable") == "secret-key"
+    assert redact.Secrets().key(run.endpoints[""].key_variable, "endpoint.key_variable") == "secret-key"
     assert "secret-key" not in repr(run)
     for bad in ("", "secret key", "secretkey\n", "ä" * 9, "none", "7" * 7):
         monkeypatch.setenv("MY_KEY", bad)
         with pytest.raises(ValueError, match="MY_KEY") as refused:
-            redact.Secrets().key(run.endpoint.key_variable, "endpoint.key_variable")
+            redact.Secrets().key(run.endpoints[""].key_variable, "endpoint.key_variable")
         assert not bad or bad not in str(refused.value)
 
 

@@ -149,7 +149,7 @@ def test_a_query_without_token_counts_costs_what_the_others_do(folder: Path):
     """Seen to end the run after it was paid for."""
     made = config.load(write(folder, "http://127.0.0.1:9/v1", TEXT))
     with sessions.session(made, Offline, ":memory:") as live:
-        wants = consecutive("evaluate", made.endpoint, made.prompts[:1], [Item("a"), Item("b"), Item("c")], 1, 0)
+        wants = consecutive("evaluate", made.endpoints, made.prompts[:1], [Item("a"), Item("b"), Item("c")], 1, 0)
 
         async def answer(want: Want, usage: Usage | None) -> None:
             attempt = await live.journal.begin(want.cell, 0, 1, None, Amount())

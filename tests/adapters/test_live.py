@@ -16,7 +16,7 @@ from sim.adapters.evidence import Evidence
 from sim.adapters.live import Desk, Live, RunStep, in_parallel, plan_pulls
 from sim.adapters.paid.entries import Asked, Draw
 from sim.adapters.paid.journal import Journal
-from sim.adapters.paid.sampler import Sampler, Want
+from sim.adapters.paid.sampler import Ending, Sampler, Want
 from sim.adapters.run_file.settings import Concurrency, Endpoint, Objective, Prompt
 from sim.adapters.scorers.reader import Reader
 from sim.adapters.scoring import OK, Item, Scored, Scorer
@@ -53,8 +53,11 @@ class Taped(Sampler):
     """
 
     def __init__(self, tape: np.ndarray, room: int = 0):
-        self.tape, self.room, self.stopping, self.endpoint = tape, room, None, ENDPOINT
+        self.tape, self.room, self.ending, self.endpoint = tape, room, Ending(), ENDPOINT
         self.wants: list[Want] = []
+
+    def at(self, name: str) -> Sampler:
+        return self
 
     async def draws(self, want: Want) -> list[Draw]:
         self.wants.append(want)
@@ -370,7 +373,7 @@ def test_when_a_job_fails_the_others_finish_and_nothing_new_begins():
         finished.append(number)
 
     with pytest.raises(ValueError, match="no more"):
-        asyncio.run(in_parallel(iter([lambda number=number: job(number) for number in range(100)]), sampler))
+        asyncio.run(in_parallel({"": iter([lambda number=number: job(number) for number in range(100)])}, sampler))
     assert sampler.stopping == "no more"
     assert sorted([*finished, 3]) == sorted(begun)
     assert len(begun) <= 2 * 2 * ENDPOINT.concurrency.most

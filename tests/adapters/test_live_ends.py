@@ -123,12 +123,13 @@ def test_replies_under_way_are_kept_when_the_user_ends_a_run():
             ended.append(f"cut off: {name}")
             raise
 
-    stopping: Any = SimpleNamespace(stopping=None, endpoint=SimpleNamespace(concurrency=Concurrency(2, 1, 1)))
+    one = SimpleNamespace(endpoint=SimpleNamespace(concurrency=Concurrency(2, 1, 1)))
+    stopping: Any = SimpleNamespace(stopping=None, at=lambda name: one)
     stopping.stop = lambda why: setattr(stopping, "stopping", why)
 
     async def run() -> float:
         jobs = iter([lambda: job("soon", 0.1), lambda: job("late", 60.0), lambda: job("never begun", 0.0)])
-        task = asyncio.create_task(live.in_parallel(jobs, stopping))
+        task = asyncio.create_task(live.in_parallel({"": jobs}, stopping))
         await asyncio.sleep(0.05)
         began = time.monotonic()
         task.cancel()

@@ -118,7 +118,7 @@ def test_what_cannot_be_meant_is_refused(folder: Path) -> None:
 def steps(folder: Path, caps: Caps, prices: Prices, seconds: list[float]) -> list[str]:
     """Sentences of a run of two rounds of 1,000 and 3,000 completions, told at these seconds after its beginning."""
     plan = RunPlan(tuple(Round(9, 3, 4, 10, size) for size in (1000, 3000)), Amount(), None, False, 0)
-    run = replace(reading.load(folder / "run.toml"), budget=5000, caps=caps, prices={"m": prices})
+    run = replace(reading.load(folder / "run.toml"), budget=5000, caps=caps, prices={"": {"m": prices}})
     ledger, told, clock = Ledger(None), list[str](), iter([0.0, *seconds])
     report = progress.watching(run, plan, ledger, lambda step: told.append(str(step)), lambda: next(clock))
     report(RunStep(0, 5, 10, 500))  # kept by the journal

@@ -41,7 +41,7 @@ def test_no_allocation_costs_more_than_the_bound(folder: Path):
             while left:
                 n = min(left, size)
                 prompt = favourite if rng.random() < 0.9 else rng.choice(run.prompts)
-                cell = cell_of("tune", run.endpoint, prompt, rng.choice(items).text)
+                cell = cell_of("tune", run.endpoint_of(prompt), prompt, rng.choice(items).text)
                 spent, left = spent.plus(live.sampler.worst(prompt, cell, n)), left - n
             assert all(part <= most for part, most in zip(spent, bound, strict=True))
 

@@ -130,7 +130,7 @@ def test_fields_are_part_of_the_journals_identity_and_nothing_else_is():
 
 def test_two_contexts_of_a_question_are_two_cells(tmp_path: Path):
     run = load(tmp_path, FOLDER, {"a.txt": "{query} {context}"}, 'fields = ["context"]')
-    cells = {cell_of("tune", run.endpoint, run.prompts[0], "q", (("context", c),)).digest for c in ("x", "y", "x")}
+    cells = {cell_of("tune", run.endpoints[""], run.prompts[0], "q", (("context", c),)).digest for c in ("x", "y", "x")}
     assert len(cells) == 2
 
 

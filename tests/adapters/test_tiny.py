@@ -343,7 +343,7 @@ def test_the_example_is_a_run_that_is_accepted(tmp_path: Path):
 
     demo.write(tmp_path / "run", "http://127.0.0.1:1/v1")
     run = config.load(tmp_path / "run" / "tiny.toml")
-    assert run.endpoint.base_url == "http://127.0.0.1:1/v1"
+    assert run.endpoints[""].base_url == "http://127.0.0.1:1/v1"
     assert [prompt.system for prompt in run.prompts[:3]] == list(task.MODES)
     items = queries.read(run.queries)
     others = queries.read(replace(run.queries, file=tmp_path / "run" / "held-out.jsonl"))

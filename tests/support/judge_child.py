@@ -1,14 +1,13 @@
 """A process that probes, judges its probe, and has completions judged until it has them all, or is killed."""
 
 import importlib
-from functools import partial
 from pathlib import Path
 
 from kill_child import die_at
 from live_server import KEY
 
 from sim.adapters import config, judge_probe, session, tune
-from sim.adapters.live import in_parallel
+from sim.adapters.live import in_parallel, jobs_of
 from sim.adapters.paid.sampler import consecutive
 from sim.adapters.wire.openai_client import OpenAIClient
 
@@ -22,10 +21,10 @@ def main(file: str, moment: str, count: int) -> None:
     die_at(moment, count)
     run = config.load(Path(file))
     items = tune.load_items(run)
-    with session.session(run, lambda: OpenAIClient(run.endpoint, KEY)) as live:
+    with session.session(run, lambda endpoint: OpenAIClient(endpoint, KEY)) as live:
         tune.probe(live, items)
         judge_probe.measure(live, items)
-        wants = consecutive("tune", run.endpoint, run.prompts, items, COUNT, 5000)
+        wants = consecutive("tune", run.endpoints, run.prompts, items, COUNT, 5000)
         each = [*items] * len(run.prompts)
         live.loop.run(live.reader.gather(live.sampler, wants, each))
 
@@ -33,4 +32,4 @@ def main(file: str, moment: str, count: int) -> None:
             draws = await live.sampler.draws(wants[place])
             await live.reader.read(wants[place].cell, 0, each[place], "", draws)
 
-        live.loop.run(in_parallel(iter([partial(one, place) for place in range(len(wants))]), live.sampler))
+        live.loop.run(in_parallel(jobs_of(wants, one), live.sampler))

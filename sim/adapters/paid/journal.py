@@ -74,6 +74,7 @@ class Journal:
         except BROKEN as error:
             raise ValueError(f"{path}: cannot be opened as a journal ({_reason(error)})") from None
         self._next = 1 + (self._one("SELECT max(id) FROM attempts")[0] or 0)
+        self._next_batch = 1 + (self._one("SELECT max(id) FROM batches")[0] or 0)
 
     def _open(self) -> sqlite3.Connection:
         if self.path != ":memory:":
@@ -169,11 +170,11 @@ class Journal:
         return self._one(kept, stream)[0] + self._one(coming, stream, BATCHED)[0]
 
     def charges(self) -> list[Any]:
-        """Stream, model and prompt; requests in all, settled, ambiguous or lost, void; completions, tokens, money."""
+        """Stream, model, prompt, endpoint; requests, settled, ambiguous or lost, void; what they were charged."""
         states = "sum(state = ?), sum(state IN (?, ?)), sum(state = ?)"
         return self.rows(
-            f"SELECT stream, model, prompt, count(*), {states}, sum(completions), sum(tokens), sum(money) "
-            "FROM attempts JOIN cells USING (cell) GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
+            f"SELECT stream, model, prompt, endpoint, count(*), {states}, sum(completions), sum(tokens), sum(money) "
+            "FROM attempts JOIN cells USING (cell) GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
             *(SETTLED, AMBIGUOUS, LOST, VOID),
         )
 
@@ -186,19 +187,19 @@ class Journal:
             *(AMBIGUOUS, LOST),
         )
 
-    def copies(self) -> dict[tuple[str, str, str], Any]:
-        """Draws by stream, model and prompt, and how many of them have the text of another one of their cell."""
+    def copies(self) -> dict[tuple[str, str, str, str], Any]:
+        """Draws by stream, model, prompt, endpoint, and how many have the text of another one of their cell."""
         rows = self.rows(
-            "SELECT stream, model, prompt, count(*), count(*) - count(DISTINCT hex(cell) || hex(text)) "
-            "FROM draws JOIN cells USING (cell) GROUP BY 1, 2, 3"
+            "SELECT stream, model, prompt, endpoint, count(*), count(*) - count(DISTINCT hex(cell) || hex(text)) "
+            "FROM draws JOIN cells USING (cell) GROUP BY 1, 2, 3, 4"
         )
-        return {row[:3]: row[3:] for row in rows}
+        return {row[:4]: row[4:] for row in rows}
 
-    def cells(self) -> list[tuple[str, str, str, str, str, bytes]]:
-        """Stream, model, prompt, query, decoding and name of all cells, in an order that sending does not change."""
-        columns = "stream, model, prompt, query, decoding, cell"
+    def cells(self) -> list[tuple[str, str, str, str, str, str, bytes]]:
+        """Stream, model, prompt, query, decoding, endpoint, name of all cells, in an order free of sending."""
+        columns = "stream, model, prompt, query, decoding, endpoint, cell"
         rows = self.rows(f"SELECT {columns} FROM cells ORDER BY stream, prompt, query, cell")
-        return [(*told, decode(query, self.path), decoding, cell) for *told, query, decoding, cell in rows]
+        return [(*row[:3], decode(row[3], self.path), *row[4:]) for row in rows]
 
     def draws_of(self, cell: bytes) -> list[tuple[int, int | None, str, str]]:
         """Number, seed, reason of its end and text of all draws in the cell of this name."""
@@ -275,7 +276,8 @@ class Journal:
 
     async def begin_batch(self, endpoint: str, parts: Sequence[tuple[Asked, int, int, int | None, Amount]]) -> Batch:
         """Write that a batch of requests (cell, first, n, seed, worst case) is about to be sent."""
-        batch = Batch(1 + (self._one("SELECT max(id) FROM batches")[0] or 0), PREPARED)
+        batch = Batch(self._next_batch, PREPARED)
+        self._next_batch += 1  # at once: several endpoints may begin batches side by side
         writes = [("INSERT INTO batches VALUES (?, ?, ?, NULL, NULL, '')", (batch.id, endpoint, PREPARED))]
         for part in parts:
             attempt, more = self._beginning(*part, BATCHED)

@@ -11,13 +11,14 @@ from sim.writing import escape, write_whole
 if TYPE_CHECKING:
     import pandas as pd
 
-_COLUMNS = ("stream", "model", "prompt", "query", "decoding", "cell", "draw", "seed", "finish", "text")
+_COLUMNS = ("stream", "model", "prompt", "query", "decoding", "endpoint", "cell", "draw", "seed", "finish", "text")
 
 
 class Spent(NamedTuple):
     """Requests and charges of one prompt in one stream.
 
     Attributes:
+        endpoint: its address.
         requests: sent in all, of which settled, maybe billed without a reply, and refused unbilled.
         copies: completions whose text another of the same cell has.
     """
@@ -25,6 +26,7 @@ class Spent(NamedTuple):
     stream: str
     model: str
     prompt: str
+    endpoint: str
     requests: int
     settled: int
     ambiguous: int
@@ -37,9 +39,9 @@ class Spent(NamedTuple):
 
 
 def spending(journal: Journal) -> list[Spent]:
-    """Spending and completions, by stream, model and prompt."""
+    """Spending and completions, by stream, model, prompt and endpoint."""
     copies = journal.copies()
-    return [Spent(*row, *copies.get(row[:3], (0, 0))) for row in journal.charges()]
+    return [Spent(*row, *copies.get(row[:4], (0, 0))) for row in journal.charges()]
 
 
 def _each(journal: Journal, stream: str | None) -> Iterator[tuple[Any, ...]]:

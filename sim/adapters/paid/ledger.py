@@ -39,7 +39,7 @@ class Ledger:
         self._caps = caps
         self.spent, self.held = spent, Amount()
         self.met: str | None = None
-        self._changed = asyncio.Condition()
+        self._changed, self._closed = asyncio.Condition(), False
 
     def over(self, more: Amount = Amount()) -> str | None:  # noqa: B008
         """The first cap that spent, held and `more` together exceed, in words; None if they fit."""
@@ -60,7 +60,7 @@ class Ledger:
         """
         async with self._changed:
             while (cap := self.over(worst)) is not None:
-                if self.held == Amount():
+                if self.held == Amount() or self._closed:
                     self.met = self.met or cap
                     left = f"{self.spent.completions:,} completions, {self.spent.tokens:,} tokens"
                     raise Stopped(
@@ -69,6 +69,12 @@ class Ledger:
                     )
                 await self._changed.wait()
             self.held = self.held.plus(worst)
+
+    async def close(self) -> None:
+        """Let nothing wait for room any more: what is held is left to the next process."""
+        self._closed = True
+        async with self._changed:
+            self._changed.notify_all()
 
     def resume(self, worst: Amount) -> None:
         """Hold again an attempt of an earlier process, which was charged at its worst until it is over."""

@@ -8,8 +8,9 @@ have to do with what a choice would have said, another one in its place would fa
 """
 
 import asyncio
+import copy
 import json
-from collections.abc import Awaitable, Callable, Container, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -67,10 +68,19 @@ def cell_of(
 
 
 def consecutive(
-    stream: str, endpoint: Endpoint, prompts: Sequence[Prompt], items: Sequence[Item], count: int, seed: int
+    stream: str,
+    endpoints: Mapping[str, Endpoint],
+    prompts: Sequence[Prompt],
+    items: Sequence[Item],
+    count: int,
+    seed: int,
 ) -> list[Want]:
     """The first `count` draws of every prompt on every query, prompts in the outer loop; seeds go on from `seed`."""
-    cells = [(prompt, cell_of(stream, endpoint, prompt, one.text, one.fields)) for prompt in prompts for one in items]
+    cells = [
+        (prompt, cell_of(stream, endpoints[prompt.endpoint], prompt, one.text, one.fields))
+        for prompt in prompts
+        for one in items
+    ]
     return [Want(prompt, cell, 0, count, seed + place * count) for place, (prompt, cell) in enumerate(cells)]
 
 
@@ -114,11 +124,28 @@ class _Pull:
             self.idle = now()
 
 
+@dataclass
+class Ending:
+    """The end of a run, which its samplers share.
+
+    Attributes:
+        why: the run is over; None while it is not.
+    """
+
+    why: str | None = None
+
+    def stop(self, reason: str) -> str:
+        """Let nothing more be sent. The first reason is the one that is told."""
+        if self.why is None:
+            self.why = reason
+        return self.why
+
+
 class Sampler:
     """Draws from one endpoint.
 
     Attributes:
-        stopping: why the run is over, None while it is not.
+        ending: whether the run is over, and why.
         secrets: keys of servers that scorers ask.
         fetch: brings the draws of many wants into the journal by batches; None where every request is sent on its own.
     """
@@ -134,15 +161,27 @@ class Sampler:
         ledger: Ledger,
         clock: Clock,
         secrets: Secrets | None = None,
+        ending: Ending | None = None,
     ):
         self.client, self.endpoint, self.prices = client, endpoint, prices
         self.journal, self.ledger, self.clock = journal, ledger, clock
         pace = endpoint.concurrency
         self.pace = Pace(pace.start or pace.least, pace.least, pace.most, clock.now)
         self.rule, self.secrets = Rule(endpoint.deadline), secrets or Secrets()
-        self.stopping: str | None = None
+        self.ending = ending or Ending()
         self._most: dict[str, int] = {}
         self._suspected: dict[str, int] = {}
+
+    @property
+    def stopping(self) -> str | None:
+        """Why the run is over, None while it is not."""
+        return self.ending.why
+
+    def apart(self, ending: Ending) -> "Sampler":
+        """The same sampler with another end."""
+        made = copy.copy(self)
+        made.ending = ending
+        return made
 
     async def gather(self, wants: Sequence[Want]) -> None:
         """In batch mode, bring all draws of these wants into the journal at once; `draws` then asks for nothing.
@@ -242,9 +281,7 @@ class Sampler:
 
     def stop(self, reason: str) -> str:
         """Let nothing more be sent. The first reason is the one that is told."""
-        if self.stopping is None:
-            self.stopping = reason
-        return self.stopping
+        return self.ending.stop(reason)
 
     @contextmanager
     def silent(self) -> Iterator[None]:

@@ -2,12 +2,13 @@
 
 import itertools
 import os.path  # whose questions any text may be asked, however long it is
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sim.adapters.run_file import prompt_formats
+from sim.adapters.run_file.endpoints import ONLY, place_of
 from sim.adapters.run_file.prompts import SLOT, Prompt, PromptTable, of_messages, with_fields
 from sim.adapters.run_file.settings import EndpointTable, QueryFile
 from sim.adapters.run_file.toml_table import TomlTable, missing
@@ -21,14 +22,18 @@ Wrong = Callable[[str, str], ValueError]
 
 
 def read(
-    top: TomlTable, made: Sequence[PromptTable], endpoint: EndpointTable, columns: QueryFile, whole: bool = True
+    top: TomlTable,
+    made: Sequence[PromptTable],
+    endpoints: Mapping[str, EndpointTable],
+    columns: QueryFile,
+    whole: bool = True,
 ) -> tuple[Prompt, ...]:
     """All candidates, in the order of the file; those of a folder in that of their names.
 
     Args:
         top: the run file.
         made: its tables of prompts.
-        endpoint: names the model of prompts that name none, and the highest temperature.
+        endpoints: by name; each names the model of prompts that name none, and the highest temperature.
         columns: of the query file.
         whole: whether every field that is listed must have a slot in some prompt.
 
@@ -41,17 +46,33 @@ def read(
         table = TomlTable(top.file, f"prompts[{place}]", {})
         for made_here, wrong in _texts(table, one, columns):
             known = {name: what for name, what in hidden.items() if name is not None}
-            prompt = with_fields(made_here, columns.fields, known, wrong).checked(wrong, one.model or endpoint.model)
-            for candidate in _settings(replace(prompt, cost=one.cost), one):
-                _check_temperature(wrong, candidate, endpoint)
-                _check_different(wrong, candidate, found)
-                found.append(candidate)
+            prompt = with_fields(made_here, columns.fields, known, wrong)
+            for name in _asked(table, one, endpoints):
+                model = one.model or endpoints[name].model
+                own = replace(prompt.checked(wrong, model, place_of(name)), cost=one.cost, endpoint=name)
+                for candidate in _settings(own, one):
+                    _check_temperature(wrong, candidate, endpoints[name])
+                    _check_different(wrong, candidate, found)
+                    found.append(candidate)
     if len({prompt.cost is None for prompt in found}) > 1:
         raise top.wrong("prompts", "give a cost to some prompts only; give it to all or to none (the probe measures)")
     for name in (columns.fields or ()) if whole else ():
         if not any(name in prompt.fields for prompt in found):
             raise top.wrong("queries.fields", f"names {name!r}, and no prompt has a {{{name}}} slot")
     return tuple(found)
+
+
+def _asked(table: TomlTable, one: PromptTable, endpoints: Mapping[str, EndpointTable]) -> tuple[str, ...]:
+    """Names of the endpoints that a table's prompts are asked at."""
+    known = ", ".join(endpoints)
+    if not one.endpoint and len(endpoints) > 1:
+        raise table.wrong("endpoint", f"is missing; with several it names one of {known}, or a list of them")
+    for name in one.endpoint:
+        if ONLY in endpoints:
+            raise table.wrong("endpoint", f"is {name!r}, but there is one [endpoint], which has no name; leave it out")
+        if name not in endpoints:
+            raise table.wrong("endpoint", f"is {name!r}; known are {known}")
+    return one.endpoint or tuple(endpoints)
 
 
 def _texts(table: TomlTable, one: PromptTable, columns: QueryFile) -> Iterator[tuple[Prompt, Wrong]]:
@@ -149,9 +170,10 @@ def text_of(file: Path) -> str:
 def _settings(prompt: Prompt, one: PromptTable) -> Iterator[Prompt]:
     """The prompt at every setting of the table's grid, named by what varies."""
     varied = [key for key in _GRID if len(getattr(one, key)) > 1]
+    where = f"endpoint {prompt.endpoint}" if len(one.endpoint) > 1 else ""
     for values in itertools.product(*(getattr(one, key) for key in _GRID)):
         own: dict[str, Any] = dict(zip(_GRID, values, strict=True))
-        told = ", ".join(f"{key} {own[key]:g}" for key in varied)
+        told = ", ".join([where] * bool(where) + [f"{key} {own[key]:g}" for key in varied])
         yield replace(prompt, name=f"{prompt.name} ({told})" if told else prompt.name, **own)
 
 
@@ -159,7 +181,9 @@ def _check_temperature(wrong: Wrong, prompt: Prompt, endpoint: EndpointTable) ->
     most = endpoint.max_temperature
     if most is not None and prompt.temperature is not None and prompt.temperature > most:
         whose = "the server" if endpoint.preset is None else f"the preset {endpoint.preset!r}"
-        said = f"is {prompt.temperature:g}; {whose} takes at most {most:g} (endpoint.max_temperature)"
+        said = (
+            f"is {prompt.temperature:g}; {whose} takes at most {most:g} ({place_of(prompt.endpoint)}.max_temperature)"
+        )
         raise wrong("temperature", said)
 
 

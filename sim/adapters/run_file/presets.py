@@ -50,18 +50,27 @@ def presets() -> dict[str, Preset]:
 
 
 def expanded(top: TomlTable) -> dict[str, Any]:
-    """The content of a run file with the preset's settings in its endpoint, but for those that it gives itself.
+    """The content of a run file with the presets' settings in its endpoints, but for those that it gives itself.
 
     Raises:
         ValueError: there is no such preset; or it has no address of its own, and the file gives none.
     """
-    content, given = dict(top.content), top.content.get("endpoint")
+    content = dict(top.content)
+    if "endpoint" in content:
+        content["endpoint"] = _expanded(top, "endpoint", content["endpoint"])
+    if isinstance(several := content.get("endpoints"), dict):
+        content["endpoints"] = {name: _expanded(top, f"endpoints.{name}", one) for name, one in several.items()}
+    return content
+
+
+def _expanded(top: TomlTable, place: str, given: Any) -> Any:
+    """The content of an endpoint's table with its preset's settings."""
     if not isinstance(given, dict) or "preset" not in given:
-        return content
-    name = TomlTable(top.file, "endpoint", given).value("preset", word(*presets()))
+        return given
+    name = TomlTable(top.file, place, given).value("preset", word(*presets()))
     preset = presets()[name]
     endpoint = {**preset.settings, **given}
     if "base_url" not in endpoint:
         address = preset.known["address"]
-        raise top.wrong("endpoint.base_url", f"is missing; the preset {name!r} needs it: {address}")
-    return content | {"endpoint": endpoint}
+        raise top.wrong(f"{place}.base_url", f"is missing; the preset {name!r} needs it: {address}")
+    return endpoint

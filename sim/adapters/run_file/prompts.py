@@ -41,6 +41,7 @@ class Prompt(Closed):
         cost: cost of one completion, in the measure of `Cost`; None to measure it by the probe.
         shots: messages between the system message and the last one.
         fields: columns of the query file that have slots, besides {query}.
+        endpoint: name of the one that is asked; empty where there is one only.
     """
 
     name: Annotated[str, NAME]
@@ -53,18 +54,26 @@ class Prompt(Closed):
     cost: Annotated[float | None, number(0)] = None
     shots: tuple[Shot, ...] = ()
     fields: tuple[Annotated[str, TEXT], ...] = ()
+    endpoint: Annotated[str, ANY_TEXT] = ""
 
     def __repr__(self) -> str:
-        """As a dataclass; `shots` and `fields` only where they are set: seeds of journals go by this text."""
-        told = [(one.name, getattr(self, one.name)) for one in fields(self)]
-        return f"Prompt({', '.join(f'{name}={value!r}' for name, value in told if value != ())})"
+        """As a dataclass, without the later fields where they are not set: seeds of journals go by this text."""
+        return f"Prompt({', '.join(f'{name}={value!r}' for name, value in self.parts().items())})"
 
-    def checked(self, wrong: Callable[[str, str], ValueError], model: str | None = None) -> "Prompt":
+    def parts(self) -> dict[str, Any]:
+        """Fields and their values; `shots`, `fields` and `endpoint` only where they are set."""
+        told = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {name: value for name, value in told.items() if value or name not in ("shots", "fields", "endpoint")}
+
+    def checked(
+        self, wrong: Callable[[str, str], ValueError], model: str | None = None, place: str = "endpoint"
+    ) -> "Prompt":
         """The prompt with this model, where it names none itself.
 
         Args:
             wrong: makes the error about one of its keys.
             model: that of the endpoint.
+            place: table of the endpoint, for messages.
 
         Raises:
             ValueError: a slot or the model is missing, or a text cannot be sent.
@@ -76,7 +85,7 @@ class Prompt(Closed):
             if "\0" in text:
                 raise wrong(key, "holds a NUL, which servers do not take")
         if not self.model and not model:
-            raise wrong("model", "is missing here and in [endpoint]; one of them is needed")
+            raise wrong("model", f"is missing here and in [{place}]; one of them is needed")
         return self if self.model else replace(self, model=model)
 
     def messages(self, query: str, given: Iterable[tuple[str, str]] = ()) -> tuple[tuple[str, str], ...]:
@@ -96,7 +105,8 @@ class Prompt(Closed):
 
     def table(self) -> dict[str, Any]:
         """The prompt as a table of a run file."""
-        own = {key: getattr(self, key) for key in ("name", "model", "max_tokens", "temperature", "top_p", "cost")}
+        keys = ("name", "model", "max_tokens", "temperature", "top_p", "cost", "endpoint")
+        own = {key: value for key, value in self.parts().items() if key in keys}
         if self.shots:
             system = [{"role": "system", "content": self.system}] if self.system else []
             shots = [{"role": turn.role, "content": turn.content} for turn in self.shots]
@@ -131,6 +141,7 @@ class PromptTable(Closed):
         role: what a text that `path` names is: the user's message or the system's.
         top: use the first so many prompts of a list.
         model, cost: as those of `Prompt`.
+        endpoint: names of endpoints, where there are several; each of them makes a candidate.
         max_tokens, temperature, top_p: as those of `Prompt`; of a list every value makes a candidate.
     """
 
@@ -142,6 +153,7 @@ class PromptTable(Closed):
     role: Annotated[str | None, word("user", "system")] = None
     top: Annotated[int | None, whole()] = None
     model: Annotated[str | None, TEXT] = None
+    endpoint: Annotated[tuple[str, ...], one_or_more(NAME)] = ()
     max_tokens: Annotated[tuple[int, ...], one_or_more(_LONGEST)] = (512,)
     temperature: Annotated[tuple[float | None, ...], one_or_more(_HEAT)] = (None,)
     top_p: Annotated[tuple[float | None, ...], one_or_more(_NUCLEUS)] = (None,)

@@ -78,6 +78,13 @@ class PriceList(ModelPrices):
 
 
 @dataclass(frozen=True)
+class EndpointPrices(PriceList):
+    """Prices of one of several endpoints, and the currency that they are in."""
+
+    currency: Annotated[str | None, NAME] = None
+
+
+@dataclass(frozen=True)
 class BatchOptions(Closed):
     """Options of requests that are sent in batches.
 
@@ -154,6 +161,13 @@ class EndpointTable(Endpoint):
 
 
 @dataclass(frozen=True)
+class NamedEndpoint(EndpointTable):
+    """One of several endpoints in the file, with its own prices."""
+
+    prices: EndpointPrices = EndpointPrices()
+
+
+@dataclass(frozen=True)
 class QueryFile(Closed):
     """File of queries, and the columns that hold what.
 
@@ -216,6 +230,8 @@ class Asking:
     Attributes:
         file: where it was read.
         out: folder of the journal and the results.
+        endpoints: by name; one that stands alone has the name "".
+        prices: by the name of the endpoint and the model.
         source: strategy, endpoint, objectives and tie as the file says them, a preset spelt out, for a policy to carry
             along.
         dot_env: the file that keys are looked for in where the environment lacks them; it need not be there.
@@ -225,15 +241,23 @@ class Asking:
     name: str
     out: Path
     seed: int
-    endpoint: Endpoint
+    endpoints: dict[str, Endpoint]
     prompts: tuple[Prompt, ...]
-    prices: dict[str, Prices]
+    prices: dict[str, dict[str, Prices]]
     objectives: tuple[Objective, ...]
     tie: str
     contexts: tuple[Context, ...]
     caps: Caps | None
     source: dict[str, Any]
     dot_env: Path
+
+    def endpoint_of(self, prompt: Prompt) -> Endpoint:
+        """The endpoint that a prompt is asked at."""
+        return self.endpoints[prompt.endpoint]
+
+    def prices_of(self, prompt: Prompt) -> Prices:
+        """Prices of a prompt's tokens."""
+        return self.prices[prompt.endpoint][prompt.model]
 
     @property
     def votes(self) -> bool:
@@ -337,11 +361,12 @@ Tables = Annotated[tuple[dict[str, Any], ...], Several()]
 
 @dataclass(frozen=True, kw_only=True)
 class AnsweringFile:
-    """Tables that answering queries takes, of a run file or a policy."""
+    """Tables that answering queries takes, of a run file or a policy: one endpoint, or several by their names."""
 
     strategy: Annotated[str, word(*AGGREGATES, "mixed")]
     tie: Annotated[str, word(*TIES)] = "uniform"
-    endpoint: EndpointTable
+    endpoint: EndpointTable | None = None
+    endpoints: dict[str, NamedEndpoint] = field(default_factory=dict)
     objectives: Tables
 
 

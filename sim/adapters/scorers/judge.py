@@ -87,7 +87,7 @@ class Judge(ModelScorer):
         """One judgement, with what the template has slots for."""
         slots = tuple(slot for slot in ("gold", "reference") if f"{{{slot}}}" in self.template)
         probed = self.probe * (1 if self.other_order is None else 2)
-        return Requests(models=(self.model,), slots=slots, probed=probed)
+        return Requests(models=(self.model,), slots=slots, probed=probed, endpoint=self.endpoint)
 
     @property
     def verdicts(self) -> bool:

@@ -1,4 +1,4 @@
-"""Scorers that ask a model of the run's own endpoint about every completion: the base of the judge, and of your own.
+"""Scorers that ask a model of an endpoint of the run about every completion: the base of the judge, and of your own.
 
 What they ask is paid for like everything else: it goes through the same sampler, under the same caps, into the same
 journal, and is not asked again. Requests carry no seed.
@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from sim.adapters.paid.entries import Asked, Draw
 from sim.adapters.paid.sampler import Want, cell_of
-from sim.adapters.run_file.kinds import TEXT, number, whole
+from sim.adapters.run_file.kinds import ANY_TEXT, TEXT, number, whole
 from sim.adapters.run_file.settings import Prompt
 from sim.adapters.scorers.reader import hollow
 from sim.adapters.scorers.text import Number
@@ -34,6 +34,7 @@ class ModelScorer(Scorer):
     Attributes:
         model: who is asked.
         max_tokens, temperature: of the reply.
+        endpoint: name of the one that has the model, where a run has several.
 
     Example:
         >>> from sim.adapters.scorers.model_scorer import ModelScorer
@@ -48,6 +49,7 @@ class ModelScorer(Scorer):
     model: Annotated[str, TEXT]
     max_tokens: Annotated[int, whole(high=10**6)] = field(default=256, kw_only=True)
     temperature: Annotated[float, number(0, 10)] = field(default=0.0, kw_only=True)
+    endpoint: Annotated[str, ANY_TEXT] = field(default="", kw_only=True, repr=False)
     _sampler: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
     _asked: dict[bytes, asyncio.Task[Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
     _first: list[Draw] = field(default_factory=list, init=False, repr=False, compare=False)
@@ -80,7 +82,7 @@ class ModelScorer(Scorer):
     @property
     def requests(self) -> Requests:
         """One completion of the model."""
-        return Requests(models=(self.model,))
+        return Requests(models=(self.model,), endpoint=self.endpoint)
 
     def wants(self, item: Item, completion: str) -> Sequence[Want]:
         """The one draw that is asked for."""

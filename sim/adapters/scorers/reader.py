@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from sim import mistakes, origins
+from sim.adapters.paid.by_endpoint import EndpointSamplers
 from sim.adapters.paid.entries import Asked, Draw
 from sim.adapters.paid.journal import Journal
-from sim.adapters.paid.sampler import REFUSED, Sampler, Want
+from sim.adapters.paid.sampler import REFUSED, Want
 from sim.adapters.run_file.settings import Objective
 from sim.adapters.scoring import OK, UNREADABLE, Item, Scored, Scorer
 from sim.adapters.wire.protocol import NO_TEXT
@@ -82,7 +83,7 @@ class Reader:
         for objective in self.objectives:
             await objective.scorer.close()
 
-    async def gather(self, sampler: Sampler, wants: Sequence[Want], items: Sequence[Item]) -> None:
+    async def gather(self, sampler: EndpointSamplers, wants: Sequence[Want], items: Sequence[Item]) -> None:
         """In batch mode, bring all draws of wants into the journal, then, by further batches, what scorers ask of them.
 
         Args:
@@ -95,7 +96,8 @@ class Reader:
         """
         await sampler.gather(wants)
         asking = [one.scorer for one in self.objectives if one.scorer.requests.models]
-        if sampler.fetch is None or not asking:
+        asking = [one for one in asking if sampler.at(one.requests.endpoint).fetch is not None]
+        if not asking:
             return
         further: list[Want] = []
         for want, item in zip(wants, items, strict=True):

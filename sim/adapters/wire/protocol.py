@@ -149,7 +149,10 @@ class Client(Protocol):
 
 
 class Offline:
-    """A `Client` that sends nothing, for what reads journals."""
+    """A `Client` of any endpoint that sends nothing, for what reads journals."""
+
+    def __init__(self, endpoint: object = None):
+        pass
 
     async def complete(self, request: Request, timeout: float) -> Reply:
         """Refuse."""

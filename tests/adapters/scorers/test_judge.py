@@ -209,7 +209,7 @@ def test_a_plan_counts_judgements_that_a_stopped_run_did_not_reach(tmp_path: Pat
     run = config.load(tmp_path / "run.toml")
     items = driver.load_items(run)
     with sessions.session(run, Offline, ":memory:") as live:
-        (want,) = consecutive("evaluate", run.endpoint, run.prompts[:1], [Item("a")], 4, 0)
+        (want,) = consecutive("evaluate", run.endpoints, run.prompts[:1], [Item("a")], 4, 0)
         judge = run.objectives[0].scorer
         assert isinstance(judge, Judge)
 

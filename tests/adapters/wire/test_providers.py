@@ -45,13 +45,13 @@ def asked(run: Config, count: int) -> tuple[list[Draw], Amount, list[float]]:
             waits.append(seconds)
 
         secrets = Secrets(run.dot_env)
-        key = secrets.key(run.endpoint.key_variable, "endpoint.key_variable")
-        journal, client = Journal(":memory:"), OpenAIClient(run.endpoint, key, secrets.values)
+        key = secrets.key(run.endpoints[""].key_variable, "endpoint.key_variable")
+        journal, client = Journal(":memory:"), OpenAIClient(run.endpoints[""], key, secrets.values)
         ledger = Ledger(None, Amount())
         clock = Clock(lambda: 0.0, wait, random.Random(0))
-        sampler = Sampler(client, run.endpoint, run.prices, journal, ledger, clock)
+        sampler = Sampler(client, run.endpoints[""], run.prices[""], journal, ledger, clock)
         try:
-            cell = cell_of("tune", run.endpoint, run.prompts[0], "1+1")
+            cell = cell_of("tune", run.endpoints[""], run.prompts[0], "1+1")
             return await sampler.draws(Want(run.prompts[0], cell, 0, count, 100)), ledger.spent
         finally:
             await client.close()
@@ -81,7 +81,7 @@ def test_a_preset_asks_as_its_provider_takes_it(name: str, tmp_path: Path, monke
     assert not seen.refused
     assert len(waits) == (its.limit is not None)
     assert set(seen.keys) == {KEY if variable else "none"}
-    seeded = run.endpoint.send_seed
+    seeded = run.endpoints[""].send_seed
     drawn = 1 if its.many else 5
     assert len(seen.requests) == drawn + len(waits)
     assert spent == Amount(5, 20 * drawn + 5 * its.each, 0)
@@ -143,10 +143,10 @@ def test_the_table_of_presets_in_the_documentation_is_that_of_the_data():
 
 def test_a_preset_gives_way_to_every_key_of_the_file(tmp_path: Path):
     own = 'preset = "gemini"\nbase_url = "http://localhost:2/v1"\nkey_variable = "MINE"\nmax_n = 3\nsend_seed = true'
-    endpoint = load(tmp_path, f"{own}\nmax_tokens_field = 'max_completion_tokens'").endpoint
+    endpoint = load(tmp_path, f"{own}\nmax_tokens_field = 'max_completion_tokens'").endpoints[""]
     assert (endpoint.base_url, endpoint.key_variable) == ("http://localhost:2/v1", "MINE")
     assert (endpoint.max_n, endpoint.send_seed, endpoint.max_tokens_field) == (3, True, "max_completion_tokens")
-    assert load(tmp_path, 'preset = "gemini"').endpoint.max_n == 1
+    assert load(tmp_path, 'preset = "gemini"').endpoints[""].max_n == 1
 
 
 def test_a_preset_is_the_same_run_as_its_keys_spelt_out(tmp_path: Path):
@@ -157,7 +157,7 @@ def test_a_preset_is_the_same_run_as_its_keys_spelt_out(tmp_path: Path):
         f"{key} = {str(value).lower() if value is True else repr(value)}" for key, value in settings.items()
     )
     spelt = load(tmp_path, keys)
-    assert (named.endpoint, named.source) == (spelt.endpoint, spelt.source)
+    assert (named.endpoints, named.source) == (spelt.endpoints, spelt.source)
     assert named.source["endpoint"] == {"model": "m", **settings}
 
 
