@@ -78,7 +78,7 @@ def run_evidence(live: Session[Config], items: Sequence[Item], costs: Costs | No
                 outcomes[p, x] = cell.digest, live.reader.outcomes(item, found)
 
     counted = Counter(live.reader.seen)
-    with live.sampler.silent():
+    with live.sampler.ending.silent():
         live.loop.run(read())
     live.reader.seen = counted  # as they were read when they came
     shape = (len(config.prompts), len(items))

@@ -195,7 +195,7 @@ class Journal:
         )
         return {row[:4]: row[4:] for row in rows}
 
-    def cells(self) -> list[tuple[str, str, str, str, str, str, bytes]]:
+    def cells(self) -> list[tuple[Any, ...]]:
         """Stream, model, prompt, query, decoding, endpoint, name of all cells, in an order free of sending."""
         columns = "stream, model, prompt, query, decoding, endpoint, cell"
         rows = self.rows(f"SELECT {columns} FROM cells ORDER BY stream, prompt, query, cell")

@@ -140,6 +140,15 @@ class Ending:
             self.why = reason
         return self.why
 
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Nothing is sent: what the journal lacks raises `Stopped`."""
+        before, self.why = self.why, self.why or "nothing is sent here"
+        try:
+            yield
+        finally:
+            self.why = before
+
 
 class Sampler:
     """Draws from one endpoint.
@@ -282,15 +291,6 @@ class Sampler:
     def stop(self, reason: str) -> str:
         """Let nothing more be sent. The first reason is the one that is told."""
         return self.ending.stop(reason)
-
-    @contextmanager
-    def silent(self) -> Iterator[None]:
-        """Nothing is sent: what the journal lacks raises `Stopped`."""
-        before, self.stopping = self.stopping, self.stopping or "nothing is sent here"
-        try:
-            yield
-        finally:
-            self.stopping = before
 
     async def book(
         self, attempt: Attempt, worst: Amount, result: Reply | CallError
