@@ -22,7 +22,17 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
-from sim.certify import Confidence, Outlook, QueryEvidence, Statement, certify, evidence_of, in_words, more_needed
+from sim.certify import (
+    Confidence,
+    Outlook,
+    QueryEvidence,
+    Statement,
+    certify,
+    evidence_of,
+    in_words,
+    more_needed,
+    vote_bounds,
+)
 from sim.certify.statement import FEWEST
 from sim.certify.wording import amount, number, ranges, round_up
 from sim.envs.dataset import Dataset
@@ -110,7 +120,7 @@ def evidence_of_sample(data: Dataset, noise: bool = True) -> QueryEvidence:
         data.cost_weights,
         data.context_names,
         noise=noise and rows <= MOST_ROWS,
-        bounds=_bounds(data, np.asarray(strategy.weights, np.float64)),
+        bounds=vote_bounds([how == "mv" for how in data.aggregate], np.asarray(strategy.weights, np.float64)),
     )
     top = min(width, data.max_scale)
     rows = None if made.residuals is None else made.residuals[..., :top]
@@ -391,10 +401,3 @@ def _costs(data: Dataset) -> np.ndarray:
     if pairs is None or np.all(np.ptp(pairs, axis=1) <= 1e-9 * pairs.max(axis=1)):
         return data.costs
     return pairs
-
-
-def _bounds(data: Dataset, weights: np.ndarray) -> np.ndarray:
-    """Least and largest reward of every task, infinite where a score that is no vote has a weight."""
-    free = np.array([how != "mv" for how in data.aggregate])
-    ends = np.stack([np.minimum(weights, 0).sum(axis=1), np.maximum(weights, 0).sum(axis=1)], axis=1)
-    return np.where((weights[:, free] != 0).any(axis=1)[:, None], np.array([-np.inf, np.inf]), ends)

@@ -26,7 +26,8 @@ from sim.adapters.summing import with_answers
 from sim.adapters.tune import Costs, completion_cost, world
 from sim.adapters.wire.retry import Stopped
 from sim.advice import MOST_ROWS, Advice, advise, in_sentences
-from sim.certify import GRADES, Confidence, ContextTerms, QueryEvidence, evidence_of
+from sim.certify import GRADES, Confidence, ContextTerms, QueryEvidence, evidence_of, vote_bounds
+from sim.utilities import Strategy
 
 LEAST = 0.5
 """Share of the queries of the arm with most that an arm of a run needs to be compared by its mean."""
@@ -110,6 +111,7 @@ def run_evidence(live: Session[Config], items: Sequence[Item], costs: Costs | No
         [context.name for context in config.contexts],
         noise=len(strategy.weights) * completions.size * width**2 <= MOST_ROWS,
         population=len(items),
+        bounds=_bounds(config, strategy),
     )
     rows = None if made.residuals is None else made.residuals[..., : config.max_scale]
     return replace(made, rewards=made.rewards[..., : config.max_scale], residuals=rows)
@@ -203,6 +205,10 @@ def evaluated(config: Config, measured: Measured, pulls: int) -> QueryEvidence:
     completions = np.repeat(np.array([*measured.width.values()])[:, None], num_queries, axis=1)
     costs = np.stack([measured.cost[name] for name in measured.width])  # measured in another order
     return QueryEvidence(rewards, completions, tuple(contexts), costs)
+
+
+def _bounds(config: Config, strategy: Strategy) -> np.ndarray:
+    return vote_bounds([one.aggregate == "mv" for one in config.objectives], np.asarray(strategy.weights, np.float64))
 
 
 def as_facts(advice: Advice, prompts: Sequence[str], text: str) -> dict[str, Any]:

@@ -289,8 +289,9 @@ class Live:
         """The draws that a pull needs and does not have; cells of the round by prompt and query."""
         desk = self.desk
         prompt, query, scale, had = (int(part[pull]) for part in (pulls.prompt, pulls.query, pulls.scale, pulls.had))
+        asked = desk.prompts[prompt]
         if (cell := cells.get((prompt, query))) is None:
-            item, asked = desk.items[query], desk.prompts[prompt]
+            item = desk.items[query]
             cell = cell_of(desk.stream, desk.sampler.at(asked.endpoint).endpoint, asked, item.text, item.fields)
             cells[prompt, query] = cell
         if had:

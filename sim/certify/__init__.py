@@ -15,6 +15,7 @@ what each grade assumes, theory/proofs.md proves it.
 """
 
 from sim.certify.completions import evidence_of as evidence_of
+from sim.certify.completions import vote_bounds as vote_bounds
 from sim.certify.evidence import ContextTerms as ContextTerms
 from sim.certify.evidence import QueryEvidence as QueryEvidence
 from sim.certify.outlook import Outlook as Outlook

@@ -12,7 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float32, Float64, Int
+from jaxtyping import Float, Float32, Float64, Int
 
 from sim.certify.evidence import ContextTerms, QueryEvidence
 from sim.core import Spec
@@ -125,3 +125,15 @@ def _all_subsets(strategy: Strategy, width: int) -> bool:
 @eqx.filter_jit
 def _units(strategy: Strategy, outcomes: jax.Array, sizes: jax.Array, kind: str) -> jax.Array:
     return subsets.pull_units(strategy, outcomes, sizes, kind, 0)
+
+
+def vote_bounds(votes: Sequence[bool], weights: Float[np.ndarray, "task objective"]) -> Float64[np.ndarray, "task 2"]:
+    """Least and largest reward of every task, infinite where a score that is no vote has a weight.
+
+    Args:
+        votes: whether an objective is one of votes, whose rewards lie between 0 and 1.
+        weights: of every task.
+    """
+    ends = np.stack([np.minimum(weights, 0).sum(axis=1), np.maximum(weights, 0).sum(axis=1)], axis=1)
+    free = (weights[:, ~np.array(votes)] != 0).any(axis=1)
+    return np.where(free[:, None], np.array([-np.inf, np.inf]), ends.astype(np.float64))

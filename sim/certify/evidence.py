@@ -188,3 +188,15 @@ class QueryEvidence:
             return None
         low, high = self.bounds[own.task].tolist()
         return own.weight * low, own.weight * high
+
+    def limits(self, context: int) -> tuple[Float64[np.ndarray, "prompt scale"], Float64[np.ndarray, "prompt scale"]]:
+        """Least and largest utility that an arm may have, infinite where nothing bounds it; costs are at least 0."""
+        own, shape = self.contexts[context], (self.num_prompts, self.max_scale)
+        low, high = (-np.inf, np.inf) if self.bounds is None else (own.weight * self.bounds[own.task] + own.offset)
+        least, most = np.full(shape, low), np.full(shape, high)
+        if own.cost_weight == 0:
+            return least, most
+        if self.cost.ndim == 2:
+            return np.full(shape, -np.inf), most
+        cost = own.cost_weight * self.cost[:, None] * np.arange(1, self.max_scale + 1)
+        return least - cost, most - cost

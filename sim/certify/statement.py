@@ -188,12 +188,14 @@ def certify(
     most = np.where(known & ~widths.excluded, widths.most, -np.inf)
     most[chosen] = 0.0
     name = evidence.contexts[context].name
+    limits = [end.ravel() for end in evidence.limits(context)]
+    values = (widths.value, *(np.clip(end, *limits) for end in (widths.low, widths.high)))
     others = np.flatnonzero((most > 0) & (np.arange(len(most)) != chosen) & np.isfinite(widths.value))
     not_apart = [
         NotApart(
             arm // shape[1],
             arm % shape[1] + 1,
-            Ranged(*(float(part[arm]) for part in (widths.value, widths.low, widths.high))),
+            Ranged(*(float(part[arm]) for part in values)),
             Ranged(*(float(part[arm]) for part in (widths.lead, widths.lead_low, widths.lead_high))),
         )
         for arm in others[np.argsort(-widths.value[others], kind="stable")].tolist()
@@ -204,7 +206,7 @@ def certify(
         scale=scale,
         confidence=terms,
         eps=float(max(most.max(), 0.0) + 0.0),
-        value=Ranged(*(float(part[chosen]) for part in (widths.value, widths.low, widths.high))),
+        value=Ranged(*(float(part[chosen]) for part in values)),
         not_apart=tuple(not_apart),
         queries=met,
         completions=int(evidence.completions[prompt, own].sum()),

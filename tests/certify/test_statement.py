@@ -309,3 +309,17 @@ def test_sentences() -> None:
 def test_amounts_are_whole_from_a_thousand_on() -> None:
     said = [amount(value) for value in (0.004123, 33.46, 5.3, 999.4, 999.6, 62_834.0)]
     assert said == ["0.00412", "33.5", "5.3", "999", "1,000", "62,800"]
+
+
+def test_intervals_of_values_end_where_utilities_do() -> None:
+    """Right on 29 of 30 queries, rewards between 0 and 1, .01 a completion: no value is above .99.
+
+    Measured costs may be as large as they like: then the upper end is that of the reward.
+    """
+    right = np.ones((1, 2, 30, 1))
+    right[0, :, 0] = 0.0
+    dear, bounds = (ContextTerms("dear", cost_weight=1.0),), np.array([[0.0, 1.0]])
+    made = QueryEvidence(right, np.ones((2, 30), int), dear, np.full(2, 0.01), bounds=bounds)
+    assert certify(made, 0, 0, 1).value.high == pytest.approx(0.99)
+    assert certify(dataclasses.replace(made, bounds=None), 0, 0, 1).value.high > 0.99
+    assert certify(dataclasses.replace(made, cost=np.full((2, 30), 0.01)), 0, 0, 1).value.high == 1.0
