@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from figures import coverage_runs, style
-from figures.coverage_runs import Design, Drawn, Ending
+from figures.coverage_runs import Design, Drawn, RunEnd
 from figures.inputs import Lab
 from sim.adapters import evaluation, evidence
 from sim.certify import GRADES, Confidence
@@ -92,7 +92,7 @@ class CoverageRows(NamedTuple):
     env: str
     rows: list[tuple[Any, ...]]
 
-    def add(self, terms: Confidence, design: str, found: Ending, half: float | None = None) -> None:
+    def add(self, terms: Confidence, design: str, found: RunEnd, half: float | None = None) -> None:
         """A row: counts, coverage with its 95 % interval (Clopper and Pearson), mean eps and the ideal one.
 
         Args:
@@ -206,9 +206,9 @@ def _count_printed(counted: CoverageRows, drawn: Drawn) -> None:
         counted.add(terms, design, _intervals(missed, (high - low) / 2), ideal)
 
 
-def _intervals(missed: np.ndarray, half: np.ndarray, some: np.ndarray | None = None) -> Ending:
+def _intervals(missed: np.ndarray, half: np.ndarray, some: np.ndarray | None = None) -> RunEnd:
     nothing = np.zeros(len(missed))
-    return Ending(missed, missed if some is None else some, half, nothing, nothing.astype(bool))
+    return RunEnd(missed, missed if some is None else some, half, nothing, nothing.astype(bool))
 
 
 def refused(table: "pd.DataFrame", count: str = "missed") -> np.ndarray:
@@ -263,5 +263,5 @@ def _panel(axes: Axes, rows: "pd.DataFrame", kinds: list[tuple[str, str]], level
         axes.plot(own["coverage"], at, linestyle="", marker="o", markersize=2.2, color=color, alpha=0.6)
     axes.axvline(level, color=style.GREY, linewidth=0.6)
     axes.set_ylim(len(kinds) - 0.5, -0.5)
-    axes.set_yticks(range(len(kinds)), [f"{design}, {grade}" for design, grade in kinds], fontsize=5)
+    axes.set_yticks(range(len(kinds)), [f"{design}, {grade}" for design, grade in kinds], fontsize=6)
     axes.set_xlabel("coverage")

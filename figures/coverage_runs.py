@@ -54,7 +54,7 @@ class Drawn(NamedTuple):
         return self._replace(runs=runs, these=self.these[which])
 
 
-class Ending(NamedTuple):
+class RunEnd(NamedTuple):
     """Ends of the runs of one design.
 
     Attributes:
@@ -193,20 +193,20 @@ class Design:
         self.begun = found if first else self.begun
         return found
 
-    def judge(self, which: np.ndarray, said: Said, chosen: np.ndarray) -> Ending:
+    def judge(self, which: np.ndarray, said: Said, chosen: np.ndarray) -> RunEnd:
         """Whether statements hold."""
         beyond = self.regret[which] > said.eps + self.rounding
         here = np.arange(len(which))
         own = beyond[here, chosen]
         some = np.where(np.isnan(said.eps).any(axis=1), own, beyond.any(axis=1))
-        return Ending(own, some, said.eps[here, chosen], self.regret[which, chosen], np.zeros(len(which), bool))
+        return RunEnd(own, some, said.eps[here, chosen], self.regret[which, chosen], np.zeros(len(which), bool))
 
-    def fixed(self) -> Ending:
+    def fixed(self) -> RunEnd:
         """One look at the end."""
         chosen, said = self.look(self.everyone, self.at(self.last))
         return self.judge(self.everyone, said, chosen)
 
-    def peeking(self) -> Ending:
+    def peeking(self) -> RunEnd:
         """A look at every size: a run is missed where any of the looks is."""
         found = []
         for size in range(self.last + 1):
@@ -215,7 +215,7 @@ class Design:
         own, some = (np.any([one[part] for one in found], axis=0) for part in (0, 1))
         return found[-1]._replace(missed=own, missed_any=some)
 
-    def elimination(self) -> Ending:
+    def elimination(self) -> RunEnd:
         """A look at every size, after which prompts that are told apart from the leader meet no more queries."""
         met, active = self.at(0), np.ones((len(self.everyone), self.beginnings.prompts), bool)
         for size in range(self.last + 1):
@@ -225,11 +225,11 @@ class Design:
             active &= (reach > 0) | (np.arange(active.shape[1]) == (chosen // self.beginnings.scales)[:, None])
         return self.judge(self.everyone, said, chosen)
 
-    def until(self, eps: float) -> Ending:
+    def until(self, eps: float) -> RunEnd:
         """Prompts that keep eps above this meet more queries, of each pair with the leader the one that met fewer."""
         count, prompts = len(self.everyone), self.beginnings.prompts
         met, running = self.at(0), self.everyone
-        ends = Ending(*(np.zeros(count, kind) for kind in (bool, bool, float, float, bool)))
+        ends = RunEnd(*(np.zeros(count, kind) for kind in (bool, bool, float, float, bool)))
         own = np.arange(prompts)
         while len(running):
             chosen, said = self.look(running, met[running])

@@ -378,7 +378,8 @@ def _add_rows(world: Environment, rows: Rows, how: Pulling, slot: Array, sums: A
     if how.estimator == RAW or _never_single(how) or not how.reuse:
         units: Any = _pull_rows(world, rows, how)
         if rows[-1].shape != slot.shape:  # several pulls of every slot
-            units = jax.tree.map(lambda own: jnp.sum(own.reshape(len(slot), -1, *own.shape[1:]), axis=1), units)
+            shape = len(slot), len(rows[-1]) // len(slot)
+            units = jax.tree.map(lambda own: jnp.sum(own.reshape(*shape, *own.shape[1:]), axis=1), units)
         return jax.tree.map(lambda all_, own: all_.at[slot].add(own, indices_are_sorted=True), sums, units)
     single = jnp.max(rows[-1]) <= 1
 

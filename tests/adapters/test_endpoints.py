@@ -142,13 +142,19 @@ def test_a_policy_is_evaluated_at_its_endpoints(two: Two):
 
 
 def test_a_record_holds_the_costs_of_each_endpoint(two: Two):
-    """The same prompt costs ten times as much at the one as at the other. A replay of the same draws agrees."""
+    """Costs are those charged at each endpoint, of the same prompt too. A replay of the same draws agrees."""
     out = two.file.parent / "mine.npz"
     done = iapo("record", two.file, "-n", 4, "--out", out, "--yes")
     assert done.exit_code == 0, done.output
     data = files.load(out)
     assert data.prompt_names == ("weak (endpoint near)", "weak (endpoint far)", "strong")
-    assert data.costs[1] / data.costs[0] == pytest.approx(10, rel=0.05)
+    for cost, name, url in zip(data.costs, UNITS, (two.near_url, two.far_url), strict=False):
+        table = "FROM attempts JOIN cells USING (cell) WHERE prompt LIKE 'weak%' AND endpoint ="
+        rows = query(two.out / "journal.sqlite", f"SELECT prompt_tokens, completion_tokens, n {table} '{url}'")
+        before, after = UNITS[name]
+        asked = before * np.mean([row[0] for row in rows])  # each completion alone would take its prompt
+        said = after * sum(row[1] for row in rows) / sum(row[2] for row in rows)
+        assert cost == pytest.approx((asked + said) / 1e12)
     assert data.provenance["endpoints"] == sorted([two.near_url, two.far_url])
     seen = two.file.parent / "seen.npz"
     assert iapo("replay", two.out, "--stream", "record", "--out", seen).exit_code == 0
@@ -256,6 +262,7 @@ model = "j"
 endpoint = "far"
 template = "Q: {query} A: {completion} Score 0 to 1."
 max_tokens = 9
+marked = false
 [contexts]
 cost_weights = [0.0]
 [tune]

@@ -52,7 +52,7 @@ def test_an_estimate_knows_how_many_choices_the_server_returns(folder: Path):
     costs, pulled, pulls = driver.Costs(*np.full((3, 3), 10.0)), np.array([40, 40, 0]), np.array([10, 10, 0])
     with sessions.session(run, Offline, ":memory:") as live:
         assert planning._likely(run, costs, pulled, pulls, live.sampler).tokens == 20 * 10 + 80 * 10
-        live.sampler._remember("m", 1)
+        live.sampler.at("")._remember("m", 1)
         assert planning._likely(run, costs, pulled, pulls, live.sampler).tokens == 80 * 10 + 80 * 10
 
 

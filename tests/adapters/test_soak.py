@@ -112,6 +112,7 @@ def port() -> Iterator[int]:
         server.communicate()
 
 
+@pytest.mark.slow
 def test_a_tuning_run_holds_little_of_its_pulls(tmp_path: Path):
     """Seen to fail where evidence is estimated in shapes of as many rows as there are pulls: each is compiled."""
     steady(marks("tune", run(tmp_path, 12_000, 600)), *TUNED)
@@ -125,6 +126,7 @@ def test_fifty_thousand_pulls_of_a_tuning_run(tmp_path: Path):
     steady(found, *TUNED)
 
 
+@pytest.mark.slow
 def test_a_policy_that_answers_holds_nothing_of_its_answers(policy: Path):
     """Seen to fail with answers left in the journal in memory."""
     steady(marks("answer", policy, 3000), *ANSWERED)

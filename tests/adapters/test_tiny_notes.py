@@ -126,7 +126,7 @@ def test_the_example_is_a_run_that_is_accepted(tmp_path: Path):
 
     demo.write(tmp_path / "run", "http://127.0.0.1:1/v1", tasks.NOTES)
     run = config.load(tmp_path / "run" / "tiny-notes.toml")
-    assert run.endpoint.base_url == "http://127.0.0.1:1/v1"
+    assert run.endpoints[""].base_url == "http://127.0.0.1:1/v1"
     assert {prompt.model for prompt in run.prompts} == {"tiny-notes"}
     assert [prompt.system for prompt in run.prompts] == list(notes.MODES)
     assert [(one.name, one.aggregate) for one in run.objectives] == [("coverage", "bon"), ("brevity", "bon")]

@@ -32,7 +32,7 @@ from sim.adapters.scorers.rewards import Classify
 from sim.adapters.scoring import OK, Item
 from sim.adapters.tiny import demo, task, weights
 from sim.adapters.tiny.generate import NEVER, ROWS, Draft, complete
-from sim.adapters.tiny.tokenizer import chat
+from sim.adapters.tiny.tokenizer import SUMS
 from sim.adapters.wire.openai_client import OpenAIClient
 from sim.adapters.wire.retry import Stopped, real_clock
 from sim.envs import files
@@ -229,7 +229,7 @@ def check_recorded(world: Path, queries: Path, draws: int) -> None:
     assert recorded.answers is not None
     right = np.asarray(recorded.probs)[:, np.arange(len(rows)), recorded.answers]
     for place, system in enumerate(PROMPTS):
-        asked = [Draft(tuple(chat(system, row["query"])), 0, 1.8, max_tokens=40) for row in rows]
+        asked = [Draft(tuple(SUMS.chat(system, row["query"])), 0, 1.8, max_tokens=40) for row in rows]
         many = [one._replace(seed=1000 * number + k) for number, one in enumerate(asked) for k in range(draws)]
         said = [one.text for first in range(0, len(many), ROWS) for one in complete(params, many[first : first + ROWS])]
         hits = [re.findall(r"\d+", text)[-1:] == [str(rows[k // draws]["gold"])] for k, text in enumerate(said)]

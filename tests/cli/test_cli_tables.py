@@ -225,7 +225,7 @@ def test_a_runner_up_above_the_chosen_arm_is_explained(second: float, capsys: py
     """Seen to be shown without a word."""
     choice = Chosen("c", Arm("a", 2, 0.5), Arm("b", 1, second), None)
     run, result = (
-        SimpleNamespace(name="x", out=Path("out"), prompts=()),
+        SimpleNamespace(name="x", out=Path("out"), prompts=(), endpoints={"": None}),
         SimpleNamespace(choices=(choice,), stopped=None),
     )
     live._show_result(run, result, Amount(), Amount(), {})

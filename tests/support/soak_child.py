@@ -192,7 +192,7 @@ def soak_rounds(gauge: Gauge, file: Path, connect: Callable[..., Client]) -> Non
         if step.done == step.pulls:
             gauge.mark(done)
 
-    with session.session(run, lambda: connect(run.endpoint, "none")) as live:
+    with session.session(run, lambda endpoint: connect(endpoint, "none")) as live:
         spec, strategy = tune.world(run, tune.unmeasured(run), items)
         tune.rounds_of(live, items, spec, strategy, report)
 

@@ -27,7 +27,7 @@ class EndpointSamplers:
 
     @property
     def stopping(self) -> str | None:
-        """Why the run is over, None while it is not."""
+        """Reason why the run is over, None while it is not."""
         return self.ending.why
 
     def stop(self, reason: str) -> str:

@@ -183,7 +183,7 @@ class Sampler:
 
     @property
     def stopping(self) -> str | None:
-        """Why the run is over, None while it is not."""
+        """Reason why the run is over, None while it is not."""
         return self.ending.why
 
     def apart(self, ending: Ending) -> "Sampler":

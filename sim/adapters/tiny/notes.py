@@ -83,7 +83,7 @@ def answer(rng: np.random.Generator, mode: str, notes: Notes) -> str:
 
 
 def some(rng: np.random.Generator, count: int) -> Bool[np.ndarray, " note"]:
-    """Which of `count` things are kept: every choice but none is as likely."""
+    """Mask of the things out of `count` that are kept: every choice but none is as likely."""
     return (rng.integers(1, 2**count) >> np.arange(count)) % 2 == 1
 
 

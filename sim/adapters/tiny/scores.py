@@ -19,6 +19,7 @@ def coverage(query: str, gold: str | None, completion: str) -> float | None:
         ValueError: the query has no notes.
 
     Example:
+        >>> from sim.adapters.tiny.scores import coverage
         >>> coverage("3 bridge closed ; 7 market open", None, "Dear all: market open, and bridge late.")
         0.7
     """
@@ -35,6 +36,7 @@ def brevity(query: str, gold: str | None, completion: str) -> float | None:
     """One less the words of a completion in parts of `MOST_WORDS`, 0 at least.
 
     Example:
+        >>> from sim.adapters.tiny.scores import brevity
         >>> brevity("3 bridge closed", None, "bridge closed , market open , train late")
         0.75
     """
