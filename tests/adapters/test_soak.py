@@ -11,33 +11,12 @@ from types import SimpleNamespace
 
 import policy_files
 import pytest
+from many_pulls import write_many
 from nursery import ROOT
 
 pytest.importorskip("openai", reason="the extra [llm] is not installed")
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 
-RUN = """
-out = "out"
-strategy = "mv"
-[endpoint]
-base_url = "http://127.0.0.1:9/v1"
-model = "m"
-key_variable = ""
-concurrency = { start = 8, least = 8, most = 8 }
-PROMPTS
-[queries]
-file = "q.jsonl"
-gold = "gold"
-[[objectives]]
-scorer = "number"
-[contexts]
-cost_weights = [0.0, 0.001]
-[tune]
-algorithm = "mixture-racing"
-answers = 11
-budget = BUDGET
-max_scale = 8
-"""
 TUNED = (14.0, 1500.0, 8e6)
 """Most that a pull of a tuning run may leave: numbers of its draws, what was read in them, its row of the evidence.
 
@@ -82,12 +61,9 @@ def steady(found: list[SimpleNamespace], blocks: float, bytes_: float, slack: fl
 
 
 def run(folder: Path, budget: int, queries: int) -> Path:
-    rows = [json.dumps({"query": f"query {k}", "gold": k % 10}) for k in range(queries)]
-    (folder / "q.jsonl").write_text("\n".join(rows))
-    prompts = [f'[[prompts]]\nname = "p{k}"\ntext = "[{k}] {{query}}"\nmax_tokens = 10\ncost = 6' for k in range(8)]
-    file = folder / "run.toml"
-    file.write_text(RUN.replace("PROMPTS", "\n".join(prompts)).replace("BUDGET", str(budget)))
-    return file
+    """A run of mixture racing on eight prompts; `soak_child` puts the model in its process."""
+    tune = f'algorithm = "mixture-racing"\nanswers = 11\nbudget = {budget}\nmax_scale = 8'
+    return write_many(folder, prompts=8, queries=queries, port=9, pace=8, tune=tune)
 
 
 @pytest.fixture

@@ -9,32 +9,12 @@ from pathlib import Path
 
 import pytest
 from journal_files import query
+from many_pulls import write_many
 from nursery import ROOT
 
 pytest.importorskip("openai", reason="the extra [llm] is not installed")
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 
-RUN = """
-out = "out"
-strategy = "mv"
-[endpoint]
-base_url = "http://127.0.0.1:PORT/v1"
-model = "m"
-key_variable = ""
-concurrency = { start = 64, least = 64, most = 64 }
-PROMPTS
-[queries]
-file = "q.jsonl"
-gold = "gold"
-[[objectives]]
-scorer = "number"
-[contexts]
-cost_weights = [0.0, 0.001]
-[tune]
-algorithm = "uniform"
-budget = BUDGET
-max_scale = 16
-"""
 MEGABYTES = 500
 MILLISECONDS = 2.0
 """Of processor time a request, beyond what the official client takes for it by itself."""
@@ -64,12 +44,8 @@ def measured(*arguments: object) -> dict[str, float]:
 
 def load(port: int, pulls: int, folder: Path) -> dict[str, float]:
     """A run of so many pulls; what it measured."""
-    rows = [json.dumps({"query": f"query {k}", "gold": k % 10}) for k in range(200)]
-    (folder / "q.jsonl").write_text("\n".join(rows))
-    prompts = [f'[[prompts]]\nname = "p{k}"\ntext = "[{k}] {{query}}"\nmax_tokens = 10\ncost = 6' for k in range(10)]
-    text = RUN.replace("PORT", str(port)).replace("PROMPTS", "\n".join(prompts)).replace("BUDGET", str(16 * pulls))
-    (folder / "run.toml").write_text(text)
-    found = measured(folder / "run.toml")
+    tune = f'algorithm = "uniform"\nbudget = {16 * pulls}\nmax_scale = 16'
+    found = measured(write_many(folder, prompts=10, queries=200, port=port, pace=64, tune=tune))
     base = folder / "out" / "journal.sqlite"
     assert query(base, "SELECT count(*), count(DISTINCT seed) FROM draws") == [(16 * pulls, 16 * pulls)]
     assert query(base, "SELECT count(*), sum(state = 'settled') FROM attempts") == [(pulls, pulls)]
