@@ -216,11 +216,11 @@ def _rounds(
     plan = planning.plan(run, spec, costs, items, live.sampler, probed)
     report = watching(run, plan, live.ledger, told)
     result = driver.rounds_of(live, items, spec, strategy, report, keeper(live, len(items)))
-    save(live, result, len(items))
-    sure = statements(live, items, costs, result)
-    file = save(live, result, len(items), sure.facts)
+    sure = finish(live, items, costs, result)
     seen, spent = dict(live.reader.seen), spent_parts(live.ledger.spent)
-    return Tuned(file, result.choices, result.rounds, result.stopped, spent, seen, tuple(notes), sure.facts)
+    return Tuned(
+        run.out / until.POLICY, result.choices, result.rounds, result.stopped, spent, seen, tuple(notes), sure.facts
+    )
 
 
 def keeper(live: Session[Config], num_items: int) -> Callable[[driver.RunResult], None]:
@@ -228,26 +228,21 @@ def keeper(live: Session[Config], num_items: int) -> Callable[[driver.RunResult]
     return lambda result: _save_policy(live, result, num_items, until.SO_FAR)
 
 
-def statements(
+def finish(
     live: Session[Config], items: Sequence[Item], costs: driver.Costs, result: driver.RunResult
 ) -> certified.RunStatements:
-    """Statements about the choices of a run, by all that its journal has."""
+    """Write the policy and the table of arms of a run, and statements about its choices into the policy.
+
+    The policy is there before its statements are made: they take a while. The policy so far goes.
+    """
+    run = live.config
+    _save_policy(live, result, len(items), until.POLICY)
+    (run.out / until.SO_FAR).unlink(missing_ok=True)
+    _save_arms(run, result)
     evidence = certified.run_evidence(live, items, costs)
-    return certified.of_run(live.config, evidence, result.choices, None if result.stopped else result.rounds)
-
-
-def save(
-    live: Session[Config],
-    result: driver.RunResult,
-    num_items: int,
-    sure: dict[str, dict[str, Any]] | None = None,
-) -> Path:
-    """Write the policy, with statements about it, and the table of arms; the first's place. The policy so far goes."""
-    out = live.config.out
-    _save_policy(live, result, num_items, until.POLICY, sure)
-    (out / until.SO_FAR).unlink(missing_ok=True)
-    _save_arms(live.config, result)
-    return out / until.POLICY
+    sure = certified.of_run(run, evidence, result.choices, None if result.stopped else result.rounds)
+    _save_policy(live, result, len(items), until.POLICY, sure.facts)
+    return sure
 
 
 def _save_policy(

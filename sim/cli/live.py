@@ -152,9 +152,7 @@ def _tune(run: "Config", asked: _Asked) -> None:
             result = driver.rounds_of(live, items, spec, strategy, told, tuning.keeper(live, len(items)))
         spent, charged = live.ledger.spent, live.ledger.spent.minus(before)
         seen, rest = dict(live.reader.seen), planning.rest(planned, run, live.sampler)
-        tuning.save(live, result, len(items))
-        sure = tuning.statements(live, items, costs, result)
-        tuning.save(live, result, len(items), sure.facts)
+        sure = tuning.finish(live, items, costs, result)
     if asked.as_json:
         events.policy(run, result, spent, charged, seen, sure.facts)
     else:
