@@ -188,29 +188,33 @@ def check_money(
         ValueError: a price is missing, or nothing has any.
     """
     if cost and len(lists) > 1:
-        for name, model, key in _unnamed(lists, found):
-            place = prices_place(name)
-            raise top.wrong(
-                "cost.measure",
-                f"is 'money', but [{place}] names no price of a {key} token of {model!r}, so that its completions "
-                f"would look free beside those of other endpoints; give {place}.{key} (0 where it is free)",
-            )
+        said = "is 'money'", "its completions would look free beside those of other endpoints"
+        _check_named(top, lists, found, "cost.measure", *said)
     all_prices = "[prices]" if ONLY in lists else "endpoints.NAME.prices"
     if cost and free(found):
         raise top.wrong("cost.measure", f"is 'money', but {all_prices} names no price above 0")
     if not cap:
         return
-    for name, model, key in _unnamed(lists, found):
-        place = prices_place(name)
-        raise top.wrong(
-            "caps.money",
-            f"is set, but [{place}] names no price of a {key} token of {model!r}, so that nothing would count "
-            f"against the cap; give {place}.{key} (0 where it is free)",
-        )
+    _check_named(top, lists, found, "caps.money", "is set", "nothing would count against the cap")
     if free(found):
         raise top.wrong(
             "caps.money", f"is set, but all {all_prices} are 0, so that nothing would count against the cap"
         )
+
+
+def _check_named(
+    top: TomlTable,
+    lists: Mapping[str, PriceList],
+    found: Mapping[str, Mapping[str, Prices]],
+    asked: str,
+    how: str,
+    then: str,
+) -> None:
+    """Refuse a key that needs all prices named, where some is not: what the key is, and what would come of it."""
+    for name, model, key in _unnamed(lists, found):
+        place = prices_place(name)
+        unpriced = f"[{place}] names no price of a {key} token of {model!r}"
+        raise top.wrong(asked, f"{how}, but {unpriced}, so that {then}; give {place}.{key} (0 where it is free)")
 
 
 def _unnamed(
