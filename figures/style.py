@@ -329,3 +329,12 @@ def svg(figure: Figure, rc: dict[Any, Any] = RC) -> str:
     head, end, rest = element.partition(">")
     widest = f' style="max-width: {_ENLARGED * 72 * figure.get_figwidth():.0f}pt"'
     return _SIZES.sub("", head) + widest + end + rest.strip().replace("xlink:href=", "href=")
+
+
+def plain(name: object) -> str:
+    """A name from a file as a picture can show it: signs that cannot be printed are blanks.
+
+    Args:
+        name: of a prompt, a context or an environment.
+    """
+    return "".join(sign if sign.isprintable() else " " for sign in str(name))

@@ -44,7 +44,7 @@ def draw(arms: "pd.DataFrame", bought: "pd.DataFrame", money: str = "cost of a q
         for row, context in zip(panels, contexts, strict=True):
             own = arms[arms["context"] == context]
             _values(row[0], own, colors)
-            row[0].set_title(_plain(context), loc="left", fontweight="bold", parse_math=False)
+            row[0].set_title(style.plain(context), loc="left", fontweight="bold", parse_math=False)
             if columns == 2:
                 _purchases(row[1], own, bought[bought["context"] == context], colors, money)
         handles, labels = panels[0, 0].get_legend_handles_labels()
@@ -58,7 +58,7 @@ def _values(axes: Axes, own: "pd.DataFrame", colors: dict[str, str]) -> None:
         rows, color = rows.sort_values("scale"), colors.get(str(prompt), style.GREY)
         label = None
         if prompt in colors:
-            label = _plain(prompt)
+            label = style.plain(prompt)
         elif not others:
             label = "others"
         others += prompt not in colors
@@ -83,7 +83,3 @@ def _purchases(axes: Axes, own: "pd.DataFrame", bought: "pd.DataFrame", colors: 
 def _mark(axes: Axes, chosen: "pd.DataFrame", across: str, up: str) -> None:
     at = np.asarray(chosen[across], float), np.asarray(chosen[up], float)
     axes.scatter(*at, s=70, facecolor="none", edgecolor=style.INK, zorder=5)
-
-
-def _plain(name: object) -> str:
-    return "".join(c if c.isprintable() else " " for c in str(name))

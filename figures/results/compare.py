@@ -49,7 +49,7 @@ def draw(summary: "pd.DataFrame", basis: Mapping[str, str] | None = None) -> Fig
         panels = figure.subplots(rows, columns, squeeze=False)
         for panel, env in zip(panels.flat, envs, strict=False):
             _panel(panel, summary[summary["env"] == env], looks)
-            name = "".join(c if c.isprintable() else " " for c in env)
+            name = style.plain(env)
             panel.set_title(name, loc="left", fontweight="bold", parse_math=False)
             if basis is not None and env in basis:
                 said = basis[env].replace(": ", ":\n", 1)

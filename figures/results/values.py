@@ -51,9 +51,9 @@ def draw(
                     panel.plot(*_line(value[context, prompt]), color="#bdbdbd", linewidth=0.7, zorder=1)
             for place, prompt in enumerate(named):
                 band = [own[context, prompt] for own in (value, low, high)]
-                _band(panel, *band, color=palette[place], label=_plain(prompts[prompt]), order=len(named) - place)
+                _band(panel, *band, color=palette[place], label=style.plain(prompts[prompt]), order=len(named) - place)
             _axes(panel, value.shape[2])
-            panel.set_title(_plain(contexts[context]), loc="left", fontweight="bold", parse_math=False)
+            panel.set_title(style.plain(contexts[context]), loc="left", fontweight="bold", parse_math=False)
         panels[0].set_ylabel("value (utility of an answer)")
         handles, labels = panels[0].get_legend_handles_labels()
         shown = figure.legend(handles, labels, loc="outside right center", frameon=False, title="prompt")
@@ -85,7 +85,3 @@ def _axes(panel: Axes, largest: int) -> None:
     panel.set_xticks(ticks, [f"{tick}" for tick in ticks])
     panel.minorticks_off()
     panel.set_xlabel("N (completions per answer)")
-
-
-def _plain(text: str) -> str:
-    return "".join(sign if sign.isprintable() else " " for sign in text)
