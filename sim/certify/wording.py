@@ -108,14 +108,21 @@ def _unseen(statement: Statement) -> str:
     return f" A difference that shows on {queries}, and what {completions} says, may have gone unseen."
 
 
+def no_better(eps: float) -> str:
+    """The words for an eps that is finite: rounded up, so that they claim no more than the number.
+
+    Args:
+        eps: by how much another arm may be better.
+    """
+    return "no other arm is better" + (f" by more than {number(*upwards(eps))}" if eps > 0 else "")
+
+
 def _no_better(statement: Statement) -> str:
     if not np.isfinite(statement.eps):
         return "nothing is said of prompts that have met too few queries in common with it,"
     if statement.num_arms == 1:
         return "nothing is said of other arms, for none was measured,"
-    if statement.eps == 0:
-        return "no other arm is better"
-    return f"no other arm is better by more than {_amount(statement)}"
+    return no_better(statement.eps)
 
 
 def _apart(statement: Statement, prompts: Sequence[str]) -> str:

@@ -61,16 +61,14 @@ def lines(run: "Config", result: "RunResult") -> list[str]:
 
 def sentences(sure: "Sure", contexts: Sequence[str], stopped: bool) -> list[str]:
     """Sentences on how sure a run is, context by context, and on why it is no surer."""
-    from sim.certify.wording import number, upwards
+    from sim.certify.wording import no_better, number, upwards
 
     where = "on new queries" if sure.target == "new" else "on exactly these queries"
     found = []
     for name, eps in zip(contexts, sure.eps, strict=True):
         said = "nothing can be said: some prompt has met fewer than 10 queries in common with the chosen one"
-        if eps == 0:
-            said = f"no other arm is better {where}"
-        elif eps < float("inf"):
-            said = f"no other arm is better by more than {number(*upwards(eps))} {where}"
+        if eps < float("inf"):
+            said = f"{no_better(eps)} {where}"
         found.append(f"{name}: with {100 * sure.level:.10g} % confidence {said}.")
     shared = f", {len(contexts)} contexts at once" if len(contexts) > 1 else ""
     visits = common.count(sure.visits, "query") if sure.target == "new" else f"{sure.visits:,} visits of queries"
