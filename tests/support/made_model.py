@@ -53,9 +53,10 @@ def export(folder: Path) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     words = _tokenizer()
-    raw = Tokenizer(models.WordLevel(words.IDS, unk_token="<unknown>"))
+    raw = Tokenizer(models.WordLevel(words.SUMS.ids, unk_token="<unknown>"))
     raw.normalizer = normalizers.Lowercase()
-    known = rf"(?<![a-z])(?:{'|'.join(words.WORDS)})(?![a-z])"
+    whole = [token for token in words.SUMS.tokens if len(token) > 1 and token not in words.MARKERS]
+    known = rf"(?<![a-z])(?:{'|'.join(whole)})(?![a-z])"
     raw.pre_tokenizer = pre_tokenizers.Split(Regex(rf"{known}|\S"), behavior="removed", invert=True)
     layout = "<bos>{% for m in messages %}{% if m['role'] == 'user' %}<user>{% endif %}{{ m['content'] }}{% endfor %}"
     tokenizer = PreTrainedTokenizerFast(
@@ -70,7 +71,7 @@ def export(folder: Path) -> None:
     found = load_file(words.__file__.replace("tokenizer.py", "weights.safetensors"))
     layers, width, _ = found["mix"].shape
     config = LlamaConfig(
-        vocab_size=len(words.VOCABULARY),
+        vocab_size=len(words.SUMS.tokens),
         hidden_size=width,
         intermediate_size=found["down"].shape[1],
         num_hidden_layers=layers,
