@@ -20,7 +20,7 @@ from figures.inputs import Lab
 from sim.adapters import evaluation, evidence
 from sim.certify import GRADES, Confidence
 from sim.certify.bulk import Beginnings
-from theory import samples
+from sim.certify.intervals import Utilities, intervals
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -189,7 +189,7 @@ def _count_printed(counted: CoverageRows, drawn: Drawn) -> None:
         np.add.outer(np.array(ends), shift)[:, None] if drawn.votes else None
     )  # of scores `iapo values` knows no range
     law = np.full(each.shape[1], 1 / each.shape[1])
-    some = samples.intervals(samples.Utilities(each, own, True), law)
+    some = intervals(Utilities(each, own, True), law)
     printed["values"] = (np.stack([some.low[:, arm], some.high[:, arm]], axis=1), np.full(len(each), arm))
     if ends is not None:
         se, tail = each.std(axis=1, ddof=1) / np.sqrt(each.shape[1]), 0.05 / (2 * each.shape[2])

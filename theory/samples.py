@@ -6,24 +6,14 @@ beyond, a log says nothing without a model, and no value is given. A query count
 values are means over queries, and intervals those of queries that are drawn independently (cluster by query, pair
 differences by query; Miller, arXiv 2411.00640).
 
-Intervals are Student's t over queries, made to cover where few queries decide:
-
-* A context that weighs votes alone, and scores of which nothing but 0 and 1 was seen, has rewards from 0 to its weight
-  w. Two made-up queries with a reward of 0 and two with w join the log's (Agresti and Coull, 1998, for shares; Agresti
-  and Caffo, 2000, for differences). With 20 queries that are each right or wrong, t covers with .02 to .96, with them
-  .954 or more, whatever the law (.942 or more with 10 to 1,000 queries).
-* Other scores have no range that is known: the hull of Student's interval and of Hall's (1992), which corrects it for
-  skewness. Neither sees what no query of the log shows, such as a rare jackpot.
-
-Every interval holds by itself, not all together, and does not allow for an arm's being chosen by its value.
+Intervals are those of `sim.certify.intervals`. The range of rewards is known in a context that weighs votes alone, and
+scores of which nothing but 0 and 1 was seen.
 """
-
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int
-from scipy import special
 
+from sim.certify.intervals import FEWEST, LEVEL, Estimates, Utilities, intervals
 from sim.envs.dataset import Dataset
 from sim.kernels.majority import credit_of_subsets
 from sim.utilities import tasks_of
@@ -31,40 +21,7 @@ from theory.blocks.best_of_n import best_of_subsets
 from theory.blocks.law import Law, answer_probs, law_of_data
 from theory.exact import query_law
 
-LEVEL = 0.95
-FEWEST = 10
-"""Queries below which no interval is given: Student's t is not relied on."""
-MADE_UP = 2
-"""Made-up queries at either end of a vote's range."""
 _WHOLE = 1e-6
-
-
-class Estimates(NamedTuple):
-    """Estimated values; NaN beyond the completions of a pair.
-
-    Attributes:
-        value: mean over queries.
-        low: lower end of the interval; NaN too with fewer than `FEWEST` queries, or where scores never differ.
-        high: upper end.
-    """
-
-    value: Float64[np.ndarray, "*arms"]
-    low: Float64[np.ndarray, "*arms"]
-    high: Float64[np.ndarray, "*arms"]
-
-
-class Utilities(NamedTuple):
-    """Utilities of one context on every query.
-
-    Attributes:
-        each: rewards less costs, NaN beyond the completions of a pair.
-        ends: of mean utilities, the rewards' least and largest less mean costs; None where nobody knows.
-        known: whether those costs are known, so that no mean can lie beyond the ends.
-    """
-
-    each: Float64[np.ndarray, "*prompts query scale"]
-    ends: Float64[np.ndarray, "end *prompts scale"] | None
-    known: bool
 
 
 def sample_values(data: Dataset, rewards: Float64[np.ndarray, "task prompt query scale"] | None = None) -> Estimates:
@@ -203,45 +160,6 @@ def over_queries(data: Dataset, utilities: Utilities, level: float = LEVEL) -> E
         level: chance that one interval covers.
     """
     return intervals(utilities, query_law(data), level)
-
-
-def intervals(utilities: Utilities, law: Float64[np.ndarray, " query"], level: float = LEVEL) -> Estimates:
-    """`over_queries` where queries have these frequencies, which sum to 1."""
-    each, ends, known = utilities
-    number = float(1 / (law**2).sum())  # of queries, where all weigh the same
-    mean = np.matmul(law, each)
-    if number < FEWEST - 1e-9:
-        return Estimates(mean, np.full(mean.shape, np.nan), np.full(mean.shape, np.nan))
-    if ends is None:
-        return Estimates(mean, *_skewed(law, each, mean, number, level))
-    joined = number + 2 * MADE_UP
-    centre = (number * mean + MADE_UP * ends.sum(axis=0)) / joined
-    squares = number * np.matmul(law, (each - centre[..., None, :]) ** 2) + MADE_UP * ((ends - centre) ** 2).sum(0)
-    half = special.stdtrit(joined - 1, (1 + level) / 2) * np.sqrt(squares / (joined - 1) / joined)
-    low, high = centre - half, centre + half
-    if known:
-        low, high = np.maximum(low, ends[0]), np.minimum(high, ends[1])
-    return Estimates(mean, low, high)
-
-
-def _skewed(
-    law: np.ndarray, each: np.ndarray, mean: np.ndarray, number: float, level: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of the hull of Student's interval and of Hall's, which inverts T + g T^2 / 3 + g^2 T^3 / 27 + g / (6 n)."""
-    centred = each - mean[..., None, :]
-    spread = np.sqrt(np.matmul(law, centred**2) * number / (number - 1))
-    known = spread > 1e-12 * np.abs(each).max(axis=-2)
-    spread = np.where(known, spread, np.nan)
-    skew = np.matmul(law, centred**3) / spread**3
-    flat = np.abs(skew) < 1e-6
-    some = np.where(flat, 1.0, skew)
-    quantile = float(special.stdtrit(number - 1, (1 + level) / 2)) / np.sqrt(number)
-    found = []
-    for end in (quantile, -quantile):
-        turned = np.where(flat, end, 3 / some * (np.cbrt(1 + some * (end - some / (6 * number))) - 1))
-        wider = np.maximum if end > 0 else np.minimum
-        found.append(mean - spread * wider(turned, end))
-    return found[0], found[1]
 
 
 def _is_share(data: Dataset, objective: int) -> bool:

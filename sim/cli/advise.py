@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from sim.adapters.trust import Trust
     from sim.advice import Advice
     from sim.certify import QueryEvidence
+    from sim.certify.intervals import Estimates
     from sim.envs.dataset import Dataset
-    from theory.samples import Estimates
 
 _MILLION = 1e6
 
@@ -212,16 +212,16 @@ def _estimates(evidence: "QueryEvidence") -> "Estimates":
     import numpy as np
     from scipy import special
 
-    from theory import samples
+    from sim.certify.intervals import FEWEST, LEVEL, Estimates
 
     each = np.stack([evidence.utilities(context) for context in range(len(evidence.contexts))])
     met = np.isfinite(each).sum(axis=2)
     count = np.maximum(met, 2)
     mean = np.where(met > 0, np.nansum(each, axis=2) / np.maximum(met, 1), np.nan)
     squares = np.nansum((each - mean[:, :, None]) ** 2, axis=2)
-    half = special.stdtrit(count - 1, (1 + samples.LEVEL) / 2) * np.sqrt(squares / (count - 1) / count)
-    half = np.where(met >= samples.FEWEST, half, np.nan)
-    return samples.Estimates(mean, mean - half, mean + half)
+    half = special.stdtrit(count - 1, (1 + LEVEL) / 2) * np.sqrt(squares / (count - 1) / count)
+    half = np.where(met >= FEWEST, half, np.nan)
+    return Estimates(mean, mean - half, mean + half)
 
 
 def _environment(log: Sequence[str]) -> "tuple[Dataset, str | None]":

@@ -9,9 +9,9 @@ from sim.cli import common
 if TYPE_CHECKING:
     import numpy as np
 
+    from sim.certify.intervals import Estimates
     from sim.cli.worlds import Labels
     from sim.envs.dataset import Dataset
-    from theory.samples import Estimates
 
 
 _SAME = 12

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     from rich.console import Console
 
+    from sim.certify.intervals import Estimates
     from sim.envs.sources import NamedSource
-    from theory.samples import Estimates
 
 _ORIGIN = 300
 """Characters of an environment's origin that are shown."""
@@ -141,7 +141,7 @@ def values(
     if out is not None:
         typer.echo(f"wrote {out}")
     if report is not None:
-        from theory.samples import Estimates
+        from sim.certify.intervals import Estimates
 
         none = np.full(table.shape, np.nan)
         notes = [f"Exact values over all queries{world_shown(world, seed)}", *unclear]

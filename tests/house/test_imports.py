@@ -89,8 +89,8 @@ KERNELS |= {"majority": {"constants"}, "moments": set(), "tallies": set(), "mixt
 KERNELS |= {"parts": set(), "digits": set()}
 """Rooms outside `kernels` that each kernel may import: the four that know utilities make rewards."""
 
-THEORY = WORLDS | {"evaluate", "instances", "public"}
-"""Rooms of `sim` that theory may import: what defines the worlds, and which of them a trial faces."""
+THEORY = WORLDS | {"certify", "evaluate", "instances", "public"}
+"""Rooms of `sim` that theory may import: what defines the worlds and which of them a trial faces, and intervals."""
 RUNS = {"algorithms", "draws", "engine"}
 RUN_BY = {"runs": RUNS, "checks": RUNS | PLUGINS | {"comparison", "digests", "origins", "program"}}
 """Folder of theory -> the rooms that it may import besides: those that run rules and keep what came out."""

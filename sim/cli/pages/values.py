@@ -9,8 +9,8 @@ from sim.cli.pages import parts
 from sim.reports import page
 
 if TYPE_CHECKING:
+    from sim.certify.intervals import Estimates
     from sim.cli.worlds import Labels
-    from theory.samples import Estimates
 
 
 def report(
