@@ -94,7 +94,7 @@ class Walk:
 
 
 def cut(evidence: QueryEvidence, met: np.ndarray) -> QueryEvidence:
-    """What prompts saw that have met so many queries."""
+    """Evidence of prompts that have met so many queries."""
     there = np.arange(evidence.num_queries) < met[:, None]
     rewards = np.where(there[None, :, :, None], evidence.rewards, np.nan)
     return replace(evidence, rewards=rewards, completions=np.where(there, evidence.completions, 0))

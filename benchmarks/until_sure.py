@@ -80,7 +80,7 @@ def watch(spec: Spec, before: Any, after: State) -> tuple[Array, Array]:
     return bound(spec, after), jnp.int32(1)
 
 
-class Kept:
+class Replayed:
     """Answers the rounds of one run with completions of a world, its queries in one order, and keeps them."""
 
     def __init__(self, data: Dataset, rule: Algorithm, seed: int):
@@ -95,7 +95,7 @@ class Kept:
         self.pairs: dict[tuple[int, int], list[np.ndarray]] = {}
 
     def answer(self, key: Key, asked: Allocation) -> Stats:
-        """What a round's pulls brought: pull i of every row is on the same query."""
+        """Completions of a round's pulls: pull i of every row is on the same query."""
         del key
         labels, at = [], []
         for row, (prompt, scale, pulls) in enumerate(zip(*map(np.asarray, asked[:3]), strict=True)):
@@ -174,7 +174,7 @@ def run_fixed(data: Dataset, values: np.ndarray, name: str, budget: int, target:
     rule = algorithms.get(name)
     options = {"queries": "common-wor", "estimator": "subsets"}
     rule = replace(rule, **{key: new for key, new in options.items() if hasattr(rule, key)})
-    kept, key = Kept(data, rule, seed), counter.fold(instances.trial_key(seed, 0), instances.RUN)
+    kept, key = Replayed(data, rule, seed), counter.fold(instances.trial_key(seed, 0), instances.RUN)
     rounds_done = 0
 
     def answer(key: Key, asked: Allocation) -> Stats:
