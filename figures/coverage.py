@@ -181,15 +181,14 @@ def _count_printed(counted: CoverageRows, drawn: Drawn) -> None:
         each.shape[2] // drawn.runs.utilities.shape[2] - 1,
     )
     off = np.abs(mean - drawn.new)
-    found = [evaluation.interval(one) for one in each[:, :, arm]]
+    shift, chosen, ends = drawn.runs.shift.ravel(), mean.argmax(axis=1), drawn.runs.ends
+    own = None
+    if drawn.votes and ends is not None:  # of scores these commands know no range
+        own = np.add.outer(np.array(ends), shift)
+    found = [evaluation.interval(one, None if own is None else own[:, arm]) for one in each[:, :, arm]]
     printed = {"evaluate": (np.array([(one.low, one.high) for one in found], float), np.full(len(each), arm))}
-    shift, chosen = drawn.runs.shift.ravel(), mean.argmax(axis=1)
-    ends = drawn.runs.ends
-    own = (
-        np.add.outer(np.array(ends), shift)[:, None] if drawn.votes else None
-    )  # of scores `iapo values` knows no range
     law = np.full(each.shape[1], 1 / each.shape[1])
-    some = intervals(Utilities(each, own, True), law)
+    some = intervals(Utilities(each, None if own is None else own[:, None], True), law)
     printed["values"] = (np.stack([some.low[:, arm], some.high[:, arm]], axis=1), np.full(len(each), arm))
     if ends is not None:
         se, tail = each.std(axis=1, ddof=1) / np.sqrt(each.shape[1]), 0.05 / (2 * each.shape[2])

@@ -204,7 +204,7 @@ def evaluated(config: Config, measured: Measured, pulls: int) -> QueryEvidence:
     ]
     completions = np.repeat(np.array([*measured.width.values()])[:, None], num_queries, axis=1)
     costs = np.stack([measured.cost[name] for name in measured.width])  # measured in another order
-    return QueryEvidence(rewards, completions, tuple(contexts), costs)
+    return QueryEvidence(rewards, completions, tuple(contexts), costs, bounds=_bounds(config, strategy))
 
 
 def _bounds(config: Config, strategy: Strategy) -> np.ndarray:

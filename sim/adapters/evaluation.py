@@ -10,6 +10,8 @@ sharing; arms only become correlated, which the paired differences account for.
 
 A query's cost of an arm is N times its mean cost of a completion, as the server reported it, or as configured. Where
 the server reported none for a query it is the prompt's mean over the others.
+
+Intervals are those of `sim.certify.intervals`; the range of rewards is known where nothing but votes has a weight.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,12 +27,15 @@ from sim.adapters.run_file.settings import Config
 from sim.adapters.scoring import Item
 from sim.adapters.session import Session
 from sim.adapters.summing import unit_sums
-from sim.adapters.tune import LEVEL, Costs, completion_cost, world
+from sim.adapters.tune import Costs, completion_cost, world
+from sim.certify import vote_bounds
+from sim.certify.intervals import Utilities, intervals
 
 ROLES = ("policy", "single", "triple")
 STREAM = "evaluate"
 _SAME = 1e-9
 """Values closer than this agree: they differ by rounding only."""
+_Ends = Float64[np.ndarray, " end"]
 
 
 class RoleArms(NamedTuple):
@@ -42,7 +47,11 @@ class RoleArms(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """A mean and the ends of its interval; None where all queries agree, for then nothing says how sure it is."""
+    """A mean and the ends of its interval.
+
+    These are None below `sim.certify.intervals.FEWEST` queries, and where all queries agree on scores whose range
+    nobody knows, for then nothing says how sure it is.
+    """
 
     mean: float
     low: float | None
@@ -196,36 +205,58 @@ def _cost(live: Session, want: Want, wants: Sequence[Want]) -> float:
 
 def compare(config: Config, arms: RoleArms, measured: Measured, pulls: int) -> list[Row]:
     """Values and the policy's gains: a row per context and role, then the mean over contexts."""
-    spec, _ = world(config, Costs(*[np.zeros(len(config.prompts))] * 3))
+    spec, strategy = world(config, Costs(*[np.zeros(len(config.prompts))] * 3))
+    ranges = vote_bounds([one.aggregate == "mv" for one in config.objectives], np.asarray(strategy.weights, np.float64))
+    weights, fixed = np.asarray(spec.task_weight, np.float64), all(prompt.cost is not None for prompt in config.prompts)
     factor = np.asarray(spec.task_weight, np.float64) * np.asarray(spec.unit, np.float64)[list(spec.task)]
     offset = np.asarray(spec.offset, np.float64).sum(axis=0)
     num_queries = len(next(iter(measured.cost.values())))
     values = {role: np.zeros((len(config.contexts), num_queries)) for role in ROLES}
+    ends = {role: np.zeros((len(config.contexts), 2)) for role in ROLES}
+    free = all(context.cost_weight == 0 for context in config.contexts)
     rows = []
     for c, context in enumerate(config.contexts):
+        known = fixed or context.cost_weight == 0
         for role, own in zip(ROLES, arms, strict=True):
             name, scale = own[c]
             blocks = pulls * (measured.width[name] // scale)
             reward = measured.units[name][:, spec.task[c], scale - 1] / blocks * factor[c] + offset[c]
-            values[role][c] = reward - context.cost_weight * scale * measured.cost[name]
-            same = own[c] == arms.policy[c]
-            gain = None if same else interval(values["policy"][c] - values[role][c])
-            rows.append(Row(context.name, role, name, scale, interval(values[role][c]), gain, measured.refused[name]))
+            cost = context.cost_weight * scale * measured.cost[name]
+            values[role][c] = reward - cost
+            ends[role][c] = weights[c] * ranges[spec.task[c]] + offset[c] - cost.mean()
+            gain = None
+            if own[c] != arms.policy[c]:
+                gain = _gain(*((values[one][c], ends[one][c]) for one in ("policy", role)), known)
+            value = interval(values[role][c], ends[role][c], known)
+            rows.append(Row(context.name, role, name, scale, value, gain, measured.refused[name]))
     weight = np.array([context.probability for context in config.contexts])
-    mean = {role: weight @ values[role] for role in ROLES}
+    mean = {role: (weight @ values[role], weight @ ends[role]) for role in ROLES}
     for role, own in zip(ROLES, arms, strict=True):
-        gain = None if own == arms.policy else interval(mean["policy"] - mean[role])
-        rows.append(Row("mean", role, None, None, interval(mean[role]), gain, None))
+        gain = None if own == arms.policy else _gain(mean["policy"], mean[role], fixed or free)
+        rows.append(Row("mean", role, None, None, interval(*mean[role], fixed or free), gain, None))
     return rows
 
 
-def interval(values: Float64[np.ndarray, " query"]) -> Interval:
-    """Mean over queries with its 95 % interval: Student's t, the standard error computed from the queries' spread."""
-    from scipy import stats
+def _gain(
+    policy: tuple[Float64[np.ndarray, " query"], _Ends], other: tuple[Float64[np.ndarray, " query"], _Ends], known: bool
+) -> Interval:
+    """Mean of what a policy is better by, paired over queries, with its interval."""
+    return interval(policy[0] - other[0], policy[1] - other[1][::-1], known)
 
-    mean, size = float(values.mean()), len(values)
-    if size < 2 or np.ptp(values) < _SAME:
+
+def interval(values: Float64[np.ndarray, " query"], ends: _Ends | None = None, known: bool = True) -> Interval:
+    """Mean over queries with its 95 % interval.
+
+    Args:
+        values: of every query.
+        ends: least and largest that the mean can be; None or infinite where nobody knows.
+        known: whether what moves the ends, mean costs, is known and not measured.
+    """
+    size, mean = len(values), float(values.mean())
+    finite = ends is not None and bool(np.isfinite(ends).all())
+    if not finite and np.ptp(values) < _SAME:
         return Interval(mean, None, None)
-    se = float(values.std(ddof=1) / np.sqrt(size))
-    half = float(stats.t.isf((1 - LEVEL) / 2, size - 1)) * se
-    return Interval(mean, mean - half, mean + half)
+    column = ends[:, None] if ends is not None and finite else None
+    found = intervals(Utilities(values[:, None], column, known), np.full(size, 1 / size))
+    low, high = float(found.low[0]), float(found.high[0])
+    return Interval(mean, None, None) if np.isnan(low) else Interval(mean, low, high)

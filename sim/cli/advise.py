@@ -190,7 +190,7 @@ def _of_run(folder: Path, worth: float | None, price: float | None, target: floa
     met, low, high = evidence.num_queries, int(evidence.completions.min()), int(evidence.completions.max())
     closing = (
         f"Stands on the {int(evidence.completions.sum()):,} completions of a run's journal, {low} to {high} per "
-        f"(prompt, query), {met:,} of {evidence.list_length:,} queries. Intervals of tables: Student's t over queries, "
+        f"(prompt, query), {met:,} of {evidence.list_length:,} queries. Intervals of tables: those of `iapo values`, "
         "each by itself, as if the run had not decided by what it saw; the statements allow for that"
     )
     return Advised(
@@ -208,20 +208,26 @@ def _of_run(folder: Path, worth: float | None, price: float | None, target: floa
 
 
 def _estimates(evidence: "QueryEvidence") -> "Estimates":
-    """Means of all arms over the queries that they met, with Student's intervals where these are ten or more."""
+    """Means of all arms over the queries that they met, with intervals where these are ten or more."""
     import numpy as np
-    from scipy import special
 
-    from sim.certify.intervals import FEWEST, LEVEL, Estimates
+    from sim.certify.intervals import Estimates, Utilities, intervals
 
-    each = np.stack([evidence.utilities(context) for context in range(len(evidence.contexts))])
-    met = np.isfinite(each).sum(axis=2)
-    count = np.maximum(met, 2)
-    mean = np.where(met > 0, np.nansum(each, axis=2) / np.maximum(met, 1), np.nan)
-    squares = np.nansum((each - mean[:, :, None]) ** 2, axis=2)
-    half = special.stdtrit(count - 1, (1 + LEVEL) / 2) * np.sqrt(squares / (count - 1) / count)
-    half = np.where(met >= FEWEST, half, np.nan)
-    return Estimates(mean, mean - half, mean + half)
+    contexts = range(len(evidence.contexts))
+    found = np.full((3, len(contexts), evidence.num_prompts, evidence.max_scale), np.nan)
+    for context in contexts:
+        each, limits = evidence.utilities(context), np.stack(evidence.limits(context))
+        known = evidence.cost.ndim == 1 or evidence.contexts[context].cost_weight == 0
+        for prompt, place in np.ndindex(each.shape[0], each.shape[2]):
+            own = each[prompt, :, place]
+            own = own[np.isfinite(own)]
+            if not len(own):
+                continue
+            ends = limits[:, prompt, place, None]
+            range_ = ends if np.isfinite(ends).all() else None
+            law = np.full(len(own), 1 / len(own))
+            found[:, context, prompt, place] = np.ravel(intervals(Utilities(own[:, None], range_, known), law))
+    return Estimates(*found)
 
 
 def _environment(log: Sequence[str]) -> "tuple[Dataset, str | None]":

@@ -144,8 +144,9 @@ def _show(run: "Config", rows: "list[Row]", num_queries: int) -> None:
     columns += [">refused"] if refused else []
     caption = (
         f"Means over {common.count(num_queries, 'query')}. single: the prompt that tuning found best at N = 1, used "
-        "so; triple: the same prompt with the N shown. Gains are paired over queries. Intervals: Student's t with the "
-        "standard error over queries, each on its own; none where all queries agree."
+        "so; triple: the same prompt with the N shown. Gains are paired over queries. Intervals, each on its own: "
+        "Student's t over queries; of votes with two made-up queries at either end, of other scores corrected for "
+        "skewness; none below 10 queries, nor where all agree on scores that are no votes."
     )
     if refused:
         caption += " Refused: queries on which a filter refused the prompt; they count as unreadable answers."

@@ -89,6 +89,11 @@ def credit(texts: list[str], gold: int) -> float:
     return (votes[str(gold)] == most) / sum(count == most for count in votes.values())
 
 
+def joined(values: np.ndarray, low: float, high: float) -> tuple[float, float]:
+    """Student's interval of values with two more at either end of their range."""
+    return tuple(stats.ttest_1samp([*values, low, low, high, high], 0).confidence_interval(0.95))
+
+
 def test_values_and_gains_are_those_of_what_the_model_said(folder: Path):
     """By hand from the exported completions: blocks of 3 for the policy, of 1 and of 2 for its rivals."""
     model = Model(answer=digit)
@@ -137,12 +142,16 @@ def test_values_and_gains_are_those_of_what_the_model_said(folder: Path):
         mean = (free[role] + dear[role]) / 2
         assert table.loc[("mean", role), "value"] == pytest.approx(mean.mean(), abs=2**-15)
     for role in ("single", "triple"):
-        paired = stats.ttest_rel(free["policy"], free[role]).confidence_interval()
         ends = table.loc[("cost 0", role), ["gain_low", "gain_high"]].to_numpy(float)
-        assert ends == pytest.approx([paired.low, paired.high], abs=1e-4)
-    both = stats.ttest_rel((free["policy"] + dear["policy"]) / 2, (free["triple"] + dear["triple"]) / 2)
+        assert ends == pytest.approx(joined(free["policy"] - free[role], -1, 1), abs=1e-4)
+    low, high = joined(free["policy"], 0, 1)
+    assert table.loc[("cost 0", "policy"), ["value_low", "value_high"]].to_numpy(float) == pytest.approx(
+        [max(low, 0), min(high, 1)], abs=1e-4
+    )
+    both = (free["policy"] + dear["policy"] - free["triple"] - dear["triple"]) / 2
+    dearer = np.mean(values("weak", 3, 3, 0) - dear["policy"] - values("weak", 2, 3, 0) + dear["triple"]) / 2
     ends = table.loc[("mean", "triple"), ["gain_low", "gain_high"]].to_numpy(float)
-    assert ends == pytest.approx(both.confidence_interval(), abs=1e-4)
+    assert ends == pytest.approx(joined(both, -1 - dearer, 1 - dearer), abs=1e-4)
 
 
 def test_a_query_without_token_counts_costs_what_the_others_do(folder: Path):
@@ -189,12 +198,22 @@ def test_sums_of_blocks_make_no_use_of_the_number_of_answers_that_is_told():
     np.testing.assert_array_equal(few, many)
 
 
-def test_an_interval_is_students_and_absent_where_all_agree():
+def test_an_interval_of_votes_joins_made_up_queries_and_one_of_scores_holds_students():
+    """By independent code. Votes that all agree have an interval, too; scores that do have none."""
     values = np.random.default_rng(0).normal(size=20)
     expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    assert interval(values) == pytest.approx((values.mean(), expected.low, expected.high))
+    mean, low, high = interval(values)
+    assert (mean, high) == pytest.approx((values.mean(), expected.high))  # skewed to the left
+    assert low < expected.low - 0.02
+    right = (np.random.default_rng(1).random(20) < 0.6).astype(float)
+    costs = np.array([-0.25, 0.75])
+    ends = joined(right - 0.25, *costs)
+    assert interval(right - 0.25, costs) == pytest.approx((right.mean() - 0.25, *ends))
+    alike = joined(np.ones(20), 0, 1)
+    assert interval(np.ones(20), np.array([0.0, 1.0])) == pytest.approx((1.0, alike[0], 1.0))
+    assert interval(np.ones(20), np.array([0.0, 1.0]), known=False) == pytest.approx((1.0, *alike))
     assert interval(np.full(20, 0.1)) == (pytest.approx(0.1), None, None)
-    assert interval(np.array([2.0])) == (2.0, None, None)
+    assert interval(np.ones(9), np.array([0.0, 1.0])) == (1.0, None, None)
 
 
 def test_caps_are_those_of_tuning(folder: Path):
