@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
+from sim.certify.evidence import QueryEvidence
+
 LEVEL = 0.95
 FEWEST = 10
 """Queries below which no interval is given: Student's t is not relied on."""
@@ -76,6 +78,27 @@ def intervals(utilities: Utilities, law: Float64[np.ndarray, " query"], level: f
     if known:
         low, high = np.maximum(low, ends[0]), np.minimum(high, ends[1])
     return Estimates(mean, low, high)
+
+
+def of_evidence(evidence: QueryEvidence) -> Estimates:
+    """Means of all arms over the queries that each has met, with intervals; shape (context, prompt, scale).
+
+    Args:
+        evidence: all that was measured; rewards of a known range are those that it has bounds for.
+    """
+    contexts = range(len(evidence.contexts))
+    found = np.full((3, len(contexts), evidence.num_prompts, evidence.max_scale), np.nan)
+    for context in contexts:
+        each, limits = evidence.utilities(context), np.stack(evidence.limits(context))
+        known = evidence.cost.ndim == 1 or evidence.contexts[context].cost_weight == 0
+        for prompt, place in np.ndindex(each.shape[0], each.shape[2]):
+            own, ends = each[prompt, :, place, None], limits[:, prompt, place, None]
+            met = np.isfinite(own[:, 0])
+            if met.any():
+                law = evidence.weights[met] / evidence.weights[met].sum()
+                one = Utilities(own[met], ends if np.isfinite(ends).all() else None, known)
+                found[:, context, prompt, place] = np.ravel(intervals(one, law))
+    return Estimates(*found)
 
 
 def _skewed(

@@ -162,6 +162,7 @@ def _of_run(folder: Path, worth: float | None, price: float | None, target: floa
     from sim.adapters.paid import journal_tables
     from sim.adapters.until import POLICY, SO_FAR
     from sim.adapters.wire.protocol import Offline
+    from sim.certify import intervals
 
     chosen = files.load(
         next((place for place in (folder / POLICY, folder / SO_FAR) if place.is_file()), folder / POLICY)
@@ -197,7 +198,7 @@ def _of_run(folder: Path, worth: float | None, price: float | None, target: floa
         name=run.name,
         evidence=evidence,
         advices=room.advise(evidence, arms, terms, target, certified.LEAST),
-        values=_estimates(evidence),
+        values=intervals.of_evidence(evidence),
         prompts=names,
         contexts=[context.name for context in evidence.contexts],
         closing=[closing],
@@ -205,29 +206,6 @@ def _of_run(folder: Path, worth: float | None, price: float | None, target: floa
         currency=run.currency or "",
         least=certified.LEAST,
     )
-
-
-def _estimates(evidence: "QueryEvidence") -> "Estimates":
-    """Means of all arms over the queries that they met, with intervals where these are ten or more."""
-    import numpy as np
-
-    from sim.certify.intervals import Estimates, Utilities, intervals
-
-    contexts = range(len(evidence.contexts))
-    found = np.full((3, len(contexts), evidence.num_prompts, evidence.max_scale), np.nan)
-    for context in contexts:
-        each, limits = evidence.utilities(context), np.stack(evidence.limits(context))
-        known = evidence.cost.ndim == 1 or evidence.contexts[context].cost_weight == 0
-        for prompt, place in np.ndindex(each.shape[0], each.shape[2]):
-            own = each[prompt, :, place]
-            own = own[np.isfinite(own)]
-            if not len(own):
-                continue
-            ends = limits[:, prompt, place, None]
-            range_ = ends if np.isfinite(ends).all() else None
-            law = np.full(len(own), 1 / len(own))
-            found[:, context, prompt, place] = np.ravel(intervals(Utilities(own[:, None], range_, known), law))
-    return Estimates(*found)
 
 
 def _environment(log: Sequence[str]) -> "tuple[Dataset, str | None]":

@@ -8,6 +8,7 @@ import pytest
 
 from sim import Dataset
 from sim.advice import Advice, advise, at_worth, best, evidence_of_sample, in_sentences, next_steps, purchases
+from sim.certify.intervals import of_evidence
 from theory.samples import sample_task_values, sample_values
 
 
@@ -30,6 +31,21 @@ def votes(queries: int = 12, uneven: bool = False, costs: tuple[float, float] = 
         prompt_names=("check", "direct"),
         context_names=("free", "dear"),
     )
+
+
+def test_intervals_of_evidence_are_those_of_a_log_and_need_ten_queries():
+    """With bounds and known costs; arms that met nine queries have a mean alone, those of unbounded scores no ends."""
+    data = votes()
+    evidence = evidence_of_sample(data)
+    found, expected = of_evidence(evidence), sample_values(data)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one[..., :4], other[..., :4], atol=2**-14)  # rewards are whole units
+    met = np.arange(12) < np.array([12, 9])[:, None]
+    rewards = np.where(met[None, :, :, None], evidence.rewards, np.nan)
+    short = of_evidence(replace(evidence, rewards=rewards, completions=np.where(met, evidence.completions, 0)))
+    assert np.isnan(short.low[:, 1]).all()
+    np.testing.assert_allclose(short.value[0, 1, 0], rewards[0, 1, :9, 0].mean(), rtol=1e-12)
+    np.testing.assert_array_equal(short.low[:, 0], found.low[:, 0])
 
 
 def scores() -> Dataset:
