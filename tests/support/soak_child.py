@@ -98,6 +98,7 @@ class Gauge:
         gc.collect()
         counted = (self.requests, self.statements, self.steps)
         requests, statements, steps = (now - then for now, then in zip(counted, self._before, strict=True))
+        assert requests, "no request was counted: another client asks"
         status = Path("/proc/self/status").read_text()
         found = Mark(
             done,
@@ -173,7 +174,7 @@ def main(what: str, file: str, *rest: str) -> None:
     if what == "tune":
         soak_rounds(gauge, Path(file), connect)
     else:
-        live_policy.OpenAIClient = connect  # type: ignore[misc, assignment]
+        session.OpenAIClient = connect  # type: ignore[misc, assignment]
         soak_answers(gauge, Path(file), int(rest[0]), Path(rest[1]) if len(rest) > 1 else None)
 
 
