@@ -31,6 +31,7 @@ def covers(found: Estimate, truth: float, level: float = 0.95) -> bool:
     return low <= truth <= high
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pulls", [10, 40])
 def test_intervals_cover_what_they_promise_and_little_more(pulls: int):
     """Pulls of 3 whose blocks share a query: 95 % intervals for N = 1 cover the true value in 95 to 99 % of runs.
@@ -105,6 +106,7 @@ def stream(rng: np.random.Generator, pulls: int) -> tuple[np.ndarray, np.ndarray
     return right.sum(axis=1), np.stack([np.ones(pulls), before, np.full(pulls, 4), tokens], axis=1)
 
 
+@pytest.mark.slow
 def test_intervals_know_the_error_of_measured_costs():
     """Scripted token counts: 95 % intervals cover the true value, and standard errors are the spread of values.
 

@@ -78,6 +78,7 @@ weights = [[1.0, 0.0], [0.5, 0.5]]
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["mv", "bon", "mean", "mixed mean", "mixed bon"])
 def test_a_run_that_names_no_algorithm_tunes_every_strategy(folder: Path, strategy: str):
     """Votes on open answers, the best of scores, means and both; two to four contexts.

@@ -137,6 +137,7 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(folder: Path, tuning:
     assert left["policy"] == right["policy"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", ["sub", "ignored"])
 def test_completions_that_fail_leave_estimates_unbiased(folder: Path, seeds: str):
     """Right answers break off, and with them what they say. Seen to fail where parts count.

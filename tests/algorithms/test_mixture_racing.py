@@ -176,6 +176,7 @@ def raced(rule: MixtureRacing, num_prompts: int, budget: int, monkeypatch: pytes
     return Raced(sizes, layouts, budget - int(state.left), int(state.met), entered, won)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num_prompts", "budget"), LAYOUTS)
 def test_a_race_has_the_layouts_of_the_design(num_prompts: int, budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without ties the best prompt wins; one seat, so that the prompts left are those of the plan.

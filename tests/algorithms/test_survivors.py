@@ -63,6 +63,7 @@ def test_the_list_takes_over_when_few_are_left() -> None:
     assert [Halving(n, 5).early for n in (5, 2, 1)] == [3, 1, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_arms", [1, 5, 9, 48, 300])
 def test_a_number_that_is_data_makes_the_same_plan(num_arms: int) -> None:
     """Rounds, those on the mask and arms left, by the definitions, for every number; lists have room.

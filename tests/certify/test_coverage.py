@@ -43,6 +43,7 @@ def misses(world: Asked, terms: Confidence, runs: int, queries: int = 40, each: 
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["new", "these"])
 @pytest.mark.parametrize("grade", ["student", "anytime"])
 def test_statements_hold_as_often_as_they_say(grade: str, target: str) -> None:
@@ -137,6 +138,7 @@ def stopped(world: Asked, terms: Confidence, run: int, looks: list[int], drop: b
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drop", [False, True])
 def test_looking_again_and_again_is_paid_for(drop: bool) -> None:
     """Peeking at every fifth query: the statement at any time holds at all of them, with and without elimination."""

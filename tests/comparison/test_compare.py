@@ -280,6 +280,7 @@ def test_two_environments_of_one_name_are_refused(tmp_path: Path):
         compare.check(PLAN._replace(envs=("crossover", str(tmp_path / "a.npz"))))
 
 
+@pytest.mark.slow
 def test_estimators_that_need_too_large_a_table_run_with_random_orders_and_say_so(tmp_path: Path):
     """Eight answers and pulls of 64; trials in other chunks, and round by round, are the same."""
     probs = np.full((2, 3, 8), 1 / 8)

@@ -77,6 +77,7 @@ def run(data: Dataset, rule: Algorithm, trials: int = TRIALS, budget: int = 70) 
     return runner.run_trials(given(data), rule, budget, seed=3, trials=trials, chunk=TRIALS, fused=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", each(ALGORITHMS))
 def test_results_do_not_depend_on_the_unit_of_utility(name: str) -> None:
     """Policies and spending, with the utilities of both contexts in another unit.
@@ -106,6 +107,7 @@ def test_results_do_not_depend_on_the_units_of_objectives(name: str, value: floa
     assert same(run(world(value=value, vote=vote), scaled(name, value)), run(world(), algorithms.get(name)))
 
 
+@pytest.mark.slow
 def test_the_host_loop_and_one_program_agree_in_any_unit() -> None:
     data, rule = far(world((1e-20, 1e20))), algorithms.get("psst")
     by_rounds = run(data, rule, trials=3)

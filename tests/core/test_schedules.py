@@ -163,6 +163,7 @@ def test_whose_turn_it_is_in_a_poor_round_is_random() -> None:
     assert agrees(pulled, [0.5, 0, 0.5, 0.5, 0.5], np.sqrt(np.array([0.25, 0, 0.25, 0.25, 0.25]) / 4000))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arms", "budget", "pulls"),
     [

@@ -100,7 +100,10 @@ def spec_of(shape: str) -> Spec:
 
 
 @pytest.mark.usefixtures("_compile_quickly")
-@pytest.mark.parametrize(("name", "shape"), CASES)
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [one if one[0] == "psst" else pytest.param(*one, marks=pytest.mark.slow) for one in CASES],
+)
 def test_no_run_overspends_and_a_finished_one_rests(name: str, shape: str) -> None:
     """1,000 runs with budgets from 1 up, each in a world of its own.
 
@@ -120,6 +123,7 @@ def test_no_run_overspends_and_a_finished_one_rests(name: str, shape: str) -> No
     assert np.all(answered)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["psst", "sequential-halving"], ids=["reuse", "no-reuse"])
 def test_what_is_spent_is_what_the_world_was_asked_for(name: str, monkeypatch) -> None:
     """Every block earns 1, so sums of rewards, up to rounding, count the completions that the world gave.

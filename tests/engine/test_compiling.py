@@ -110,7 +110,16 @@ def test_programs_with_the_log_gamma_function_are_compiled_as_those_of_many_tria
     assert (plain.options, other.options) == (compiling.SOON, compiling.FAST)
 
 
-@pytest.mark.parametrize("name", ["psst", "psst+k4", "prompt-halving", "uniform", "ucb", "softmax"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "uniform",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("psst", "psst+k4", "prompt-halving", "ucb", "softmax")
+        ),
+    ],
+)
 def test_sizes_of_accelerators_change_no_result(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their lanes and rows, on whatever device there is, in one program and round by round.
 

@@ -83,6 +83,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_best_of_n_agrees_with_quadrature(case: str) -> None:
     """|mean - exact| <= 5 se, with the exact standard error.
@@ -103,6 +104,7 @@ def test_closed_form_of_the_power_law() -> None:
         assert mean == pytest.approx(a * scale / (a * scale + 1), abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("a", "b"), [(2.5, 0.8), (0.4, 0.6), (30.0, 12.0), (1.3, 1.0)])
 def test_bisection_inverts_the_beta_distribution(a: float, b: float) -> None:
     law = continuous.BetaScores(jnp.full((1, 1, 1), a), jnp.full((1, 1, 1), b), closed=False)

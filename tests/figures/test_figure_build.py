@@ -207,6 +207,7 @@ def test_a_table_whose_environment_is_not_at_hand_is_left_as_it_is(tmp_path: Pat
         build.build(["utility"], asked._replace(redraw=True), lab(tmp_path))
 
 
+@pytest.mark.slow
 def test_an_installed_package_is_read_and_never_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Seen to fail (pictures in the package) with its folder as that of what is made."""
     package, here = tmp_path / "site-packages" / "figures", tmp_path / "here"
@@ -262,6 +263,7 @@ def small() -> dict[str, Any]:
     return exploration.SMOKE | {"algorithms": ("psst", "random"), "budgets": (50, 200), "trials": 8}
 
 
+@pytest.mark.slow
 def test_simulated_tables_resume_and_a_deleted_one_comes_back_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: dict[str, Any]
 ):

@@ -78,6 +78,7 @@ def test_no_texts_touch(name: str):
     assert touching(drawn(name)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", per_environment())
 def test_no_texts_touch_with_six_environments(name: str):
     """Seen to fail for crossing and for constants with six panels in a row."""

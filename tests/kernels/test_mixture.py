@@ -88,6 +88,7 @@ def test_the_fit_is_that_of_the_definitions(answers: int, tie: str, n: int) -> N
     np.testing.assert_allclose(fit(answers, tie)(counts, n), plain(answers, tie, n, counts), atol=3e-4)
 
 
+@pytest.mark.slow
 def test_the_same_bits_in_any_batch() -> None:
     """Rows alone, in any order, among others of all sizes, with fewer tallies; lanes of vmaps, chunks, without jit.
 
@@ -147,6 +148,7 @@ def test_pulls_of_one_law_are_valued_as_that_law(answers: int) -> None:
     assert np.abs(fit(answers, "uniform", steps=2000)(counts, 6)[0] - truth).max() < 0.005
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tie", TIES)
 @pytest.mark.parametrize("answers", [2, 4])
 def test_bias_falls_as_pulls_grow_and_is_below_that_of_their_frequencies(answers: int, tie: str) -> None:

@@ -114,6 +114,7 @@ def test_every_order_is_as_likely() -> None:
     assert chi_square(counts, 1000)
 
 
+@pytest.mark.slow
 def test_orders_take_the_place_of_tables_that_are_too_large() -> None:
     """Nothing is refused: 256 completions, 300 answers, and a pull that agrees."""
     one = jnp.ones((1, 1))

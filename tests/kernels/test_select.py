@@ -103,6 +103,7 @@ def test_best_of_many_whole_numbers(size: int, spread: int) -> None:
         np.testing.assert_array_equal(*_select(size)(*arguments))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", [0, 1, 9, 20])
 def test_best_of_few_is_the_same_by_pairs_and_by_bisection(kept: int, monkeypatch) -> None:
     """Forty rows: scores in seven steps, all equal, or never estimated. Seen to fail with `>=` between tie-breaks."""
@@ -167,6 +168,7 @@ def test_owners_are_found_by_their_ends(size: int) -> None:
     np.testing.assert_array_equal(select.owners(jnp.asarray(ends), jnp.asarray(items)), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 31, 32, 33, 800, 1500])
 def test_listed_are_the_places_of_the_set_items(size: int) -> None:
     """Lines full, empty and cut short, few and many. Seen to fail with `>` for `>=` between halves of a line."""

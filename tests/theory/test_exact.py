@@ -250,6 +250,7 @@ def test_bad_arguments_are_named() -> None:
         exact.majority_credit(np.array([0.5, 0.5]), 5000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("aggregate", "tie"), [(("mv",), "uniform"), (("mv",), "half"), (("bon", "bon"), "uniform")])
 def test_simulated_block_means_match(aggregate: tuple[str, ...], tie: str) -> None:
     """Means of `TabularWorld` block rewards over 20,000 pulls of 8, every scale, within 5 exact standard errors.

@@ -93,6 +93,7 @@ def test_other_queries_than_assumed_are_refused() -> None:
         bounds.theorem_d_common(problem, wrong, 100, replacement=False, fresh=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "family", ["bon, two scales", "bon, query effects", "mv, three scales", "graded, query effects"]
 )

@@ -234,6 +234,7 @@ def attack(name: str, climbs: int, steps: int, longest: int) -> Found:
     return worst._replace(evaluated=sum(one.evaluated for one in each), below=sum(one.below for one in each))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(BOUNDS))
 def test_no_climb_breaks_a_bound(name: str) -> None:
     found = attack(name, climbs=2, steps=14, longest=5)
