@@ -18,7 +18,8 @@ OPTIONS = ["psst:fresh=true", "psst:ties=index", "psst+k4:rho=0", "psst+k4:rho=1
 OPTIONS += ["prompt-halving-n8:pull=3", "prompt-halving:estimator=blocks", "psst:estimator=plug-in"]
 SHAPES = {"small": (3, 3, 4), "one arm": (1, 1, 1), "one scale": (2, 5, 1), "one prompt": (1, 1, 6), "wide": (2, 9, 8)}
 """Contexts, prompts, scales."""
-QUICK = set(CLASSES.values()) - {"psst", "ucb", "ucb-e", "random"}  # tested elsewhere, or free
+QUICK = {"prompt-halving", "epsilon-greedy", "sequential-halving"}
+"""One of few rounds, one of a pull a round, one that pulls for every arm."""
 CASES = [
     pytest.param(name, shape, marks=[pytest.mark.slow] * (name not in QUICK or shape != "small"))
     for name in [*ALGORITHMS, *OPTIONS]
@@ -100,10 +101,7 @@ def spec_of(shape: str) -> Spec:
 
 
 @pytest.mark.usefixtures("_compile_quickly")
-@pytest.mark.parametrize(
-    ("name", "shape"),
-    [one if one[0] == "psst" else pytest.param(*one, marks=pytest.mark.slow) for one in CASES],
-)
+@pytest.mark.parametrize(("name", "shape"), CASES)
 def test_no_run_overspends_and_a_finished_one_rests(name: str, shape: str) -> None:
     """1,000 runs with budgets from 1 up, each in a world of its own.
 
