@@ -226,7 +226,8 @@ def compare(config: Config, arms: RoleArms, measured: Measured, pulls: int) -> l
             ends[role][c] = weights[c] * ranges[spec.task[c]] + offset[c] - cost.mean()
             gain = None
             if own[c] != arms.policy[c]:
-                gain = _gain(*((values[one][c], ends[one][c]) for one in ("policy", role)), known)
+                best = values["policy"][c], ends["policy"][c]
+                gain = _gain(best, (values[role][c], ends[role][c]), known)
             value = interval(values[role][c], ends[role][c], known)
             rows.append(Row(context.name, role, name, scale, value, gain, measured.refused[name]))
     weight = np.array([context.probability for context in config.contexts])
