@@ -23,11 +23,10 @@ from sim.adapters.run_file.settings import Config, Prompt
 from sim.adapters.scoring import Item, Scored
 from sim.adapters.session import Session
 from sim.adapters.summing import with_answers
-from sim.adapters.tune import Costs, completion_cost, world
+from sim.adapters.tune import Costs, completion_cost, vote_ranges, world
 from sim.adapters.wire.retry import Stopped
 from sim.advice import MOST_ROWS, Advice, advise, in_sentences
-from sim.certify import GRADES, Confidence, ContextTerms, QueryEvidence, evidence_of, vote_bounds
-from sim.utilities import Strategy
+from sim.certify import GRADES, Confidence, ContextTerms, QueryEvidence, evidence_of
 
 LEAST = 0.5
 """Share of the queries of the arm with most that an arm of a run needs to be compared by its mean."""
@@ -111,7 +110,7 @@ def run_evidence(live: Session[Config], items: Sequence[Item], costs: Costs | No
         [context.name for context in config.contexts],
         noise=len(strategy.weights) * completions.size * width**2 <= MOST_ROWS,
         population=len(items),
-        bounds=_bounds(config, strategy),
+        bounds=vote_ranges(config, strategy),
     )
     rows = None if made.residuals is None else made.residuals[..., : config.max_scale]
     return replace(made, rewards=made.rewards[..., : config.max_scale], residuals=rows)
@@ -204,11 +203,7 @@ def evaluated(config: Config, measured: Measured, pulls: int) -> QueryEvidence:
     ]
     completions = np.repeat(np.array([*measured.width.values()])[:, None], num_queries, axis=1)
     costs = np.stack([measured.cost[name] for name in measured.width])  # measured in another order
-    return QueryEvidence(rewards, completions, tuple(contexts), costs, bounds=_bounds(config, strategy))
-
-
-def _bounds(config: Config, strategy: Strategy) -> np.ndarray:
-    return vote_bounds([one.aggregate == "mv" for one in config.objectives], np.asarray(strategy.weights, np.float64))
+    return QueryEvidence(rewards, completions, tuple(contexts), costs, bounds=vote_ranges(config, strategy))
 
 
 def as_facts(advice: Advice, prompts: Sequence[str], text: str) -> dict[str, Any]:

@@ -27,8 +27,7 @@ from sim.adapters.run_file.settings import Config
 from sim.adapters.scoring import Item
 from sim.adapters.session import Session
 from sim.adapters.summing import unit_sums
-from sim.adapters.tune import Costs, completion_cost, world
-from sim.certify import vote_bounds
+from sim.adapters.tune import Costs, completion_cost, vote_ranges, world
 from sim.certify.intervals import Utilities, intervals
 
 ROLES = ("policy", "single", "triple")
@@ -206,9 +205,9 @@ def _cost(live: Session, want: Want, wants: Sequence[Want]) -> float:
 def compare(config: Config, arms: RoleArms, measured: Measured, pulls: int) -> list[Row]:
     """Values and the policy's gains: a row per context and role, then the mean over contexts."""
     spec, strategy = world(config, Costs(*[np.zeros(len(config.prompts))] * 3))
-    ranges = vote_bounds([one.aggregate == "mv" for one in config.objectives], np.asarray(strategy.weights, np.float64))
+    ranges = vote_ranges(config, strategy)
     weights, fixed = np.asarray(spec.task_weight, np.float64), all(prompt.cost is not None for prompt in config.prompts)
-    factor = np.asarray(spec.task_weight, np.float64) * np.asarray(spec.unit, np.float64)[list(spec.task)]
+    factor = weights * np.asarray(spec.unit, np.float64)[list(spec.task)]
     offset = np.asarray(spec.offset, np.float64).sum(axis=0)
     num_queries = len(next(iter(measured.cost.values())))
     values = {role: np.zeros((len(config.contexts), num_queries)) for role in ROLES}

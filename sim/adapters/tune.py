@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float64
 
 from sim import defaults, instances, origins
 from sim.adapters import until
@@ -26,6 +27,7 @@ from sim.adapters.session import Session
 from sim.adapters.summing import estimator_for
 from sim.adapters.wire.retry import Stopped
 from sim.algorithms.until_sure import UntilSure
+from sim.certify import vote_bounds
 from sim.core import Key, Policy, Queries, Spec
 from sim.engine import runner
 from sim.engine.contract import contract
@@ -307,6 +309,11 @@ def _paid(live: Session[Config], items: Sequence[Item], asking: Live) -> Paid | 
     rates = [[completion_cost(config, prompt, *one) for one in ((1.0, 0.0), (0.0, 1.0))] for prompt in config.prompts]
     weights = np.array([context.cost_weight for context in config.contexts])
     return Paid(token_counts(journal, "tune", asking.asked), probe, np.array(rates), weights)
+
+
+def vote_ranges(config: Config, strategy: Strategy) -> Float64[np.ndarray, "task 2"]:
+    """Least and largest reward of every task, infinite where a score that is no vote has a weight."""
+    return vote_bounds([one.aggregate == "mv" for one in config.objectives], np.asarray(strategy.weights, np.float64))
 
 
 def score_bounds(config: Config, context: Context) -> tuple[float, float]:
