@@ -93,6 +93,7 @@ class Replayed:
         self.how = rounds.Pulling.of(rule, self.world.spec)
         self.order, self.next = self.rng.permutation(data.num_queries), 0
         self.pairs: dict[tuple[int, int], list[np.ndarray]] = {}
+        self.rounds = 0
 
     def answer(self, key: Key, asked: Allocation) -> Stats:
         """Completions of a round's pulls: pull i of every row is on the same query."""
@@ -105,6 +106,7 @@ class Replayed:
                 labels.append(found)
                 at.append(row)
         self.next += int(np.max(asked.pulls))
+        self.rounds += bool(labels)
         blocks = np.asarray(rounds.block_counts(asked, self.how))
         total = np.zeros((len(blocks), self.world.spec.num_tasks, blocks.shape[1]))
         if labels:
@@ -175,17 +177,10 @@ def run_fixed(data: Dataset, values: np.ndarray, name: str, budget: int, target:
     options = {"queries": "common-wor", "estimator": "subsets"}
     rule = replace(rule, **{key: new for key, new in options.items() if hasattr(rule, key)})
     kept, key = Replayed(data, rule, seed), counter.fold(instances.trial_key(seed, 0), instances.RUN)
-    rounds_done = 0
-
-    def answer(key: Key, asked: Allocation) -> Stats:
-        nonlocal rounds_done
-        rounds_done += int(np.sum(asked.pulls) > 0)
-        return kept.answer(key, asked)
-
-    found = runner.run_rounds(kept.world.spec, rule, budget, key, answer)
+    found = runner.run_rounds(kept.world.spec, rule, budget, key, kept.answer)
     planned = max(min(data.num_queries, budget // data.num_prompts), 1)
     terms = Confidence(target=target)
-    if rounds_done > 1:
+    if kept.rounds > 1:
         terms = terms._replace(grade="anytime", planned=planned)
     prompts, scales = map(np.asarray, found.policy)
     losses = values.max(axis=(1, 2)) - values[np.arange(len(values)), prompts, scales - 1]
