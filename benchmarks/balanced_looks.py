@@ -9,6 +9,7 @@ once, of the asymptotic grade and at any time, and the loss of the arm chosen.
     python benchmarks/balanced_looks.py MATH_final.pkl --design 252 --design 180,360 --design 90,140,200,290,410,560
 """
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -26,8 +27,8 @@ CRITICAL = {1: 2.95, 2: 3.18, 3: 3.34, 4: 3.45, 5: 3.54, 6: 3.62}
 """About the bootstrap's critical values on MATH by the number of looks: to choose who goes on, in no statement."""
 
 
-def drawn(data: Dataset, queries: int, seed: int) -> QueryEvidence:
-    """Evidence of all prompts on so many queries drawn independently."""
+def drawn(data: Dataset, queries: int, seed: int, noise: bool = False) -> QueryEvidence:
+    """Evidence of all prompts on so many queries drawn independently; `noise` as in `evidence_of`."""
     world, (probs, _), rng = data.environment(), data.gold_first(), np.random.default_rng(seed)
     below = np.cumsum(probs[:, rng.integers(0, data.num_queries, queries)], axis=2)[:, :, None, :-1]
     labels = (rng.random((data.num_prompts, queries, COMPLETIONS, 1)) > below).sum(axis=3)
@@ -39,7 +40,8 @@ def drawn(data: Dataset, queries: int, seed: int) -> QueryEvidence:
         data.costs,
         data.cost_weights,
         data.context_names,
-        noise=False,
+        noise=noise,
+        bounds=np.array([[0.0, 1.0]]),
     )
 
 
@@ -118,6 +120,18 @@ def ended(data: Dataset, values: np.ndarray, sizes: list[int], budget: int, seed
     return [*found, [float(values[c].max() - values[c][arms[c]]) for c in contexts]]
 
 
+def sizes_of(text: str, most: int) -> list[int]:
+    """Sizes of a design: one to six growing numbers, the first at most `most`."""
+    sizes = [int(part) for part in text.split(",")] if re.fullmatch(r"\d+(,\d+)*", text) else []
+    if len(sizes) not in CRITICAL or sorted({*sizes}) != sizes or not 0 < sizes[0] <= most:
+        raise typer.BadParameter(
+            f"is {text}; it must be one to {max(CRITICAL)} growing numbers, such as 180,360, the first in 1..{most}, "
+            "which the budget pays for all prompts",
+            param_hint="--design",
+        )
+    return sizes
+
+
 def main(
     world: Annotated[Path, typer.Argument(exists=True, help="Environment of one vote, such as MATH_final.pkl.")],
     design: Annotated[list[str], typer.Option(help="Queries of a prompt at each look, in order.")],
@@ -126,18 +140,16 @@ def main(
     seed: Annotated[int, typer.Option(help="Of the first draw.")] = 100,
 ) -> None:
     """Print a row for every design."""
+    designs = [sizes_of(one, queries) for one in design]
     data = files.read(world)
     values, budget = exact.values(data), queries * COMPLETIONS * data.num_prompts
     print("| sizes | eps alone | together | at any time, alone | together | loss |")
     print("| --- | --- | --- | --- | --- | --- |")
-    for one in design:
-        sizes = [int(part) for part in one.split(",")]
+    for sizes in designs:
         found = np.array([ended(data, values, sizes, budget, seed + k) for k in range(draws)])
         mean, spread = found.mean(axis=(0, 2)), found.mean(axis=2).std(axis=0, ddof=1) / np.sqrt(draws)
-        print(
-            f"| {one} | " + " | ".join(f"{m:.4f} ({s:.4f})" for m, s in zip(mean, spread, strict=True)) + " |",
-            flush=True,
-        )
+        cells = [", ".join(map(str, sizes)), *(f"{m:.4f} ({s:.4f})" for m, s in zip(mean, spread, strict=True))]
+        print(f"| {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":
